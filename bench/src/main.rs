@@ -1,0 +1,2 @@
+//! The strata-bench binary: bounds and workloads.
+fn main() {}

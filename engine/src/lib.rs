@@ -1,0 +1,1 @@
+//! The storage engine of one node: reactor, formats, journal, index, chunk store.

@@ -1,0 +1,1 @@
+//! HTTP, authentication and the S3 front end.

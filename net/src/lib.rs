@@ -1,0 +1,1 @@
+//! What a node does when asked, and the cluster client both front ends call.

@@ -1,0 +1,1 @@
+//! The replicated log, the Raft group and the namespace state machine.

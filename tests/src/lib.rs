@@ -1,0 +1,1 @@
+//! Integration tests, reference models and fault plans.

@@ -1,0 +1,1 @@
+//! The strata binary: server, configuration, inspection.
