@@ -1,1 +1,10 @@
 //! The replicated log, the Raft group and the namespace state machine.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`command`] | what is proposed: envelopes, commands, answers, and their archived form |
+//! | [`namespace`] | the tree of buckets, directories and objects: keys, values, apply and queries |
+//! | [`store`] | the LMDB environment below the namespace: checkpoint, snapshot, power cuts |
+
+pub mod command;
+pub mod namespace;

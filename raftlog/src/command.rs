@@ -1,0 +1,21 @@
+//! What is proposed to the group: an envelope around one command, and the answer it gets.
+//!
+//! Invariants:
+//! - a kind's number and the archived form of its body never change: a changed body is a new kind
+//!   (golden files of every kind are in `command/golden/` and stay readable);
+//! - bytes are decoded only after their CRC32C holds, and are always validated;
+//! - a command carries all that its outcome depends on beside the state.
+
+mod answer;
+mod envelope;
+mod kinds;
+
+pub use answer::{Answer, DeleteOutcome, Refusal};
+pub use envelope::{CommandError, Envelope, FEATURE_LEVEL};
+pub use kinds::{
+    AbortUpload, AddGeometry, ChunksFreed, CloseEpoch, CloseSession, CloseWriter, Command,
+    CompleteUpload, CompletedPart, CreateBucket, CreateUpload, DeleteBucket, DeleteKey,
+    DeleteObjects, ETagMatch, FreedKey, Initialise, LeaseInodes, Noop, OpenEpoch, OpenSession,
+    Precondition, PutObject, PutPart, RaiseFeatureLevel, RegisterWriter, SetLayout,
+    SetPlacementGroup, SetRootKey,
+};

@@ -1,0 +1,143 @@
+//! Answers to commands. They are kept with the proposer's session, so that a repeated proposal gets
+//! its first answer.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::namespace::ETag;
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done; nothing more to say.
+    Done,
+    /// The number of the session that was opened.
+    Session(u64),
+    /// Inodes that are the proposer's now: `first`, `first + 1`, ... `count` of them.
+    Inodes {
+        /// The lowest of them.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+    /// The number of the writer that was registered.
+    Writer(u32),
+    /// The number of the allocation epoch that was opened.
+    Epoch(u32),
+    /// An object was put, or an upload completed.
+    Put {
+        /// The object's inode.
+        inode: u64,
+        /// The group's commit sequence of the change.
+        commit_sequence: u64,
+        /// The object's tag.
+        etag: ETag,
+        /// The object's size, in bytes.
+        size: u64,
+        /// The time of the change, in microseconds since the Unix epoch.
+        modified_micros: u64,
+    },
+    /// One outcome for each key of the command, in its order.
+    Deleted(Vec<DeleteOutcome>),
+    /// Nothing was changed.
+    Refused(Refusal),
+}
+
+/// What became of one key of a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum DeleteOutcome {
+    /// It was there and is gone.
+    Deleted,
+    /// It was not there.
+    Absent,
+    /// Its precondition does not hold; it was left alone.
+    PreconditionFailed,
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The group has not been initialised.
+    #[error("the cluster has not been initialised")]
+    NotInitialised,
+    /// The group has been initialised, for another cluster or in another way.
+    #[error("the cluster has been initialised already")]
+    AlreadyInitialised,
+    /// The command is for another group.
+    #[error("the command is for group {0}")]
+    WrongGroup(u16),
+    /// The command needs a feature level that is not activated.
+    #[error("the command needs feature level {needed}, activated is {active}")]
+    FeatureLevel {
+        /// What it needs.
+        needed: u16,
+        /// What is activated.
+        active: u16,
+    },
+    /// The session has expired or never was: open another.
+    #[error("the proposer's session has expired")]
+    SessionExpired,
+    /// The proposer has said that it got the answer to this sequence.
+    #[error("the sequence lies below the lowest unanswered one")]
+    SequenceAnswered,
+    /// The session has too many answers outstanding.
+    #[error("the session has too many answers outstanding")]
+    TooManyOutstanding,
+    /// The command contradicts itself or the state; names what is wrong.
+    #[error("invalid command: {0}")]
+    Invalid(String),
+    /// There is no room for the command.
+    #[error("the metadata store is full")]
+    Full,
+    /// No such bucket.
+    #[error("no such bucket")]
+    NoSuchBucket,
+    /// The bucket exists.
+    #[error("the bucket exists already")]
+    BucketAlreadyOwnedByYou,
+    /// The bucket holds objects or uploads.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// No such object.
+    #[error("no such key")]
+    NoSuchKey,
+    /// A precondition does not hold.
+    #[error("a precondition does not hold")]
+    PreconditionFailed,
+    /// No such multipart upload.
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// A part was not uploaded, or its tag is another.
+    #[error("part {0} was not uploaded or its tag differs")]
+    InvalidPart(u16),
+    /// The parts are not in ascending order.
+    #[error("the parts are not in ascending order")]
+    InvalidPartOrder,
+    /// A part but the last is smaller than allowed.
+    #[error("part {number} has {size} bytes, which is too small")]
+    EntityTooSmall {
+        /// The part.
+        number: u16,
+        /// Its size, in bytes.
+        size: u64,
+    },
+    /// The object would be larger than allowed.
+    #[error("the object is too large")]
+    EntityTooLarge,
+    /// The object was put in parts with another checksum algorithm or kind.
+    #[error("the checksum is not of the kind that the upload was created with")]
+    ChecksumMismatch,
+    /// No such writer, or it is closed.
+    #[error("no such writer: {0}")]
+    NoSuchWriter(u32),
+    /// A chunk was introduced under an allocation epoch that is not open.
+    #[error("allocation epoch {epoch} of writer {writer} is not open")]
+    EpochClosed {
+        /// The writer.
+        writer: u32,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// The row has a higher epoch already.
+    #[error("the row is older than the one in force")]
+    Stale,
+}

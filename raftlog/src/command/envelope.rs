@@ -1,0 +1,184 @@
+//! The envelope of a command, byte for byte (little endian, 64 bytes, then the archived body):
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | CRC32C of all that follows |
+//! | 4 | 2 | version, 1 |
+//! | 6 | 2 | kind |
+//! | 8 | 2 | group |
+//! | 10 | 2 | feature level |
+//! | 12 | 4 | reserved, 0 |
+//! | 16 | 8 | session, 0 for none |
+//! | 24 | 8 | sequence |
+//! | 32 | 8 | lowest unanswered sequence |
+//! | 40 | 8 | time, microseconds since the Unix epoch |
+//! | 48 | 4 | length of the body |
+//! | 52 | 12 | reserved, 0 |
+
+use rkyv::util::AlignedVec;
+
+use super::kinds::Command;
+
+/// The highest feature level that this binary can follow.
+pub const FEATURE_LEVEL: u16 = 1;
+
+const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 64;
+
+/// A command with all that its proposer says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The group that the command is for.
+    pub group: u16,
+    /// The feature level that the command needs.
+    pub feature_level: u16,
+    /// The proposer's session; 0 for the few commands that need none.
+    pub session: u64,
+    /// The command's number in the session.
+    pub sequence: u64,
+    /// All answers below this sequence have reached the proposer.
+    pub lowest_unanswered: u64,
+    /// The leader's time, in microseconds since the Unix epoch; only moves forward when applied.
+    pub time_micros: u64,
+    /// The command.
+    pub command: Command,
+}
+
+/// Why bytes are no command, or a command has no bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Shorter than its header or its stated length, or longer.
+    #[error("a command of {found} bytes where {expected} are expected")]
+    Length {
+        /// Bytes at hand.
+        found: usize,
+        /// Bytes expected.
+        expected: usize,
+    },
+    /// The CRC does not match.
+    #[error("the CRC of the command does not match")]
+    Checksum,
+    /// Written by a newer version.
+    #[error("command version {0} is unknown")]
+    UnknownVersion(u16),
+    /// A kind that this version does not know.
+    #[error("command kind {0:#06x} is unknown")]
+    UnknownKind(u16),
+    /// Reserved bytes are not zero.
+    #[error("reserved bytes of the command are not zero")]
+    Reserved,
+    /// The body is no archive of its kind.
+    #[error("malformed command body: {0}")]
+    Malformed(String),
+    /// The body could not be archived.
+    #[error("the command cannot be archived: {0}")]
+    Unarchivable(String),
+}
+
+impl Envelope {
+    /// The bytes that are proposed.
+    ///
+    /// # Errors
+    /// `Unarchivable` where the body exceeds what an archive can hold (2 GiB).
+    pub fn encode(&self) -> Result<Vec<u8>, CommandError> {
+        let body = self.command.archive()?;
+        let length = u32::try_from(body.len())
+            .map_err(|_| CommandError::Unarchivable("the body is too long".into()))?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(&[0; 4]);
+        for field in [VERSION, self.command.kind(), self.group, self.feature_level] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        bytes.extend_from_slice(&[0; 4]);
+        for field in [
+            self.session,
+            self.sequence,
+            self.lowest_unanswered,
+            self.time_micros,
+        ] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend_from_slice(&body);
+        seal(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// Stamps encoded bytes with the leader's time, as proposing does.
+    ///
+    /// # Errors
+    /// Where the bytes are no envelope.
+    pub fn stamp(bytes: &mut [u8], time_micros: u64) -> Result<(), CommandError> {
+        check(bytes)?;
+        bytes[40..48].copy_from_slice(&time_micros.to_le_bytes());
+        seal(bytes);
+        Ok(())
+    }
+
+    /// Reads what [`encode`](Envelope::encode) wrote.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bytes; they may come from anywhere.
+    pub fn decode(bytes: &[u8]) -> Result<Envelope, CommandError> {
+        check(bytes)?;
+        let version = u16_at(bytes, 4);
+        if version != VERSION {
+            return Err(CommandError::UnknownVersion(version));
+        }
+        if bytes[12..16]
+            .iter()
+            .chain(&bytes[52..64])
+            .any(|byte| *byte != 0)
+        {
+            return Err(CommandError::Reserved);
+        }
+        let mut body = AlignedVec::<16>::with_capacity(bytes.len() - HEADER_BYTES);
+        body.extend_from_slice(&bytes[HEADER_BYTES..]);
+        Ok(Envelope {
+            group: u16_at(bytes, 8),
+            feature_level: u16_at(bytes, 10),
+            session: u64_at(bytes, 16),
+            sequence: u64_at(bytes, 24),
+            lowest_unanswered: u64_at(bytes, 32),
+            time_micros: u64_at(bytes, 40),
+            command: Command::restore(u16_at(bytes, 6), &body)?,
+        })
+    }
+}
+
+/// Length and CRC.
+fn check(bytes: &[u8]) -> Result<(), CommandError> {
+    let found = bytes.len();
+    if found < HEADER_BYTES {
+        return Err(CommandError::Length {
+            found,
+            expected: HEADER_BYTES,
+        });
+    }
+    let expected = HEADER_BYTES + u32_at(bytes, 48) as usize;
+    if found != expected {
+        return Err(CommandError::Length { found, expected });
+    }
+    if u32_at(bytes, 0) != crc32c::crc32c(&bytes[4..]) {
+        return Err(CommandError::Checksum);
+    }
+    Ok(())
+}
+
+fn seal(bytes: &mut [u8]) {
+    let crc = crc32c::crc32c(&bytes[4..]);
+    bytes[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
+}

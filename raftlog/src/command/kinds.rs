@@ -1,0 +1,397 @@
+//! The kinds of commands. Each has a number for good; see the module above.
+
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::envelope::CommandError;
+use crate::namespace::{
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Geometry, Layout, ObjectAttributes,
+    PlacementGroup, RootKey,
+};
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $number:literal $name:ident,)*) => {
+        /// A change of the replicated state.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Command {
+            $($(#[$doc])* $name(Box<$name>),)*
+        }
+
+        $(impl From<$name> for Command {
+            fn from(body: $name) -> Command {
+                Command::$name(Box::new(body))
+            }
+        })*
+
+        impl Command {
+            /// Every kind: number and name.
+            pub const KINDS: &[(u16, &str)] = &[$(($number, stringify!($name)),)*];
+
+            /// The number of the command's kind.
+            pub fn kind(&self) -> u16 {
+                match self { $(Command::$name(_) => $number,)* }
+            }
+
+            /// The name of the command's kind.
+            pub fn name(&self) -> &'static str {
+                match self { $(Command::$name(_) => stringify!($name),)* }
+            }
+
+            pub(super) fn archive(&self) -> Result<AlignedVec, CommandError> {
+                match self {
+                    $(Command::$name(body) => rkyv::to_bytes::<rancor::Error>(&**body),)*
+                }
+                .map_err(|error| CommandError::Unarchivable(error.to_string()))
+            }
+
+            /// `body` must be aligned to 16 bytes.
+            pub(super) fn restore(kind: u16, body: &[u8]) -> Result<Command, CommandError> {
+                match kind {
+                    $($number => rkyv::from_bytes::<$name, rancor::Error>(body)
+                        .map(Command::from)
+                        .map_err(|error| CommandError::Malformed(error.to_string())),)*
+                    other => Err(CommandError::UnknownKind(other)),
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Changes nothing.
+    0x0001 Noop,
+    /// The first command of a cluster.
+    0x0002 Initialise,
+    /// Opens a proposer's session; the only command but `Initialise` and `Noop` that needs none.
+    0x0003 OpenSession,
+    /// Ends a session.
+    0x0004 CloseSession,
+    /// Registers a writer: one reactor of one start.
+    0x0010 RegisterWriter,
+    /// Opens an allocation epoch.
+    0x0011 OpenEpoch,
+    /// Closes an allocation epoch.
+    0x0012 CloseEpoch,
+    /// Closes a writer with all its epochs.
+    0x0013 CloseWriter,
+    /// Leases a block of inodes.
+    0x0014 LeaseInodes,
+    /// Replaces the root credentials.
+    0x0018 SetRootKey,
+    /// Changes the layout of new chunks.
+    0x0019 SetLayout,
+    /// Adds a geometry.
+    0x001a AddGeometry,
+    /// Adds a placement group or raises its epoch.
+    0x001b SetPlacementGroup,
+    /// Activates a feature level.
+    0x001c RaiseFeatureLevel,
+    /// Creates a bucket.
+    0x0020 CreateBucket,
+    /// Deletes an empty bucket.
+    0x0021 DeleteBucket,
+    /// Puts an object.
+    0x0030 PutObject,
+    /// Deletes objects.
+    0x0031 DeleteObjects,
+    /// Begins a multipart upload.
+    0x0040 CreateUpload,
+    /// Puts a part of an upload.
+    0x0041 PutPart,
+    /// Makes an upload an object.
+    0x0042 CompleteUpload,
+    /// Drops an upload.
+    0x0043 AbortUpload,
+    /// Forgets chunks that have been freed.
+    0x0050 ChunksFreed,
+}
+
+/// Changes nothing; measures the way to the group and back.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Noop {
+    /// Reserved: 0.
+    pub reserved: u32,
+}
+
+/// The first command of a cluster. Proposed again with the same cluster it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Initialise {
+    /// The cluster's uuid.
+    pub cluster: [u8; 16],
+    /// The cluster's incarnation, raised by every restore.
+    pub incarnation: u32,
+    /// The layout of new chunks.
+    pub layout: Layout,
+    /// The first geometries.
+    pub geometries: Vec<Geometry>,
+    /// The first placement groups.
+    pub placement_groups: Vec<PlacementGroup>,
+    /// The root credentials.
+    pub root_key: RootKey,
+}
+
+/// Opens a session. Earlier sessions of the same owner expire.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct OpenSession {
+    /// Who proposes: the node's number and the reactor's, as the proposer likes.
+    pub owner: u64,
+}
+
+/// Ends the session that proposes it; its answers are dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CloseSession {
+    /// The session to end: the envelope's own or another.
+    pub session: u64,
+}
+
+/// Registers a writer: one reactor of one start of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct RegisterWriter {
+    /// The node.
+    pub node: u64,
+    /// The reactor.
+    pub reactor: u32,
+}
+
+/// Opens the next allocation epoch of a writer.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct OpenEpoch {
+    /// The writer.
+    pub writer: u32,
+}
+
+/// Closes an allocation epoch: nothing more is introduced under it. Closing it again is fine.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CloseEpoch {
+    /// The writer.
+    pub writer: u32,
+    /// Its epoch.
+    pub epoch: u32,
+}
+
+/// Closes a writer that has ended or died, with all its epochs.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CloseWriter {
+    /// The writer.
+    pub writer: u32,
+}
+
+/// Leases a block of inodes to the proposer.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct LeaseInodes {
+    /// How many, 1 to 1,048,576.
+    pub count: u32,
+}
+
+/// Replaces the root credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetRootKey {
+    /// The new ones.
+    pub key: RootKey,
+}
+
+/// Changes the layout of new chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetLayout {
+    /// The new one; its geometry must exist.
+    pub layout: Layout,
+}
+
+/// Adds a geometry. The table only grows: a number that is taken by another is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct AddGeometry {
+    /// The new row.
+    pub geometry: Geometry,
+}
+
+/// Adds a placement group, or replaces its row by one of a higher epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetPlacementGroup {
+    /// The new row.
+    pub group: PlacementGroup,
+}
+
+/// Activates a feature level, when every member can follow. Levels never fall.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct RaiseFeatureLevel {
+    /// The level.
+    pub level: u16,
+}
+
+/// Creates a bucket. Its inode is taken from the group's counter.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CreateBucket {
+    /// The bucket's name; its form is the front end's affair, but it has no '/' and 1 to 255 bytes.
+    pub bucket: String,
+    /// The account that owns it.
+    pub owner: u64,
+}
+
+/// Deletes an empty bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeleteBucket {
+    /// The bucket's name.
+    pub bucket: String,
+}
+
+/// What must hold for a change to be made; decided when the command is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+pub struct Precondition {
+    /// `If-Match`: the object must exist and match, else `NoSuchKey` or `PreconditionFailed`.
+    pub if_match: Option<ETagMatch>,
+    /// `If-None-Match`: the object must not exist or not match.
+    pub if_none_match: Option<ETagMatch>,
+}
+
+/// A condition on an object's tag.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum ETagMatch {
+    /// `*`: any object.
+    Any,
+    /// One of these tags.
+    OneOf(Vec<ETag>),
+}
+
+/// Puts an object in one piece, in place of the one that may be there.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct PutObject {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key, 1 to 1,024 bytes.
+    pub key: Vec<u8>,
+    /// A fresh inode from the proposer's leased block.
+    pub inode: u64,
+    /// Size of the body, in bytes.
+    pub size: u64,
+    /// The object's tag.
+    pub etag: ETag,
+    /// An additional checksum.
+    pub checksum: Option<Checksum>,
+    /// Headers and user metadata.
+    pub attributes: ObjectAttributes,
+    /// Where the bytes are.
+    pub body: Body,
+    /// What must hold.
+    pub precondition: Precondition,
+    /// The account that owns the object.
+    pub owner: u64,
+}
+
+/// One key of [`DeleteObjects`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeleteKey {
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// `If-Match` for this key.
+    pub if_match: Option<ETagMatch>,
+}
+
+/// Deletes up to 1,000 objects of a bucket; keys that are absent are no error.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeleteObjects {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The keys.
+    pub keys: Vec<DeleteKey>,
+}
+
+/// Begins a multipart upload. The upload is named by its inode.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CreateUpload {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// A fresh inode from the proposer's leased block; also the upload's number.
+    pub inode: u64,
+    /// Headers and user metadata of the object to come.
+    pub attributes: ObjectAttributes,
+    /// The additional checksum that the parts and the object will have.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// The account that began it.
+    pub owner: u64,
+}
+
+/// Puts a part, in place of the one with its number that may be there.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct PutPart {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// The upload's inode.
+    pub upload: u64,
+    /// The part's number, 1 to 10,000.
+    pub number: u16,
+    /// The space of the upload's inode that the part's chunks name as their owner. Never 0, and
+    /// never used before in this upload.
+    pub space: u32,
+    /// Size of the part, in bytes.
+    pub size: u64,
+    /// The part's tag.
+    pub etag: ETag,
+    /// An additional checksum.
+    pub checksum: Option<Checksum>,
+    /// Where the bytes are.
+    pub body: Body,
+}
+
+/// One part that [`CompleteUpload`] names.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CompletedPart {
+    /// The part's number.
+    pub number: u16,
+    /// The tag that the part must have.
+    pub etag: ETag,
+    /// The checksum value that the part must have, where the client named one.
+    pub checksum: Option<Vec<u8>>,
+}
+
+/// Makes an upload an object: its parts in the order given become the body.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CompleteUpload {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// The upload's inode.
+    pub upload: u64,
+    /// The parts, by ascending number.
+    pub parts: Vec<CompletedPart>,
+    /// The object's tag, made from the tags of the parts.
+    pub etag: ETag,
+    /// The object's additional checksum.
+    pub checksum: Option<Checksum>,
+    /// What must hold.
+    pub precondition: Precondition,
+}
+
+/// Drops an upload with all its parts.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct AbortUpload {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// The upload's inode.
+    pub upload: u64,
+}
+
+/// Names a row of chunks to free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Archive, Serialize, Deserialize)]
+pub struct FreedKey {
+    /// Time of the commit, in microseconds since the Unix epoch.
+    pub time_micros: u64,
+    /// The group's commit sequence.
+    pub commit_sequence: u64,
+    /// Which of the rows of this commit.
+    pub index: u32,
+}
+
+/// Forgets rows whose chunks have been freed durably. Rows that are gone are no error.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ChunksFreed {
+    /// The rows.
+    pub rows: Vec<FreedKey>,
+}
