@@ -1,0 +1,88 @@
+//! Environment variables.
+//!
+//! Invariant: every variable that begins with `STRATA_` is a key, a short form, one of the few that are not keys, or is
+//! warned of with the nearest known name.
+
+use std::path::PathBuf;
+
+use super::schema::{self, Key};
+use super::value::Value;
+use super::{Findings, Origin, nearest};
+
+/// The file to read.
+pub const CONFIG: &str = "STRATA_CONFIG";
+/// The access key id of the root key that a first start keeps.
+pub const ROOT_ACCESS_KEY_ID: &str = "STRATA_ROOT_ACCESS_KEY_ID";
+/// The secret of the root key that a first start keeps.
+pub const ROOT_SECRET_KEY: &str = "STRATA_ROOT_SECRET_KEY";
+
+const NOT_KEYS: &[&str] = &[CONFIG, ROOT_ACCESS_KEY_ID, ROOT_SECRET_KEY];
+
+/// Variables of Strata's other programs, which read them themselves.
+const OTHERS: &[&str] = &["STRATA_BENCH_", "STRATA_TEST_"];
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// Values and problems.
+    pub findings: Findings,
+    /// `STRATA_CONFIG`.
+    pub config_file: Option<PathBuf>,
+}
+
+/// Reads the variables that begin with `STRATA_`.
+pub fn read(variables: &[(String, String)]) -> Environment {
+    let mut environment = Environment::default();
+    let mut ours: Vec<&(String, String)> = variables
+        .iter()
+        .filter(|(name, _)| name.starts_with("STRATA_"))
+        .collect();
+    ours.sort();
+    for (name, text) in ours {
+        read_variable(&mut environment, name, text);
+    }
+    environment
+}
+
+fn read_variable(environment: &mut Environment, name: &str, text: &str) {
+    if name == CONFIG {
+        environment.config_file = Some(PathBuf::from(text));
+        return;
+    }
+    let findings = &mut environment.findings;
+    let long = schema::KEYS.iter().find(|key| key.variable() == name);
+    let short = schema::KEYS
+        .iter()
+        .find(|key| key.short_variable == Some(name));
+    match long.or(short) {
+        Some(key) => {
+            let is_hidden = long.is_none() && findings.given.iter().any(|given| given.key == key);
+            if !is_hidden {
+                findings.take(
+                    key,
+                    Value::from_text(key.kind, text),
+                    Origin::Environment(name.to_owned()),
+                );
+            }
+        }
+        None if NOT_KEYS.contains(&name)
+            || OTHERS.iter().any(|prefix| name.starts_with(prefix)) => {}
+        None => {
+            let known = known_variables();
+            let hint = nearest::hint(name, known.iter().map(String::as_str));
+            findings
+                .warnings
+                .push(format!("the variable {name} means nothing to Strata{hint}"));
+        }
+    }
+}
+
+fn known_variables() -> Vec<String> {
+    let long = schema::KEYS.iter().map(Key::variable);
+    let short = schema::KEYS
+        .iter()
+        .filter_map(|key| key.short_variable.map(str::to_owned));
+    long.chain(short)
+        .chain(NOT_KEYS.iter().map(|name| (*name).to_owned()))
+        .collect()
+}

@@ -1,0 +1,419 @@
+//! The table of configuration keys.
+//!
+//! Invariants: every key has one row; defaults are TOML literals that pass the key's own check (tested); flags, variables,
+//! the file, `config show` and the test of docs/CONFIGURATION.md all read this table and nothing else.
+
+/// What a key may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number between the two, both included.
+    Integer {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// `true` or `false`.
+    Flag,
+    /// Any non-empty text.
+    Text,
+    /// One of the words.
+    Choice(&'static [&'static str]),
+    /// A directory.
+    Directory,
+    /// One directory or an array of them.
+    Directories,
+    /// `IP:PORT`; port 0 lets the system choose.
+    Address,
+    /// Bytes: a number, or text with a unit of 1024 (`512MiB`) or 1000 (`2TB`).
+    Size,
+    /// `auto`, a count, or a list such as `0,2-3`.
+    Cores,
+    /// An array of tables with `access_key_id`, `secret_key` and `user_id`.
+    Credentials,
+}
+
+/// Whether a key does anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Live,
+    /// Its feature does not exist; the reason is told to whoever sets it.
+    Refused(&'static str),
+}
+
+/// A key's flag on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flag {
+    /// Without the dashes.
+    pub name: &'static str,
+    /// What stands for the value in the help text; empty for a switch.
+    pub value_name: &'static str,
+}
+
+/// One row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The TOML section, dots included.
+    pub section: &'static str,
+    /// The name in its section.
+    pub name: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// The default as a TOML literal; empty when it is computed or there is none.
+    pub default: &'static str,
+    /// What a computed default is, for people.
+    pub default_note: &'static str,
+    /// What it does, in a sentence or two.
+    pub help: &'static str,
+    /// Whether it does anything.
+    pub state: State,
+    /// The flag of `strata server`.
+    pub flag: Option<Flag>,
+    /// A second, shorter variable.
+    pub short_variable: Option<&'static str>,
+}
+
+impl Key {
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// `STRATA_<SECTION>_<NAME>`, dots as underscores.
+    pub fn variable(&self) -> String {
+        format!("STRATA_{}", self.path().replace('.', "_").to_uppercase())
+    }
+}
+
+const NEEDS_CLUSTER: &str =
+    "this version runs one node; clusters of several come in a later version";
+const NEEDS_ERASURE_CODING: &str = "this version keeps whole copies (1, 2 or 3 by the number of failure domains, \
+     see `strata server --help`); erasure coding comes in a later version";
+const NEEDS_TLS: &str =
+    "this version speaks plain HTTP; put a TLS proxy in front of it or keep it on loopback";
+const NEEDS_ADMIN: &str = "the admin API and the web console come in a later version";
+const NEEDS_EXPORT: &str = "export to OpenTelemetry comes in a later version";
+
+const LIVE: Key = Key {
+    section: "",
+    name: "",
+    kind: Kind::Flag,
+    default: "",
+    default_note: "",
+    help: "",
+    state: State::Live,
+    flag: None,
+    short_variable: None,
+};
+
+const fn flag(name: &'static str, value_name: &'static str) -> Option<Flag> {
+    Some(Flag { name, value_name })
+}
+
+const fn refused(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    reason: &'static str,
+    help: &'static str,
+) -> Key {
+    Key {
+        section,
+        name,
+        kind,
+        help,
+        state: State::Refused(reason),
+        ..LIVE
+    }
+}
+
+/// Every key there is.
+pub static KEYS: &[Key] = &[
+    Key {
+        section: "node",
+        name: "id",
+        kind: Kind::Integer {
+            min: 1,
+            max: 65_535,
+        },
+        default: "1",
+        help: "The number of this node, kept for the life of its data.",
+        flag: flag("node-id", "NUMBER"),
+        ..LIVE
+    },
+    Key {
+        section: "node",
+        name: "role",
+        kind: Kind::Choice(&["combined"]),
+        default: "\"combined\"",
+        help: "What the node does. Only `combined` (metadata and data) exists until there are clusters.",
+        ..LIVE
+    },
+    Key {
+        section: "node",
+        name: "cores",
+        kind: Kind::Cores,
+        default: "\"auto\"",
+        help: "The processors to run on, one pinned thread each: `auto` (all that the process may use), a count, or a list \
+               such as `0,2-3`. May change from start to start.",
+        flag: flag("cores", "CORES"),
+        ..LIVE
+    },
+    Key {
+        section: "node",
+        name: "buffer_memory",
+        kind: Kind::Size,
+        default: "",
+        default_note: "256MiB shared by all threads, at least 32MiB for each",
+        help: "Memory for I/O buffers, of all threads together. Requests wait when it is used up.",
+        ..LIVE
+    },
+    Key {
+        section: "node",
+        name: "assume_separate_failure_domains",
+        kind: Kind::Flag,
+        default: "false",
+        help: "Take every data directory for a disk of its own, whatever the system says. Two copies on one disk do not \
+               survive its loss: for tests, and for people who know better than sysfs.",
+        flag: flag("assume-separate-failure-domains", ""),
+        ..LIVE
+    },
+    Key {
+        section: "metadata",
+        name: "bind_addr",
+        kind: Kind::Address,
+        default: "\"127.0.0.1:9000\"",
+        help: "Address of metadata and Raft between nodes. Checked, and not opened until there is a cluster.",
+        flag: flag("metadata-addr", "IP:PORT"),
+        ..LIVE
+    },
+    Key {
+        section: "metadata",
+        name: "map_size",
+        kind: Kind::Size,
+        default: "\"64GiB\"",
+        help: "The largest size of the namespace's map in `storage.metadata_dir`. Address space, not memory or disk; may be \
+               raised from start to start.",
+        ..LIVE
+    },
+    refused(
+        "metadata",
+        "raft_peers",
+        Kind::Text,
+        NEEDS_CLUSTER,
+        "The other nodes of the Raft group.",
+    ),
+    Key {
+        section: "data",
+        name: "bind_addr",
+        kind: Kind::Address,
+        default: "\"127.0.0.1:9001\"",
+        help: "Address of shard transfer between nodes. Checked, and not opened until there is a cluster.",
+        flag: flag("data-addr", "IP:PORT"),
+        ..LIVE
+    },
+    Key {
+        section: "s3",
+        name: "bind_addr",
+        kind: Kind::Address,
+        default: "\"127.0.0.1:9002\"",
+        help: "Address of the S3 endpoint. `0.0.0.0:9002` listens on every interface.",
+        flag: flag("s3-addr", "IP:PORT"),
+        ..LIVE
+    },
+    Key {
+        section: "s3",
+        name: "region",
+        kind: Kind::Text,
+        default: "\"us-east-1\"",
+        help: "The region that signatures must name and that bucket locations tell.",
+        ..LIVE
+    },
+    Key {
+        section: "s3.auth",
+        name: "allow_anonymous",
+        kind: Kind::Flag,
+        default: "false",
+        help: "Let unsigned requests do everything the root key may do.",
+        ..LIVE
+    },
+    Key {
+        section: "s3.auth",
+        name: "credentials",
+        kind: Kind::Credentials,
+        default: "[]",
+        help: "Access keys beside the root key: an array of tables with `access_key_id`, `secret_key` and, if wanted, \
+               `user_id`. Each may do everything until there are policies.",
+        ..LIVE
+    },
+    Key {
+        section: "storage",
+        name: "data_dir",
+        kind: Kind::Directories,
+        default: "",
+        default_note: "`$XDG_DATA_HOME/strata/data`, else `~/.local/share/strata/data`",
+        help: "Directories for data, best on disks of their own: one path or an array. Order does not matter after the first \
+               start. One disk keeps one copy, two keep two, three or more keep three.",
+        flag: flag("data-dir", "DIRECTORY"),
+        ..LIVE
+    },
+    Key {
+        section: "storage",
+        name: "metadata_dir",
+        kind: Kind::Directory,
+        default: "",
+        default_note: "`metadata` beside the default data directory; where `storage.data_dir` is set, `metadata` inside its first",
+        help: "Directory of the namespace (LMDB). It can be rebuilt from the log on the data directories.",
+        flag: flag("metadata-dir", "DIRECTORY"),
+        ..LIVE
+    },
+    Key {
+        section: "storage",
+        name: "capacity",
+        kind: Kind::Size,
+        default: "",
+        default_note: "all but 10 % of each file system",
+        help: "Bytes that the data directories may hold together.",
+        flag: flag("capacity", "SIZE"),
+        ..LIVE
+    },
+    refused(
+        "erasure_coding",
+        "data_shards",
+        Kind::Integer { min: 1, max: 128 },
+        NEEDS_ERASURE_CODING,
+        "Shards that hold data.",
+    ),
+    refused(
+        "erasure_coding",
+        "parity_shards",
+        Kind::Integer { min: 1, max: 128 },
+        NEEDS_ERASURE_CODING,
+        "Shards that may be lost.",
+    ),
+    refused(
+        "tls",
+        "certificate",
+        Kind::Text,
+        NEEDS_TLS,
+        "Certificate chain (PEM).",
+    ),
+    refused(
+        "tls",
+        "private_key",
+        Kind::Text,
+        NEEDS_TLS,
+        "Private key (PEM).",
+    ),
+    refused(
+        "tls",
+        "client_authority",
+        Kind::Text,
+        NEEDS_TLS,
+        "Authority that client certificates must be signed by (PEM).",
+    ),
+    refused(
+        "admin",
+        "bind_addr",
+        Kind::Address,
+        NEEDS_ADMIN,
+        "Address of admin API and web console.",
+    ),
+    Key {
+        section: "observability",
+        name: "metrics_addr",
+        kind: Kind::Address,
+        default: "\"127.0.0.1:9090\"",
+        help: "Address of `/metrics` (Prometheus), `/healthz` and `/readyz`. They ask for no credentials.",
+        flag: flag("metrics-addr", "IP:PORT"),
+        ..LIVE
+    },
+    Key {
+        section: "observability",
+        name: "log_level",
+        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        default: "\"info\"",
+        help: "How much is logged, on standard error; `debug` has a line for every request. `RUST_LOG`, where set, decides \
+               instead, module by module.",
+        flag: flag("log-level", "LEVEL"),
+        short_variable: Some("STRATA_LOG_LEVEL"),
+        ..LIVE
+    },
+    Key {
+        section: "observability",
+        name: "log_format",
+        kind: Kind::Choice(&["auto", "human", "json"]),
+        default: "\"auto\"",
+        help: "`auto` is for people on a terminal and JSON elsewhere.",
+        ..LIVE
+    },
+    refused(
+        "observability",
+        "otlp_endpoint",
+        Kind::Text,
+        NEEDS_EXPORT,
+        "Where traces and metrics are sent.",
+    ),
+];
+
+/// The key with this path.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path() == path)
+}
+
+/// The key with this path.
+///
+/// # Panics
+/// When there is none: for paths written in this program.
+pub fn known(path: &str) -> &'static Key {
+    find(path).unwrap_or_else(|| panic!("`{path}` is a row of the table"))
+}
+
+/// Every section, parents included, without repetition, in the order of the table.
+pub fn sections() -> Vec<&'static str> {
+    let mut sections = Vec::new();
+    for key in KEYS {
+        if !sections.contains(&key.section) {
+            sections.push(key.section);
+        }
+    }
+    sections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Value;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn paths_flags_and_variables_are_unique() {
+        let paths: BTreeSet<String> = KEYS.iter().map(Key::path).collect();
+        let variables: BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
+        let flags: Vec<&str> = KEYS.iter().filter_map(|key| Some(key.flag?.name)).collect();
+        assert_eq!(paths.len(), KEYS.len());
+        assert_eq!(variables.len(), KEYS.len());
+        assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len());
+    }
+
+    #[test]
+    fn defaults_pass_their_own_check() {
+        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+            let text = format!("value = {}", key.default);
+            let mut table: toml::Table = text.parse().expect("a default is TOML");
+            let value = table.remove("value").expect("the key is there");
+            assert!(Value::from_toml(key.kind, value).is_ok(), "{}", key.path());
+        }
+    }
+
+    #[test]
+    fn every_row_explains_itself() {
+        for key in KEYS {
+            assert!(!key.help.is_empty(), "{}", key.path());
+            if let State::Refused(reason) = key.state {
+                assert!(!reason.is_empty() && key.default.is_empty() && key.flag.is_none());
+            }
+        }
+    }
+}

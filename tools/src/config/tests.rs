@@ -1,0 +1,384 @@
+//! Precedence, unknown keys, refused keys.
+
+use std::path::{Path, PathBuf};
+
+use super::schema::{self, KEYS, State};
+use super::value::{CoreChoice, Value};
+use super::*;
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect()
+}
+
+fn flag(path: &str, text: &str) -> Findings {
+    let mut findings = Findings::default();
+    let key = schema::known(path);
+    findings.take(
+        key,
+        Value::from_text(key.kind, text),
+        Origin::CommandLine("--flag".to_owned()),
+    );
+    findings
+}
+
+fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("strata.toml");
+    std::fs::write(&path, text).expect("written");
+    (directory, path)
+}
+
+fn problems_of(text: &str) -> Vec<String> {
+    file::parse(Path::new("s.toml"), text).problems
+}
+
+fn region(settings: &Settings) -> (Value, Origin) {
+    settings
+        .get(schema::known("s3.region"))
+        .expect("it has a default")
+        .clone()
+}
+
+#[test]
+fn the_command_line_wins_then_the_environment_then_the_file() {
+    let (_directory, path) = written("[s3]\nregion = \"file\"\n");
+    let environment = variables(&[("STRATA_S3_REGION", "environment")]);
+    let load = |path: Option<PathBuf>, flags: Findings, environment: &[(String, String)]| {
+        let (settings, _) = load(path, flags, environment).expect("in order");
+        region(&settings)
+    };
+    let text = |text: &str| Value::Text(text.to_owned());
+    assert_eq!(
+        load(None, Findings::default(), &[]),
+        (text("us-east-1"), Origin::Default)
+    );
+    let from_file = load(Some(path.clone()), Findings::default(), &[]);
+    assert_eq!(from_file, (text("file"), Origin::File(path.clone(), 2)));
+    let from_environment = load(Some(path.clone()), Findings::default(), &environment);
+    assert_eq!(from_environment.0, text("environment"));
+    let from_flag = load(Some(path), flag("s3.region", "flag"), &environment);
+    assert_eq!(from_flag.0, text("flag"));
+}
+
+#[test]
+fn strata_config_names_the_file_and_the_flag_beats_it() {
+    let (_one, first) = written("[s3]\nregion = \"first\"\n");
+    let (_two, second) = written("[s3]\nregion = \"second\"\n");
+    let environment = variables(&[("STRATA_CONFIG", &first.to_string_lossy())]);
+    let (settings, _) = load(None, Findings::default(), &environment).expect("in order");
+    assert_eq!(region(&settings).0, Value::Text("first".to_owned()));
+    let (settings, _) = load(Some(second), Findings::default(), &environment).expect("in order");
+    assert_eq!(region(&settings).0, Value::Text("second".to_owned()));
+}
+
+#[test]
+fn every_key_has_a_variable() {
+    for key in KEYS.iter().filter(|key| key.state == State::Live) {
+        let sample = match key.kind {
+            schema::Kind::Integer { .. } => "7",
+            schema::Kind::Flag => "true",
+            schema::Kind::Choice(words) => words[0],
+            schema::Kind::Address => "127.0.0.1:4444",
+            schema::Kind::Size => "3GiB",
+            schema::Kind::Cores => "0,2-3",
+            schema::Kind::Credentials => "[{ access_key_id = \"abc\", secret_key = \"12345678\" }]",
+            schema::Kind::Text | schema::Kind::Directory => "/somewhere",
+            schema::Kind::Directories => "[\"/one\", \"/two\"]",
+        };
+        let read = environment::read(&variables(&[(&key.variable(), sample)]));
+        assert_eq!(
+            read.findings.given.len(),
+            1,
+            "{}: {:?}",
+            key.variable(),
+            read.findings
+        );
+        assert_eq!(read.findings.given[0].key, key);
+    }
+}
+
+#[test]
+fn the_long_variable_beats_the_short_one() {
+    let both = variables(&[
+        ("STRATA_LOG_LEVEL", "debug"),
+        ("STRATA_OBSERVABILITY_LOG_LEVEL", "warn"),
+    ]);
+    for order in [both.clone(), both.into_iter().rev().collect()] {
+        let (settings, _) = load(None, Findings::default(), &order).expect("in order");
+        let level = settings
+            .get(schema::known("observability.log_level"))
+            .expect("default");
+        assert_eq!(level.0, Value::Text("warn".to_owned()));
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_that_names_the_nearest() {
+    let environment = variables(&[
+        ("STRATA_S3_REGIN", "x"),
+        ("STRATA_ROOT_SECRET_KEY", "y"),
+        ("HOME", "/"),
+    ]);
+    let (_, warnings) = load(None, Findings::default(), &environment).expect("in order");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("STRATA_S3_REGIN") && warnings[0].contains("`STRATA_S3_REGION`"));
+}
+
+#[test]
+fn unknown_keys_and_sections_are_errors_that_name_the_nearest_and_the_line() {
+    let problems =
+        problems_of("[node]\nid = 1\n\n[s3]\nbnid_addr = \"127.0.0.1:1\"\n[observabilty]\nx = 1\n");
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(
+        problems[0].contains("s.toml:6") && problems[0].contains("`observability`"),
+        "{problems:?}"
+    );
+    assert!(
+        problems[1].contains("s.toml:5") && problems[1].contains("`s3.bind_addr`"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn keys_without_a_feature_are_refused_with_the_reason() {
+    let text = "[metadata]\nraft_peers = [\"node2:9000\"]\n[erasure_coding]\ndata_shards = 4\n[tls]\ncertificate = \"x\"\n";
+    let problems = problems_of(text);
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    let raft = problems
+        .iter()
+        .find(|problem| problem.contains("raft_peers"))
+        .expect("refused");
+    assert!(
+        raft.contains("s.toml:2")
+            && raft.contains("not supported yet")
+            && raft.contains("clusters")
+    );
+    for key in KEYS {
+        if let State::Refused(reason) = key.state {
+            let read = environment::read(&variables(&[(&key.variable(), "1")]));
+            assert!(read.findings.given.is_empty());
+            assert!(read.findings.problems[0].contains(reason), "{}", key.path());
+        }
+    }
+}
+
+#[test]
+fn the_seed_configuration_is_read_but_for_what_does_not_exist() {
+    let text = r#"
+[node]
+id = 1
+role = "combined"
+[metadata]
+bind_addr = "0.0.0.0:9000"
+[data]
+bind_addr = "0.0.0.0:9001"
+[s3]
+bind_addr = "0.0.0.0:9002"
+region = "us-east-1"
+[s3.auth]
+allow_anonymous = false
+credentials = [
+    { access_key_id = "AKIAIOSFODNN7EXAMPLE", secret_key = "wJalrXUtnFEMI/K7MDENG", user_id = "admin" }
+]
+[storage]
+data_dir = ["/var/lib/strata/data", "/srv/second"]
+metadata_dir = "/var/lib/strata/metadata"
+[observability]
+metrics_addr = "0.0.0.0:9090"
+log_level = "info"
+"#;
+    let (_directory, path) = written(text);
+    let (settings, warnings) = load(Some(path), Findings::default(), &[]).expect("in order");
+    assert!(
+        warnings.iter().any(|warning| warning.contains("chmod 600")),
+        "{warnings:?}"
+    );
+    let config = Config::new(&settings, None).expect("whole");
+    assert_eq!(
+        config.data_dirs,
+        [
+            PathBuf::from("/var/lib/strata/data"),
+            PathBuf::from("/srv/second")
+        ]
+    );
+    assert_eq!(
+        config.credentials[0].secret_key.reveal(),
+        "wJalrXUtnFEMI/K7MDENG"
+    );
+    let shown = show::as_toml(&settings, &config);
+    assert!(!shown.contains("wJalr"), "{shown}");
+    let again = file::parse(Path::new("shown"), &shown);
+    assert!(again.problems.is_empty(), "{:?}\n{shown}", again.problems);
+}
+
+#[test]
+fn a_broken_file_names_the_line_and_not_the_text() {
+    let problems = problems_of("[s3.auth]\ncredentials = [ { secret_key = \"hush\" \n");
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("s.toml:"), "{problems:?}");
+    assert!(!problems[0].contains("hush"), "{problems:?}");
+}
+
+#[test]
+fn values_of_the_wrong_kind_say_what_was_expected() {
+    let cases = [
+        ("[node]\nid = \"one\"\n", "whole number"),
+        ("[node]\nid = 0\n", "from 1 to"),
+        ("[node]\nid = 99999999999999999999\n", "too large"),
+        ("[node]\nrole = \"data\"\n", "`combined`"),
+        ("[s3]\nbind_addr = \"node2:9002\"\n", "IP:PORT"),
+        ("[s3]\nbind_addr = 9002\n", "not a TOML integer"),
+        ("[storage]\ncapacity = \"12 parsecs\"\n", "size in bytes"),
+        ("[storage]\ncapacity = -1\n", "size in bytes"),
+        ("[storage]\ncapacity = \"99999999PiB\"\n", "size in bytes"),
+        ("[storage]\ndata_dir = []\n", "at least one"),
+        ("[storage]\ndata_dir = 1.5\n", "TOML float"),
+        ("[node]\ncores = \"2-1\"\n", "0,2-3"),
+        ("[node]\ncores = 0\n", "0,2-3"),
+        (
+            "[s3.auth]\ncredentials = [{ acces_key_id = \"x\" }]\n",
+            "`access_key_id`",
+        ),
+        (
+            "[s3.auth]\ncredentials = [{ access_key_id = \"abc\" }]\n",
+            "lacks `secret_key`",
+        ),
+        ("s3 = 4\n", "must be a table"),
+    ];
+    for (text, expected) in cases {
+        let problems = problems_of(text);
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        assert!(problems[0].contains(expected), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn sizes_and_cores_are_read() {
+    let read = |path: &str, text: &str| Value::from_text(schema::known(path).kind, text);
+    assert_eq!(
+        read("storage.capacity", "512MiB"),
+        Ok(Value::Size(512 << 20))
+    );
+    assert_eq!(
+        read("storage.capacity", "2 TB"),
+        Ok(Value::Size(2_000_000_000_000))
+    );
+    assert_eq!(read("storage.capacity", "1_024"), Ok(Value::Size(1024)));
+    assert_eq!(
+        read("node.cores", "auto"),
+        Ok(Value::Cores(CoreChoice::Auto))
+    );
+    assert_eq!(
+        read("node.cores", "3"),
+        Ok(Value::Cores(CoreChoice::Count(3)))
+    );
+    assert_eq!(
+        read("node.cores", "0,2-3"),
+        Ok(Value::Cores(CoreChoice::List(vec![0, 2, 3])))
+    );
+    assert_eq!(
+        read("node.cores", "[1, 0]"),
+        Ok(Value::Cores(CoreChoice::List(vec![0, 1])))
+    );
+    assert!(read("node.cores", "1,1").is_err());
+    assert!(read("node.cores", "0-99999999").is_err());
+}
+
+#[test]
+fn clashes_between_keys_are_found() {
+    let text = "[s3]\nbind_addr = \"0.0.0.0:9090\"\n[storage]\ndata_dir = [\"/a\", \"/b\", \"/a\"]\nmetadata_dir = \"/b\"\n";
+    let (_directory, path) = written(text);
+    let error = load(Some(path), Findings::default(), &[]).expect_err("it clashes");
+    assert_eq!(error.problems.len(), 3, "{error}");
+    assert!(error.problems[0].contains("`s3.bind_addr`") && error.problems[0].contains("9090"));
+    let any_port = variables(&[
+        ("STRATA_S3_BIND_ADDR", "127.0.0.1:0"),
+        ("STRATA_DATA_BIND_ADDR", "127.0.0.1:0"),
+    ]);
+    assert!(load(None, Findings::default(), &any_port).is_ok());
+}
+
+#[test]
+fn all_problems_of_all_sources_are_told_at_once() {
+    let (_directory, path) = written("[s3]\nregin = \"x\"\n");
+    let environment = variables(&[("STRATA_NODE_CORES", "none")]);
+    let error =
+        load(Some(path), flag("s3.bind_addr", "9002"), &environment).expect_err("three mistakes");
+    assert_eq!(error.problems.len(), 3, "{error}");
+}
+
+#[test]
+fn directories_fall_back_to_the_data_home() {
+    let (settings, _) = load(None, Findings::default(), &[]).expect("in order");
+    let config = Config::new(&settings, Some(Path::new("/h/strata"))).expect("whole");
+    assert_eq!(config.data_dirs, [PathBuf::from("/h/strata/data")]);
+    assert_eq!(config.metadata_dir, PathBuf::from("/h/strata/metadata"));
+    assert!(Config::new(&settings, None).is_err());
+    let (settings, _) = load(None, flag("storage.data_dir", "/d"), &[]).expect("in order");
+    let config = Config::new(&settings, None).expect("whole");
+    assert_eq!(config.metadata_dir, PathBuf::from("/d/metadata"));
+}
+
+#[test]
+fn the_data_home_follows_xdg() {
+    let home = |pairs: &[(&str, &str)]| {
+        let pairs = variables(pairs);
+        merge::data_home(|name| {
+            pairs
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, text)| text.clone())
+        })
+    };
+    assert_eq!(
+        home(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]),
+        Some(PathBuf::from("/x/strata"))
+    );
+    assert_eq!(
+        home(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]),
+        Some(PathBuf::from("/h/.local/share/strata"))
+    );
+    assert_eq!(home(&[]), None);
+}
+
+#[test]
+fn the_documentation_lists_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CONFIGURATION.md");
+    let text = std::fs::read_to_string(path).expect("docs/CONFIGURATION.md is there");
+    for key in KEYS {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", key.path())));
+        let row =
+            row.unwrap_or_else(|| panic!("docs/CONFIGURATION.md has no row for `{}`", key.path()));
+        assert!(
+            row.contains(&format!("`{}`", key.variable())),
+            "{}: its variable",
+            key.path()
+        );
+        match (key.flag, key.state) {
+            (Some(flag), _) => assert!(
+                row.contains(&format!("`--{}`", flag.name)),
+                "{}: its flag",
+                key.path()
+            ),
+            (None, State::Refused(_)) => assert!(
+                row.contains("not yet"),
+                "{}: that it is refused",
+                key.path()
+            ),
+            (None, State::Live) => {}
+        }
+        if !key.default.is_empty() {
+            let default = key.default.trim_matches('"');
+            assert!(
+                row.contains(&format!("`{default}`")),
+                "{}: its default `{default}`",
+                key.path()
+            );
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! What a key may hold, and how text and TOML become it.
+//!
+//! Invariants: a value that exists has passed the check of its kind; errors continue the sentence "`key` ..." and say what
+//! was expected; a secret is never part of an error.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::nearest;
+use super::schema::Kind;
+
+/// A value of some [`Kind`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A whole number.
+    Integer(u64),
+    /// Yes or no.
+    Flag(bool),
+    /// Text or a choice.
+    Text(String),
+    /// A directory.
+    Directory(PathBuf),
+    /// At least one directory.
+    Directories(Vec<PathBuf>),
+    /// An address.
+    Address(SocketAddr),
+    /// Bytes.
+    Size(u64),
+    /// Processors.
+    Cores(CoreChoice),
+    /// Access keys.
+    Credentials(Vec<Credential>),
+}
+
+/// Which processors to run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CoreChoice {
+    /// All that the process may use.
+    Auto,
+    /// So many of those.
+    Count(usize),
+    /// Exactly these, in ascending order.
+    List(Vec<usize>),
+}
+
+/// Text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// The text; the caller keeps it out of logs and errors.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// An access key of `s3.auth.credentials`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its public half.
+    pub access_key_id: String,
+    /// Its secret half.
+    pub secret_key: Secret,
+    /// Whom it stands for.
+    pub user_id: Option<String>,
+}
+
+/// Processors are numbered below this (`CPU_SETSIZE` of sched_setaffinity(2)).
+const CORES_MAX: usize = 1024;
+
+impl Value {
+    /// Checks a TOML value.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn from_toml(kind: Kind, value: toml::Value) -> Result<Value, String> {
+        match (kind, value) {
+            (Kind::Integer { min, max }, toml::Value::Integer(number)) => {
+                integer(number.into(), min, max)
+            }
+            (Kind::Flag, toml::Value::Boolean(flag)) => Ok(Value::Flag(flag)),
+            (Kind::Size, toml::Value::Integer(number)) => size(&number.to_string()),
+            (Kind::Cores, toml::Value::Integer(number)) => cores(&number.to_string()),
+            (Kind::Cores, toml::Value::Array(items)) => cores_from_array(&items),
+            (Kind::Directories, toml::Value::Array(items)) => directories(items),
+            (Kind::Credentials, toml::Value::Array(items)) => credentials(items),
+            (Kind::Integer { .. } | Kind::Flag | Kind::Credentials, other) => {
+                Err(mismatch(kind, &other))
+            }
+            (_, toml::Value::String(text)) => Value::from_text(kind, &text),
+            (_, other) => Err(mismatch(kind, &other)),
+        }
+    }
+
+    /// Checks the text of a flag or variable; arrays are written as in TOML.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
+        let text = text.trim();
+        match kind {
+            Kind::Directories | Kind::Credentials | Kind::Cores if text.starts_with('[') => {
+                let parsed = format!("value = {text}").parse::<toml::Table>();
+                let mut table = parsed.map_err(|_| "is not a TOML array".to_owned())?;
+                let value = table
+                    .remove("value")
+                    .ok_or_else(|| "is not a TOML array".to_owned())?;
+                Value::from_toml(kind, value)
+            }
+            Kind::Integer { min, max } => match text.parse::<i128>() {
+                Ok(number) => integer(number, min, max),
+                Err(_) => Err(format!("must be {}, not `{text}`", describe(kind))),
+            },
+            Kind::Flag => match text {
+                "true" | "1" => Ok(Value::Flag(true)),
+                "false" | "0" => Ok(Value::Flag(false)),
+                _ => Err(format!("must be {}, not `{text}`", describe(kind))),
+            },
+            Kind::Text if text.is_empty() => Err("must not be empty".to_owned()),
+            Kind::Text => Ok(Value::Text(text.to_owned())),
+            Kind::Choice(words) => choice(words, text),
+            Kind::Directory => Ok(Value::Directory(directory(text)?)),
+            Kind::Directories => Ok(Value::Directories(vec![directory(text)?])),
+            Kind::Address => address(text),
+            Kind::Size => size(text),
+            Kind::Cores => cores(text),
+            Kind::Credentials => Err(format!("must be {}", describe(kind))),
+        }
+    }
+}
+
+/// What a kind accepts, as the end of "must be ...".
+pub fn describe(kind: Kind) -> String {
+    match kind {
+        Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Flag => "true or false".to_owned(),
+        Kind::Text => "text".to_owned(),
+        Kind::Choice([only]) => format!("`{only}`"),
+        Kind::Choice(words) => format!("one of {}", words.join(", ")),
+        Kind::Directory => "a directory".to_owned(),
+        Kind::Directories => "a directory or an array of directories".to_owned(),
+        Kind::Address => "IP:PORT, such as 127.0.0.1:9002 or [::1]:9002".to_owned(),
+        Kind::Size => "a size in bytes, such as 512MiB, 40GB or 1073741824".to_owned(),
+        Kind::Cores => "`auto`, a count, or a list such as 0,2-3".to_owned(),
+        Kind::Credentials => {
+            "an array of tables with access_key_id, secret_key and user_id".to_owned()
+        }
+    }
+}
+
+fn mismatch(kind: Kind, value: &toml::Value) -> String {
+    format!(
+        "must be {}, not a TOML {}",
+        describe(kind),
+        value.type_str()
+    )
+}
+
+fn integer(number: i128, min: u64, max: u64) -> Result<Value, String> {
+    let kind = Kind::Integer { min, max };
+    match u64::try_from(number) {
+        Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
+        _ => Err(format!("must be {}, not {number}", describe(kind))),
+    }
+}
+
+fn choice(words: &'static [&'static str], text: &str) -> Result<Value, String> {
+    let lower = text.to_lowercase();
+    if words.contains(&lower.as_str()) {
+        return Ok(Value::Text(lower));
+    }
+    Err(format!(
+        "must be {}, not `{text}`",
+        describe(Kind::Choice(words))
+    ))
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    if text.contains('\0') {
+        return Err("must not hold a NUL byte".to_owned());
+    }
+    match text.strip_prefix("~/") {
+        Some(below) => match std::env::var_os("HOME") {
+            Some(home) => Ok(Path::new(&home).join(below)),
+            None => Err("begins with ~/ and HOME is not set".to_owned()),
+        },
+        None => Ok(PathBuf::from(text)),
+    }
+}
+
+fn directories(items: Vec<toml::Value>) -> Result<Value, String> {
+    if items.is_empty() {
+        return Err("must name at least one directory".to_owned());
+    }
+    let mut paths = Vec::new();
+    for item in items {
+        match item {
+            toml::Value::String(text) => paths.push(directory(&text)?),
+            other => return Err(mismatch(Kind::Directories, &other)),
+        }
+    }
+    Ok(Value::Directories(paths))
+}
+
+fn address(text: &str) -> Result<Value, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    match numeric.parse() {
+        Ok(address) => Ok(Value::Address(address)),
+        Err(_) => Err(format!("must be {}, not `{text}`", describe(Kind::Address))),
+    }
+}
+
+/// Units of a size, longest first where one ends in another.
+const UNITS: &[(&str, u64)] = &[
+    ("kib", 1 << 10),
+    ("mib", 1 << 20),
+    ("gib", 1 << 30),
+    ("tib", 1 << 40),
+    ("pib", 1 << 50),
+    ("kb", 1_000),
+    ("mb", 1_000_000),
+    ("gb", 1_000_000_000),
+    ("tb", 1_000_000_000_000),
+    ("pb", 1_000_000_000_000_000),
+    ("b", 1),
+    ("", 1),
+];
+
+fn size(text: &str) -> Result<Value, String> {
+    let lower = text.to_lowercase().replace('_', "");
+    let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = lower.split_at(digits);
+    let factor = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit.trim())
+        .map(|(_, factor)| *factor);
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(factor));
+    match bytes {
+        Some(bytes) if bytes > 0 => Ok(Value::Size(bytes)),
+        _ => Err(format!("must be {}, not `{text}`", describe(Kind::Size))),
+    }
+}
+
+fn cores(text: &str) -> Result<Value, String> {
+    let wrong = || format!("must be {}, not `{text}`", describe(Kind::Cores));
+    if text == "auto" {
+        return Ok(Value::Cores(CoreChoice::Auto));
+    }
+    if let Ok(count) = text.parse::<usize>() {
+        let in_range = (1..=CORES_MAX).contains(&count);
+        return if in_range {
+            Ok(Value::Cores(CoreChoice::Count(count)))
+        } else {
+            Err(wrong())
+        };
+    }
+    parse_core_list(text)
+        .map(|list| Value::Cores(CoreChoice::List(list)))
+        .ok_or_else(wrong)
+}
+
+/// A list in the kernel's notation (`0,2-3`), ascending and without repetition; `None` when it is not one.
+pub fn parse_core_list(text: &str) -> Option<Vec<usize>> {
+    let mut list = Vec::new();
+    for item in text.split(',') {
+        let (first, last) = item.split_once('-').unwrap_or((item, item));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last || last >= CORES_MAX {
+            return None;
+        }
+        list.extend(first..=last);
+    }
+    let count = list.len();
+    list.sort_unstable();
+    list.dedup();
+    (list.len() == count).then_some(list)
+}
+
+fn cores_from_array(items: &[toml::Value]) -> Result<Value, String> {
+    let texts: Option<Vec<String>> = items
+        .iter()
+        .map(|item| Some(item.as_integer()?.to_string()))
+        .collect();
+    let list = texts.and_then(|texts| parse_core_list(&texts.join(",")));
+    let list = list.ok_or_else(|| format!("must be {}", describe(Kind::Cores)))?;
+    Ok(Value::Cores(CoreChoice::List(list)))
+}
+
+const CREDENTIAL_FIELDS: &[&str] = &["access_key_id", "secret_key", "user_id"];
+
+/// Bounds of an access key id: AWS's own are 16 to 128 characters; shorter ones are common elsewhere.
+const ACCESS_KEY_ID_CHARACTERS: std::ops::RangeInclusive<usize> = 3..=128;
+
+/// The shortest secret that is not guessed at once.
+const SECRET_KEY_CHARACTERS_MIN: usize = 8;
+
+fn credentials(items: Vec<toml::Value>) -> Result<Value, String> {
+    let mut credentials: Vec<Credential> = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let place = format!("entry {}", index + 1);
+        let toml::Value::Table(table) = item else {
+            return Err(format!("must be {} ({place})", describe(Kind::Credentials)));
+        };
+        let credential = credential(table).map_err(|why| format!("{place} {why}"))?;
+        if credentials
+            .iter()
+            .any(|other| other.access_key_id == credential.access_key_id)
+        {
+            return Err(format!(
+                "{place} repeats the access key `{}`",
+                credential.access_key_id
+            ));
+        }
+        credentials.push(credential);
+    }
+    Ok(Value::Credentials(credentials))
+}
+
+fn credential(mut table: toml::Table) -> Result<Credential, String> {
+    let unknown = table
+        .keys()
+        .find(|field| !CREDENTIAL_FIELDS.contains(&field.as_str()));
+    if let Some(field) = unknown {
+        let hint = nearest::hint(field, CREDENTIAL_FIELDS.iter().copied());
+        return Err(format!("has an unknown field `{field}`{hint}"));
+    }
+    let mut text = |field: &str| match table.remove(field) {
+        None => Ok(None),
+        Some(toml::Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("has a `{field}` that is not text")),
+    };
+    let access_key_id = text("access_key_id")?.ok_or("lacks `access_key_id`")?;
+    let secret_key = Secret::new(text("secret_key")?.ok_or("lacks `secret_key`")?);
+    let user_id = text("user_id")?;
+    check_key_pair(&access_key_id, &secret_key)?;
+    Ok(Credential {
+        access_key_id,
+        secret_key,
+        user_id,
+    })
+}
+
+/// Checks both halves of an access key.
+///
+/// # Errors
+/// Says which half is wrong, without showing the secret.
+pub fn check_key_pair(access_key_id: &str, secret_key: &Secret) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !ACCESS_KEY_ID_CHARACTERS.contains(&access_key_id.len()) || !access_key_id.bytes().all(plain)
+    {
+        return Err(
+            "has an access key id that is not 3 to 128 letters, digits, `-`, `_` or `.`".to_owned(),
+        );
+    }
+    let secret = secret_key.reveal();
+    if secret.len() < SECRET_KEY_CHARACTERS_MIN
+        || !secret.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err("has a secret key shorter than 8 characters, or one that is not printable ASCII without spaces".to_owned());
+    }
+    Ok(())
+}
+
+impl fmt::Display for CoreChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CoreChoice::Auto => f.write_str("auto"),
+            CoreChoice::Count(count) => write!(f, "{count}"),
+            CoreChoice::List(list) => {
+                let texts: Vec<String> = list.iter().map(usize::to_string).collect();
+                f.write_str(&texts.join(","))
+            }
+        }
+    }
+}
