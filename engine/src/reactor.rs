@@ -1,0 +1,47 @@
+//! The reactor: one io_uring, one executor, one thread, one core. Everything above it is written against this map.
+//!
+//! Invariants: futures and files stay on their thread; everything that waits is bounded; nothing above this folder
+//! names a runtime, a clock, a random source or a disk of its own. The free functions act on the reactor of the
+//! calling thread and panic outside one.
+
+mod affinity;
+mod arena;
+mod buffer;
+mod class;
+mod clock;
+mod executor;
+mod file;
+pub mod fs;
+pub mod local;
+mod mailbox;
+mod offload;
+mod operation;
+mod probe;
+mod random;
+mod simulated;
+mod statistics;
+mod timer;
+mod uring;
+
+pub use affinity::available_cores;
+pub use arena::{
+    Allocate, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Pressure, allocate, arena_pressure, try_allocate,
+};
+pub use buffer::{Buffer, BufferView};
+pub use class::TaskClass;
+pub use clock::{Instant, WallTime, now, wall_clock};
+pub use executor::{
+    ROUND_NANOSECONDS, ReactorConfig, Task, World, current_class, index, run, spawn, yield_if_due,
+    yield_now,
+};
+pub use file::{File, OpenOptions};
+pub use fs::sync_directory;
+pub use mailbox::{
+    Cancelled, Closed, Full, OneReceiver, OneSender, Receiver, Sender, mailbox, oneshot,
+};
+pub use offload::offload;
+pub use probe::{ReactorError, probe};
+pub use random::{random_bytes, random_u64};
+pub use simulated::Simulation;
+pub use statistics::{Gauge, ReactorStatistics, statistics};
+pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

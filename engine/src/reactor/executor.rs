@@ -1,0 +1,719 @@
+//! The loop of a reactor: timers, completions, remote wakes, tasks, and sleep when there is nothing to do.
+//!
+//! Invariants: a future is polled and dropped only on its reactor's thread; a task is queued at most once
+//! (`async-task` sees to it); every round looks at timers and completions, and a round's tasks run for at most
+//! [`ROUND_NANOSECONDS`] plus one turn; a wake from another thread is never lost, because the waker pushes before it
+//! looks at the parked flag and the reactor raises the flag before it looks at the queue.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_task::Runnable;
+use crossbeam_queue::SegQueue;
+
+use super::affinity::Pinned;
+use super::arena::{Arena, Backing};
+use super::class::{CLASS_COUNT, Shares, TaskClass};
+use super::clock::{real_monotonic_nanoseconds, real_wall_microseconds};
+use super::operation::Reaped;
+use super::probe::ReactorError;
+use super::random::KernelRandom;
+use super::simulated::Simulation;
+use super::statistics::ReactorStatistics;
+use super::timer::Timers;
+use super::uring::Driver;
+
+/// How long a turn may last before a task should yield, and tasks run before timers are looked at again.
+pub const ROUND_NANOSECONDS: u64 = 200_000;
+/// A simulated turn takes this long, so that a task that is always ready cannot stop the virtual clock.
+const SIMULATED_TURN_NANOSECONDS: u64 = 1_000;
+
+/// How a reactor is set up.
+#[derive(Clone, Debug)]
+pub struct ReactorConfig {
+    /// Its number among the reactors of the process, from zero.
+    pub index: usize,
+    /// The core to pin the thread to.
+    pub core: Option<usize>,
+    /// Shown in logs.
+    pub name: String,
+    /// Memory for buffers, rounded up to 2 MiB.
+    pub arena_bytes: usize,
+    /// How long to look for work before sleeping in the kernel. 30 to 50 microseconds pay when cores talk a lot.
+    pub spin: Duration,
+}
+
+/// Where a reactor runs.
+pub enum World {
+    /// On this machine.
+    Real,
+    /// In a simulation made from a seed.
+    Simulated(Simulation),
+}
+
+pub(super) enum Arm {
+    Real {
+        driver: Box<RefCell<Driver>>,
+        random: Box<RefCell<KernelRandom>>,
+    },
+    Simulated(Simulation),
+}
+
+/// What the waker of a task knows about it.
+#[derive(Clone, Copy)]
+pub(super) struct TaskMeta {
+    class: TaskClass,
+}
+
+/// The part of a reactor that other threads reach.
+pub(super) struct Shared {
+    id: u64,
+    remote: SegQueue<Runnable<TaskMeta>>,
+    /// The reactor sleeps in the kernel, or is about to.
+    parked: AtomicBool,
+    doorbell: OwnedFd,
+}
+
+impl Shared {
+    fn new(id: u64) -> io::Result<Shared> {
+        // SAFETY: eventfd takes two numbers and returns a new descriptor or -1.
+        let descriptor = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and ours alone.
+        let doorbell = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        Ok(Shared {
+            id,
+            remote: SegQueue::new(),
+            parked: AtomicBool::new(false),
+            doorbell,
+        })
+    }
+
+    fn schedule(&self, runnable: Runnable<TaskMeta>) {
+        let mut runnable = Some(runnable);
+        try_with_current(|reactor| {
+            if reactor.id == self.id
+                && let Some(runnable) = runnable.take()
+            {
+                reactor.enqueue(runnable);
+            }
+        });
+        let Some(runnable) = runnable else { return };
+        self.remote.push(runnable);
+        // Pairs with the fence in `park`: either we see the flag or the reactor sees the task.
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: writes eight bytes of a local array; a full counter means the doorbell already rings.
+        unsafe { libc::write(self.doorbell.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+}
+
+pub(super) struct Reactor {
+    pub(super) id: u64,
+    index: usize,
+    shared: Arc<Shared>,
+    ready: [RefCell<VecDeque<Runnable<TaskMeta>>>; CLASS_COUNT],
+    shares: RefCell<Shares>,
+    tasks: RefCell<TaskTable>,
+    pub(super) timers: RefCell<Timers>,
+    pub(super) arena: Arc<Arena>,
+    pub(super) statistics: Arc<ReactorStatistics>,
+    pub(super) arm: Arm,
+    class: Cell<TaskClass>,
+    turn_started: Cell<u64>,
+    idleness: Idleness,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Reactor>>> = const { RefCell::new(None) };
+}
+
+pub(super) fn with_current<R>(act: impl FnOnce(&Reactor) -> R) -> R {
+    try_with_current(act)
+        .expect("this needs a reactor on the current thread: call it inside reactor::run")
+}
+
+pub(super) fn try_with_current<R>(act: impl FnOnce(&Reactor) -> R) -> Option<R> {
+    CURRENT
+        .try_with(|current| current.try_borrow().ok()?.as_deref().map(act))
+        .ok()
+        .flatten()
+}
+
+/// Wakers of the tasks that exist, so that a closing reactor can drop every future on its own thread.
+#[derive(Default)]
+struct TaskTable {
+    entries: Vec<Option<Waker>>,
+    vacant: Vec<usize>,
+}
+
+impl TaskTable {
+    fn reserve(&mut self) -> usize {
+        self.vacant.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.entries.len() - self.vacant.len()
+    }
+}
+
+/// Holds a task's place in the table as long as its future exists.
+struct Registration {
+    place: usize,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let waker = try_with_current(|reactor| {
+            let mut tasks = reactor.tasks.borrow_mut();
+            tasks.vacant.push(self.place);
+            tasks.entries[self.place].take()
+        });
+        drop(waker);
+    }
+}
+
+/// A future with its place in the table of tasks.
+struct Tracked<F> {
+    future: F,
+    _registration: Registration,
+}
+
+impl<F: Future> Future for Tracked<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: the field is pinned with the whole and never moved out of it.
+        unsafe { self.map_unchecked_mut(|tracked| &mut tracked.future) }.poll(context)
+    }
+}
+
+/// A spawned task. Awaiting it gives the output; dropping it cancels the task.
+#[must_use = "a task is cancelled when its handle is dropped: detach it or keep it"]
+pub struct Task<T> {
+    inner: async_task::Task<T, TaskMeta>,
+    // The output may hold things of this thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl<T> Task<T> {
+    /// Lets the task run to its end on its own.
+    pub fn detach(self) {
+        self.inner.detach();
+    }
+
+    /// Cancels the task and waits until its future is dropped. The output, when it was already there.
+    pub async fn cancel(self) -> Option<T> {
+        self.inner.cancel().await
+    }
+
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.inner.is_finished()
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.inner).poll(context)
+    }
+}
+
+/// Starts a task on the current reactor. A panic in it reaches whoever awaits the task.
+///
+/// # Panics
+/// Outside a reactor.
+pub fn spawn<T: 'static>(class: TaskClass, future: impl Future<Output = T> + 'static) -> Task<T> {
+    let (runnable, task) = with_current(|reactor| reactor.make_task(class, future));
+    runnable.schedule();
+    Task {
+        inner: task,
+        _thread: PhantomData,
+    }
+}
+
+/// The class of the running task.
+///
+/// # Panics
+/// Outside a reactor.
+pub fn current_class() -> TaskClass {
+    with_current(|reactor| reactor.class.get())
+}
+
+/// The number of the current reactor.
+///
+/// # Panics
+/// Outside a reactor.
+pub fn index() -> usize {
+    with_current(|reactor| reactor.index)
+}
+
+/// Lets every other ready task of the class have a turn.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Yields when the running turn has lasted 200 microseconds. Long work calls it between its pieces.
+pub async fn yield_if_due() {
+    let due =
+        with_current(|reactor| reactor.clock() >= reactor.turn_started.get() + ROUND_NANOSECONDS);
+    if due {
+        yield_now().await;
+    }
+}
+
+/// Runs a reactor on the calling thread until the future ends; what it spawned and did not finish is dropped.
+///
+/// # Errors
+/// io_uring cannot be used, the arena cannot be mapped, the thread already runs a reactor; in a simulation also the
+/// planned crash and a run that is stuck.
+///
+/// # Panics
+/// When `main` panics.
+pub fn run<T>(
+    config: ReactorConfig,
+    world: World,
+    main: impl AsyncFnOnce() -> T,
+) -> Result<T, ReactorError> {
+    if try_with_current(|_| ()).is_some() {
+        return Err(ReactorError::Nested);
+    }
+    let _pinned = config.core.map(Pinned::to_core);
+    let reactor = Rc::new(Reactor::new(&config, world)?);
+    CURRENT.with(|current| *current.borrow_mut() = Some(reactor.clone()));
+    let _closing = Closing {
+        reactor: reactor.clone(),
+    };
+    let (runnable, mut task) = reactor.make_task(TaskClass::Foreground, main());
+    runnable.schedule();
+    match &reactor.arm {
+        Arm::Real { .. } => reactor.drive_real(&task),
+        Arm::Simulated(simulation) => reactor.drive_simulated(simulation, &task)?,
+    }
+    match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => unreachable!("the loop ends only when the main task has"),
+    }
+}
+
+/// Takes the reactor apart, also while a panic unwinds.
+struct Closing {
+    reactor: Rc<Reactor>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.reactor.drop_tasks();
+        self.reactor.close();
+        let current = CURRENT.with(|current| current.borrow_mut().take());
+        drop(current);
+    }
+}
+
+type MainTask<T> = async_task::Task<T, TaskMeta>;
+
+impl Reactor {
+    fn new(config: &ReactorConfig, world: World) -> Result<Reactor, ReactorError> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let backing = match world {
+            World::Real => Backing::Huge,
+            World::Simulated(_) => Backing::Plain,
+        };
+        let arena =
+            Arena::new(config.arena_bytes, backing).map_err(|source| ReactorError::Arena {
+                bytes: config.arena_bytes,
+                source,
+            })?;
+        let shared = Arc::new(Shared::new(id).map_err(ReactorError::from_setup)?);
+        let arm = match world {
+            World::Real => Arm::Real {
+                driver: Box::new(RefCell::new(Driver::new(
+                    arena.clone(),
+                    shared.doorbell.as_fd(),
+                )?)),
+                random: Box::new(RefCell::new(KernelRandom::new())),
+            },
+            World::Simulated(simulation) => Arm::Simulated(simulation),
+        };
+        let statistics = Arc::new(ReactorStatistics::default());
+        statistics.arena_total_bytes.set(arena.total_bytes() as u64);
+        tracing::debug!(reactor = config.index, name = %config.name, "reactor set up");
+        Ok(Reactor {
+            id,
+            index: config.index,
+            shared,
+            ready: Default::default(),
+            shares: RefCell::default(),
+            tasks: RefCell::default(),
+            timers: RefCell::default(),
+            arena,
+            statistics,
+            arm,
+            class: Cell::new(TaskClass::Foreground),
+            turn_started: Cell::new(0),
+            idleness: Idleness::new(config.spin),
+        })
+    }
+
+    /// Nanoseconds of this reactor's monotonic clock.
+    pub(super) fn clock(&self) -> u64 {
+        match &self.arm {
+            Arm::Real { .. } => real_monotonic_nanoseconds(),
+            Arm::Simulated(simulation) => simulation.clock(),
+        }
+    }
+
+    pub(super) fn wall_clock_microseconds(&self) -> u64 {
+        match &self.arm {
+            Arm::Real { .. } => real_wall_microseconds(),
+            Arm::Simulated(simulation) => simulation.wall_clock_microseconds(),
+        }
+    }
+
+    pub(super) fn fill_random(&self, bytes: &mut [u8]) {
+        match &self.arm {
+            Arm::Real { random, .. } => random.borrow_mut().fill(bytes),
+            Arm::Simulated(simulation) => simulation.fill_random(bytes),
+        }
+    }
+
+    /// The ring of a reactor in the real world.
+    pub(super) fn driver(&self) -> &RefCell<Driver> {
+        match &self.arm {
+            Arm::Real { driver, .. } => driver,
+            Arm::Simulated(_) => {
+                panic!("an operation of the real world reached a simulated reactor")
+            }
+        }
+    }
+
+    fn make_task<'a, F>(
+        &self,
+        class: TaskClass,
+        future: F,
+    ) -> (Runnable<TaskMeta>, async_task::Task<F::Output, TaskMeta>)
+    where
+        F: Future + 'a,
+        F::Output: 'a,
+    {
+        let place = self.tasks.borrow_mut().reserve();
+        let tracked = Tracked {
+            future,
+            _registration: Registration { place },
+        };
+        let shared = self.shared.clone();
+        let builder = async_task::Builder::new()
+            .metadata(TaskMeta { class })
+            .propagate_panic(true);
+        // SAFETY: the future and the output need not be Send because runnables are run and dropped only by this
+        // reactor's thread: `schedule` puts them into its queues, and `drop_tasks` empties those before the thread
+        // leaves `run`, until no future exists any more; `Task` handles are not Send. The schedule function is Send,
+        // Sync and 'static. What the future borrows outlives `run`, and no future does.
+        let (runnable, task) = unsafe {
+            builder.spawn_unchecked(move |_| tracked, move |runnable| shared.schedule(runnable))
+        };
+        self.tasks.borrow_mut().entries[place] = Some(runnable.waker());
+        (runnable, task)
+    }
+
+    fn enqueue(&self, runnable: Runnable<TaskMeta>) {
+        let class = runnable.metadata().class;
+        self.ready[class.index()].borrow_mut().push_back(runnable);
+    }
+
+    fn has_ready(&self) -> bool {
+        self.ready.iter().any(|queue| !queue.borrow().is_empty())
+    }
+
+    fn next_ready(&self) -> Option<(TaskClass, Runnable<TaskMeta>)> {
+        let ready = std::array::from_fn(|index| !self.ready[index].borrow().is_empty());
+        let class = self.shares.borrow_mut().choose(ready)?;
+        let runnable = self.ready[class.index()].borrow_mut().pop_front()?;
+        Some((class, runnable))
+    }
+
+    fn take_remote(&self) {
+        let mut taken = 0;
+        while let Some(runnable) = self.shared.remote.pop() {
+            self.enqueue(runnable);
+            taken += 1;
+        }
+        if taken > 0 {
+            self.statistics.remote_wakes.add(taken);
+        }
+    }
+
+    fn fire_timers(&self, now: u64) {
+        loop {
+            let due = self.timers.borrow_mut().pop_due(now);
+            let Some(waker) = due else { return };
+            waker.wake();
+        }
+    }
+
+    /// One turn of one task; its length in nanoseconds.
+    fn take_turn(&self, started: u64) -> Option<u64> {
+        let (class, runnable) = self.next_ready()?;
+        self.class.set(class);
+        self.turn_started.set(started);
+        runnable.run();
+        let length = match &self.arm {
+            Arm::Real { .. } => real_monotonic_nanoseconds() - started,
+            Arm::Simulated(simulation) => simulation.pass(SIMULATED_TURN_NANOSECONDS),
+        };
+        self.shares.borrow_mut().charge(class, length);
+        let statistics = &self.statistics;
+        statistics.turns.add(1);
+        statistics.class_nanoseconds[class.index()].add(length);
+        statistics.longest_turn_nanoseconds.raise(length);
+        statistics
+            .long_turns
+            .add(u64::from(length > ROUND_NANOSECONDS));
+        Some(length)
+    }
+
+    fn drive_real<T>(&self, main: &MainTask<T>) {
+        let mut reaped = Reaped::default();
+        let mut now = self.clock();
+        while !main.is_finished() {
+            let round_started = now;
+            self.fire_timers(now);
+            self.complete(&mut reaped);
+            self.take_remote();
+            let end = now + ROUND_NANOSECONDS;
+            while now < end {
+                let Some(length) = self.take_turn(now) else {
+                    break;
+                };
+                now += length;
+            }
+            self.statistics.rounds.add(1);
+            self.statistics.busy_nanoseconds.add(now - round_started);
+            if self.has_ready() {
+                self.flush();
+                now = self.clock();
+            } else if !main.is_finished() {
+                now = self.idle(now);
+            }
+            self.publish();
+        }
+    }
+
+    /// Reaps completions and lets go of what they owned.
+    fn complete(&self, reaped: &mut Reaped) {
+        self.driver().borrow_mut().reap(reaped);
+        reaped.woken.drain(..).for_each(Waker::wake);
+        reaped.released.clear();
+        for watcher in reaped.ended.drain(..) {
+            watcher.ended();
+        }
+    }
+
+    fn flush(&self) {
+        let mut driver = self.driver().borrow_mut();
+        if driver.has_queued() {
+            driver.submit();
+        }
+    }
+
+    /// Waits for something to do: looks for it for a while if that has paid lately, then sleeps in the kernel.
+    /// Returns the clock.
+    fn idle(&self, started: u64) -> u64 {
+        let deadline = self.timers.borrow().next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= started) {
+            self.flush();
+            return self.clock();
+        }
+        let barriers = self.driver().borrow().slots.barriers_in_flight;
+        if barriers == 0 && self.idleness.spinning_pays() && self.spin(started, deadline) {
+            return self.woke(started);
+        }
+        self.park(deadline);
+        self.woke(started)
+    }
+
+    fn woke(&self, started: u64) -> u64 {
+        let now = self.clock();
+        self.idleness.learn(now - started);
+        self.statistics.idle_nanoseconds.add(now - started);
+        now
+    }
+
+    /// Whether work appeared before the spin time was over.
+    fn spin(&self, started: u64, deadline: Option<u64>) -> bool {
+        self.flush();
+        let end = deadline
+            .unwrap_or(u64::MAX)
+            .min(started + self.idleness.spin);
+        loop {
+            if !self.shared.remote.is_empty() || self.driver().borrow_mut().has_events() {
+                return true;
+            }
+            if self.clock() >= end {
+                return deadline.is_some_and(|deadline| deadline <= end);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn park(&self, deadline: Option<u64>) {
+        self.shared.parked.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `schedule`.
+        fence(Ordering::SeqCst);
+        if self.shared.remote.is_empty() {
+            let timeout = deadline
+                .map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock())));
+            self.driver().borrow_mut().park(timeout);
+            self.statistics.parks.add(1);
+        }
+        self.shared.parked.store(false, Ordering::Relaxed);
+    }
+
+    /// Writes the numbers that are not kept as they change.
+    fn publish(&self) {
+        let statistics = &self.statistics;
+        let ready: usize = self.ready.iter().map(|queue| queue.borrow().len()).sum();
+        statistics.ready_tasks.set(ready as u64);
+        statistics.tasks.set(self.tasks.borrow().count() as u64);
+        statistics.timers.set(self.timers.borrow().len() as u64);
+        let used = self.arena.total_bytes() - self.arena.free_bytes();
+        statistics.arena_used_bytes.set(used as u64);
+        if let Arm::Real { driver, .. } = &self.arm {
+            let driver = driver.borrow();
+            statistics.ring_enters.set(driver.enters);
+            statistics
+                .disk_in_flight
+                .set(driver.slots.disk_in_flight as u64);
+            statistics
+                .orphaned_operations
+                .set(driver.slots.orphans as u64);
+        }
+    }
+
+    fn drive_simulated<T>(
+        &self,
+        simulation: &Simulation,
+        main: &MainTask<T>,
+    ) -> Result<(), ReactorError> {
+        while !main.is_finished() {
+            self.fire_timers(simulation.clock());
+            simulation.complete_due().into_iter().for_each(Waker::wake);
+            self.take_remote();
+            let ran = self.take_turn(simulation.clock()).is_some();
+            self.publish();
+            if simulation.crashed() {
+                return Err(ReactorError::Crashed);
+            }
+            if !ran {
+                let timer = self.timers.borrow().next_deadline();
+                let event = simulation.next_event();
+                let next = [timer, event].into_iter().flatten().min();
+                simulation.advance_to(next.ok_or(ReactorError::Stuck)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops every future. A waker on another thread may just be bringing a task: wait for it.
+    fn drop_tasks(&self) {
+        loop {
+            let wakers: Vec<Waker> = self
+                .tasks
+                .borrow()
+                .entries
+                .iter()
+                .flatten()
+                .cloned()
+                .collect();
+            let none_left = wakers.is_empty();
+            wakers.into_iter().for_each(Waker::wake);
+            self.take_remote();
+            for queue in &self.ready {
+                let runnables = std::mem::take(&mut *queue.borrow_mut());
+                drop(runnables);
+            }
+            if none_left && !self.has_ready() && self.shared.remote.is_empty() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until the kernel uses nothing of ours any more.
+    fn close(&self) {
+        let Arm::Real { driver, .. } = &self.arm else {
+            return;
+        };
+        let mut reaped = Reaped::default();
+        let drained = driver.borrow_mut().drain(&mut reaped);
+        if !drained {
+            tracing::error!(
+                "the kernel still works on operations of a closing reactor; its memory is leaked"
+            );
+            driver.borrow_mut().leak();
+        }
+        reaped.woken.clear();
+        reaped.ended.clear();
+        reaped.released.clear();
+    }
+}
+
+/// Learns from the lengths of idle times whether spinning finds work.
+struct Idleness {
+    /// Longest spin in nanoseconds.
+    spin: u64,
+    /// Moving average of idle times, each capped so that one long night is forgotten soon.
+    average: Cell<u64>,
+}
+
+impl Idleness {
+    fn new(spin: Duration) -> Idleness {
+        let spin = spin.as_nanos().min(1_000_000) as u64;
+        Idleness {
+            spin,
+            average: Cell::new(spin),
+        }
+    }
+
+    /// Waking from sleep takes about as long as a spin, and counts into the times learned.
+    fn spinning_pays(&self) -> bool {
+        self.spin > 0 && self.average.get() < 2 * self.spin
+    }
+
+    fn learn(&self, idle: u64) {
+        let capped = idle.min(8 * self.spin);
+        self.average.set((self.average.get() * 7 + capped) / 8);
+    }
+}

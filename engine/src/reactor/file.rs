@@ -1,0 +1,587 @@
+//! Files and devices: direct reads, gathered writes, durability.
+//!
+//! Invariants: an operation holds the descriptor and its buffers until the kernel's answer; the descriptor is closed
+//! through the ring after the last handle and the last operation are gone. A write is complete or an error; a flush
+//! that failed is an error each time it is asked about by its own caller and never retried here.
+
+use std::cell::Cell;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use io_uring::squeue::Entry;
+use io_uring::{opcode, types};
+
+use super::buffer::{Buffer, BufferView};
+use super::executor::{Arm, try_with_current, with_current};
+use super::offload::offload;
+use super::operation::{Completion, Operation, Resources, Sort};
+use super::simulated::SimulatedFile;
+use super::uring::Driver;
+
+/// Alignment assumed for direct I/O where the kernel does not tell.
+const ALIGNMENT_DEFAULT: usize = 4096;
+const ALIGNMENT_MIN: usize = 512;
+/// Most pieces of memory in one gathered write.
+const VECTORS_MAX: usize = 1024;
+/// A durable write up to this size goes with its own flush flag; above it a linked flush is cheaper.
+const SELF_FLUSHING_BYTES_MAX: usize = 64 << 10;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Only for reading.
+    pub read_only: bool,
+    /// Make it when it does not exist.
+    pub create: bool,
+    /// Past the page cache. Offsets, lengths and buffers must then be multiples of [`File::alignment`].
+    pub direct: bool,
+}
+
+/// An open descriptor that is closed through the ring.
+pub(super) struct Descriptor {
+    descriptor: Cell<RawFd>,
+}
+
+impl Descriptor {
+    pub(super) fn new(owned: OwnedFd) -> Rc<Descriptor> {
+        Rc::new(Descriptor {
+            descriptor: Cell::new(owned.into_raw_fd()),
+        })
+    }
+
+    pub(super) fn raw(&self) -> RawFd {
+        self.descriptor.get()
+    }
+
+    fn fd(&self) -> types::Fd {
+        types::Fd(self.raw())
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let queued = try_with_current(|reactor| match &reactor.arm {
+            Arm::Real { driver, .. } => driver
+                .try_borrow_mut()
+                .map(|mut d| d.close(self.raw()))
+                .is_ok(),
+            Arm::Simulated(_) => false,
+        });
+        if queued != Some(true) {
+            // SAFETY: the descriptor is ours, and no operation uses it: each holds an Rc of this.
+            drop(unsafe { OwnedFd::from_raw_fd(self.raw()) });
+        }
+    }
+}
+
+/// An open file or block device. Clones share it; it stays on its reactor.
+#[derive(Clone)]
+pub struct File {
+    inner: Inner,
+}
+
+#[derive(Clone)]
+enum Inner {
+    Real(Rc<RealFile>),
+    Simulated(SimulatedFile),
+}
+
+struct RealFile {
+    descriptor: Rc<Descriptor>,
+    alignment: usize,
+    path: PathBuf,
+}
+
+impl File {
+    /// Opens a file or device.
+    ///
+    /// # Errors
+    /// What the system says, with the path.
+    pub async fn open(path: &Path, options: OpenOptions) -> io::Result<File> {
+        let simulation = with_current(|reactor| match &reactor.arm {
+            Arm::Simulated(simulation) => Some(simulation.clone()),
+            Arm::Real { .. } => None,
+        });
+        if let Some(simulation) = simulation {
+            let file = SimulatedFile::open(&simulation, path, options)?;
+            return Ok(File {
+                inner: Inner::Simulated(file),
+            });
+        }
+        let owned_path = path.to_path_buf();
+        let (descriptor, alignment) = offload(move || {
+            let opened = open_blocking(&owned_path, options)?;
+            let alignment = direct_alignment(&opened);
+            Ok::<_, io::Error>((opened, alignment))
+        })
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        let file = RealFile {
+            descriptor: Descriptor::new(descriptor),
+            alignment,
+            path: path.to_path_buf(),
+        };
+        Ok(File {
+            inner: Inner::Real(Rc::new(file)),
+        })
+    }
+
+    /// What offsets and lengths must be multiples of when the file is open for direct I/O, in bytes.
+    pub fn alignment(&self) -> usize {
+        match &self.inner {
+            Inner::Real(file) => file.alignment,
+            Inner::Simulated(file) => file.alignment(),
+        }
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        match &self.inner {
+            Inner::Real(file) => &file.path,
+            Inner::Simulated(file) => file.path(),
+        }
+    }
+
+    /// Reads `length` bytes at the offset into the buffer, replacing what it held. The buffer's length is then what was
+    /// read: less than asked for only at the end of the file.
+    ///
+    /// # Errors
+    /// What the device says. The buffer is then back in its arena.
+    ///
+    /// # Panics
+    /// When the buffer is too small.
+    pub async fn read(&self, mut buffer: Buffer, offset: u64, length: usize) -> io::Result<Buffer> {
+        assert!(
+            length <= buffer.capacity(),
+            "{length} bytes into {}",
+            buffer.capacity()
+        );
+        let file = match &self.inner {
+            Inner::Real(file) => file,
+            Inner::Simulated(file) => return file.read(buffer, offset, length).await,
+        };
+        let mut done = 0;
+        while done < length {
+            let completion = file
+                .start_read(buffer, offset + done as u64, done, length - done)
+                .await;
+            let (count, resources) = result_of(completion);
+            let Resources::Read {
+                buffer: returned, ..
+            } = resources
+            else {
+                unreachable!("a read gives back its buffer")
+            };
+            buffer = returned;
+            match count {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if is_retryable(&error) => continue,
+                Err(error) => return Err(error),
+            }
+            if done % file.alignment != 0 {
+                // Only the end of the file cuts a read inside a block.
+                break;
+            }
+        }
+        buffer.set_len(done);
+        Ok(buffer)
+    }
+
+    /// Writes the views one after the other at the offset.
+    ///
+    /// # Errors
+    /// What the device says; what reached the file is then unknown.
+    pub async fn write(&self, views: Vec<BufferView>, offset: u64) -> io::Result<()> {
+        match &self.inner {
+            Inner::Real(file) => file.write_all(views, offset, Durability::Cached).await,
+            Inner::Simulated(file) => file.write(views, offset).await,
+        }
+    }
+
+    /// Writes like [`File::write`], and returns when the bytes are on stable storage.
+    ///
+    /// # Errors
+    /// What the device says; what reached the file or stable storage is then unknown.
+    pub async fn write_durable(&self, views: Vec<BufferView>, offset: u64) -> io::Result<()> {
+        let file = match &self.inner {
+            Inner::Real(file) => file,
+            Inner::Simulated(file) => {
+                file.write(views, offset).await?;
+                return file.sync().await;
+            }
+        };
+        let bytes: usize = views.iter().map(|view| view.len()).sum();
+        if bytes <= SELF_FLUSHING_BYTES_MAX && views.len() <= VECTORS_MAX {
+            return file
+                .write_all(views, offset, Durability::SelfFlushing)
+                .await;
+        }
+        file.write_then_flush(views, offset).await
+    }
+
+    /// Returns when everything written before is on stable storage (fdatasync).
+    ///
+    /// # Errors
+    /// What the device says. A failed flush must not be tried again: what it covered is unknown.
+    pub async fn sync(&self) -> io::Result<()> {
+        match &self.inner {
+            Inner::Real(file) => {
+                let completion = file.start_flush().await;
+                result_of(completion).0.map(|_| ())
+            }
+            Inner::Simulated(file) => file.sync().await,
+        }
+    }
+
+    /// Length of the file or device in bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn length(&self) -> io::Result<u64> {
+        match &self.inner {
+            Inner::Real(file) => {
+                // SAFETY: seeking a descriptor we own; reads and writes here always name their offset.
+                let length = unsafe { libc::lseek(file.descriptor.raw(), 0, libc::SEEK_END) };
+                u64::try_from(length).map_err(|_| io::Error::last_os_error())
+            }
+            Inner::Simulated(file) => Ok(file.length()),
+        }
+    }
+
+    /// Makes the file as long as said. Growth reads as zeroes.
+    ///
+    /// # Errors
+    /// What the system says; a device cannot change its length.
+    pub async fn set_length(&self, length: u64) -> io::Result<()> {
+        let file = match &self.inner {
+            Inner::Real(file) => file,
+            Inner::Simulated(file) => return file.set_length(length),
+        };
+        let copy = duplicate(file.descriptor.raw())?;
+        offload(move || std::fs::File::from(copy).set_len(length)).await
+    }
+
+    /// Reserves space for the first `length` bytes and makes the file at least that long, so that later writes neither
+    /// run out of space nor change metadata.
+    ///
+    /// # Errors
+    /// What the system says; `Unsupported` where the file system cannot.
+    pub async fn reserve(&self, length: u64) -> io::Result<()> {
+        let file = match &self.inner {
+            Inner::Real(file) => file,
+            Inner::Simulated(file) => return file.set_length(length.max(file.length())),
+        };
+        let copy = duplicate(file.descriptor.raw())?;
+        let length = i64::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
+        offload(move || {
+            // SAFETY: a call with numbers on a descriptor that `copy` owns.
+            let result = unsafe { libc::fallocate(copy.as_raw_fd(), 0, 0, length) };
+            if result == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        })
+        .await
+    }
+
+    /// Takes the exclusive lock of the file, which lasts until the last handle is gone. `false`: another process or
+    /// handle has it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        let file = match &self.inner {
+            Inner::Real(file) => file,
+            Inner::Simulated(file) => return Ok(file.try_lock()),
+        };
+        // SAFETY: a call with numbers on a descriptor we own.
+        let result = unsafe { libc::flock(file.descriptor.raw(), libc::LOCK_EX | libc::LOCK_NB) };
+        if result == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() == io::ErrorKind::WouldBlock {
+            Ok(false)
+        } else {
+            Err(error)
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    Cached,
+    /// The write itself returns after stable storage has it.
+    SelfFlushing,
+}
+
+impl Durability {
+    fn flags(self) -> i32 {
+        match self {
+            Durability::Cached => 0,
+            Durability::SelfFlushing => libc::RWF_DSYNC,
+        }
+    }
+}
+
+impl RealFile {
+    /// Reads into the buffer from its byte `position` on.
+    fn start_read(&self, buffer: Buffer, offset: u64, position: usize, length: usize) -> Operation {
+        with_current(|reactor| {
+            let mut driver = reactor.driver().borrow_mut();
+            assert!(
+                position + length <= buffer.capacity(),
+                "a read beyond its buffer"
+            );
+            // SAFETY: the position lies inside the buffer.
+            let start = unsafe { buffer.start().add(position) };
+            let (fd, length) = (self.descriptor.fd(), length as u32);
+            let entry = if driver.registered() && buffer.belongs_to(driver.arena()) {
+                let index = driver.registered_index(start);
+                opcode::ReadFixed::new(fd, start, length, index)
+                    .offset(offset)
+                    .build()
+            } else {
+                opcode::Read::new(fd, start, length).offset(offset).build()
+            };
+            let resources = Resources::Read {
+                buffer,
+                _file: self.descriptor.clone(),
+            };
+            driver.start(entry, Sort::Disk, resources)
+        })
+    }
+
+    /// The entry of a gathered write of at most `VECTORS_MAX` views, and what it must own.
+    fn write_entry(
+        &self,
+        driver: &Driver,
+        views: &[BufferView],
+        offset: u64,
+        durability: Durability,
+    ) -> (Entry, Resources) {
+        let fd = self.descriptor.fd();
+        let vectors: Box<[libc::iovec]> = views
+            .iter()
+            .map(|view| libc::iovec {
+                iov_base: view.as_ptr().cast_mut().cast(),
+                iov_len: view.len(),
+            })
+            .collect();
+        let entry = match views {
+            [view] if driver.registered() && view.belongs_to(driver.arena()) => {
+                let index = driver.registered_index(view.as_ptr());
+                opcode::WriteFixed::new(fd, view.as_ptr(), view.len() as u32, index)
+                    .offset(offset)
+                    .rw_flags(durability.flags())
+                    .build()
+            }
+            _ => opcode::Writev::new(fd, vectors.as_ptr(), vectors.len() as u32)
+                .offset(offset)
+                .rw_flags(durability.flags())
+                .build(),
+        };
+        let resources = Resources::Write {
+            _views: views.to_vec(),
+            _vectors: vectors,
+            _file: self.descriptor.clone(),
+        };
+        (entry, resources)
+    }
+
+    async fn write_all(
+        &self,
+        views: Vec<BufferView>,
+        offset: u64,
+        durability: Durability,
+    ) -> io::Result<()> {
+        let mut rest = Remaining::new(views, offset);
+        while !rest.is_empty() {
+            let operation = with_current(|reactor| {
+                let mut driver = reactor.driver().borrow_mut();
+                let (entry, resources) =
+                    self.write_entry(&driver, rest.next_views(), rest.offset, durability);
+                let sort = match durability {
+                    Durability::Cached => Sort::Disk,
+                    Durability::SelfFlushing => Sort::Barrier,
+                };
+                driver.start(entry, sort, resources)
+            });
+            rest.advance(operation.await)?;
+        }
+        Ok(())
+    }
+
+    /// Writes with a flush linked behind the last write.
+    async fn write_then_flush(&self, views: Vec<BufferView>, offset: u64) -> io::Result<()> {
+        let mut rest = Remaining::new(views, offset);
+        loop {
+            if !rest.is_last() {
+                let operation = with_current(|reactor| {
+                    let mut driver = reactor.driver().borrow_mut();
+                    let (entry, resources) = self.write_entry(
+                        &driver,
+                        rest.next_views(),
+                        rest.offset,
+                        Durability::Cached,
+                    );
+                    driver.start(entry, Sort::Disk, resources)
+                });
+                rest.advance(operation.await)?;
+                continue;
+            }
+            let (write, flush) = with_current(|reactor| {
+                let mut driver = reactor.driver().borrow_mut();
+                let (entry, resources) =
+                    self.write_entry(&driver, rest.next_views(), rest.offset, Durability::Cached);
+                let (flush, file) = self.flush_entry();
+                driver.start_linked((entry, Sort::Disk, resources), (flush, Sort::Barrier, file))
+            });
+            rest.advance(write.await)?;
+            let flushed = result_of(flush.await).0;
+            if rest.is_empty() {
+                return flushed.map(|_| ());
+            }
+            // The write was short, which has cancelled the flush: go on with the rest.
+        }
+    }
+
+    fn flush_entry(&self) -> (Entry, Resources) {
+        let flush = opcode::Fsync::new(self.descriptor.fd()).flags(types::FsyncFlags::DATASYNC);
+        (
+            flush.build(),
+            Resources::File {
+                _file: self.descriptor.clone(),
+            },
+        )
+    }
+
+    fn start_flush(&self) -> Operation {
+        let (entry, resources) = self.flush_entry();
+        with_current(|reactor| {
+            reactor
+                .driver()
+                .borrow_mut()
+                .start(entry, Sort::Barrier, resources)
+        })
+    }
+}
+
+/// What of a gathered write has not been written.
+struct Remaining {
+    views: Vec<BufferView>,
+    /// The first of `views` that is not fully written.
+    first: usize,
+    offset: u64,
+}
+
+impl Remaining {
+    fn new(mut views: Vec<BufferView>, offset: u64) -> Remaining {
+        views.retain(|view| !view.is_empty());
+        Remaining {
+            views,
+            first: 0,
+            offset,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first == self.views.len()
+    }
+
+    fn is_last(&self) -> bool {
+        self.views.len() - self.first <= VECTORS_MAX
+    }
+
+    fn next_views(&self) -> &[BufferView] {
+        let rest = &self.views[self.first..];
+        &rest[..rest.len().min(VECTORS_MAX)]
+    }
+
+    fn advance(&mut self, completion: Completion) -> io::Result<()> {
+        let mut written = match result_of(completion).0 {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if is_retryable(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.offset += written as u64;
+        while written > 0 {
+            let view = &mut self.views[self.first];
+            if written < view.len() {
+                *view = view.slice(written..);
+                return Ok(());
+            }
+            written -= view.len();
+            self.first += 1;
+        }
+        Ok(())
+    }
+}
+
+fn result_of(completion: Completion) -> (io::Result<usize>, Resources) {
+    let result = usize::try_from(completion.result)
+        .map_err(|_| io::Error::from_raw_os_error(-completion.result));
+    (result, completion.resources)
+}
+
+fn is_retryable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
+}
+
+fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: duplicates a descriptor that the caller owns.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the copy is new and ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+fn open_blocking(path: &Path, options: OpenOptions) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut flags = libc::O_CLOEXEC;
+    flags |= if options.read_only {
+        libc::O_RDONLY
+    } else {
+        libc::O_RDWR
+    };
+    flags |= if options.create { libc::O_CREAT } else { 0 };
+    flags |= if options.direct { libc::O_DIRECT } else { 0 };
+    // SAFETY: the path ends with a zero byte and lives through the call.
+    let descriptor = unsafe { libc::open(path.as_ptr(), flags, 0o600) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// What the kernel wants direct offsets and lengths to be multiples of.
+fn direct_alignment(file: &OwnedFd) -> usize {
+    let mut status = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: an empty path with AT_EMPTY_PATH names the descriptor; the kernel fills a structure of its size.
+    let result = unsafe {
+        libc::statx(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_DIOALIGN,
+            status.as_mut_ptr(),
+        )
+    };
+    // SAFETY: all zeroes is a valid statx, and the kernel may have filled it.
+    let status = unsafe { status.assume_init() };
+    let known = result == 0 && status.stx_mask & libc::STATX_DIOALIGN != 0;
+    match status.stx_dio_offset_align as usize {
+        alignment if known && alignment.is_power_of_two() => alignment.max(ALIGNMENT_MIN),
+        _ => ALIGNMENT_DEFAULT,
+    }
+}

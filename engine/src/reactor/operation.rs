@@ -1,0 +1,316 @@
+//! Operations that the kernel works on, and who owns what they touch.
+//!
+//! Invariants: the slot of an operation owns every buffer, path and descriptor the kernel may still use, from
+//! submission to the terminal completion. Dropping the future turns the slot into an orphan and asks the kernel to
+//! cancel; it never frees anything early. A slot is named by index and generation, so a late completion never
+//! reaches a new owner.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::buffer::{Buffer, BufferView};
+use super::executor::{try_with_current, with_current};
+use super::file::Descriptor;
+
+/// What an operation owns until its end.
+pub(super) enum Resources {
+    Read {
+        buffer: Buffer,
+        _file: Rc<Descriptor>,
+    },
+    Write {
+        _views: Vec<BufferView>,
+        _vectors: Box<[libc::iovec]>,
+        _file: Rc<Descriptor>,
+    },
+    File {
+        _file: Rc<Descriptor>,
+    },
+    Address {
+        _address: Box<libc::sockaddr_storage>,
+        _socket: Rc<Descriptor>,
+    },
+}
+
+/// What an operation counts as while the kernel works on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// A read or write of a file: decides when to submit.
+    Disk,
+    /// A flush: runs on a kernel worker that shares our core, so nobody spins meanwhile.
+    Barrier,
+    Other,
+}
+
+/// The end of an operation: the kernel's result (negative errno) and what the operation owned.
+pub(super) struct Completion {
+    pub(super) result: i32,
+    pub(super) resources: Resources,
+}
+
+/// Receives the events of an operation that completes many times.
+pub(super) trait Watcher {
+    /// One event. Runs while the driver is borrowed: it may collect wakers, nothing else.
+    fn event(&self, result: i32, woken: &mut Vec<Waker>);
+    /// The kernel has ended the operation; the watcher may start it again.
+    fn ended(self: Rc<Self>);
+}
+
+enum State {
+    Vacant,
+    Waiting {
+        waker: Option<Waker>,
+        sort: Sort,
+        resources: Resources,
+    },
+    Orphan {
+        sort: Sort,
+        resources: Resources,
+    },
+    Finished(Completion),
+    Watching(Rc<dyn Watcher>),
+}
+
+struct Slot {
+    generation: u32,
+    state: State,
+}
+
+/// Names one operation; the kernel carries it as user data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+impl Key {
+    pub(super) fn user_data(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    pub(super) fn from_user_data(data: u64) -> Key {
+        Key {
+            index: data as u32,
+            generation: (data >> 32) as u32,
+        }
+    }
+}
+
+/// What the round has to do after it has let go of the driver.
+#[derive(Default)]
+pub(super) struct Reaped {
+    pub(super) woken: Vec<Waker>,
+    pub(super) released: Vec<Resources>,
+    pub(super) ended: Vec<Rc<dyn Watcher>>,
+}
+
+/// The table of operations. Grows with the operations in flight, never shrinks below what was needed once.
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    vacant: Vec<u32>,
+    pub(super) disk_in_flight: usize,
+    pub(super) barriers_in_flight: usize,
+    pub(super) orphans: usize,
+}
+
+impl Slots {
+    fn insert(&mut self, state: State) -> Key {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                state: State::Vacant,
+            });
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        debug_assert!(matches!(slot.state, State::Vacant));
+        slot.state = state;
+        Key {
+            index,
+            generation: slot.generation,
+        }
+    }
+
+    fn remove(&mut self, key: Key) -> State {
+        let slot = &mut self.slots[key.index as usize];
+        assert_eq!(
+            slot.generation, key.generation,
+            "an operation slot was used after its end"
+        );
+        slot.generation = slot.generation.wrapping_add(1);
+        self.vacant.push(key.index);
+        std::mem::replace(&mut slot.state, State::Vacant)
+    }
+
+    pub(super) fn start(&mut self, sort: Sort, resources: Resources) -> Key {
+        match sort {
+            Sort::Disk => self.disk_in_flight += 1,
+            Sort::Barrier => self.barriers_in_flight += 1,
+            Sort::Other => {}
+        }
+        self.insert(State::Waiting {
+            waker: None,
+            sort,
+            resources,
+        })
+    }
+
+    pub(super) fn watch(&mut self, watcher: Rc<dyn Watcher>) -> Key {
+        self.insert(State::Watching(watcher))
+    }
+
+    /// Slots whose terminal completion has not come.
+    pub(super) fn unfinished(&self) -> usize {
+        let ended = |slot: &&Slot| matches!(slot.state, State::Vacant | State::Finished(_));
+        self.slots.len() - self.slots.iter().filter(ended).count()
+    }
+
+    fn left_kernel(&mut self, sort: Sort) {
+        match sort {
+            Sort::Disk => self.disk_in_flight -= 1,
+            Sort::Barrier => self.barriers_in_flight -= 1,
+            Sort::Other => {}
+        }
+    }
+
+    /// Takes in one completion. `more` says that the operation goes on.
+    pub(super) fn complete(&mut self, key: Key, result: i32, more: bool, reaped: &mut Reaped) {
+        let slot = self.slots.get_mut(key.index as usize);
+        let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
+            return;
+        };
+        if let State::Watching(watcher) = &slot.state {
+            watcher.event(result, &mut reaped.woken);
+            if more {
+                return;
+            }
+        }
+        debug_assert!(!more, "only watched operations complete many times");
+        match std::mem::replace(&mut slot.state, State::Vacant) {
+            State::Watching(watcher) => {
+                self.remove(key);
+                reaped.ended.push(watcher);
+            }
+            State::Waiting {
+                waker,
+                sort,
+                resources,
+            } => {
+                slot.state = State::Finished(Completion { result, resources });
+                self.left_kernel(sort);
+                reaped.woken.extend(waker);
+            }
+            State::Orphan { sort, resources } => {
+                self.remove(key);
+                self.left_kernel(sort);
+                self.orphans -= 1;
+                reaped.released.push(resources);
+            }
+            state @ (State::Vacant | State::Finished(_)) => slot.state = state,
+        }
+    }
+
+    fn poll(&mut self, key: Key, waker: &Waker) -> Option<Completion> {
+        let slot = &mut self.slots[key.index as usize];
+        assert_eq!(
+            slot.generation, key.generation,
+            "an operation was polled after its end"
+        );
+        if let State::Waiting { waker: stored, .. } = &mut slot.state {
+            match stored {
+                Some(stored) => stored.clone_from(waker),
+                None => *stored = Some(waker.clone()),
+            }
+            return None;
+        }
+        match self.remove(key) {
+            State::Finished(completion) => Some(completion),
+            _ => panic!("an operation future owns a slot that is not its own"),
+        }
+    }
+
+    /// The future is gone. `true`: the kernel still works on it, and the slot keeps what it uses.
+    pub(super) fn abandon(&mut self, key: Key) -> Abandoned {
+        let slot = &mut self.slots[key.index as usize];
+        assert_eq!(
+            slot.generation, key.generation,
+            "an operation was dropped twice"
+        );
+        match std::mem::replace(&mut slot.state, State::Vacant) {
+            State::Waiting {
+                sort, resources, ..
+            } => {
+                slot.state = State::Orphan { sort, resources };
+                self.orphans += 1;
+                Abandoned::InFlight
+            }
+            state => {
+                self.remove(key);
+                match state {
+                    State::Finished(completion) => Abandoned::Finished {
+                        _resources: completion.resources,
+                    },
+                    _ => panic!("an operation future owns a slot that is not its own"),
+                }
+            }
+        }
+    }
+}
+
+/// What became of an operation whose future was dropped.
+pub(super) enum Abandoned {
+    /// The kernel may still use the resources; the slot owns them.
+    InFlight,
+    /// The operation had ended; the resources are the caller's to drop.
+    Finished { _resources: Resources },
+}
+
+/// The future of one operation.
+#[must_use = "an operation is cancelled when it is dropped"]
+pub(super) struct Operation {
+    key: Option<Key>,
+    // Slots belong to one thread's ring.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Operation {
+    pub(super) fn new(key: Key) -> Operation {
+        Operation {
+            key: Some(key),
+            _thread: PhantomData,
+        }
+    }
+}
+
+impl Future for Operation {
+    type Output = Completion;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion> {
+        let key = self.key.expect("an operation was polled after its end");
+        let completion = with_current(|reactor| {
+            reactor
+                .driver()
+                .borrow_mut()
+                .slots
+                .poll(key, context.waker())
+        });
+        let Some(completion) = completion else {
+            return Poll::Pending;
+        };
+        self.key = None;
+        Poll::Ready(completion)
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let abandoned = try_with_current(|reactor| reactor.driver().borrow_mut().abandon(key));
+        // What it owned is dropped here, after the driver was let go: dropping may start a close.
+        drop(abandoned);
+    }
+}

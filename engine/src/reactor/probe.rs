@@ -1,0 +1,159 @@
+//! Whether io_uring can be used here, and what to do when it cannot.
+//!
+//! Invariant: every cause that an administrator can remove is an error that names the remedy.
+
+use std::io;
+
+use io_uring::{IoUring, Probe, opcode};
+
+/// Why a reactor could not run or did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReactorError {
+    /// The kernel has no io_uring.
+    #[error(
+        "io_uring is not available: the kernel has no such system call (ENOSYS). Remedy: run Linux 6.1 or newer, \
+             built with CONFIG_IO_URING; in a sandbox such as gVisor, use a runtime that offers io_uring"
+    )]
+    KernelTooOld,
+    /// The administrator has switched io_uring off.
+    #[error(
+        "io_uring is disabled on this machine: kernel.io_uring_disabled is {setting}. Remedy: \
+             `sysctl -w kernel.io_uring_disabled=0`, or for 1 add the user's group to kernel.io_uring_group"
+    )]
+    DisabledBySysctl {
+        /// The value of `kernel.io_uring_disabled`.
+        setting: u32,
+    },
+    /// Something between us and the kernel forbids io_uring, mostly a container's seccomp profile.
+    #[error(
+        "io_uring is forbidden (EPERM) although kernel.io_uring_disabled allows it: most likely the seccomp profile \
+             of a container. Remedy: allow io_uring_setup, io_uring_enter and io_uring_register in the profile, or \
+             run the container with `--security-opt seccomp=unconfined`"
+    )]
+    ForbiddenBySeccomp,
+    /// The limit of locked memory does not even allow the ring.
+    #[error(
+        "io_uring could not lock the memory of its ring (ENOMEM). Remedy: raise the limit of locked memory \
+             (`ulimit -l unlimited`, LimitMEMLOCK=infinity in a systemd unit)"
+    )]
+    LockedMemory,
+    /// The kernel knows io_uring but not an operation that the reactor needs.
+    #[error(
+        "io_uring of this kernel lacks the operation {operation}. Remedy: run Linux 6.1 or newer"
+    )]
+    OperationMissing {
+        /// The name of the operation.
+        operation: &'static str,
+    },
+    /// The process has no descriptors left.
+    #[error(
+        "io_uring could not be set up, the process has no free file descriptor. Remedy: raise `ulimit -n` \
+             (LimitNOFILE= in a systemd unit)"
+    )]
+    Descriptors,
+    /// Setting the ring up failed for another reason.
+    #[error("io_uring could not be set up: {0}")]
+    Setup(#[source] io::Error),
+    /// The memory for buffers could not be mapped.
+    #[error(
+        "the buffer arena of {bytes} bytes could not be mapped: {source}. Remedy: make it smaller or give the \
+             process more memory"
+    )]
+    Arena {
+        /// The size asked for.
+        bytes: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The thread already runs a reactor.
+    #[error("this thread already runs a reactor")]
+    Nested,
+    /// A simulated run reached the disk operation at which it was told to crash.
+    #[error("the simulated machine crashed as planned")]
+    Crashed,
+    /// A simulated run has tasks but nothing that could ever wake one of them.
+    #[error(
+        "the simulated run is stuck: no task is ready, no timer waits and no operation is in flight"
+    )]
+    Stuck,
+}
+
+impl ReactorError {
+    pub(super) fn from_setup(error: io::Error) -> ReactorError {
+        Self::classify(error, sysctl_setting())
+    }
+
+    fn classify(error: io::Error, sysctl: Option<u32>) -> ReactorError {
+        match (error.raw_os_error(), sysctl) {
+            (Some(libc::ENOSYS), _) => ReactorError::KernelTooOld,
+            (Some(libc::EPERM | libc::EACCES), Some(setting)) if setting > 0 => {
+                ReactorError::DisabledBySysctl { setting }
+            }
+            (Some(libc::EPERM | libc::EACCES), _) => ReactorError::ForbiddenBySeccomp,
+            (Some(libc::ENOMEM), _) => ReactorError::LockedMemory,
+            (Some(libc::EMFILE | libc::ENFILE), _) => ReactorError::Descriptors,
+            _ => ReactorError::Setup(error),
+        }
+    }
+}
+
+fn sysctl_setting() -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
+    text.trim().parse().ok()
+}
+
+/// The operations without which the reactor cannot work.
+const NEEDED: [(u8, &str); 10] = [
+    (opcode::Readv::CODE, "READV"),
+    (opcode::Read::CODE, "READ"),
+    (opcode::Writev::CODE, "WRITEV"),
+    (opcode::ReadFixed::CODE, "READ_FIXED"),
+    (opcode::WriteFixed::CODE, "WRITE_FIXED"),
+    (opcode::Fsync::CODE, "FSYNC"),
+    (opcode::PollAdd::CODE, "POLL_ADD"),
+    (opcode::Accept::CODE, "ACCEPT"),
+    (opcode::Connect::CODE, "CONNECT"),
+    (opcode::Close::CODE, "CLOSE"),
+];
+
+/// Checks that io_uring is usable by this process.
+///
+/// # Errors
+/// The cause with its remedy.
+pub fn probe() -> Result<(), ReactorError> {
+    let ring = IoUring::new(8).map_err(ReactorError::from_setup)?;
+    let mut probe = Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(ReactorError::from_setup)?;
+    match NEEDED.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, operation)) => Err(ReactorError::OperationMissing { operation }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_names_its_remedy() {
+        let cases = [
+            (libc::ENOSYS, None, "Linux 6.1 or newer"),
+            (libc::EPERM, Some(2), "sysctl -w kernel.io_uring_disabled=0"),
+            (libc::EPERM, Some(0), "seccomp"),
+            (libc::EPERM, None, "seccomp"),
+            (libc::ENOMEM, Some(0), "ulimit -l"),
+            (libc::EMFILE, Some(0), "ulimit -n"),
+        ];
+        for (code, sysctl, remedy) in cases {
+            let error = ReactorError::classify(io::Error::from_raw_os_error(code), sysctl);
+            assert!(error.to_string().contains(remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_io_uring() {
+        probe().expect("the tests need io_uring");
+    }
+}

@@ -1,0 +1,317 @@
+//! The reactor in the real world: every trap that was measured in other runtimes is a test here.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use strata_engine::reactor::{
+    self, BUFFER_BYTES_MAX, File, OpenOptions, ReactorConfig, ReactorError, TaskClass, World,
+};
+
+fn config(index: usize) -> ReactorConfig {
+    ReactorConfig {
+        index,
+        core: None,
+        name: format!("test-{index}"),
+        arena_bytes: 8 << 20,
+        spin: Duration::from_micros(20),
+    }
+}
+
+fn run<T>(main: impl AsyncFnOnce() -> T) -> T {
+    reactor::run(config(0), World::Real, main).expect("io_uring is available")
+}
+
+/// Polls the future once and says whether it is still under way.
+async fn starts(future: &mut (impl Future + Unpin)) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending()))
+        .await
+}
+
+#[test]
+fn tasks_timers_and_classes_work_together() {
+    let order = run(async || {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = [30, 10, 20]
+            .into_iter()
+            .map(|delay| {
+                let order = order.clone();
+                reactor::spawn(TaskClass::Foreground, async move {
+                    reactor::sleep(Duration::from_millis(delay)).await;
+                    order.borrow_mut().push(delay);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        order.take()
+    });
+    assert_eq!(order, [10, 20, 30]);
+}
+
+#[test]
+fn a_task_that_is_always_ready_does_not_starve_a_timer() {
+    let elapsed = run(async || {
+        let stop = Rc::new(Cell::new(false));
+        for class in TaskClass::ALL {
+            let stop = stop.clone();
+            reactor::spawn(class, async move {
+                while !stop.get() {
+                    reactor::yield_now().await;
+                }
+            })
+            .detach();
+        }
+        let start = reactor::now();
+        reactor::sleep(Duration::from_millis(20)).await;
+        stop.set(true);
+        start.elapsed()
+    });
+    assert!(
+        elapsed < Duration::from_millis(200),
+        "a sleep of 20 ms took {elapsed:?}"
+    );
+}
+
+#[test]
+fn files_write_read_sync_and_lock() {
+    let directory = tempfile::tempdir_in(".").expect("directory");
+    run(async || {
+        let path = directory.path().join("file");
+        let options = OpenOptions {
+            read_only: false,
+            create: true,
+            direct: true,
+        };
+        let file = File::open(&path, options).await.expect("open");
+        file.set_length(8 << 20).await.expect("length");
+        let mut views = Vec::new();
+        for fill in 1..=3u8 {
+            let mut buffer = reactor::allocate(1 << 16).await;
+            buffer.set_len(1 << 16);
+            buffer.fill(fill);
+            views.push(buffer.freeze());
+        }
+        file.write_durable(views.clone(), 4096)
+            .await
+            .expect("linked flush");
+        file.write(vec![views[1].clone()], 0x100000)
+            .await
+            .expect("one view");
+        file.write_durable(vec![views[2].slice(..4096)], 0)
+            .await
+            .expect("self-flushing");
+        file.sync().await.expect("sync");
+        let buffer = reactor::allocate(1 << 18).await;
+        let buffer = file.read(buffer, 0, 1 << 18).await.expect("read");
+        assert_eq!(buffer.len(), 1 << 18);
+        assert!(buffer[..4096].iter().all(|&byte| byte == 3));
+        assert!(buffer[4096..4096 + 65536].iter().all(|&byte| byte == 1));
+        assert!(
+            buffer[4096 + 131072..4096 + 196608]
+                .iter()
+                .all(|&byte| byte == 3)
+        );
+        let buffer = file.read(buffer, 0x100000, 4096).await.expect("read");
+        assert!(buffer.len() == 4096 && buffer.iter().all(|&byte| byte == 2));
+        let buffer = file
+            .read(buffer, (8 << 20) - 4096, 8192)
+            .await
+            .expect("read at the end");
+        assert_eq!(buffer.len(), 4096);
+        assert_eq!(file.length().await.expect("length"), 8 << 20);
+        assert!(file.try_lock().expect("lock"));
+        let other = File::open(&path, options).await.expect("open");
+        assert!(!other.try_lock().expect("lock"));
+    });
+}
+
+#[test]
+fn a_dropped_read_frees_its_buffer_only_at_the_kernels_answer() {
+    let directory = tempfile::tempdir_in(".").expect("directory");
+    run(async || {
+        let path = directory.path().join("file");
+        let options = OpenOptions {
+            read_only: false,
+            create: true,
+            direct: true,
+        };
+        let file = File::open(&path, options).await.expect("open");
+        let mut buffer = reactor::allocate(BUFFER_BYTES_MAX).await;
+        buffer.set_len(BUFFER_BYTES_MAX);
+        buffer.fill(9);
+        file.write(vec![buffer.freeze()], 0).await.expect("write");
+        for _ in 0..100 {
+            let before = reactor::arena_pressure().free_bytes;
+            let buffer = reactor::allocate(BUFFER_BYTES_MAX).await;
+            let mut read = Box::pin(file.read(buffer, 0, BUFFER_BYTES_MAX));
+            assert!(starts(&mut read).await);
+            drop(read);
+            let held = before - reactor::arena_pressure().free_bytes;
+            assert_eq!(
+                held, BUFFER_BYTES_MAX,
+                "the kernel may still write into the buffer"
+            );
+            while reactor::arena_pressure().free_bytes < before {
+                reactor::sleep(Duration::from_micros(100)).await;
+            }
+        }
+        // The file is dropped while its operations are in flight, and then the reactor ends.
+        let buffer = reactor::allocate(BUFFER_BYTES_MAX).await;
+        let mut read = Box::pin(file.read(buffer, 0, BUFFER_BYTES_MAX));
+        assert!(starts(&mut read).await);
+    });
+}
+
+#[test]
+fn an_empty_arena_pushes_back_in_order() {
+    run(async || {
+        let held: Vec<_> = std::iter::from_fn(|| reactor::try_allocate(BUFFER_BYTES_MAX)).collect();
+        assert_eq!(held.len(), 4);
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = [BUFFER_BYTES_MAX, 4096, 4096]
+            .into_iter()
+            .enumerate()
+            .map(|(number, bytes)| {
+                let order = order.clone();
+                reactor::spawn(TaskClass::Foreground, async move {
+                    let buffer = reactor::allocate(bytes).await;
+                    order.borrow_mut().push(number);
+                    drop(buffer);
+                })
+            })
+            .collect();
+        reactor::sleep(Duration::from_millis(5)).await;
+        assert!(
+            order.borrow().is_empty(),
+            "nobody gets memory that is not there"
+        );
+        assert!(reactor::try_allocate(4096).is_none());
+        // One waiter gives up; those behind it still get theirs.
+        let mut abandoned = Box::pin(reactor::allocate(4096));
+        assert!(starts(&mut abandoned).await);
+        drop(abandoned);
+        drop(held);
+        for task in tasks {
+            task.await;
+        }
+        assert_eq!(order.take(), [0, 1, 2]);
+        assert_eq!(reactor::arena_pressure().free_bytes, 8 << 20);
+    });
+}
+
+#[test]
+fn thousands_of_wakes_in_both_directions_do_not_hang() {
+    const TASKS: u64 = 64;
+    const MESSAGES: u64 = 500;
+    let (to_b, mut at_b) = reactor::mailbox::<(u64, reactor::OneSender<u64>)>(16);
+    let (to_a, mut at_a) = reactor::mailbox::<(u64, reactor::OneSender<u64>)>(16);
+    async fn side(
+        to: reactor::Sender<(u64, reactor::OneSender<u64>)>,
+        at: &mut reactor::Receiver<(u64, reactor::OneSender<u64>)>,
+    ) -> u64 {
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let to = to.clone();
+                reactor::spawn(TaskClass::Foreground, async move {
+                    let mut sum = 0;
+                    for message in 0..MESSAGES {
+                        let (sender, receiver) = reactor::oneshot();
+                        to.send((task + message, sender)).await.expect("peer lives");
+                        sum += receiver.await.expect("an answer");
+                    }
+                    sum
+                })
+            })
+            .collect();
+        drop(to);
+        while let Some((number, answer)) = at.recv().await {
+            answer.send(number + 1).expect("the asker waits");
+        }
+        let mut sum = 0;
+        for task in tasks {
+            sum += task.await;
+        }
+        sum
+    }
+    let other = std::thread::spawn(move || {
+        reactor::run(config(1), World::Real, async || side(to_a, &mut at_b).await)
+    });
+    let here = run(async || side(to_b, &mut at_a).await);
+    let there = other.join().expect("thread").expect("reactor");
+    let expected: u64 = (0..TASKS)
+        .flat_map(|t| (0..MESSAGES).map(move |m| t + m + 1))
+        .sum();
+    assert_eq!((here, there), (expected, expected));
+}
+
+#[test]
+fn a_panic_reaches_whoever_awaits_the_task() {
+    let result = std::panic::catch_unwind(|| {
+        run(async || {
+            reactor::spawn(TaskClass::Foreground, async { panic!("inside") }).await;
+        })
+    });
+    assert!(result.is_err());
+    assert_eq!(run(async || 5), 5, "the thread can run a reactor again");
+}
+
+#[test]
+fn dropping_a_task_drops_its_future_and_cancel_waits_for_it() {
+    run(async || {
+        let alive = Rc::new(());
+        let task = |alive: Rc<()>| {
+            reactor::spawn(TaskClass::Foreground, async move {
+                reactor::sleep(Duration::from_secs(3600)).await;
+                drop(alive);
+            })
+        };
+        let first = task(alive.clone());
+        reactor::yield_now().await;
+        assert_eq!(first.cancel().await, None);
+        assert_eq!(Rc::strong_count(&alive), 1);
+        drop(task(alive.clone()));
+        task(alive.clone()).detach();
+        reactor::yield_now().await;
+        assert_eq!(Rc::strong_count(&alive), 2);
+    });
+}
+
+#[test]
+fn helpers_run_blocking_work_and_carry_panics() {
+    run(async || {
+        let numbers: Vec<_> = (0..32).map(|n| reactor::offload(move || n * 2)).collect();
+        for (number, work) in numbers.into_iter().enumerate() {
+            assert_eq!(work.await, number * 2);
+        }
+        let work = std::panic::AssertUnwindSafe(reactor::offload(|| panic!("inside")));
+        assert!(futures_util::FutureExt::catch_unwind(work).await.is_err());
+    });
+}
+
+#[test]
+fn a_reactor_inside_a_reactor_is_refused() {
+    run(async || {
+        let inner = reactor::run(config(1), World::Real, async || ());
+        assert!(matches!(inner, Err(ReactorError::Nested)));
+    });
+}
+
+#[test]
+fn timeouts_end_what_takes_too_long() {
+    run(async || {
+        let never = std::future::pending::<()>();
+        assert!(
+            reactor::timeout(Duration::from_millis(5), never)
+                .await
+                .is_err()
+        );
+        assert_eq!(
+            reactor::timeout(Duration::from_secs(5), async { 3 }).await,
+            Ok(3)
+        );
+    });
+}
