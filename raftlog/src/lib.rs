@@ -8,3 +8,4 @@
 
 pub mod command;
 pub mod namespace;
+pub mod store;

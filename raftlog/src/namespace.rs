@@ -7,16 +7,37 @@
 //! - what is applied depends on the commands and the state alone: no clock, no randomness, no hash
 //!   order; time and ids come in the command.
 
+mod apply;
+mod body;
 mod chunk;
+mod describe;
+mod entry;
+mod key;
 mod object;
 mod system;
+mod table;
+mod upload;
+mod value;
+mod view;
 
+pub(crate) use apply::Applier;
+pub use apply::LogEntry;
 pub use chunk::{ChunkId, Extent, ExtentKind};
+pub use describe::{describe, describe_key};
+pub use entry::{Entry, EntryKind, Place};
 pub use object::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
 pub use system::{
-    Geometry, GeometryCode, Layout, LayoutKind, PlacementGroup, RootKey, Slot, SlotState,
+    AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
+    LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+};
+pub(crate) use table::Table;
+pub use upload::{Part, Upload};
+pub(crate) use value::verify as verify_row;
+pub use view::{
+    BodyPiece, Bucket, FreedExtents, ListPage, ListQuery, ListedObject, ListedUpload, Object,
+    PieceSource, UploadPage, UploadQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.
@@ -27,6 +48,9 @@ pub const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// The longest object key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
+
+/// The longest name of a bucket, in bytes (POSIX's limit of a name).
+pub const BUCKET_BYTES_MAX: usize = 255;
 
 /// The largest object, in bytes (5 TiB).
 pub const OBJECT_BYTES_MAX: u64 = 5 << 40;

@@ -105,3 +105,91 @@ impl fmt::Debug for RootKey {
             .finish_non_exhaustive()
     }
 }
+
+mod rows;
+
+/// A place in the group's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct LogPosition {
+    /// The term of the leader that proposed the entry.
+    pub term: u64,
+    /// The node that led.
+    pub node: u64,
+    /// The entry's index.
+    pub index: u64,
+}
+
+/// Which cluster the state belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    /// The cluster's uuid.
+    pub cluster: [u8; 16],
+    /// Raised by every restore.
+    pub incarnation: u32,
+    /// When it was initialised, in microseconds since the Unix epoch.
+    pub created_micros: u64,
+}
+
+/// Counters of the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupState {
+    /// The group's number; the high 16 bits of the inodes that it gives out.
+    pub group: u16,
+    /// The activated feature level.
+    pub feature_level: u16,
+    /// The highest time that a command carried, in microseconds since the Unix epoch.
+    pub time_micros: u64,
+    /// Commands that changed something so far.
+    pub commit_sequence: u64,
+    /// The next inode, without the group's number.
+    pub next_inode: u64,
+    /// The next session.
+    pub next_session: u64,
+    /// The next writer.
+    pub next_writer: u32,
+}
+
+/// A registered writer: one reactor of one start of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writer {
+    /// Its number, in the ids of the chunks that it introduces.
+    pub number: u32,
+    /// The node.
+    pub node: u64,
+    /// The reactor.
+    pub reactor: u32,
+    /// When it was registered, in microseconds since the Unix epoch.
+    pub registered_micros: u64,
+    /// The last epoch that it opened; 0 for none.
+    pub last_epoch: u32,
+    /// Whether it may open epochs.
+    pub open: bool,
+}
+
+/// An allocation epoch of a writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllocationEpoch {
+    /// The writer.
+    pub writer: u32,
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// When it was opened, in microseconds since the Unix epoch.
+    pub opened_micros: u64,
+    /// When it was closed; `None` while chunks may be introduced under it.
+    pub closed_micros: Option<u64>,
+}
+
+/// A proposer's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// Who proposes.
+    pub owner: u64,
+    /// When it was opened, in microseconds since the Unix epoch.
+    pub opened_micros: u64,
+    /// All answers below this sequence have reached the proposer.
+    pub lowest_unanswered: u64,
+    /// Answers that are kept.
+    pub outstanding: u32,
+}
+
+pub(crate) use rows::{AnswerRow, MembershipRow};

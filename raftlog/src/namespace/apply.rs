@@ -1,0 +1,262 @@
+//! Applying commands: the one writer of the namespace.
+//!
+//! A command is decided before anything is written: a refusal after a write is a broken invariant
+//! and stops the group, as every error of the store does. Sessions come first: a repeated proposal
+//! gets its first answer and changes nothing.
+
+mod bodies;
+mod buckets;
+mod objects;
+mod sessions;
+mod system;
+mod tree;
+mod uploads;
+
+use heed::RwTxn;
+
+use super::key;
+use super::system::{GroupState, LogPosition, MembershipRow};
+use super::table::Table;
+use super::value::Row;
+use super::view::View;
+use crate::command::{Answer, Command, Envelope, Refusal};
+use crate::store::StoreError;
+
+/// An entry of the log, as it is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEntry<'a> {
+    /// Nothing but its place.
+    Blank,
+    /// An encoded [`Envelope`].
+    Command(&'a [u8]),
+    /// A membership, kept as it is.
+    Membership(&'a [u8]),
+}
+
+/// Why a command stops.
+enum Halt {
+    /// It changes nothing; the answer says why.
+    Refused(Refusal),
+    /// The store failed: the group stops.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Halt {
+        Halt::Refused(refusal)
+    }
+}
+
+type Outcome<T = Answer> = Result<T, Halt>;
+
+fn invalid<T>(reason: &str) -> Outcome<T> {
+    Err(Halt::Refused(Refusal::Invalid(reason.to_owned())))
+}
+
+/// Applies entries in the order of the log within one transaction.
+pub(crate) struct Applier<'a, 'e> {
+    txn: &'a mut RwTxn<'e>,
+    table: Table,
+    /// `None` before the group is initialised.
+    group: Option<GroupState>,
+    applied: LogPosition,
+}
+
+impl<'a, 'e> Applier<'a, 'e> {
+    pub(crate) fn new(table: Table, txn: &'a mut RwTxn<'e>) -> Result<Applier<'a, 'e>, StoreError> {
+        let group = View::borrowed(table, txn).group()?;
+        let applied = View::borrowed(table, txn).applied()?;
+        Ok(Applier {
+            txn,
+            table,
+            group,
+            applied,
+        })
+    }
+
+    fn view(&self) -> View<'_> {
+        View::borrowed(self.table, self.txn)
+    }
+
+    /// Applies one entry, which must follow the last one.
+    pub(crate) fn apply(
+        &mut self,
+        position: LogPosition,
+        entry: LogEntry<'_>,
+    ) -> Result<Answer, StoreError> {
+        if position.index <= self.applied.index && self.applied != LogPosition::default() {
+            return Err(StoreError::Invariant(format!(
+                "log entry {} is applied after {}",
+                position.index, self.applied.index
+            )));
+        }
+        self.applied = position;
+        match entry {
+            LogEntry::Blank => Ok(Answer::Done),
+            LogEntry::Membership(bytes) => {
+                let row = MembershipRow {
+                    position,
+                    bytes: bytes.to_vec(),
+                };
+                self.table
+                    .put(self.txn, &key::system(key::S_MEMBERSHIP), &row)?;
+                Ok(Answer::Done)
+            }
+            LogEntry::Command(bytes) => {
+                let envelope = Envelope::decode(bytes).map_err(|error| StoreError::Command {
+                    index: position.index,
+                    error,
+                })?;
+                self.apply_envelope(envelope)
+            }
+        }
+    }
+
+    /// Writes what the entries have in common. To be called before the transaction commits.
+    pub(crate) fn finish(self) -> Result<LogPosition, StoreError> {
+        self.table
+            .put(self.txn, &key::system(key::S_APPLIED), &self.applied)?;
+        if let Some(group) = &self.group {
+            self.table
+                .put(self.txn, &key::system(key::S_GROUP), group)?;
+        }
+        Ok(self.applied)
+    }
+
+    fn apply_envelope(&mut self, envelope: Envelope) -> Result<Answer, StoreError> {
+        if let Some(group) = &mut self.group {
+            group.time_micros = group.time_micros.max(envelope.time_micros);
+        }
+        match sessions::admit(self, &envelope)? {
+            sessions::Admission::Answered(answer) => Ok(answer),
+            sessions::Admission::Execute => {
+                let answer = self.execute(&envelope)?;
+                sessions::remember(self, &envelope, &answer)?;
+                Ok(answer)
+            }
+        }
+    }
+
+    fn execute(&mut self, envelope: &Envelope) -> Result<Answer, StoreError> {
+        let Some(group) = self.group.or_else(|| system::first_state(envelope)) else {
+            return Ok(Answer::Refused(Refusal::NotInitialised));
+        };
+        let mut change = Change {
+            txn: self.txn,
+            table: self.table,
+            group,
+            sequence: group.commit_sequence + 1,
+            first: self.group.is_none(),
+            freed_rows: 0,
+            wrote: false,
+        };
+        match change.run(&envelope.command) {
+            Ok(answer) => {
+                if change.wrote {
+                    change.group.commit_sequence = change.sequence;
+                }
+                self.group = Some(change.group);
+                Ok(answer)
+            }
+            Err(Halt::Refused(refusal)) if change.wrote => Err(StoreError::Invariant(format!(
+                "{} was refused after it had changed something: {refusal}",
+                envelope.command.name()
+            ))),
+            Err(Halt::Refused(refusal)) => Ok(Answer::Refused(refusal)),
+            Err(Halt::Failed(error)) => Err(error),
+        }
+    }
+}
+
+/// One command as it is carried out.
+struct Change<'c, 'e> {
+    txn: &'c mut RwTxn<'e>,
+    table: Table,
+    group: GroupState,
+    /// The commit sequence that the command gets if it changes something.
+    sequence: u64,
+    /// Whether the group is being initialised.
+    first: bool,
+    /// Rows of `F` that the command has written.
+    freed_rows: u32,
+    wrote: bool,
+}
+
+impl Change<'_, '_> {
+    fn run(&mut self, command: &Command) -> Outcome {
+        match command {
+            Command::Noop(noop) => match noop.reserved {
+                0 => Ok(Answer::Done),
+                _ => invalid("a reserved field is not zero"),
+            },
+            Command::Initialise(command) => self.initialise(command),
+            Command::OpenSession(command) => self.open_session(command),
+            Command::CloseSession(command) => self.close_session(command.session),
+            Command::RegisterWriter(command) => self.register_writer(command),
+            Command::OpenEpoch(command) => self.open_epoch(command.writer),
+            Command::CloseEpoch(command) => self.close_epoch(command.writer, command.epoch),
+            Command::CloseWriter(command) => self.close_writer(command.writer),
+            Command::LeaseInodes(command) => self.lease_inodes(command.count),
+            Command::SetRootKey(command) => self.set_root_key(&command.key),
+            Command::SetLayout(command) => self.set_layout(command.layout),
+            Command::AddGeometry(command) => self.add_geometry(command.geometry),
+            Command::SetPlacementGroup(command) => self.set_placement_group(&command.group),
+            Command::RaiseFeatureLevel(command) => self.raise_feature_level(command.level),
+            Command::CreateBucket(command) => self.create_bucket(command),
+            Command::DeleteBucket(command) => self.delete_bucket(&command.bucket),
+            Command::PutObject(command) => self.put_object(command),
+            Command::DeleteObjects(command) => self.delete_objects(command),
+            Command::CreateUpload(command) => self.create_upload(command),
+            Command::PutPart(command) => self.put_part(command),
+            Command::CompleteUpload(command) => self.complete_upload(command),
+            Command::AbortUpload(command) => self.abort_upload(command),
+            Command::ChunksFreed(command) => self.chunks_freed(&command.rows),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        View::borrowed(self.table, self.txn)
+    }
+
+    fn now(&self) -> u64 {
+        self.group.time_micros
+    }
+
+    fn put<R: Row>(&mut self, key: &[u8], row: &R) -> Result<(), StoreError> {
+        self.wrote = true;
+        self.table.put(self.txn, key, row)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<bool, StoreError> {
+        self.wrote = true;
+        self.table.delete(self.txn, key)
+    }
+
+    fn delete_prefix(&mut self, prefix: &[u8]) -> Result<(), StoreError> {
+        self.wrote = true;
+        let end = key::prefix_end(prefix).expect("no family of keys begins with 0xff");
+        self.table.delete_range(self.txn, prefix, &end)?;
+        Ok(())
+    }
+
+    /// The inode of a bucket.
+    fn bucket(&self, name: &str) -> Outcome<u64> {
+        match self.view().bucket(name)? {
+            Some(bucket) => Ok(bucket.inode),
+            None => Err(Refusal::NoSuchBucket.into()),
+        }
+    }
+
+    /// The next inode of the group.
+    fn take_inode(&mut self) -> u64 {
+        let inode = self.group.next_inode;
+        self.group.next_inode += 1;
+        u64::from(self.group.group) << system::INODE_COUNTER_BITS | inode
+    }
+}

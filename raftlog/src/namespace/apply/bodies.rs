@@ -1,0 +1,204 @@
+//! Bodies: their rows in `X`, and what becomes of their chunks.
+
+use super::{Change, Outcome, invalid};
+use crate::command::{Answer, FreedKey, Refusal};
+use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow, FreedRow, InlineRow};
+use crate::namespace::chunk::{Extent, ExtentKind};
+use crate::namespace::object::{Body, Checksum, ObjectAttributes};
+use crate::namespace::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, key};
+use crate::store::StoreError;
+
+/// Bytes of all headers and user metadata of an object at most (S3 allows 2 KiB of user metadata
+/// and 8 KiB of headers).
+const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
+
+impl Change<'_, '_> {
+    /// Whether a body may be put: as long as it says, and every chunk introduced under an open
+    /// epoch and coded in a known way.
+    pub(super) fn check_body(&self, body: &Body, size: u64) -> Outcome<()> {
+        if size > OBJECT_BYTES_MAX {
+            return Err(Refusal::EntityTooLarge.into());
+        }
+        if body.length() != size {
+            return invalid("the body is not as long as its size");
+        }
+        match body {
+            Body::Empty => Ok(()),
+            Body::Inline(bytes) if bytes.is_empty() || bytes.len() > INLINE_BYTES_MAX => {
+                invalid("an inline body has 1 to 16,384 bytes")
+            }
+            Body::Inline(_) => Ok(()),
+            Body::Extents(extents) if extents.is_empty() => invalid("a body of no extents"),
+            Body::Extents(extents) => self.check_extents(extents),
+        }
+    }
+
+    fn check_extents(&self, extents: &[Extent]) -> Outcome<()> {
+        let view = self.view();
+        let (mut open_epoch, mut known_geometry) = (None, None);
+        for extent in extents {
+            check_extent(extent)?;
+            if extent.kind == ExtentKind::Zeros {
+                continue;
+            }
+            let (writer, epoch) = (extent.chunk.writer(), extent.chunk.epoch());
+            if open_epoch != Some((writer, epoch)) {
+                let row = view.epoch(writer, epoch)?;
+                if row.is_none_or(|row| row.closed_micros.is_some()) {
+                    return Err(Refusal::EpochClosed { writer, epoch }.into());
+                }
+                open_epoch = Some((writer, epoch));
+            }
+            if known_geometry != Some(extent.geometry) {
+                if view.geometry(extent.geometry)?.is_none() {
+                    return invalid("an extent names a geometry that does not exist");
+                }
+                known_geometry = Some(extent.geometry);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_body(
+        &mut self,
+        inode: u64,
+        space: u32,
+        body: &Body,
+    ) -> Result<(), StoreError> {
+        match body {
+            Body::Empty => Ok(()),
+            Body::Inline(bytes) => {
+                let key = key::x_space(inode, key::X_INLINE, space);
+                self.put(&key, &InlineRow(bytes.clone()))
+            }
+            Body::Extents(extents) => {
+                let mut offset = 0;
+                for row in extents.chunks(EXTENTS_PER_ROW) {
+                    let key = key::x_at(inode, key::X_EXTENTS, space, offset);
+                    self.put(&key, &ExtentRow(row.to_vec()))?;
+                    offset += row.iter().map(|extent| extent.length).sum::<u64>();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn put_attributes(
+        &mut self,
+        inode: u64,
+        attributes: &ObjectAttributes,
+    ) -> Result<(), StoreError> {
+        if *attributes == ObjectAttributes::default() {
+            return Ok(());
+        }
+        self.put(&key::x_kind(inode, key::X_ATTRIBUTES), attributes)
+    }
+
+    /// Drops all that an inode has in `X`; its chunks are queued to be freed.
+    pub(super) fn free_inode(&mut self, inode: u64) -> Result<(), StoreError> {
+        self.free_extents(&key::x_kind(inode, key::X_EXTENTS))?;
+        self.delete_prefix(&key::x(inode))
+    }
+
+    /// Drops the body in a space of an inode; its chunks are queued to be freed.
+    pub(super) fn free_space(&mut self, inode: u64, space: u32) -> Result<(), StoreError> {
+        let extents = key::x_space(inode, key::X_EXTENTS, space);
+        self.free_extents(&extents)?;
+        self.delete_prefix(&extents)?;
+        self.delete(&key::x_space(inode, key::X_INLINE, space))?;
+        Ok(())
+    }
+
+    /// Whether a space of an inode holds a body.
+    pub(super) fn holds_body(&self, inode: u64, space: u32) -> Result<bool, StoreError> {
+        let inline = key::x_space(inode, key::X_INLINE, space);
+        Ok(self.table.contains(self.txn, &inline)?
+            || self
+                .table
+                .any(self.txn, &key::x_space(inode, key::X_EXTENTS, space))?)
+    }
+
+    /// Moves the chunks of the rows under a prefix to the queue; the rows themselves stay.
+    fn free_extents(&mut self, prefix: &[u8]) -> Result<(), StoreError> {
+        let mut from = prefix.to_vec();
+        loop {
+            // One row at a time: a scan may not be open while its table changes.
+            let row = self
+                .table
+                .scan(self.txn, prefix, &from)?
+                .next::<ExtentRow>()?;
+            let Some((row_key, ExtentRow(mut extents))) = row else {
+                return Ok(());
+            };
+            from = [row_key, &[0]].concat();
+            let (inode, _, space, offset) = key::parse_x(row_key)
+                .ok_or_else(|| StoreError::Invariant("a key of extents is malformed".into()))?;
+            extents.retain(|extent| extent.kind == ExtentKind::Chunk);
+            if !extents.is_empty() {
+                self.queue_freed(&FreedRow {
+                    inode,
+                    space,
+                    offset,
+                    extents,
+                })?;
+            }
+        }
+    }
+
+    fn queue_freed(&mut self, row: &FreedRow) -> Result<(), StoreError> {
+        let key = FreedKey {
+            time_micros: self.now(),
+            commit_sequence: self.sequence,
+            index: self.freed_rows,
+        };
+        self.freed_rows += 1;
+        self.put(&key::freed(key), row)
+    }
+
+    pub(super) fn chunks_freed(&mut self, rows: &[FreedKey]) -> Outcome {
+        for row in rows {
+            self.delete(&key::freed(*row))?;
+        }
+        Ok(Answer::Done)
+    }
+}
+
+fn check_extent(extent: &Extent) -> Outcome<()> {
+    if extent.length == 0 || extent.home_inode != 0 || extent.flags != 0 {
+        return invalid("an extent has bytes, and its reserved fields are zero");
+    }
+    let none = extent.chunk.0 == 0 && extent.slot_mask == 0 && extent.stored_length == 0;
+    let end = extent.offset.checked_add(extent.length);
+    match extent.kind {
+        ExtentKind::Zeros if none && extent.offset == 0 => Ok(()),
+        ExtentKind::Zeros => invalid("a hole names a chunk"),
+        ExtentKind::Chunk if extent.chunk.0 == 0 || extent.slot_mask == 0 => {
+            invalid("an extent names no chunk or no slots")
+        }
+        ExtentKind::Chunk if end.is_none_or(|end| end > extent.stored_length) => {
+            invalid("an extent goes beyond its chunk")
+        }
+        ExtentKind::Chunk => Ok(()),
+    }
+}
+
+pub(super) fn check_checksum(checksum: Option<&Checksum>) -> Outcome<()> {
+    match checksum {
+        Some(checksum) if checksum.value.len() != checksum.algorithm.value_bytes() => {
+            invalid("a checksum is as long as its algorithm says")
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_attributes(attributes: &ObjectAttributes) -> Outcome<()> {
+    let headers = attributes.standard().into_iter().flatten().map(String::len);
+    let pairs = attributes
+        .user_metadata
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 8);
+    if headers.chain(pairs).sum::<usize>() > ATTRIBUTES_BYTES_MAX {
+        return invalid("headers and user metadata have at most 16 KiB");
+    }
+    Ok(())
+}

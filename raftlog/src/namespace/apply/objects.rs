@@ -1,0 +1,144 @@
+//! Commands about objects.
+
+use super::bodies::{check_attributes, check_checksum};
+use super::tree::{Found, check_key};
+use super::{Change, Outcome, invalid};
+use crate::command::{
+    Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch, Precondition, PutObject, Refusal,
+};
+use crate::namespace::entry::{Entry, EntryKind};
+use crate::namespace::object::{Checksum, ETag, StorageClass};
+use crate::namespace::view::split_key;
+use crate::store::StoreError;
+
+/// Keys of one delete at most.
+const DELETE_KEYS_MAX: usize = 1_000;
+
+/// What is said of an object when it is put in place.
+pub(super) struct NewObject<'c> {
+    pub(super) bucket: u64,
+    pub(super) key: &'c [u8],
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) etag: ETag,
+    pub(super) checksum: Option<&'c Checksum>,
+    pub(super) owner: u64,
+    pub(super) storage_class: StorageClass,
+}
+
+impl Change<'_, '_> {
+    pub(super) fn put_object(&mut self, command: &PutObject) -> Outcome {
+        check_key(&command.key)?;
+        check_attributes(&command.attributes)?;
+        check_checksum(command.checksum.as_ref())?;
+        let bucket = self.bucket(&command.bucket)?;
+        let old = self.find_object(bucket, &command.key)?;
+        check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
+        self.check_fresh_inode(command.inode)?;
+        self.check_body(&command.body, command.size)?;
+        self.put_body(command.inode, 0, &command.body)?;
+        self.put_attributes(command.inode, &command.attributes)?;
+        let new = NewObject {
+            bucket,
+            key: &command.key,
+            inode: command.inode,
+            size: command.size,
+            etag: command.etag,
+            checksum: command.checksum.as_ref(),
+            owner: command.owner,
+            storage_class: command.attributes.storage_class,
+        };
+        Ok(self.put_in_place(&new, old)?)
+    }
+
+    /// Puts an object, of which the body is there, under its key; the old one's chunks are freed.
+    pub(super) fn put_in_place(
+        &mut self,
+        new: &NewObject<'_>,
+        old: Option<Found>,
+    ) -> Result<Answer, StoreError> {
+        let now = self.now();
+        let entry = Entry {
+            kind: EntryKind::File,
+            size: new.size,
+            mode: 0o644,
+            etag: Some(new.etag),
+            checksum: new.checksum.cloned(),
+            storage_class: new.storage_class,
+            ..Entry::directory(new.inode, false, now, self.sequence, new.owner)
+        };
+        match old {
+            None => self.link(new.bucket, new.key, &entry)?,
+            Some(old) => {
+                let (_, name) = split_key(new.key);
+                self.free_inode(old.entry.inode)?;
+                self.delete(&crate::namespace::key::inode(old.entry.inode))?;
+                self.link_in(old.parent, name, &entry)?;
+            }
+        }
+        Ok(Answer::Put {
+            inode: new.inode,
+            commit_sequence: self.sequence,
+            etag: new.etag,
+            size: new.size,
+            modified_micros: now,
+        })
+    }
+
+    pub(super) fn delete_objects(&mut self, command: &DeleteObjects) -> Outcome {
+        if command.keys.is_empty() || command.keys.len() > DELETE_KEYS_MAX {
+            return invalid("a delete has 1 to 1,000 keys");
+        }
+        let bucket = self.bucket(&command.bucket)?;
+        let mut outcomes = Vec::with_capacity(command.keys.len());
+        for key in &command.keys {
+            outcomes.push(self.delete_object(bucket, key)?);
+        }
+        Ok(Answer::Deleted(outcomes))
+    }
+
+    fn delete_object(&mut self, bucket: u64, key: &DeleteKey) -> Result<DeleteOutcome, StoreError> {
+        let Some(found) = self.find_object(bucket, &key.key)? else {
+            return Ok(DeleteOutcome::Absent);
+        };
+        if key
+            .if_match
+            .as_ref()
+            .is_some_and(|condition| !matches(condition, &found.entry))
+        {
+            return Ok(DeleteOutcome::PreconditionFailed);
+        }
+        let (_, name) = split_key(&key.key);
+        self.free_inode(found.entry.inode)?;
+        self.unlink(found.parent, name, found.entry.inode)?;
+        Ok(DeleteOutcome::Deleted)
+    }
+}
+
+pub(super) fn check_precondition(
+    precondition: &Precondition,
+    entry: Option<&Entry>,
+) -> Outcome<()> {
+    if let Some(condition) = &precondition.if_match {
+        match entry {
+            None => return Err(Refusal::NoSuchKey.into()),
+            Some(entry) if !matches(condition, entry) => {
+                return Err(Refusal::PreconditionFailed.into());
+            }
+            Some(_) => {}
+        }
+    }
+    match (&precondition.if_none_match, entry) {
+        (Some(condition), Some(entry)) if matches(condition, entry) => {
+            Err(Refusal::PreconditionFailed.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn matches(condition: &ETagMatch, entry: &Entry) -> bool {
+    match condition {
+        ETagMatch::Any => true,
+        ETagMatch::OneOf(tags) => entry.etag.is_some_and(|etag| tags.contains(&etag)),
+    }
+}

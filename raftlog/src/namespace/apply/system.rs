@@ -1,0 +1,268 @@
+//! Commands about the cluster itself: identity, writers, epochs, inodes, layout.
+
+use super::{Change, Outcome, invalid};
+use crate::command::{
+    Answer, Command, Envelope, FEATURE_LEVEL, Initialise, Refusal, RegisterWriter,
+};
+use crate::namespace::entry::Entry;
+use crate::namespace::key;
+use crate::namespace::system::{
+    AllocationEpoch, ClusterIdentity, Geometry, GroupState, Layout, PlacementGroup, RootKey, Writer,
+};
+use crate::store::StoreError;
+
+/// Bits of an inode below the group's number.
+pub(super) const INODE_COUNTER_BITS: u32 = 48;
+
+/// The first inode that a group gives out; those below are kept (1 is the root).
+const FIRST_INODE: u64 = 16;
+
+/// Inodes of one lease at most.
+const LEASE_MAX: u32 = 1 << 20;
+
+/// Bits of a placement group's number in a chunk id.
+const PLACEMENT_GROUP_BITS: u32 = 24;
+
+/// The state with which `Initialise` begins.
+pub(super) fn first_state(envelope: &Envelope) -> Option<GroupState> {
+    matches!(envelope.command, Command::Initialise(_)).then_some(GroupState {
+        group: envelope.group,
+        feature_level: envelope.feature_level,
+        time_micros: envelope.time_micros,
+        commit_sequence: 0,
+        next_inode: FIRST_INODE,
+        next_session: 1,
+        next_writer: 1,
+    })
+}
+
+impl Change<'_, '_> {
+    pub(super) fn initialise(&mut self, command: &Initialise) -> Outcome {
+        if !self.first {
+            let known = self.view().cluster()?;
+            return match known {
+                Some(known) if known.cluster == command.cluster => Ok(Answer::Done),
+                _ => Err(Refusal::AlreadyInitialised.into()),
+            };
+        }
+        check_first(command)?;
+        let identity = ClusterIdentity {
+            cluster: command.cluster,
+            incarnation: command.incarnation,
+            created_micros: self.now(),
+        };
+        self.put(&key::system(key::S_CLUSTER), &identity)?;
+        self.put(&key::system(key::S_LAYOUT), &command.layout)?;
+        self.put(&key::system(key::S_ROOT_KEY), &command.root_key)?;
+        for geometry in &command.geometries {
+            self.put(&key::geometry(geometry.number), geometry)?;
+        }
+        for group in &command.placement_groups {
+            self.put(&key::placement_group(group.number), group)?;
+        }
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn register_writer(&mut self, command: &RegisterWriter) -> Outcome {
+        let number = self.group.next_writer;
+        let Some(next) = number.checked_add(1) else {
+            return invalid("all numbers of writers are used up");
+        };
+        let writer = Writer {
+            number,
+            node: command.node,
+            reactor: command.reactor,
+            registered_micros: self.now(),
+            last_epoch: 0,
+            open: true,
+        };
+        self.put(&key::writer(number), &writer)?;
+        self.group.next_writer = next;
+        Ok(Answer::Writer(number))
+    }
+
+    pub(super) fn open_epoch(&mut self, number: u32) -> Outcome {
+        let mut writer = self.open_writer(number)?;
+        let Some(epoch) = writer.last_epoch.checked_add(1) else {
+            return invalid("all epochs of the writer are used up");
+        };
+        writer.last_epoch = epoch;
+        let row = AllocationEpoch {
+            writer: number,
+            epoch,
+            opened_micros: self.now(),
+            closed_micros: None,
+        };
+        self.put(&key::writer(number), &writer)?;
+        self.put(&key::epoch(number, epoch), &row)?;
+        Ok(Answer::Epoch(epoch))
+    }
+
+    pub(super) fn close_epoch(&mut self, writer: u32, epoch: u32) -> Outcome {
+        let Some(row) = self.view().epoch(writer, epoch)? else {
+            return Err(Refusal::EpochClosed { writer, epoch }.into());
+        };
+        self.close_epoch_row(row)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn close_writer(&mut self, number: u32) -> Outcome {
+        let Some(writer) = self.view().writer(number)? else {
+            return Err(Refusal::NoSuchWriter(number).into());
+        };
+        let epochs = self.view().epochs(number)?;
+        for epoch in epochs {
+            self.close_epoch_row(epoch)?;
+        }
+        self.put(
+            &key::writer(number),
+            &Writer {
+                open: false,
+                ..writer
+            },
+        )?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn lease_inodes(&mut self, count: u32) -> Outcome {
+        if count == 0 || count > LEASE_MAX {
+            return invalid("a lease of inodes is of 1 to 1,048,576");
+        }
+        if self.group.next_inode + u64::from(count) >= 1 << INODE_COUNTER_BITS {
+            return invalid("all inodes of the group are used up");
+        }
+        let first = self.take_inode();
+        self.group.next_inode += u64::from(count) - 1;
+        self.wrote = true;
+        Ok(Answer::Inodes { first, count })
+    }
+
+    pub(super) fn set_root_key(&mut self, root_key: &RootKey) -> Outcome {
+        check_root_key(root_key)?;
+        self.put(&key::system(key::S_ROOT_KEY), root_key)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn set_layout(&mut self, layout: Layout) -> Outcome {
+        if self.view().geometry(layout.geometry)?.is_none() {
+            return invalid("the layout's geometry does not exist");
+        }
+        self.put(&key::system(key::S_LAYOUT), &layout)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn add_geometry(&mut self, geometry: Geometry) -> Outcome {
+        check_geometry(&geometry)?;
+        let known = self.view().geometry(geometry.number)?;
+        match known {
+            Some(known) if known == geometry => Ok(Answer::Done),
+            Some(_) => invalid("the number of the geometry is taken"),
+            None => {
+                self.put(&key::geometry(geometry.number), &geometry)?;
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    pub(super) fn set_placement_group(&mut self, group: &PlacementGroup) -> Outcome {
+        check_placement_group(group)?;
+        let known = self.view().placement_group(group.number)?;
+        if known.is_some_and(|known| known.epoch >= group.epoch) {
+            return Err(Refusal::Stale.into());
+        }
+        self.put(&key::placement_group(group.number), group)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn raise_feature_level(&mut self, level: u16) -> Outcome {
+        if level > FEATURE_LEVEL {
+            // A member that cannot follow must not go on: what comes next may need the level.
+            let reason = format!("feature level {level} needs a newer version than this");
+            return Err(StoreError::Invariant(reason).into());
+        }
+        if level > self.group.feature_level {
+            self.group.feature_level = level;
+            self.wrote = true;
+        }
+        Ok(Answer::Done)
+    }
+
+    fn open_writer(&self, number: u32) -> Outcome<Writer> {
+        let writer = self.view().writer(number)?.filter(|writer| writer.open);
+        writer.ok_or_else(|| Refusal::NoSuchWriter(number).into())
+    }
+
+    fn close_epoch_row(&mut self, row: AllocationEpoch) -> Result<(), StoreError> {
+        if row.closed_micros.is_some() {
+            return Ok(());
+        }
+        let closed = AllocationEpoch {
+            closed_micros: Some(self.now()),
+            ..row
+        };
+        self.put(&key::epoch(row.writer, row.epoch), &closed)
+    }
+
+    /// Whether a fresh inode was leased from this group and is not in use.
+    pub(super) fn check_fresh_inode(&self, inode: u64) -> Outcome<()> {
+        let counter = inode & ((1 << INODE_COUNTER_BITS) - 1);
+        let leased = inode >> INODE_COUNTER_BITS == u64::from(self.group.group)
+            && (FIRST_INODE..self.group.next_inode).contains(&counter);
+        if !leased {
+            return invalid("the inode was not leased from this group");
+        }
+        if self.view().place(inode)?.is_some() {
+            return invalid("the inode is in use");
+        }
+        Ok(())
+    }
+
+    /// A directory of its own inode.
+    pub(super) fn new_directory(&mut self, implicit: bool, owner: u64) -> Entry {
+        let inode = self.take_inode();
+        Entry::directory(inode, implicit, self.now(), self.sequence, owner)
+    }
+}
+
+fn check_first(command: &Initialise) -> Outcome<()> {
+    check_root_key(&command.root_key)?;
+    for geometry in &command.geometries {
+        check_geometry(geometry)?;
+    }
+    for group in &command.placement_groups {
+        check_placement_group(group)?;
+    }
+    let mut numbers = command.geometries.iter().map(|geometry| geometry.number);
+    if !numbers.any(|number| number == command.layout.geometry) {
+        return invalid("the layout's geometry is not among the geometries");
+    }
+    Ok(())
+}
+
+fn check_root_key(root_key: &RootKey) -> Outcome<()> {
+    let (id, secret) = (&root_key.access_key_id, &root_key.secret_access_key);
+    if id.is_empty() || id.len() > 128 || secret.is_empty() || secret.len() > 128 {
+        return invalid("an access key id and its secret have 1 to 128 bytes each");
+    }
+    Ok(())
+}
+
+fn check_geometry(geometry: &Geometry) -> Outcome<()> {
+    if geometry.k == 0 || u32::from(geometry.k) + u32::from(geometry.m) > 64 {
+        return invalid("a geometry has at least 1 data shard and at most 64 shards");
+    }
+    if geometry.cell_bytes == 0 {
+        return invalid("a geometry has cells");
+    }
+    Ok(())
+}
+
+fn check_placement_group(group: &PlacementGroup) -> Outcome<()> {
+    if group.number >= 1 << PLACEMENT_GROUP_BITS {
+        return invalid("the number of a placement group has 24 bits");
+    }
+    if group.slots.is_empty() || group.slots.len() > 64 || group.previous.len() > 64 {
+        return invalid("a placement group has 1 to 64 slots");
+    }
+    Ok(())
+}

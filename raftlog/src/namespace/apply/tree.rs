@@ -1,0 +1,109 @@
+//! Changes of the tree: directories come with the keys that need them and go with the last.
+
+use super::{Change, Outcome, invalid};
+use crate::namespace::KEY_BYTES_MAX;
+use crate::namespace::entry::{Entry, Place};
+use crate::namespace::key;
+use crate::namespace::view::split_key;
+use crate::store::StoreError;
+
+/// An object as it is found on the way to it.
+pub(super) struct Found {
+    /// The directory that holds it.
+    pub(super) parent: u64,
+    pub(super) entry: Entry,
+}
+
+impl Change<'_, '_> {
+    /// The object under a key.
+    pub(super) fn find_object(&self, bucket: u64, key: &[u8]) -> Result<Option<Found>, StoreError> {
+        let found = self.view().object_entry(bucket, key)?;
+        Ok(found.map(|(parent, entry)| Found { parent, entry }))
+    }
+
+    /// Puts an object's entry under a key, with the directories that are missing.
+    pub(super) fn link(
+        &mut self,
+        bucket: u64,
+        key: &[u8],
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        let (directories, name) = split_key(key);
+        let mut parent = bucket;
+        for segment in directories {
+            let known = self.view().entry(parent, segment)?;
+            parent = match known {
+                Some(directory) => directory.inode,
+                None => {
+                    let directory = self.new_directory(true, entry.owner);
+                    self.link_in(parent, segment, &directory)?;
+                    directory.inode
+                }
+            };
+        }
+        self.link_in(parent, name, entry)
+    }
+
+    /// Puts an entry into a directory.
+    pub(super) fn link_in(
+        &mut self,
+        parent: u64,
+        segment: &[u8],
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        self.put(&key::entry(parent, segment), entry)?;
+        let place = Place {
+            parent,
+            segment: segment.to_vec(),
+            upload: false,
+        };
+        self.put(&key::inode(entry.inode), &place)
+    }
+
+    /// Takes an entry out of a directory, and the implicit directories above it that it leaves
+    /// empty.
+    pub(super) fn unlink(
+        &mut self,
+        parent: u64,
+        segment: &[u8],
+        inode: u64,
+    ) -> Result<(), StoreError> {
+        let (mut parent, mut segment, mut inode) = (parent, segment.to_vec(), inode);
+        loop {
+            self.delete(&key::entry(parent, &segment))?;
+            self.delete(&key::inode(inode))?;
+            if !self.view().is_empty_directory(parent)? {
+                return Ok(());
+            }
+            let Some((place, directory)) = self.directory_entry(parent)? else {
+                return Ok(());
+            };
+            if !directory.implicit {
+                return Ok(());
+            }
+            (inode, parent, segment) = (parent, place.parent, place.segment);
+        }
+    }
+
+    /// A directory's entry by its inode; `None` for the root.
+    fn directory_entry(&self, inode: u64) -> Result<Option<(Place, Entry)>, StoreError> {
+        let view = self.view();
+        let Some(place) = view.place(inode)? else {
+            return Ok(None);
+        };
+        match view.entry(place.parent, &place.segment)? {
+            Some(entry) => Ok(Some((place, entry))),
+            None => Err(StoreError::Invariant(format!(
+                "inode {inode} has a place but no entry"
+            ))),
+        }
+    }
+}
+
+/// Whether bytes may be an object's key.
+pub(super) fn check_key(key: &[u8]) -> Outcome<()> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return invalid("a key has 1 to 1,024 bytes");
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Commands about multipart uploads. Each part is a space of the upload's inode; completing writes a
+//! table of spans and moves no bytes.
+
+use std::collections::BTreeSet;
+
+use super::bodies::{check_attributes, check_checksum};
+use super::objects::{NewObject, check_precondition};
+use super::tree::check_key;
+use super::{Change, Outcome, invalid};
+use crate::command::{
+    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, PutPart, Refusal,
+};
+use crate::namespace::body::{SPANS_PER_ROW, Span, SpanRow};
+use crate::namespace::entry::Place;
+use crate::namespace::object::Checksum;
+use crate::namespace::upload::{Part, Upload};
+use crate::namespace::{KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, key};
+use crate::store::StoreError;
+
+impl Change<'_, '_> {
+    pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {
+        check_key(&command.key)?;
+        check_attributes(&command.attributes)?;
+        let bucket = self.bucket(&command.bucket)?;
+        self.check_fresh_inode(command.inode)?;
+        let upload = Upload {
+            initiated_micros: self.now(),
+            owner: command.owner,
+            storage_class: command.attributes.storage_class,
+            checksum: command.checksum,
+            commit_sequence: self.sequence,
+        };
+        let place = Place {
+            parent: bucket,
+            segment: command.key.clone(),
+            upload: true,
+        };
+        self.put(&key::upload(bucket, &command.key, command.inode), &upload)?;
+        self.put(&key::inode(command.inode), &place)?;
+        self.put_attributes(command.inode, &command.attributes)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn put_part(&mut self, command: &PutPart) -> Outcome {
+        let bucket = self.bucket(&command.bucket)?;
+        let upload = self.upload(bucket, &command.key, command.upload)?;
+        if command.number == 0 || command.number > PART_NUMBER_MAX {
+            return invalid("a part's number is 1 to 10,000");
+        }
+        check_checksum(command.checksum.as_ref())?;
+        check_part_checksum(&upload, command.checksum.as_ref())?;
+        self.check_body(&command.body, command.size)?;
+        if command.space == 0 || self.holds_body(command.upload, command.space)? {
+            return invalid("a part's space is not 0 and was not used before");
+        }
+        let old = self.view().part(command.upload, command.number)?;
+        if let Some(old) = old {
+            self.free_space(command.upload, old.space)?;
+        }
+        self.put_body(command.upload, command.space, &command.body)?;
+        let part = Part {
+            space: command.space,
+            size: command.size,
+            etag: command.etag,
+            checksum: command.checksum.clone(),
+            modified_micros: self.now(),
+        };
+        self.put(&key::part(command.upload, command.number), &part)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn complete_upload(&mut self, command: &CompleteUpload) -> Outcome {
+        let bucket = self.bucket(&command.bucket)?;
+        let upload = self.upload(bucket, &command.key, command.upload)?;
+        check_checksum(command.checksum.as_ref())?;
+        let spans = self.chosen_spans(command)?;
+        let size = spans.iter().map(|span| span.length).sum();
+        if size > OBJECT_BYTES_MAX {
+            return Err(Refusal::EntityTooLarge.into());
+        }
+        if command.etag.part_count as usize != command.parts.len() {
+            return invalid("the tag does not count the parts");
+        }
+        let old = self.find_object(bucket, &command.key)?;
+        check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
+        self.free_unused(command.upload, &spans)?;
+        self.put_spans(command.upload, &spans)?;
+        self.delete(&key::upload(bucket, &command.key, command.upload))?;
+        self.delete_prefix(&key::parts(command.upload))?;
+        let new = NewObject {
+            bucket,
+            key: &command.key,
+            inode: command.upload,
+            size,
+            etag: command.etag,
+            checksum: command.checksum.as_ref(),
+            owner: upload.owner,
+            storage_class: upload.storage_class,
+        };
+        Ok(self.put_in_place(&new, old)?)
+    }
+
+    pub(super) fn abort_upload(&mut self, command: &AbortUpload) -> Outcome {
+        let bucket = self.bucket(&command.bucket)?;
+        self.upload(bucket, &command.key, command.upload)?;
+        self.free_inode(command.upload)?;
+        self.delete_prefix(&key::parts(command.upload))?;
+        self.delete(&key::upload(bucket, &command.key, command.upload))?;
+        self.delete(&key::inode(command.upload))?;
+        Ok(Answer::Done)
+    }
+
+    fn upload(&self, bucket: u64, object_key: &[u8], upload: u64) -> Outcome<Upload> {
+        if object_key.is_empty() || object_key.len() > KEY_BYTES_MAX {
+            return Err(Refusal::NoSuchUpload.into());
+        }
+        let row = self.view().upload(bucket, object_key, upload)?;
+        row.ok_or_else(|| Refusal::NoSuchUpload.into())
+    }
+
+    /// The parts that the object is made of, checked against what the client named.
+    fn chosen_spans(&self, command: &CompleteUpload) -> Outcome<Vec<Span>> {
+        let numbers = command.parts.iter().map(|part| part.number);
+        if command.parts.is_empty() {
+            return invalid("an upload is completed with at least one part");
+        }
+        if !numbers.is_sorted_by(|a, b| a < b) {
+            return Err(Refusal::InvalidPartOrder.into());
+        }
+        let view = self.view();
+        let mut spans = Vec::with_capacity(command.parts.len());
+        for (place, named) in command.parts.iter().enumerate() {
+            let part = view.part(command.upload, named.number)?;
+            let Some(part) = part.filter(|part| is_named(part, named)) else {
+                return Err(Refusal::InvalidPart(named.number).into());
+            };
+            if part.size < PART_BYTES_MIN && place + 1 < command.parts.len() {
+                let (number, size) = (named.number, part.size);
+                return Err(Refusal::EntityTooSmall { number, size }.into());
+            }
+            spans.push(Span {
+                space: part.space,
+                length: part.size,
+            });
+        }
+        Ok(spans)
+    }
+
+    /// Frees the parts that do not become part of the object.
+    fn free_unused(&mut self, upload: u64, spans: &[Span]) -> Result<(), StoreError> {
+        let used: BTreeSet<u32> = spans.iter().map(|span| span.space).collect();
+        let parts = self.view().parts(upload, 0, usize::MAX)?;
+        for (_, part) in parts.iter().filter(|(_, part)| !used.contains(&part.space)) {
+            self.free_space(upload, part.space)?;
+        }
+        Ok(())
+    }
+
+    fn put_spans(&mut self, upload: u64, spans: &[Span]) -> Result<(), StoreError> {
+        let mut offset = 0;
+        for row in spans.chunks(SPANS_PER_ROW) {
+            let key = key::x_at(upload, key::X_SPANS, 0, offset);
+            self.put(&key, &SpanRow(row.to_vec()))?;
+            offset += row.iter().map(|span| span.length).sum::<u64>();
+        }
+        Ok(())
+    }
+}
+
+fn is_named(part: &Part, named: &CompletedPart) -> bool {
+    let stored = part.checksum.as_ref().map(|checksum| &checksum.value);
+    part.etag == named.etag && (named.checksum.is_none() || stored == named.checksum.as_ref())
+}
+
+/// A part's checksum is of the algorithm that its upload was begun with, where it was with one.
+fn check_part_checksum(upload: &Upload, checksum: Option<&Checksum>) -> Outcome<()> {
+    match (upload.checksum, checksum) {
+        (Some((algorithm, _)), Some(checksum)) if checksum.algorithm != algorithm => {
+            Err(Refusal::ChecksumMismatch.into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,217 @@
+//! Rows of `X` and `F`: extents, inline bodies, span tables, attributes, and extents to free.
+
+use super::chunk::{ChunkId, Extent, ExtentKind};
+use super::entry::{read_storage_class, write_storage_class};
+use super::object::ObjectAttributes;
+use super::value::{Damage, FieldWriter, Fields, Row};
+
+/// Extents that one row packs at most: 24 of 64 bytes stay below the size at which LMDB gives a
+/// value pages of its own.
+pub(crate) const EXTENTS_PER_ROW: usize = 24;
+
+/// Spans that one row of the span table packs at most.
+pub(crate) const SPANS_PER_ROW: usize = 64;
+
+/// Extents that follow each other from the offset in the row's key on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExtentRow(pub Vec<Extent>);
+
+impl Row for ExtentRow {
+    fn write(&self, fields: &mut FieldWriter) {
+        self.0
+            .iter()
+            .for_each(|extent| write_extent(fields, extent));
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<ExtentRow, Damage> {
+        let mut extents = Vec::new();
+        while !fields.is_empty() {
+            extents.push(read_extent(fields)?);
+        }
+        Ok(ExtentRow(extents))
+    }
+}
+
+/// 64 bytes.
+fn write_extent(fields: &mut FieldWriter, extent: &Extent) {
+    fields.u128(extent.chunk.0);
+    for field in [
+        extent.length,
+        extent.stored_length,
+        extent.offset,
+        extent.slot_mask,
+        extent.home_inode,
+    ] {
+        fields.u64(field);
+    }
+    fields.u16(extent.geometry);
+    fields.u8(match extent.kind {
+        ExtentKind::Chunk => 1,
+        ExtentKind::Zeros => 2,
+    });
+    fields.u8(extent.flags);
+    fields.zeros(4);
+}
+
+fn read_extent(fields: &mut Fields<'_>) -> Result<Extent, Damage> {
+    let chunk = ChunkId(fields.u128()?);
+    let (length, stored_length, offset) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    let slot_mask = fields.u64()?;
+    let home_inode = fields.u64()?;
+    let geometry = fields.u16()?;
+    let kind = match fields.u8()? {
+        1 => ExtentKind::Chunk,
+        2 => ExtentKind::Zeros,
+        _ => return Err(Damage("unknown kind of extent")),
+    };
+    if length == 0 {
+        return Err(Damage("an extent of no bytes"));
+    }
+    fields.zeros(5)?;
+    Ok(Extent {
+        length,
+        kind,
+        chunk,
+        stored_length,
+        offset,
+        geometry,
+        slot_mask,
+        home_inode,
+        flags: 0,
+    })
+}
+
+/// The body itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InlineRow(pub Vec<u8>);
+
+impl Row for InlineRow {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.raw(&self.0);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<InlineRow, Damage> {
+        Ok(InlineRow(fields.rest().to_vec()))
+    }
+}
+
+/// A run of an object that is a space of its inode, from the space's beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub space: u32,
+    pub length: u64,
+}
+
+/// Spans that follow each other from the offset in the row's key on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SpanRow(pub Vec<Span>);
+
+impl Row for SpanRow {
+    fn write(&self, fields: &mut FieldWriter) {
+        for span in &self.0 {
+            fields.u32(span.space);
+            fields.u64(span.length);
+        }
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<SpanRow, Damage> {
+        let mut spans = Vec::new();
+        while !fields.is_empty() {
+            spans.push(Span {
+                space: fields.u32()?,
+                length: fields.u64()?,
+            });
+        }
+        Ok(SpanRow(spans))
+    }
+}
+
+/// Chunks of a body that is gone: extents that lay in one row of `X`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FreedRow {
+    pub inode: u64,
+    pub space: u32,
+    pub offset: u64,
+    pub extents: Vec<Extent>,
+}
+
+impl Row for FreedRow {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u64(self.inode);
+        fields.u32(self.space);
+        fields.u64(self.offset);
+        self.extents
+            .iter()
+            .for_each(|extent| write_extent(fields, extent));
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<FreedRow, Damage> {
+        let (inode, space, offset) = (fields.u64()?, fields.u32()?, fields.u64()?);
+        Ok(FreedRow {
+            inode,
+            space,
+            offset,
+            extents: ExtentRow::read(fields)?.0,
+        })
+    }
+}
+
+impl Row for ObjectAttributes {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u8(write_storage_class(self.storage_class));
+        for text in self.standard() {
+            fields.u8(u8::from(text.is_some()));
+            if let Some(text) = text {
+                fields.bytes(text.as_bytes());
+            }
+        }
+        for (name, value) in &self.user_metadata {
+            fields.bytes(name.as_bytes());
+            fields.bytes(value.as_bytes());
+        }
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<ObjectAttributes, Damage> {
+        let storage_class = read_storage_class(fields.u8()?)?;
+        let mut attributes = ObjectAttributes {
+            content_type: read_optional(fields)?,
+            cache_control: read_optional(fields)?,
+            content_disposition: read_optional(fields)?,
+            content_encoding: read_optional(fields)?,
+            content_language: read_optional(fields)?,
+            expires: read_optional(fields)?,
+            website_redirect: read_optional(fields)?,
+            user_metadata: Vec::new(),
+            storage_class,
+        };
+        while !fields.is_empty() {
+            attributes
+                .user_metadata
+                .push((fields.string()?, fields.string()?));
+        }
+        Ok(attributes)
+    }
+}
+
+impl ObjectAttributes {
+    /// The standard headers in the order in which they are stored.
+    pub(super) fn standard(&self) -> [&Option<String>; 7] {
+        [
+            &self.content_type,
+            &self.cache_control,
+            &self.content_disposition,
+            &self.content_encoding,
+            &self.content_language,
+            &self.expires,
+            &self.website_redirect,
+        ]
+    }
+}
+
+fn read_optional(fields: &mut Fields<'_>) -> Result<Option<String>, Damage> {
+    match fields.u8()? {
+        0 => Ok(None),
+        1 => fields.string().map(Some),
+        _ => Err(Damage("a mark of presence that is neither 0 nor 1")),
+    }
+}

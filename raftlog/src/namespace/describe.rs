@@ -1,0 +1,157 @@
+//! Rows as text, for `strata inspect` and for errors. Secrets are not shown.
+
+use std::fmt::Debug;
+
+use super::body::{ExtentRow, FreedRow, InlineRow, SpanRow};
+use super::entry::{Entry, Place};
+use super::key;
+use super::object::ObjectAttributes;
+use super::system::{
+    AllocationEpoch, AnswerRow, ClusterIdentity, Geometry, GroupState, Layout, LogPosition,
+    MembershipRow, PlacementGroup, RootKey, Session, Writer,
+};
+use super::upload::{Part, Upload};
+use super::value::{self, Row};
+
+/// A row of the namespace as one line of text; what is wrong with it where it is damaged.
+pub fn describe(key: &[u8], value: &[u8]) -> String {
+    format!("{} = {}", describe_key(key), describe_value(key, value))
+}
+
+/// A key as text. Works on any bytes.
+pub fn describe_key(key: &[u8]) -> String {
+    let u64_at = |at: usize| {
+        let bytes = key
+            .get(at..at + 8)
+            .and_then(|bytes| bytes.first_chunk::<8>());
+        bytes.map_or("?".to_owned(), |bytes| {
+            u64::from_be_bytes(*bytes).to_string()
+        })
+    };
+    let tail = |at: usize| key.get(at..).unwrap_or_default().escape_ascii().to_string();
+    match (key.first().copied(), key.get(1).copied()) {
+        (Some(key::DIRECTORY), _) => format!("D {} \"{}\"", u64_at(1), tail(9)),
+        (Some(key::INODE), _) => format!("I {}", u64_at(1)),
+        (Some(key::MULTIPART), Some(key::UPLOAD)) => match key::parse_upload(key) {
+            Some((object_key, upload)) => {
+                format!(
+                    "M upload {} \"{}\" {upload}",
+                    u64_at(2),
+                    object_key.escape_ascii()
+                )
+            }
+            None => format!("M upload {} malformed {}", u64_at(2), tail(10)),
+        },
+        (Some(key::MULTIPART), Some(key::PART)) => {
+            format!("M part {} {}", u64_at(2), number(key.get(10..)))
+        }
+        (Some(key::EXTENTS), _) => match key::parse_x(key) {
+            Some((inode, kind, space, offset)) => {
+                format!("X {inode} {} space {space} offset {offset}", x_kind(kind))
+            }
+            None => format!("X malformed {}", tail(1)),
+        },
+        (Some(key::FREED), _) => match key::parse_freed(key) {
+            Some(row) => format!(
+                "F {} {} {}",
+                row.time_micros, row.commit_sequence, row.index
+            ),
+            None => format!("F malformed {}", tail(1)),
+        },
+        (Some(key::SESSION), Some(key::OPEN)) => format!("R session {}", u64_at(2)),
+        (Some(key::SESSION), Some(key::ANSWER)) => {
+            format!("R answer {} {}", u64_at(2), u64_at(10))
+        }
+        (Some(key::SYSTEM), Some(kind)) => {
+            format!("S {} {}", s_kind(kind), key[2..].escape_ascii())
+        }
+        _ => format!("unknown \"{}\"", key.escape_ascii()),
+    }
+}
+
+fn number(bytes: Option<&[u8]>) -> String {
+    match bytes.and_then(|bytes| bytes.first_chunk::<2>()) {
+        Some(bytes) => u16::from_be_bytes(*bytes).to_string(),
+        None => "?".to_owned(),
+    }
+}
+
+fn x_kind(kind: u8) -> &'static str {
+    match kind {
+        key::X_ATTRIBUTES => "attributes",
+        key::X_INLINE => "inline",
+        key::X_EXTENTS => "extents",
+        key::X_SPANS => "spans",
+        _ => "unknown",
+    }
+}
+
+fn s_kind(kind: u8) -> &'static str {
+    match kind {
+        key::S_APPLIED => "applied",
+        key::S_MEMBERSHIP => "membership",
+        key::S_GROUP => "group",
+        key::S_CLUSTER => "cluster",
+        key::S_LAYOUT => "layout",
+        key::S_ROOT_KEY => "root key",
+        key::S_GEOMETRY => "geometry",
+        key::S_PLACEMENT_GROUP => "placement group",
+        key::S_WRITER => "writer",
+        key::S_EPOCH => "epoch",
+        _ => "unknown",
+    }
+}
+
+fn describe_value(key: &[u8], value: &[u8]) -> String {
+    match (key.first().copied(), key.get(1).copied()) {
+        (Some(key::DIRECTORY), _) => show::<Entry>(key, value),
+        (Some(key::INODE), _) => show::<Place>(key, value),
+        (Some(key::MULTIPART), Some(key::UPLOAD)) => show::<Upload>(key, value),
+        (Some(key::MULTIPART), Some(key::PART)) => show::<Part>(key, value),
+        (Some(key::EXTENTS), _) => match key.get(17).copied() {
+            Some(key::X_ATTRIBUTES) => show::<ObjectAttributes>(key, value),
+            Some(key::X_INLINE) => match value::open::<InlineRow>(key, value) {
+                Ok(row) => format!("{} bytes", row.0.len()),
+                Err(error) => error.to_string(),
+            },
+            Some(key::X_EXTENTS) => show::<ExtentRow>(key, value),
+            Some(key::X_SPANS) => show::<SpanRow>(key, value),
+            _ => unknown(key, value),
+        },
+        (Some(key::FREED), _) => show::<FreedRow>(key, value),
+        (Some(key::SESSION), Some(key::OPEN)) => show::<Session>(key, value),
+        (Some(key::SESSION), Some(key::ANSWER)) => show::<AnswerRow>(key, value),
+        (Some(key::SYSTEM), Some(kind)) => describe_system(kind, key, value),
+        _ => unknown(key, value),
+    }
+}
+
+fn describe_system(kind: u8, key: &[u8], value: &[u8]) -> String {
+    match kind {
+        key::S_APPLIED => show::<LogPosition>(key, value),
+        key::S_MEMBERSHIP => show::<MembershipRow>(key, value),
+        key::S_GROUP => show::<GroupState>(key, value),
+        key::S_CLUSTER => show::<ClusterIdentity>(key, value),
+        key::S_LAYOUT => show::<Layout>(key, value),
+        key::S_ROOT_KEY => show::<RootKey>(key, value),
+        key::S_GEOMETRY => show::<Geometry>(key, value),
+        key::S_PLACEMENT_GROUP => show::<PlacementGroup>(key, value),
+        key::S_WRITER => show::<Writer>(key, value),
+        key::S_EPOCH => show::<AllocationEpoch>(key, value),
+        _ => unknown(key, value),
+    }
+}
+
+fn show<R: Row + Debug>(key: &[u8], value: &[u8]) -> String {
+    match value::open::<R>(key, value) {
+        Ok(row) => format!("{row:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn unknown(key: &[u8], value: &[u8]) -> String {
+    match value::verify(key, value) {
+        Ok(()) => format!("{} bytes of an unknown kind", value.len()),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,303 @@
+//! Entries: the value of a `D` row, 181 bytes, all that LIST and HEAD's size and tag need.
+
+use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
+use super::value::{Damage, FieldWriter, Fields, Row};
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file or an object.
+    File,
+    /// A directory; its segment ends in `/`.
+    Directory,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// File or directory.
+    pub kind: EntryKind,
+    /// Whether a directory came with a key and goes with its last one.
+    pub implicit: bool,
+    /// The inode.
+    pub inode: u64,
+    /// Size of the body, in bytes.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Number of names of the inode.
+    pub link_count: u32,
+    /// Time of the last access, in microseconds since the Unix epoch, as all times here.
+    pub accessed_micros: u64,
+    /// Time of the last change of the body.
+    pub modified_micros: u64,
+    /// Time of the last change of body or attributes.
+    pub changed_micros: u64,
+    /// Raised with every change of the inode.
+    pub change_counter: u64,
+    /// The tag of an object.
+    pub etag: Option<ETag>,
+    /// An additional checksum of an object.
+    pub checksum: Option<Checksum>,
+    /// The group's commit sequence of the last change.
+    pub commit_sequence: u64,
+    /// The account that owns it.
+    pub owner: u64,
+    /// The storage class.
+    pub storage_class: StorageClass,
+}
+
+const FLAG_IMPLICIT: u32 = 1;
+const FLAG_ETAG: u32 = 1 << 1;
+const FLAGS_KNOWN: u32 = FLAG_IMPLICIT | FLAG_ETAG;
+
+impl Entry {
+    pub(crate) fn directory(
+        inode: u64,
+        implicit: bool,
+        now: u64,
+        sequence: u64,
+        owner: u64,
+    ) -> Entry {
+        Entry {
+            kind: EntryKind::Directory,
+            implicit,
+            inode,
+            size: 0,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            link_count: 1,
+            accessed_micros: now,
+            modified_micros: now,
+            changed_micros: now,
+            change_counter: 1,
+            etag: None,
+            checksum: None,
+            commit_sequence: sequence,
+            owner,
+            storage_class: StorageClass::Standard,
+        }
+    }
+}
+
+impl Row for Entry {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u8(match self.kind {
+            EntryKind::File => 1,
+            EntryKind::Directory => 2,
+        });
+        fields.u8(write_storage_class(self.storage_class));
+        fields.u16(0);
+        let implicit = if self.implicit { FLAG_IMPLICIT } else { 0 };
+        fields.u32(implicit | if self.etag.is_some() { FLAG_ETAG } else { 0 });
+        fields.u64(self.inode);
+        fields.u64(self.size);
+        for field in [self.mode, self.uid, self.gid, self.link_count] {
+            fields.u32(field);
+        }
+        fields.u64(0);
+        for field in [
+            self.accessed_micros,
+            self.modified_micros,
+            self.changed_micros,
+        ] {
+            fields.u64(field);
+        }
+        fields.u64(self.change_counter);
+        write_etag(
+            fields,
+            self.etag.unwrap_or(ETag {
+                digest: [0; 16],
+                part_count: 0,
+            }),
+        );
+        write_checksum(fields, self.checksum.as_ref());
+        fields.u128(0);
+        fields.u64(self.commit_sequence);
+        fields.u64(self.owner);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Entry, Damage> {
+        let kind = match fields.u8()? {
+            1 => EntryKind::File,
+            2 => EntryKind::Directory,
+            _ => return Err(Damage("unknown kind of entry")),
+        };
+        let storage_class = read_storage_class(fields.u8()?)?;
+        fields.zeros(2)?;
+        let flags = fields.u32()?;
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(Damage("unknown flags"));
+        }
+        let (inode, size) = (fields.u64()?, fields.u64()?);
+        let (mode, uid, gid, link_count) =
+            (fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?);
+        fields.zeros(8)?;
+        let (accessed_micros, modified_micros, changed_micros) =
+            (fields.u64()?, fields.u64()?, fields.u64()?);
+        let change_counter = fields.u64()?;
+        let etag = read_etag(fields)?;
+        let checksum = read_checksum(fields)?;
+        fields.zeros(16)?;
+        Ok(Entry {
+            kind,
+            implicit: flags & FLAG_IMPLICIT != 0,
+            inode,
+            size,
+            mode,
+            uid,
+            gid,
+            link_count,
+            accessed_micros,
+            modified_micros,
+            changed_micros,
+            change_counter,
+            etag: (flags & FLAG_ETAG != 0).then_some(etag),
+            checksum,
+            commit_sequence: fields.u64()?,
+            owner: fields.u64()?,
+            storage_class,
+        })
+    }
+}
+
+/// The place of an inode: the value of an `I` row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory; the bucket for an upload.
+    pub parent: u64,
+    /// The segment, with its `/` for a directory; the whole key for an upload.
+    pub segment: Vec<u8>,
+    /// Whether the inode belongs to an upload that is not complete.
+    pub upload: bool,
+}
+
+impl Row for Place {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u8(1 + u8::from(self.upload));
+        fields.u64(self.parent);
+        fields.raw(&self.segment);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Place, Damage> {
+        let upload = match fields.u8()? {
+            1 => false,
+            2 => true,
+            _ => return Err(Damage("unknown kind of place")),
+        };
+        Ok(Place {
+            parent: fields.u64()?,
+            segment: fields.rest().to_vec(),
+            upload,
+        })
+    }
+}
+
+pub(crate) fn write_etag(fields: &mut FieldWriter, etag: ETag) {
+    fields.raw(&etag.digest);
+    fields.u32(etag.part_count);
+}
+
+pub(crate) fn read_etag(fields: &mut Fields<'_>) -> Result<ETag, Damage> {
+    Ok(ETag {
+        digest: fields.array()?,
+        part_count: fields.u32()?,
+    })
+}
+
+pub(crate) fn write_storage_class(class: StorageClass) -> u8 {
+    match class {
+        StorageClass::Standard => 0,
+        StorageClass::ReducedRedundancy => 1,
+    }
+}
+
+pub(crate) fn read_storage_class(byte: u8) -> Result<StorageClass, Damage> {
+    match byte {
+        0 => Ok(StorageClass::Standard),
+        1 => Ok(StorageClass::ReducedRedundancy),
+        _ => Err(Damage("unknown storage class")),
+    }
+}
+
+pub(crate) fn write_algorithm(algorithm: Option<ChecksumAlgorithm>) -> u8 {
+    match algorithm {
+        None => 0,
+        Some(ChecksumAlgorithm::Crc32) => 1,
+        Some(ChecksumAlgorithm::Crc32c) => 2,
+        Some(ChecksumAlgorithm::Crc64Nvme) => 3,
+        Some(ChecksumAlgorithm::Sha1) => 4,
+        Some(ChecksumAlgorithm::Sha256) => 5,
+    }
+}
+
+pub(crate) fn read_algorithm(byte: u8) -> Result<Option<ChecksumAlgorithm>, Damage> {
+    Ok(Some(match byte {
+        0 => return Ok(None),
+        1 => ChecksumAlgorithm::Crc32,
+        2 => ChecksumAlgorithm::Crc32c,
+        3 => ChecksumAlgorithm::Crc64Nvme,
+        4 => ChecksumAlgorithm::Sha1,
+        5 => ChecksumAlgorithm::Sha256,
+        _ => return Err(Damage("unknown checksum algorithm")),
+    }))
+}
+
+pub(crate) fn write_checksum_kind(kind: ChecksumKind) -> u8 {
+    match kind {
+        ChecksumKind::FullObject => 0,
+        ChecksumKind::Composite => 1,
+    }
+}
+
+pub(crate) fn read_checksum_kind(byte: u8) -> Result<ChecksumKind, Damage> {
+    match byte {
+        0 => Ok(ChecksumKind::FullObject),
+        1 => Ok(ChecksumKind::Composite),
+        _ => Err(Damage("unknown checksum kind")),
+    }
+}
+
+/// Longest checksum value, in bytes.
+const CHECKSUM_BYTES_MAX: usize = 32;
+
+/// 40 bytes: algorithm, kind, 2 reserved, parts, value padded with zeros.
+pub(crate) fn write_checksum(fields: &mut FieldWriter, checksum: Option<&Checksum>) {
+    let Some(checksum) = checksum else {
+        return fields.zeros(8 + CHECKSUM_BYTES_MAX);
+    };
+    let length = checksum.algorithm.value_bytes();
+    assert_eq!(
+        checksum.value.len(),
+        length,
+        "a checksum is as long as its algorithm says"
+    );
+    fields.u8(write_algorithm(Some(checksum.algorithm)));
+    fields.u8(write_checksum_kind(checksum.kind));
+    fields.u16(0);
+    fields.u32(checksum.part_count);
+    fields.raw(&checksum.value);
+    fields.zeros(CHECKSUM_BYTES_MAX - length);
+}
+
+pub(crate) fn read_checksum(fields: &mut Fields<'_>) -> Result<Option<Checksum>, Damage> {
+    let Some(algorithm) = read_algorithm(fields.u8()?)? else {
+        return fields.zeros(7 + CHECKSUM_BYTES_MAX).map(|()| None);
+    };
+    let kind = read_checksum_kind(fields.u8()?)?;
+    fields.zeros(2)?;
+    let part_count = fields.u32()?;
+    let value = fields.raw(algorithm.value_bytes())?.to_vec();
+    fields.zeros(CHECKSUM_BYTES_MAX - value.len())?;
+    Ok(Some(Checksum {
+        algorithm,
+        kind,
+        value,
+        part_count,
+    }))
+}

@@ -1,0 +1,311 @@
+//! Payloads of `S` and `R` rows.
+
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+
+use super::{
+    AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
+    LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+};
+use crate::command::Answer;
+use crate::namespace::value::{Damage, FieldWriter, Fields, Row};
+
+impl Row for LogPosition {
+    fn write(&self, fields: &mut FieldWriter) {
+        for field in [self.term, self.node, self.index] {
+            fields.u64(field);
+        }
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<LogPosition, Damage> {
+        Ok(LogPosition {
+            term: fields.u64()?,
+            node: fields.u64()?,
+            index: fields.u64()?,
+        })
+    }
+}
+
+/// The membership that is in force; its bytes are the group's affair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MembershipRow {
+    pub position: LogPosition,
+    pub bytes: Vec<u8>,
+}
+
+impl Row for MembershipRow {
+    fn write(&self, fields: &mut FieldWriter) {
+        self.position.write(fields);
+        fields.raw(&self.bytes);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<MembershipRow, Damage> {
+        let position = LogPosition::read(fields)?;
+        Ok(MembershipRow {
+            position,
+            bytes: fields.rest().to_vec(),
+        })
+    }
+}
+
+impl Row for GroupState {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u16(self.group);
+        fields.u16(self.feature_level);
+        fields.u32(self.next_writer);
+        for field in [
+            self.time_micros,
+            self.commit_sequence,
+            self.next_inode,
+            self.next_session,
+        ] {
+            fields.u64(field);
+        }
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<GroupState, Damage> {
+        Ok(GroupState {
+            group: fields.u16()?,
+            feature_level: fields.u16()?,
+            next_writer: fields.u32()?,
+            time_micros: fields.u64()?,
+            commit_sequence: fields.u64()?,
+            next_inode: fields.u64()?,
+            next_session: fields.u64()?,
+        })
+    }
+}
+
+impl Row for ClusterIdentity {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.raw(&self.cluster);
+        fields.u32(self.incarnation);
+        fields.u64(self.created_micros);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<ClusterIdentity, Damage> {
+        Ok(ClusterIdentity {
+            cluster: fields.array()?,
+            incarnation: fields.u32()?,
+            created_micros: fields.u64()?,
+        })
+    }
+}
+
+impl Row for Layout {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u8(match self.kind {
+            LayoutKind::Single => 1,
+            LayoutKind::Mirrored => 2,
+            LayoutKind::ErasureCoded => 3,
+        });
+        fields.u8(self.k);
+        fields.u8(self.m);
+        fields.zeros(1);
+        fields.u16(self.geometry);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Layout, Damage> {
+        let kind = match fields.u8()? {
+            1 => LayoutKind::Single,
+            2 => LayoutKind::Mirrored,
+            3 => LayoutKind::ErasureCoded,
+            _ => return Err(Damage("unknown layout")),
+        };
+        let (k, m) = (fields.u8()?, fields.u8()?);
+        fields.zeros(1)?;
+        Ok(Layout {
+            kind,
+            k,
+            m,
+            geometry: fields.u16()?,
+        })
+    }
+}
+
+impl Row for RootKey {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.bytes(self.access_key_id.as_bytes());
+        fields.bytes(self.secret_access_key.as_bytes());
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<RootKey, Damage> {
+        Ok(RootKey {
+            access_key_id: fields.string()?,
+            secret_access_key: fields.string()?,
+        })
+    }
+}
+
+impl Row for Geometry {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u16(self.number);
+        fields.u8(match self.code {
+            GeometryCode::Copies => 1,
+            GeometryCode::CauchyGf8 => 2,
+        });
+        fields.u8(self.k);
+        fields.u8(self.m);
+        fields.zeros(3);
+        fields.u32(self.cell_bytes);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Geometry, Damage> {
+        let number = fields.u16()?;
+        let code = match fields.u8()? {
+            1 => GeometryCode::Copies,
+            2 => GeometryCode::CauchyGf8,
+            _ => return Err(Damage("unknown code")),
+        };
+        let (k, m) = (fields.u8()?, fields.u8()?);
+        fields.zeros(3)?;
+        Ok(Geometry {
+            number,
+            code,
+            k,
+            m,
+            cell_bytes: fields.u32()?,
+        })
+    }
+}
+
+impl Row for PlacementGroup {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u32(self.number);
+        fields.u32(self.epoch);
+        fields.raw(&self.pool);
+        write_slots(fields, &self.slots);
+        write_slots(fields, &self.previous);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<PlacementGroup, Damage> {
+        Ok(PlacementGroup {
+            number: fields.u32()?,
+            epoch: fields.u32()?,
+            pool: fields.array()?,
+            slots: read_slots(fields)?,
+            previous: read_slots(fields)?,
+        })
+    }
+}
+
+fn write_slots(fields: &mut FieldWriter, slots: &[Slot]) {
+    assert!(slots.len() <= 64, "a slot mask has 64 bits");
+    fields.u16(slots.len() as u16);
+    for slot in slots {
+        fields.raw(&slot.device);
+        fields.u16(slot.partition);
+        fields.u8(match slot.state {
+            SlotState::Member => 1,
+            SlotState::Removed => 2,
+            SlotState::Joining => 3,
+        });
+        fields.zeros(1);
+    }
+}
+
+fn read_slots(fields: &mut Fields<'_>) -> Result<Vec<Slot>, Damage> {
+    let count = fields.u16()?;
+    (0..count)
+        .map(|_| {
+            let (device, partition) = (fields.array()?, fields.u16()?);
+            let state = match fields.u8()? {
+                1 => SlotState::Member,
+                2 => SlotState::Removed,
+                3 => SlotState::Joining,
+                _ => return Err(Damage("unknown state of a slot")),
+            };
+            fields.zeros(1)?;
+            Ok(Slot {
+                device,
+                partition,
+                state,
+            })
+        })
+        .collect()
+}
+
+impl Row for Writer {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u32(self.number);
+        fields.u32(self.reactor);
+        fields.u64(self.node);
+        fields.u64(self.registered_micros);
+        fields.u32(self.last_epoch);
+        fields.u8(u8::from(self.open));
+        fields.zeros(3);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Writer, Damage> {
+        let (number, reactor) = (fields.u32()?, fields.u32()?);
+        let (node, registered_micros) = (fields.u64()?, fields.u64()?);
+        let (last_epoch, open) = (fields.u32()?, fields.u8()? != 0);
+        fields.zeros(3)?;
+        Ok(Writer {
+            number,
+            node,
+            reactor,
+            registered_micros,
+            last_epoch,
+            open,
+        })
+    }
+}
+
+impl Row for AllocationEpoch {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u32(self.writer);
+        fields.u32(self.epoch);
+        fields.u64(self.opened_micros);
+        fields.u8(u8::from(self.closed_micros.is_some()));
+        fields.u64(self.closed_micros.unwrap_or(0));
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<AllocationEpoch, Damage> {
+        let (writer, epoch, opened_micros) = (fields.u32()?, fields.u32()?, fields.u64()?);
+        let (closed, at) = (fields.u8()? != 0, fields.u64()?);
+        Ok(AllocationEpoch {
+            writer,
+            epoch,
+            opened_micros,
+            closed_micros: closed.then_some(at),
+        })
+    }
+}
+
+impl Row for Session {
+    fn write(&self, fields: &mut FieldWriter) {
+        for field in [self.owner, self.opened_micros, self.lowest_unanswered] {
+            fields.u64(field);
+        }
+        fields.u32(self.outstanding);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Session, Damage> {
+        Ok(Session {
+            owner: fields.u64()?,
+            opened_micros: fields.u64()?,
+            lowest_unanswered: fields.u64()?,
+            outstanding: fields.u32()?,
+        })
+    }
+}
+
+/// An answer, in the archived form of [`Answer`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AnswerRow(pub Answer);
+
+impl Row for AnswerRow {
+    fn write(&self, fields: &mut FieldWriter) {
+        let archive = rkyv::to_bytes::<rancor::Error>(&self.0);
+        fields.raw(&archive.expect("an answer is bounded and fits an archive"));
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<AnswerRow, Damage> {
+        let mut archive = AlignedVec::<16>::new();
+        archive.extend_from_slice(fields.rest());
+        rkyv::from_bytes::<Answer, rancor::Error>(&archive)
+            .map(AnswerRow)
+            .map_err(|_| Damage("no archive of an answer"))
+    }
+}

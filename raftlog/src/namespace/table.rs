@@ -1,0 +1,127 @@
+//! The one LMDB database, with every value verified as it is read.
+
+use std::ops::Bound;
+
+use heed::types::Bytes;
+use heed::{Database, PutFlags, RoRange, RoTxn, RwTxn};
+
+use super::key::prefix_end;
+use super::value::{self, Row};
+use crate::store::StoreError;
+
+/// The database that holds all families of keys.
+#[derive(Clone, Copy)]
+pub(crate) struct Table {
+    database: Database<'static, Bytes, Bytes>,
+}
+
+impl Table {
+    pub(crate) fn new(database: Database<'static, Bytes, Bytes>) -> Table {
+        Table { database }
+    }
+
+    pub(crate) fn database(&self) -> Database<'static, Bytes, Bytes> {
+        self.database
+    }
+
+    pub(crate) fn get<R: Row>(&self, txn: &RoTxn<'_>, key: &[u8]) -> Result<Option<R>, StoreError> {
+        match self.database.get(txn, key)? {
+            Some(value) => value::open(key, value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn contains(&self, txn: &RoTxn<'_>, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.database.get(txn, key)?.is_some())
+    }
+
+    /// Rows from `from` on, as long as their keys begin with `prefix`.
+    pub(crate) fn scan<'t>(
+        &self,
+        txn: &'t RoTxn<'_>,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> Result<Scan<'t>, StoreError> {
+        let end = prefix_end(prefix);
+        let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let from = from.max(prefix);
+        if end.as_deref().is_some_and(|end| from >= end) {
+            return Ok(Scan { range: None });
+        }
+        // LMDB has no empty key to seek.
+        let lower = if from.is_empty() {
+            Bound::Unbounded
+        } else {
+            Bound::Included(from)
+        };
+        let range = self.database.range(txn, &(lower, upper))?;
+        Ok(Scan { range: Some(range) })
+    }
+
+    /// Whether any key begins with `prefix`.
+    pub(crate) fn any(&self, txn: &RoTxn<'_>, prefix: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.scan(txn, prefix, prefix)?.next_raw()?.is_some())
+    }
+
+    pub(crate) fn put<R: Row>(
+        &self,
+        txn: &mut RwTxn<'_>,
+        key: &[u8],
+        row: &R,
+    ) -> Result<(), StoreError> {
+        Ok(self.database.put(txn, key, &value::seal(key, row))?)
+    }
+
+    /// Puts a sealed value under a key above all others.
+    pub(crate) fn append(
+        &self,
+        txn: &mut RwTxn<'_>,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        Ok(self
+            .database
+            .put_with_flags(txn, PutFlags::APPEND, key, value)?)
+    }
+
+    pub(crate) fn delete(&self, txn: &mut RwTxn<'_>, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.database.delete(txn, key)?)
+    }
+
+    /// Deletes the keys from `from` up to but not including `below`; says how many.
+    pub(crate) fn delete_range(
+        &self,
+        txn: &mut RwTxn<'_>,
+        from: &[u8],
+        below: &[u8],
+    ) -> Result<usize, StoreError> {
+        if from >= below {
+            return Ok(0);
+        }
+        let range = (Bound::Included(from), Bound::Excluded(below));
+        Ok(self.database.delete_range(txn, &range)?)
+    }
+}
+
+/// A scan over rows in the order of their keys.
+pub(crate) struct Scan<'t> {
+    range: Option<RoRange<'t, Bytes, Bytes>>,
+}
+
+impl<'t> Scan<'t> {
+    /// The next key and its value, not verified.
+    pub(crate) fn next_raw(&mut self) -> Result<Option<(&'t [u8], &'t [u8])>, StoreError> {
+        match &mut self.range {
+            Some(range) => Ok(range.next().transpose()?),
+            None => Ok(None),
+        }
+    }
+
+    /// The next key and its row.
+    pub(crate) fn next<R: Row>(&mut self) -> Result<Option<(&'t [u8], R)>, StoreError> {
+        match self.next_raw()? {
+            Some((key, value)) => Ok(Some((key, value::open(key, value)?))),
+            None => Ok(None),
+        }
+    }
+}

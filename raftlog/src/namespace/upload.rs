@@ -1,0 +1,93 @@
+//! Multipart uploads: the values of `M` rows.
+
+use super::entry::{
+    read_algorithm, read_checksum, read_checksum_kind, read_etag, read_storage_class,
+    write_algorithm, write_checksum, write_checksum_kind, write_etag, write_storage_class,
+};
+use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
+use super::value::{Damage, FieldWriter, Fields, Row};
+
+/// An upload that is not complete. Its attributes lie in `X`, as those of an object do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// When it was begun, in microseconds since the Unix epoch.
+    pub initiated_micros: u64,
+    /// The account that began it.
+    pub owner: u64,
+    /// The storage class.
+    pub storage_class: StorageClass,
+    /// The additional checksum that its parts and the object will have.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// The group's commit sequence of its beginning.
+    pub commit_sequence: u64,
+}
+
+impl Row for Upload {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u64(self.initiated_micros);
+        fields.u64(self.owner);
+        fields.u64(self.commit_sequence);
+        fields.u8(write_storage_class(self.storage_class));
+        fields.u8(write_algorithm(
+            self.checksum.map(|(algorithm, _)| algorithm),
+        ));
+        fields.u8(self
+            .checksum
+            .map_or(0, |(_, kind)| write_checksum_kind(kind)));
+        fields.zeros(5);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Upload, Damage> {
+        let (initiated_micros, owner, commit_sequence) =
+            (fields.u64()?, fields.u64()?, fields.u64()?);
+        let storage_class = read_storage_class(fields.u8()?)?;
+        let algorithm = read_algorithm(fields.u8()?)?;
+        let kind = read_checksum_kind(fields.u8()?)?;
+        fields.zeros(5)?;
+        Ok(Upload {
+            initiated_micros,
+            owner,
+            storage_class,
+            checksum: algorithm.map(|algorithm| (algorithm, kind)),
+            commit_sequence,
+        })
+    }
+}
+
+/// A part of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The space of the upload's inode that holds its bytes.
+    pub space: u32,
+    /// Size, in bytes.
+    pub size: u64,
+    /// The part's tag.
+    pub etag: ETag,
+    /// An additional checksum.
+    pub checksum: Option<Checksum>,
+    /// When it was put, in microseconds since the Unix epoch.
+    pub modified_micros: u64,
+}
+
+impl Row for Part {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u32(self.space);
+        fields.zeros(4);
+        fields.u64(self.size);
+        fields.u64(self.modified_micros);
+        write_etag(fields, self.etag);
+        write_checksum(fields, self.checksum.as_ref());
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Part, Damage> {
+        let space = fields.u32()?;
+        fields.zeros(4)?;
+        Ok(Part {
+            space,
+            size: fields.u64()?,
+            modified_micros: fields.u64()?,
+            etag: read_etag(fields)?,
+            checksum: read_checksum(fields)?,
+        })
+    }
+}

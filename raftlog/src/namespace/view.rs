@@ -1,0 +1,216 @@
+//! Queries. A view is one short read transaction: never held across an await, never for longer than
+//! one page of a listing, because pages that it may read cannot be used again.
+
+mod body;
+mod list;
+mod system;
+mod uploads;
+
+use heed::{RoTxn, WithoutTls};
+
+pub use body::{BodyPiece, FreedExtents, PieceSource};
+pub use list::{ListPage, ListQuery, ListedObject};
+pub use uploads::{ListedUpload, UploadPage, UploadQuery};
+
+use super::entry::{Entry, EntryKind, Place};
+use super::object::{Checksum, ETag, ObjectAttributes};
+use super::table::Table;
+use super::{BUCKET_BYTES_MAX, KEY_BYTES_MAX, ROOT_INODE, key};
+use crate::store::StoreError;
+
+/// One consistent state of the namespace.
+pub struct View<'t> {
+    table: Table,
+    transaction: Transaction<'t>,
+}
+
+enum Transaction<'t> {
+    Own(RoTxn<'t, WithoutTls>),
+    /// The transaction of the batch that is being applied.
+    Borrowed(&'t RoTxn<'t>),
+}
+
+/// A bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// The bucket's name.
+    pub name: String,
+    /// The inode of its directory.
+    pub inode: u64,
+    /// When it was created, in microseconds since the Unix epoch.
+    pub created_micros: u64,
+    /// The account that owns it.
+    pub owner: u64,
+}
+
+/// An object, without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// The inode, which names this body for good: another PUT takes another one.
+    pub inode: u64,
+    /// Size of the body, in bytes.
+    pub size: u64,
+    /// The tag.
+    pub etag: ETag,
+    /// An additional checksum.
+    pub checksum: Option<Checksum>,
+    /// Time of the last change, in microseconds since the Unix epoch.
+    pub modified_micros: u64,
+    /// The account that owns it.
+    pub owner: u64,
+    /// The group's commit sequence of the change.
+    pub commit_sequence: u64,
+    /// Headers and user metadata.
+    pub attributes: ObjectAttributes,
+}
+
+impl<'t> View<'t> {
+    pub(crate) fn own(table: Table, transaction: RoTxn<'t, WithoutTls>) -> View<'t> {
+        View {
+            table,
+            transaction: Transaction::Own(transaction),
+        }
+    }
+
+    pub(crate) fn borrowed(table: Table, transaction: &'t RoTxn<'t>) -> View<'t> {
+        View {
+            table,
+            transaction: Transaction::Borrowed(transaction),
+        }
+    }
+
+    fn txn(&self) -> &RoTxn<'_> {
+        match &self.transaction {
+            Transaction::Own(transaction) => transaction,
+            Transaction::Borrowed(transaction) => transaction,
+        }
+    }
+
+    /// The bucket of that name.
+    ///
+    /// # Errors
+    /// `Corrupt` where a row is damaged, `Lmdb` where LMDB fails; so for every query here.
+    pub fn bucket(&self, name: &str) -> Result<Option<Bucket>, StoreError> {
+        if name.is_empty() || name.len() > BUCKET_BYTES_MAX || name.contains('/') {
+            return Ok(None);
+        }
+        let segment = directory_segment(name.as_bytes());
+        let entry = self.entry(ROOT_INODE, &segment)?;
+        Ok(entry.map(|entry| bucket_of(name.to_owned(), &entry)))
+    }
+
+    /// All buckets, by name.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn buckets(&self) -> Result<Vec<Bucket>, StoreError> {
+        let prefix = key::entry(ROOT_INODE, &[]);
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        let mut buckets = Vec::new();
+        while let Some((key, entry)) = scan.next::<Entry>()? {
+            let segment = &key[key::ENTRY_PREFIX_BYTES..];
+            let name = segment.strip_suffix(b"/").unwrap_or(segment);
+            let name = String::from_utf8_lossy(name).into_owned();
+            buckets.push(bucket_of(name, &entry));
+        }
+        Ok(buckets)
+    }
+
+    /// The object under a key of a bucket. `None` also where there is no such bucket: look it up
+    /// to tell the two apart.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn object(&self, bucket: &str, key: &[u8]) -> Result<Option<Object>, StoreError> {
+        let Some(bucket) = self.bucket(bucket)? else {
+            return Ok(None);
+        };
+        let Some((_, entry)) = self.object_entry(bucket.inode, key)? else {
+            return Ok(None);
+        };
+        let attributes = self.attributes(entry.inode)?;
+        Ok(Some(Object {
+            inode: entry.inode,
+            size: entry.size,
+            etag: entry.etag.unwrap_or(ETag {
+                digest: [0; 16],
+                part_count: 0,
+            }),
+            checksum: entry.checksum,
+            modified_micros: entry.modified_micros,
+            owner: entry.owner,
+            commit_sequence: entry.commit_sequence,
+            attributes,
+        }))
+    }
+
+    /// Where an inode lies in the tree.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn place(&self, inode: u64) -> Result<Option<Place>, StoreError> {
+        self.table.get(self.txn(), &key::inode(inode))
+    }
+
+    /// Headers and user metadata of an inode.
+    pub(crate) fn attributes(&self, inode: u64) -> Result<ObjectAttributes, StoreError> {
+        let key = key::x_kind(inode, key::X_ATTRIBUTES);
+        Ok(self.table.get(self.txn(), &key)?.unwrap_or_default())
+    }
+
+    pub(crate) fn entry(&self, parent: u64, segment: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.table.get(self.txn(), &key::entry(parent, segment))
+    }
+
+    /// The directory and the entry of an object; directories are none.
+    pub(crate) fn object_entry(
+        &self,
+        bucket: u64,
+        key: &[u8],
+    ) -> Result<Option<(u64, Entry)>, StoreError> {
+        if key.len() > KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        let (directories, name) = split_key(key);
+        let mut parent = bucket;
+        for segment in directories {
+            match self.entry(parent, segment)? {
+                Some(entry) => parent = entry.inode,
+                None => return Ok(None),
+            }
+        }
+        let entry = self
+            .entry(parent, name)?
+            .filter(|entry| entry.kind == EntryKind::File);
+        Ok(entry.map(|entry| (parent, entry)))
+    }
+
+    pub(crate) fn is_empty_directory(&self, inode: u64) -> Result<bool, StoreError> {
+        Ok(!self.table.any(self.txn(), &key::entry(inode, &[]))?)
+    }
+}
+
+fn bucket_of(name: String, entry: &Entry) -> Bucket {
+    Bucket {
+        name,
+        inode: entry.inode,
+        created_micros: entry.modified_micros,
+        owner: entry.owner,
+    }
+}
+
+/// The segment of a directory of that name.
+pub(crate) fn directory_segment(name: &[u8]) -> Vec<u8> {
+    [name, b"/"].concat()
+}
+
+/// The directory segments of a key, each with its `/`, and the last segment, which is empty where
+/// the key ends in `/`.
+pub(crate) fn split_key(key: &[u8]) -> (impl Iterator<Item = &[u8]>, &[u8]) {
+    let name_at = key
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |at| at + 1);
+    let (directories, name) = key.split_at(name_at);
+    (directories.split_inclusive(|byte| *byte == b'/'), name)
+}

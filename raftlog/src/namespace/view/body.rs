@@ -1,0 +1,334 @@
+//! Queries about bodies: where the bytes of an object are, which chunks live, which are to be freed.
+
+use std::ops::Range;
+
+use super::{Object, View};
+use crate::command::FreedKey;
+use crate::namespace::body::{ExtentRow, FreedRow, InlineRow, Span, SpanRow};
+use crate::namespace::chunk::{ChunkId, Extent, ExtentKind};
+use crate::namespace::key;
+use crate::store::StoreError;
+
+/// A run of a body that has one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyPiece {
+    /// Where the run begins in the body, in bytes.
+    pub offset: u64,
+    /// Its length, in bytes.
+    pub length: u64,
+    /// Where its bytes are.
+    pub source: PieceSource,
+}
+
+/// Where the bytes of a piece are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PieceSource {
+    /// The bytes themselves, those of the run alone.
+    Inline(Vec<u8>),
+    /// Zeros.
+    Zeros,
+    /// Bytes of a chunk.
+    Chunk {
+        /// The extent, as long as the piece and from its offset in the chunk.
+        extent: Extent,
+        /// The space of the inode, which the chunk's owner names.
+        space: u32,
+    },
+}
+
+/// Chunks of a body that is gone, to be freed and then forgotten by `ChunksFreed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreedExtents {
+    /// Names the row.
+    pub key: FreedKey,
+    /// The inode that held them.
+    pub inode: u64,
+    /// Its space.
+    pub space: u32,
+    /// The extents.
+    pub extents: Vec<Extent>,
+}
+
+impl View<'_> {
+    /// The pieces of `range` of an object's body, in order, at most `limit` of them. Fewer bytes
+    /// than the range are covered where the limit is reached: go on from the end of the last piece.
+    /// An object's body never changes under its inode; `None` where it is gone by now.
+    ///
+    /// # Errors
+    /// `Corrupt` where rows are damaged or leave a gap.
+    pub fn body(
+        &self,
+        object: &Object,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Result<Option<Vec<BodyPiece>>, StoreError> {
+        self.body_of(object.inode, object.size, range, limit)
+    }
+
+    /// As [`body`](View::body), for an inode of which the size is known.
+    ///
+    /// # Errors
+    /// As [`body`](View::body).
+    pub fn body_of(
+        &self,
+        inode: u64,
+        size: u64,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Result<Option<Vec<BodyPiece>>, StoreError> {
+        let range = range.start.min(size)..range.end.min(size);
+        let mut pieces = Pieces {
+            wanted: range.clone(),
+            limit,
+            pieces: Vec::new(),
+        };
+        if range.is_empty() {
+            return Ok(Some(pieces.pieces));
+        }
+        if self.place(inode)?.is_none() {
+            return Ok(None);
+        }
+        for (start, span) in self.spans(inode, size, &range)? {
+            if pieces.is_full() {
+                break;
+            }
+            self.pieces_of_space(inode, start, span, &mut pieces)?;
+        }
+        if !pieces.is_full() && pieces.next() < range.end {
+            return Err(self.gap(inode, pieces.next()));
+        }
+        Ok(Some(pieces.pieces))
+    }
+
+    /// The extents of a space of an inode from the row that holds `from` on, with the offset of
+    /// each in the space; at most `limit`, rounded up to whole rows.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn extents(
+        &self,
+        inode: u64,
+        space: u32,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Extent)>, StoreError> {
+        let mut found = Vec::new();
+        let prefix = key::x_space(inode, key::X_EXTENTS, space);
+        let start = self.row_at_or_below(&prefix, from)?;
+        let mut scan = self.table.scan(self.txn(), &prefix, &start)?;
+        while found.len() < limit
+            && let Some((row_key, row)) = scan.next::<ExtentRow>()?
+        {
+            let mut offset = key::parse_x(row_key).map_or(0, |(_, _, _, offset)| offset);
+            for extent in row.0 {
+                let length = extent.length;
+                found.push((offset, extent));
+                offset = offset.saturating_add(length);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether an inode's extents, in any space, hold a chunk. The sweep asks the chunk's home.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn references(&self, inode: u64, chunk: ChunkId) -> Result<bool, StoreError> {
+        let prefix = key::x_kind(inode, key::X_EXTENTS);
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        while let Some((_, row)) = scan.next::<ExtentRow>()? {
+            if row.0.iter().any(|extent| extent.chunk == chunk) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Rows of chunks to free, oldest commit first, above `after`.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn freed(
+        &self,
+        after: Option<FreedKey>,
+        limit: usize,
+    ) -> Result<Vec<FreedExtents>, StoreError> {
+        let from = after.map_or(vec![key::FREED], |row| {
+            [&key::freed(row)[..], &[0]].concat()
+        });
+        let mut scan = self.table.scan(self.txn(), &[key::FREED], &from)?;
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some((row_key, row)) = scan.next::<FreedRow>()?
+        {
+            let key = key::parse_freed(row_key).ok_or_else(|| malformed_key(row_key))?;
+            let FreedRow {
+                inode,
+                space,
+                extents,
+                ..
+            } = row;
+            found.push(FreedExtents {
+                key,
+                inode,
+                space,
+                extents,
+            });
+        }
+        Ok(found)
+    }
+
+    /// The spans of an object that meet the range, with the offset of each in the object. An object
+    /// without a span table is one span of space 0.
+    fn spans(
+        &self,
+        inode: u64,
+        size: u64,
+        range: &Range<u64>,
+    ) -> Result<Vec<(u64, Span)>, StoreError> {
+        let prefix = key::x_space(inode, key::X_SPANS, 0);
+        let start = self.row_at_or_below(&prefix, range.start)?;
+        let mut scan = self.table.scan(self.txn(), &prefix, &start)?;
+        let mut found = Vec::new();
+        let mut any = false;
+        while let Some((row_key, row)) = scan.next::<SpanRow>()? {
+            any = true;
+            let mut offset = key::parse_x(row_key).map_or(0, |(_, _, _, offset)| offset);
+            if offset >= range.end {
+                break;
+            }
+            for span in row.0 {
+                let end = offset.saturating_add(span.length);
+                if end > range.start && offset < range.end {
+                    found.push((offset, span));
+                }
+                offset = end;
+            }
+        }
+        if !any {
+            found.push((
+                0,
+                Span {
+                    space: 0,
+                    length: size,
+                },
+            ));
+        }
+        Ok(found)
+    }
+
+    fn pieces_of_space(
+        &self,
+        inode: u64,
+        start: u64,
+        span: Span,
+        pieces: &mut Pieces,
+    ) -> Result<(), StoreError> {
+        let inline = key::x_space(inode, key::X_INLINE, span.space);
+        if let Some(row) = self.table.get::<InlineRow>(self.txn(), &inline)? {
+            if row.0.len() as u64 != span.length {
+                return Err(self.gap(inode, start));
+            }
+            pieces.add(start, span.length, |skip, length| {
+                let skip = skip as usize;
+                PieceSource::Inline(row.0[skip..skip + length as usize].to_vec())
+            });
+            return Ok(());
+        }
+        let end = start + span.length;
+        while !pieces.is_full() && pieces.next() < end.min(pieces.wanted.end) {
+            let from = pieces.next().saturating_sub(start);
+            let batch = self.extents(inode, span.space, from, pieces.room())?;
+            let before = pieces.next();
+            for (offset, extent) in batch {
+                let source = |skip, length| piece_source(&extent, span.space, skip, length);
+                pieces.add(start + offset, extent.length, source);
+            }
+            if pieces.next() == before {
+                return Err(self.gap(inode, before));
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of the last row at or below `offset` under a prefix that ends before the offset; the
+    /// prefix where there is none.
+    fn row_at_or_below(&self, prefix: &[u8], offset: u64) -> Result<Vec<u8>, StoreError> {
+        let key = [prefix, &offset.to_be_bytes()].concat();
+        let found = self
+            .table
+            .database()
+            .get_lower_than_or_equal_to(self.txn(), &key)?;
+        Ok(match found {
+            Some((found, _)) if found.starts_with(prefix) => found.to_vec(),
+            _ => prefix.to_vec(),
+        })
+    }
+
+    fn gap(&self, inode: u64, offset: u64) -> StoreError {
+        StoreError::Corrupt {
+            key: format!("extents of inode {inode}"),
+            detail: format!("nothing covers offset {offset}"),
+        }
+    }
+}
+
+fn piece_source(extent: &Extent, space: u32, skip: u64, length: u64) -> PieceSource {
+    match extent.kind {
+        ExtentKind::Zeros => PieceSource::Zeros,
+        ExtentKind::Chunk => {
+            let extent = Extent {
+                offset: extent.offset + skip,
+                length,
+                ..extent.clone()
+            };
+            PieceSource::Chunk { extent, space }
+        }
+    }
+}
+
+pub(super) fn malformed_key(key: &[u8]) -> StoreError {
+    StoreError::Corrupt {
+        key: super::super::describe::describe_key(key),
+        detail: "the key is malformed".into(),
+    }
+}
+
+/// Pieces as they are found, in order and without gaps.
+struct Pieces {
+    wanted: Range<u64>,
+    limit: usize,
+    pieces: Vec<BodyPiece>,
+}
+
+impl Pieces {
+    /// The first offset that is not covered.
+    fn next(&self) -> u64 {
+        self.pieces
+            .last()
+            .map_or(self.wanted.start, |piece| piece.offset + piece.length)
+    }
+
+    fn room(&self) -> usize {
+        self.limit - self.pieces.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// Adds what is wanted of a run; a run that leaves a gap is not added.
+    fn add(&mut self, start: u64, length: u64, source: impl FnOnce(u64, u64) -> PieceSource) {
+        let next = self.next();
+        let end = start.saturating_add(length).min(self.wanted.end);
+        if self.is_full() || start > next || end <= next {
+            return;
+        }
+        let source = source(next - start, end - next);
+        self.pieces.push(BodyPiece {
+            offset: next,
+            length: end - next,
+            source,
+        });
+    }
+}

@@ -1,0 +1,177 @@
+//! Queries about the cluster itself.
+
+use super::View;
+use crate::command::Answer;
+use crate::namespace::key;
+use crate::namespace::system::{
+    AllocationEpoch, AnswerRow, ClusterIdentity, Geometry, GroupState, Layout, LogPosition,
+    MembershipRow, PlacementGroup, RootKey, Session, Writer,
+};
+use crate::namespace::value::Row;
+use crate::store::StoreError;
+
+impl View<'_> {
+    /// Which cluster this is; `None` before it is initialised.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn cluster(&self) -> Result<Option<ClusterIdentity>, StoreError> {
+        self.table.get(self.txn(), &key::system(key::S_CLUSTER))
+    }
+
+    /// Counters of the group; `None` before it is initialised.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn group(&self) -> Result<Option<GroupState>, StoreError> {
+        self.table.get(self.txn(), &key::system(key::S_GROUP))
+    }
+
+    /// The layout of new chunks.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn layout(&self) -> Result<Option<Layout>, StoreError> {
+        self.table.get(self.txn(), &key::system(key::S_LAYOUT))
+    }
+
+    /// The root credentials.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn root_key(&self) -> Result<Option<RootKey>, StoreError> {
+        self.table.get(self.txn(), &key::system(key::S_ROOT_KEY))
+    }
+
+    /// The last entry that has been applied; all zeros for none.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn applied(&self) -> Result<LogPosition, StoreError> {
+        let applied = self.table.get(self.txn(), &key::system(key::S_APPLIED))?;
+        Ok(applied.unwrap_or_default())
+    }
+
+    /// The membership in force and the place of its entry, as the group wrote it.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn membership(&self) -> Result<Option<(LogPosition, Vec<u8>)>, StoreError> {
+        let row = self
+            .table
+            .get::<MembershipRow>(self.txn(), &key::system(key::S_MEMBERSHIP))?;
+        Ok(row.map(|row| (row.position, row.bytes)))
+    }
+
+    /// The geometries, by number.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn geometries(&self) -> Result<Vec<Geometry>, StoreError> {
+        self.all(&key::system(key::S_GEOMETRY))
+    }
+
+    /// The geometry of a number.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn geometry(&self, number: u16) -> Result<Option<Geometry>, StoreError> {
+        self.table.get(self.txn(), &key::geometry(number))
+    }
+
+    /// The placement groups, by number.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn placement_groups(&self) -> Result<Vec<PlacementGroup>, StoreError> {
+        self.all(&key::system(key::S_PLACEMENT_GROUP))
+    }
+
+    /// The placement group of a number.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn placement_group(&self, number: u32) -> Result<Option<PlacementGroup>, StoreError> {
+        self.table.get(self.txn(), &key::placement_group(number))
+    }
+
+    /// The writers, by number; those that have ended too.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn writers(&self) -> Result<Vec<Writer>, StoreError> {
+        self.all(&key::system(key::S_WRITER))
+    }
+
+    /// The writer of a number.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn writer(&self, number: u32) -> Result<Option<Writer>, StoreError> {
+        self.table.get(self.txn(), &key::writer(number))
+    }
+
+    /// The allocation epochs of a writer, in order.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn epochs(&self, writer: u32) -> Result<Vec<AllocationEpoch>, StoreError> {
+        self.all(&key::epochs(writer))
+    }
+
+    /// An allocation epoch.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn epoch(&self, writer: u32, epoch: u32) -> Result<Option<AllocationEpoch>, StoreError> {
+        self.table.get(self.txn(), &key::epoch(writer, epoch))
+    }
+
+    /// The allocation epochs that are closed: the sweep may free their unreferenced chunks.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn closed_epochs(&self) -> Result<Vec<AllocationEpoch>, StoreError> {
+        let mut epochs: Vec<AllocationEpoch> = self.all(&key::system(key::S_EPOCH))?;
+        epochs.retain(|epoch| epoch.closed_micros.is_some());
+        Ok(epochs)
+    }
+
+    /// A proposer's session.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn session(&self, session: u64) -> Result<Option<Session>, StoreError> {
+        self.table.get(self.txn(), &key::session(session))
+    }
+
+    pub(crate) fn answer(&self, session: u64, seq: u64) -> Result<Option<Answer>, StoreError> {
+        let row = self
+            .table
+            .get::<AnswerRow>(self.txn(), &key::answer(session, seq))?;
+        Ok(row.map(|row| row.0))
+    }
+
+    /// The numbers of all sessions with their rows.
+    pub(crate) fn sessions(&self) -> Result<Vec<(u64, Session)>, StoreError> {
+        let prefix = key::sessions();
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        let mut found = Vec::new();
+        while let Some((row_key, session)) = scan.next::<Session>()? {
+            let number = row_key
+                .last_chunk::<8>()
+                .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            found.push((number, session));
+        }
+        Ok(found)
+    }
+
+    fn all<R: Row>(&self, prefix: &[u8]) -> Result<Vec<R>, StoreError> {
+        let mut scan = self.table.scan(self.txn(), prefix, prefix)?;
+        let mut rows = Vec::new();
+        while let Some((_, row)) = scan.next::<R>()? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}

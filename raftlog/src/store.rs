@@ -1,0 +1,182 @@
+//! The LMDB environment below the namespace.
+//!
+//! Invariants:
+//! - a commit is not synced; the environment is a cache of the log, and after a power cut it is
+//!   exactly the state of the last checkpoint (see [`checkpoint`]);
+//! - there is one writer; readers are short transactions of any thread;
+//! - after a failed sync nothing is written any more: what it covered is unknown.
+
+pub mod checkpoint;
+mod environment;
+mod error;
+mod snapshot;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+pub use checkpoint::Checkpoint;
+pub use error::StoreError;
+pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
+
+use crate::command::Answer;
+use crate::namespace::{Applier, LogEntry, LogPosition, View};
+use environment::Environment;
+
+/// How to open a store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreOptions {
+    /// Size of the memory map, and with it the most that the state can be, in bytes; rounded up to
+    /// whole pages, and to the size of the file that is there.
+    pub map_bytes: usize,
+}
+
+/// What was found when a store was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The last entry of the log that the state holds; it is durable.
+    pub applied: LogPosition,
+    /// Whether there was no state that could be used: it must be rebuilt from snapshot and log.
+    pub fresh: bool,
+}
+
+/// How full the map is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of pages that hold rows.
+    pub used_bytes: u64,
+    /// Bytes of the map.
+    pub map_bytes: u64,
+}
+
+impl Usage {
+    /// Whether writes should be slowed: 80 % of the map are used.
+    pub fn is_high(&self) -> bool {
+        self.used_bytes / 4 >= self.map_bytes / 5
+    }
+}
+
+/// The state of the group on this node. Clones share it.
+#[derive(Clone)]
+pub struct NamespaceStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    // The order of the fields is the order in which they are dropped: the lock goes last.
+    writer: Mutex<WriterState>,
+    checkpoints: Mutex<checkpoint::State>,
+    environment: Environment,
+}
+
+struct WriterState {
+    applied: LogPosition,
+    /// Why nothing is written any more.
+    failed: Option<String>,
+}
+
+impl NamespaceStore {
+    /// Opens the store in a directory, which is made where it is missing. The state is that of the
+    /// last checkpoint; one that cannot be trusted is dropped and reported as fresh.
+    ///
+    /// # Errors
+    /// `Locked` where another process has it open; `Io` and `Lmdb` where an operation fails.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<(NamespaceStore, Opened), StoreError> {
+        let (environment, restored) = environment::open(dir, options)?;
+        let checkpoints = Mutex::new(checkpoint::State::new());
+        let writer = WriterState {
+            applied: LogPosition::default(),
+            failed: None,
+        };
+        let inner = Inner {
+            writer: Mutex::new(writer),
+            checkpoints,
+            environment,
+        };
+        let store = NamespaceStore {
+            inner: Arc::new(inner),
+        };
+        let applied = store.view()?.applied()?;
+        store.writer().applied = applied;
+        match restored {
+            Some(ref side) => store.pin_restored(side)?,
+            None => {
+                store.begin_checkpoint()?.finish()?;
+            }
+        }
+        Ok((
+            store,
+            Opened {
+                applied,
+                fresh: restored.is_none(),
+            },
+        ))
+    }
+
+    /// Applies entries of the log, in one transaction, without a sync. One answer for each.
+    ///
+    /// # Errors
+    /// Every error stops the group; nothing of the batch is kept.
+    pub fn apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
+        let mut writer = self.writer();
+        writer.check()?;
+        let environment = &self.inner.environment;
+        let mut txn = environment.env.write_txn()?;
+        let mut applier = Applier::new(environment.table, &mut txn)?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for (position, entry) in batch {
+            answers.push(applier.apply(*position, *entry)?);
+        }
+        let applied = applier.finish()?;
+        txn.commit()?;
+        writer.applied = applied;
+        Ok(answers)
+    }
+
+    /// The last entry that has been applied.
+    pub fn applied(&self) -> LogPosition {
+        self.writer().applied
+    }
+
+    /// A short read transaction; see [`View`].
+    ///
+    /// # Errors
+    /// `Lmdb` where no more readers are possible.
+    pub fn view(&self) -> Result<View<'_>, StoreError> {
+        let environment = &self.inner.environment;
+        Ok(View::own(environment.table, environment.env.read_txn()?))
+    }
+
+    /// How full the map is.
+    ///
+    /// # Errors
+    /// `Lmdb` where no more readers are possible.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        let environment = &self.inner.environment;
+        let txn = environment.env.read_txn()?;
+        let stat = environment.table.database().stat(&txn)?;
+        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        Ok(Usage {
+            used_bytes: pages as u64 * u64::from(stat.page_size),
+            map_bytes: environment.env.info().map_size as u64,
+        })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, WriterState> {
+        self.inner.writer.lock().unwrap_or_else(|poisoned| {
+            let mut guard = poisoned.into_inner();
+            guard
+                .failed
+                .get_or_insert_with(|| "a panic while applying".to_owned());
+            guard
+        })
+    }
+}
+
+impl WriterState {
+    fn check(&self) -> Result<(), StoreError> {
+        match &self.failed {
+            Some(reason) => Err(StoreError::Failed(reason.clone())),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Checkpoints: what the state is after a power cut, although commits are not synced.
+//!
+//! LMDB never writes over a page that an open read transaction may need. So:
+//! 1. between two writes, the PIN is opened: a read transaction of the newest transaction N, and
+//!    the file's two meta pages are copied;
+//! 2. the data file is synced, off the core, while further transactions are written: all pages of
+//!    N are on the device, and the pin keeps them from being written over;
+//! 3. the side file, with the two meta pages and the position in the log, is written beside the old
+//!    one, synced, renamed over it, and its directory synced;
+//! 4. only then the pin of the checkpoint before is dropped.
+//!
+//! At any moment the side file on the device speaks of a transaction whose pages are synced and
+//! pinned. A start writes its meta pages back, syncs, and pins it again BEFORE the first write: after
+//! `kill -9` nothing else keeps its pages. An environment without a valid side file is dropped.
+//!
+//! Side file (big endian): magic 8, version 4, page size 4, transaction 8, position in the log 24
+//! (term, node, index), the two meta pages, CRC32C 4 of all before it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
+
+use heed::{RoTxn, WithoutTls};
+use tracing::warn;
+
+use super::environment::{DATA_FILE, SIDE_FILE, io, sync_dir};
+use super::{Inner, NamespaceStore, StoreError};
+use crate::namespace::LogPosition;
+
+const SIDE_FILE_NEW: &str = "checkpoint.new";
+const MAGIC: [u8; 8] = *b"STRATAck";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 48;
+
+/// Page sizes that LMDB uses.
+const PAGE_BYTES_MIN: usize = 512;
+const PAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// LMDB's mark of a meta page, and where it and the transaction's number lie in one.
+const META_MAGIC: u32 = 0xbeef_c0de;
+const META_MAGIC_AT: usize = 16;
+const META_TRANSACTION_AT: usize = 144;
+
+/// What is known of the checkpoints of an open store.
+pub(super) struct State {
+    /// The pin of the durable checkpoint.
+    pin: Option<RoTxn<'static, WithoutTls>>,
+    durable: LogPosition,
+    running: bool,
+}
+
+impl State {
+    pub(super) fn new() -> State {
+        State {
+            pin: None,
+            durable: LogPosition::default(),
+            running: false,
+        }
+    }
+}
+
+/// The content of a side file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SideFile {
+    /// The transaction of which it speaks.
+    pub(super) transaction: u64,
+    pub(super) applied: LogPosition,
+    /// Both meta pages, as they were.
+    pub(super) meta_pages: Vec<u8>,
+}
+
+/// A checkpoint under way. Dropping it gives it up; the one before stays in force.
+pub struct Checkpoint {
+    inner: Arc<Inner>,
+    pin: Option<RoTxn<'static, WithoutTls>>,
+    side: SideFile,
+}
+
+impl NamespaceStore {
+    /// Begins a checkpoint of the state as it is. Quick; [`Checkpoint::finish`] does the waiting.
+    ///
+    /// # Errors
+    /// `Invariant` where one is under way, `Failed` after a failed sync.
+    pub fn begin_checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        // Holding the writer keeps a commit from coming between the pin and the meta pages.
+        let writer = self.writer();
+        writer.check()?;
+        let mut state = self.checkpoints();
+        if state.running {
+            return Err(StoreError::Invariant(
+                "a checkpoint is under way already".into(),
+            ));
+        }
+        let environment = &self.inner.environment;
+        let pin = environment.env.clone().static_read_txn()?;
+        let page_bytes = environment.table.database().stat(&pin)?.page_size as usize;
+        let meta_pages = read_meta_pages(&environment.dir, page_bytes)?;
+        let side = SideFile {
+            transaction: pin.id() as u64,
+            applied: writer.applied,
+            meta_pages,
+        };
+        if newest_transaction(&side.meta_pages) != Some(side.transaction) {
+            return Err(StoreError::Invariant(format!(
+                "the meta pages are not of transaction {}",
+                side.transaction
+            )));
+        }
+        state.running = true;
+        Ok(Checkpoint {
+            inner: self.inner.clone(),
+            pin: Some(pin),
+            side,
+        })
+    }
+
+    /// The position in the log that is durable here: the log may be purged up to it.
+    pub fn durable(&self) -> LogPosition {
+        self.checkpoints().durable
+    }
+
+    /// Pins the state that a start has restored.
+    pub(super) fn pin_restored(&self, side: &SideFile) -> Result<(), StoreError> {
+        let pin = self.inner.environment.env.clone().static_read_txn()?;
+        if pin.id() as u64 != side.transaction || self.applied() != side.applied {
+            return Err(StoreError::Invariant(
+                "the restored state is not the checkpoint's".into(),
+            ));
+        }
+        let mut state = self.checkpoints();
+        state.pin = Some(pin);
+        state.durable = side.applied;
+        Ok(())
+    }
+
+    fn checkpoints(&self) -> MutexGuard<'_, State> {
+        self.inner.checkpoints()
+    }
+}
+
+impl Inner {
+    fn checkpoints(&self) -> MutexGuard<'_, State> {
+        self.checkpoints
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Checkpoint {
+    /// Makes the checkpoint durable; returns the position in the log that it holds. Blocks on the
+    /// device: not for a core that serves.
+    ///
+    /// # Errors
+    /// `Io`; the store then refuses all further writes.
+    pub fn finish(mut self) -> Result<LogPosition, StoreError> {
+        let done = self.sync_data().and_then(|()| self.write_side_file());
+        if let Err(error) = done {
+            let mut writer = match self.inner.writer.lock() {
+                Ok(writer) => writer,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+            writer.failed.get_or_insert_with(|| error.to_string());
+            return Err(error);
+        }
+        Ok(self.release_older())
+    }
+
+    fn sync_data(&self) -> Result<(), StoreError> {
+        let path = self.inner.environment.dir.join(DATA_FILE);
+        sync_file(&path)
+    }
+
+    fn write_side_file(&self) -> Result<(), StoreError> {
+        write_side_file(&self.inner.environment.dir, &self.side)
+    }
+
+    /// Puts the pin in the place of the older one, which is dropped.
+    fn release_older(&mut self) -> LogPosition {
+        let mut state = self.inner.checkpoints();
+        state.durable = self.side.applied;
+        state.pin = self.pin.take();
+        state.durable
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        self.inner.checkpoints().running = false;
+    }
+}
+
+/// Puts the meta pages of the side file back before LMDB opens the data file, and syncs it. `None`
+/// where there is nothing that can be trusted.
+pub(super) fn restore(dir: &Path) -> Result<Option<SideFile>, StoreError> {
+    let data = dir.join(DATA_FILE);
+    let bytes = match fs::read(dir.join(SIDE_FILE)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io("read", &dir.join(SIDE_FILE))(error)),
+    };
+    let Some(side) = SideFile::decode(&bytes) else {
+        warn!("the side file of the metadata environment is damaged");
+        return Ok(None);
+    };
+    let file = match File::options().read(true).write(true).open(&data) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io("open", &data)(error)),
+    };
+    file.write_all_at(&side.meta_pages, 0)
+        .map_err(io("write", &data))?;
+    file.sync_all().map_err(io("sync", &data))?;
+    Ok(Some(side))
+}
+
+fn write_side_file(dir: &Path, side: &SideFile) -> Result<(), StoreError> {
+    let (new, path) = (dir.join(SIDE_FILE_NEW), dir.join(SIDE_FILE));
+    let mut file = File::create(&new).map_err(io("create", &new))?;
+    file.write_all(&side.encode()).map_err(io("write", &new))?;
+    file.sync_all().map_err(io("sync", &new))?;
+    fs::rename(&new, &path).map_err(io("rename", &new))?;
+    sync_dir(dir)
+}
+
+fn sync_file(path: &PathBuf) -> Result<(), StoreError> {
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io("sync", path))
+}
+
+fn read_meta_pages(dir: &Path, page_bytes: usize) -> Result<Vec<u8>, StoreError> {
+    let path = dir.join(DATA_FILE);
+    let mut pages = vec![0; 2 * page_bytes];
+    File::open(&path)
+        .and_then(|file| file.read_exact_at(&mut pages, 0))
+        .map_err(io("read", &path))?;
+    Ok(pages)
+}
+
+/// The number of the newer of the transactions that two meta pages speak of.
+fn newest_transaction(meta_pages: &[u8]) -> Option<u64> {
+    let pages = meta_pages.chunks_exact(meta_pages.len() / 2);
+    pages.filter_map(meta_transaction).max()
+}
+
+fn meta_transaction(page: &[u8]) -> Option<u64> {
+    let magic = page.get(META_MAGIC_AT..)?.first_chunk::<4>()?;
+    let transaction = page.get(META_TRANSACTION_AT..)?.first_chunk::<8>()?;
+    (u32::from_ne_bytes(*magic) == META_MAGIC).then_some(u64::from_ne_bytes(*transaction))
+}
+
+impl SideFile {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.meta_pages.len() + 4);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&((self.meta_pages.len() / 2) as u32).to_be_bytes());
+        let LogPosition { term, node, index } = self.applied;
+        for field in [self.transaction, term, node, index] {
+            bytes.extend_from_slice(&field.to_be_bytes());
+        }
+        bytes.extend_from_slice(&self.meta_pages);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
+        bytes
+    }
+
+    /// `None` for anything but what `encode` wrote.
+    fn decode(bytes: &[u8]) -> Option<SideFile> {
+        let (bytes, crc) = bytes.split_last_chunk::<4>()?;
+        if u32::from_be_bytes(*crc) != crc32c::crc32c(bytes) {
+            return None;
+        }
+        let (header, meta_pages) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+        let u32_at = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| header[at + i]));
+        let u64_at = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| header[at + i]));
+        let page_bytes = u32_at(12) as usize;
+        let sound = header[..8] == MAGIC
+            && u32_at(8) == VERSION
+            && (PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&page_bytes)
+            && meta_pages.len() == 2 * page_bytes
+            && newest_transaction(meta_pages) == Some(u64_at(16));
+        sound.then(|| SideFile {
+            transaction: u64_at(16),
+            applied: LogPosition {
+                term: u64_at(24),
+                node: u64_at(32),
+                index: u64_at(40),
+            },
+            meta_pages: meta_pages.to_vec(),
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Errors of the store. All but `Locked` stop the group: nothing is skipped.
+
+use std::path::PathBuf;
+
+use crate::command::CommandError;
+
+/// Why the store could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A row is damaged.
+    #[error("the metadata row {key} is damaged: {detail}")]
+    Corrupt {
+        /// The key, readable.
+        key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The map is full: `metadata.map_size` must grow or names must be deleted.
+    #[error("the metadata map is full")]
+    Full,
+    /// A log entry that the group has agreed on cannot be read.
+    #[error("the log entry {index} cannot be applied: {error}")]
+    Command {
+        /// Its index in the log.
+        index: u64,
+        /// What is wrong with it.
+        error: CommandError,
+    },
+    /// Another process has the directory open.
+    #[error("{0} is in use by another process")]
+    Locked(PathBuf),
+    /// An operation on a file failed.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// LMDB failed.
+    #[error("LMDB: {0}")]
+    Lmdb(String),
+    /// A snapshot is damaged or incomplete.
+    #[error("the snapshot is damaged: {0}")]
+    Snapshot(String),
+    /// The store was used in a way that it forbids, or contradicts itself.
+    #[error("metadata store: {0}")]
+    Invariant(String),
+    /// An earlier failure leaves the state on the device unknown; the store must be opened anew.
+    #[error("the metadata store has failed before: {0}")]
+    Failed(String),
+}
+
+impl From<heed::Error> for StoreError {
+    fn from(error: heed::Error) -> StoreError {
+        match error {
+            heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::Full,
+            other => StoreError::Lmdb(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The namespace from outside: commands in, queries out.
+
+mod objects;
+mod support;

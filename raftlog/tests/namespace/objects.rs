@@ -1,0 +1,189 @@
+//! Buckets and objects: put, get, list, delete, conditions, sessions.
+
+use crate::support::{Cluster, put};
+use strata_raftlog::command::{
+    Answer, CreateBucket, DeleteBucket, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
+    Precondition, Refusal,
+};
+use strata_raftlog::namespace::{Body, ETag, ListQuery, ObjectAttributes, PieceSource};
+
+#[test]
+fn a_put_object_is_found_listed_and_deleted() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("photos");
+    let inode = cluster.inode();
+    let mut command = put(
+        "photos",
+        b"2026/a.jpg",
+        inode,
+        Body::Inline(b"hello".to_vec()),
+    );
+    command.attributes = ObjectAttributes {
+        content_type: Some("image/jpeg".into()),
+        user_metadata: vec![("camera".into(), "k1000".into())],
+        ..ObjectAttributes::default()
+    };
+    let attributes = command.attributes.clone();
+    assert!(matches!(
+        cluster.change(command),
+        Answer::Put { size: 5, .. }
+    ));
+
+    let view = cluster.store.view().unwrap();
+    let object = view.object("photos", b"2026/a.jpg").unwrap().unwrap();
+    assert_eq!((object.size, object.inode), (5, inode));
+    assert_eq!(object.attributes, attributes);
+    let pieces = view.body(&object, 1..4, 10).unwrap().unwrap();
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(pieces[0].source, PieceSource::Inline(b"ell".to_vec()));
+    let bucket = view.bucket("photos").unwrap().unwrap();
+    let query = ListQuery {
+        delimiter: b"/".to_vec(),
+        limit: 10,
+        ..ListQuery::default()
+    };
+    let page = view.list(bucket.inode, &query).unwrap();
+    assert_eq!(page.common_prefixes, [b"2026/".to_vec()]);
+    drop(view);
+
+    assert_eq!(
+        cluster.change(DeleteBucket {
+            bucket: "photos".into()
+        }),
+        Answer::Refused(Refusal::BucketNotEmpty)
+    );
+    assert_eq!(
+        cluster.delete("photos", &[b"2026/a.jpg", b"2026/b.jpg"]),
+        [DeleteOutcome::Deleted, DeleteOutcome::Absent]
+    );
+    assert_eq!(
+        cluster.change(DeleteBucket {
+            bucket: "photos".into()
+        }),
+        Answer::Done
+    );
+    assert_eq!(
+        cluster.change(DeleteBucket {
+            bucket: "photos".into()
+        }),
+        Answer::Refused(Refusal::NoSuchBucket)
+    );
+    assert_eq!(cluster.rows_of(b"DIXM"), 0, "nothing may stay behind");
+}
+
+#[test]
+fn conditions_are_decided_when_applied() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    let conditional = |cluster: &mut Cluster, precondition: Precondition| {
+        let inode = cluster.inode();
+        let mut command = put("b", b"k", inode, Body::Empty);
+        command.precondition = precondition;
+        cluster.change(command)
+    };
+    let if_match = |etag| Precondition {
+        if_match: Some(ETagMatch::OneOf(vec![etag])),
+        ..Precondition::default()
+    };
+    let if_absent = Precondition {
+        if_none_match: Some(ETagMatch::Any),
+        ..Precondition::default()
+    };
+    let tag = ETag::single([7; 16]);
+    assert_eq!(
+        conditional(&mut cluster, if_match(tag)),
+        Answer::Refused(Refusal::NoSuchKey)
+    );
+    assert!(matches!(
+        conditional(&mut cluster, if_absent.clone()),
+        Answer::Put { .. }
+    ));
+    assert_eq!(
+        conditional(&mut cluster, if_absent),
+        Answer::Refused(Refusal::PreconditionFailed)
+    );
+    assert!(matches!(
+        conditional(&mut cluster, if_match(tag)),
+        Answer::Put { .. }
+    ));
+    let other = ETag::single([8; 16]);
+    assert_eq!(
+        conditional(&mut cluster, if_match(other)),
+        Answer::Refused(Refusal::PreconditionFailed)
+    );
+    let key = DeleteKey {
+        key: b"k".to_vec(),
+        if_match: Some(ETagMatch::OneOf(vec![other])),
+    };
+    assert_eq!(
+        cluster.change(DeleteObjects {
+            bucket: "b".into(),
+            keys: vec![key]
+        }),
+        Answer::Deleted(vec![DeleteOutcome::PreconditionFailed])
+    );
+}
+
+#[test]
+fn a_repeated_proposal_gets_its_first_answer() {
+    let mut cluster = Cluster::new();
+    let create = CreateBucket {
+        bucket: "b".into(),
+        owner: 0,
+    };
+    let envelope = cluster.envelope(create.clone());
+    assert_eq!(cluster.apply(&envelope), Answer::Done);
+    assert_eq!(
+        cluster.apply(&envelope),
+        Answer::Done,
+        "not BucketAlreadyOwnedByYou"
+    );
+    assert_eq!(
+        cluster.change(create),
+        Answer::Refused(Refusal::BucketAlreadyOwnedByYou),
+        "another proposal of the same is another"
+    );
+    // The proposer says that it has all answers: the old ones are dropped and cannot be repeated.
+    let mut next = cluster.envelope(DeleteBucket { bucket: "b".into() });
+    next.lowest_unanswered = next.sequence;
+    assert_eq!(cluster.apply(&next), Answer::Done);
+    assert_eq!(
+        cluster.apply(&envelope),
+        Answer::Refused(Refusal::SequenceAnswered)
+    );
+    assert_eq!(cluster.rows_of(b"R"), 2, "the session and one answer");
+}
+
+#[test]
+fn a_session_is_bounded_and_expires() {
+    let mut cluster = Cluster::new();
+    let first = cluster.session;
+    for _ in 2..1_024 {
+        assert_eq!(
+            cluster.change(strata_raftlog::command::Noop { reserved: 0 }),
+            Answer::Done
+        );
+    }
+    let mut over = cluster.envelope(strata_raftlog::command::Noop { reserved: 0 });
+    assert_eq!(
+        cluster.apply(&over),
+        Answer::Refused(Refusal::TooManyOutstanding)
+    );
+    over.lowest_unanswered = 10;
+    assert_eq!(
+        cluster.apply(&over),
+        Answer::Done,
+        "refused for lack of room is not an answer"
+    );
+    cluster.open_session();
+    assert_ne!(cluster.session, first);
+    assert_eq!(
+        cluster.apply(&over),
+        Answer::Refused(Refusal::SessionExpired)
+    );
+    assert_eq!(
+        cluster.rows_of(b"R"),
+        1,
+        "an expired session leaves no answers"
+    );
+}

@@ -1,0 +1,225 @@
+//! A store in a temporary directory with a proposer's session.
+
+use strata_raftlog::command::{
+    Answer, Command, CreateBucket, DeleteKey, DeleteObjects, DeleteOutcome, Envelope, Initialise,
+    LeaseInodes, OpenEpoch, OpenSession, Precondition, PutObject, RegisterWriter,
+};
+use strata_raftlog::namespace::{
+    Body, ChunkId, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition,
+    ObjectAttributes, RootKey,
+};
+use strata_raftlog::store::{NamespaceStore, StoreOptions};
+
+pub const MAP_BYTES: usize = 64 << 20;
+
+pub struct Cluster {
+    pub store: NamespaceStore,
+    pub dir: tempfile::TempDir,
+    pub session: u64,
+    pub writer: u32,
+    pub epoch: u32,
+    pub time_micros: u64,
+    sequence: u64,
+    index: u64,
+    inodes: std::ops::Range<u64>,
+    chunks: u128,
+}
+
+impl Cluster {
+    pub fn new() -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            map_bytes: MAP_BYTES,
+        };
+        let (store, opened) = NamespaceStore::open(dir.path(), options).unwrap();
+        assert!(opened.fresh);
+        let mut cluster = Cluster {
+            store,
+            dir,
+            session: 0,
+            writer: 0,
+            epoch: 0,
+            time_micros: 1_000_000,
+            sequence: 0,
+            index: 0,
+            inodes: 0..0,
+            chunks: 0,
+        };
+        assert_eq!(cluster.change(initialise()), Answer::Done);
+        cluster.open_session();
+        let Answer::Writer(writer) = cluster.change(RegisterWriter {
+            node: 1,
+            reactor: 0,
+        }) else {
+            panic!("no writer");
+        };
+        let Answer::Epoch(epoch) = cluster.change(OpenEpoch { writer }) else {
+            panic!("no epoch");
+        };
+        (cluster.writer, cluster.epoch) = (writer, epoch);
+        cluster
+    }
+
+    pub fn open_session(&mut self) {
+        self.session = 0;
+        let Answer::Session(session) = self.change(OpenSession { owner: 1 }) else {
+            panic!("no session");
+        };
+        (self.session, self.sequence) = (session, 0);
+    }
+
+    pub fn envelope(&mut self, command: impl Into<Command>) -> Envelope {
+        self.sequence += 1;
+        Envelope {
+            group: 0,
+            feature_level: 1,
+            session: self.session,
+            sequence: self.sequence,
+            lowest_unanswered: 0,
+            time_micros: self.time_micros,
+            command: command.into(),
+        }
+    }
+
+    pub fn apply(&mut self, envelope: &Envelope) -> Answer {
+        self.index += 1;
+        let position = LogPosition {
+            term: 1,
+            node: 1,
+            index: self.index,
+        };
+        let bytes = envelope.encode().unwrap();
+        let mut answers = self
+            .store
+            .apply(&[(position, LogEntry::Command(&bytes))])
+            .unwrap();
+        answers.pop().unwrap()
+    }
+
+    pub fn change(&mut self, command: impl Into<Command>) -> Answer {
+        let envelope = self.envelope(command);
+        self.apply(&envelope)
+    }
+
+    pub fn bucket(&mut self, bucket: &str) -> u64 {
+        let answer = self.change(CreateBucket {
+            bucket: bucket.into(),
+            owner: 0,
+        });
+        assert_eq!(answer, Answer::Done);
+        self.store
+            .view()
+            .unwrap()
+            .bucket(bucket)
+            .unwrap()
+            .unwrap()
+            .inode
+    }
+
+    pub fn inode(&mut self) -> u64 {
+        if self.inodes.is_empty() {
+            let Answer::Inodes { first, count } = self.change(LeaseInodes { count: 10_000 }) else {
+                panic!("no inodes");
+            };
+            self.inodes = first..first + u64::from(count);
+        }
+        self.inodes.next().unwrap()
+    }
+
+    /// A fresh chunk of this cluster's writer.
+    pub fn chunk(&mut self) -> ChunkId {
+        self.chunks += 1;
+        ChunkId(u128::from(self.writer) << 72 | u128::from(self.epoch) << 40 | self.chunks)
+    }
+
+    pub fn extent(&mut self, length: u64) -> Extent {
+        Extent::whole_chunk(self.chunk(), length, 1, 1)
+    }
+
+    pub fn put(&mut self, bucket: &str, key: &[u8], body: Body) -> u64 {
+        let inode = self.inode();
+        let answer = self.change(put(bucket, key, inode, body));
+        assert!(matches!(answer, Answer::Put { .. }), "{answer:?}");
+        inode
+    }
+
+    pub fn delete(&mut self, bucket: &str, keys: &[&[u8]]) -> Vec<DeleteOutcome> {
+        let keys = keys.iter().map(|key| DeleteKey {
+            key: key.to_vec(),
+            if_match: None,
+        });
+        let command = DeleteObjects {
+            bucket: bucket.into(),
+            keys: keys.collect(),
+        };
+        match self.change(command) {
+            Answer::Deleted(outcomes) => outcomes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Rows of these families, by the first byte of their keys.
+    pub fn rows_of(&self, families: &[u8]) -> usize {
+        self.rows()
+            .iter()
+            .filter(|(key, _)| families.contains(&key[0]))
+            .count()
+    }
+
+    /// All rows, through a snapshot.
+    pub fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut snapshot = self.store.snapshot().unwrap();
+        let mut rows = Vec::new();
+        while let Some(piece) = snapshot.next_piece().unwrap() {
+            let mut rest = &piece[12..];
+            while !rest.is_empty() {
+                let length =
+                    |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap()) as usize;
+                let (key_end, end) = (8 + length(0), 8 + length(0) + length(4));
+                rows.push((rest[8..key_end].to_vec(), rest[key_end..end].to_vec()));
+                rest = &rest[end..];
+            }
+        }
+        rows
+    }
+}
+
+pub fn initialise() -> Initialise {
+    Initialise {
+        cluster: [1; 16],
+        incarnation: 1,
+        layout: Layout {
+            kind: LayoutKind::Single,
+            k: 1,
+            m: 0,
+            geometry: 1,
+        },
+        geometries: vec![Geometry {
+            number: 1,
+            code: GeometryCode::Copies,
+            k: 1,
+            m: 0,
+            cell_bytes: 65_536,
+        }],
+        placement_groups: Vec::new(),
+        root_key: RootKey {
+            access_key_id: "root".into(),
+            secret_access_key: "secret".into(),
+        },
+    }
+}
+
+pub fn put(bucket: &str, key: &[u8], inode: u64, body: Body) -> PutObject {
+    PutObject {
+        bucket: bucket.into(),
+        key: key.to_vec(),
+        inode,
+        size: body.length(),
+        etag: ETag::single([7; 16]),
+        checksum: None,
+        attributes: ObjectAttributes::default(),
+        body,
+        precondition: Precondition::default(),
+        owner: 0,
+    }
+}
