@@ -1,0 +1,148 @@
+//! Conditions of reads, and of writes, which are decided at the commit.
+
+use crate::{bucket, code, failure, get, put};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+
+async fn etag(client: &Client, bucket: &str, key: &str) -> String {
+    let head = client
+        .head_object()
+        .bucket(bucket)
+        .key(key)
+        .send()
+        .await
+        .expect("head");
+    head.e_tag.expect("an ETag")
+}
+
+#[tokio::test]
+async fn reads_by_etag_and_time() {
+    let (client, name) = bucket("conditional-reads").await;
+    put(&client, &name, "k", b"x").await;
+    let tag = etag(&client, &name, "k").await;
+    let get = || client.get_object().bucket(&name).key("k");
+    let (past, future) = (
+        DateTime::from_secs(1_000_000_000),
+        DateTime::from_secs(4_000_000_000),
+    );
+    get().if_match(&tag).send().await.expect("it matches");
+    get()
+        .if_none_match("\"other\"")
+        .send()
+        .await
+        .expect("it differs");
+    get()
+        .if_modified_since(past)
+        .send()
+        .await
+        .expect("it was modified since");
+    get()
+        .if_unmodified_since(future)
+        .send()
+        .await
+        .expect("it was not modified since");
+    get()
+        .if_match(&tag)
+        .if_unmodified_since(past)
+        .send()
+        .await
+        .expect("the ETag outweighs the time");
+    assert_eq!(
+        failure(get().if_match("\"other\"").send().await),
+        code(412, "PreconditionFailed")
+    );
+    assert_eq!(
+        failure(get().if_unmodified_since(past).send().await),
+        code(412, "PreconditionFailed")
+    );
+    assert_eq!(failure(get().if_none_match(&tag).send().await).0, 304);
+    assert_eq!(
+        failure(
+            get()
+                .if_none_match(&tag)
+                .if_modified_since(past)
+                .send()
+                .await
+        )
+        .0,
+        304
+    );
+    let head = client
+        .head_object()
+        .bucket(&name)
+        .key("k")
+        .if_none_match(&tag)
+        .send()
+        .await;
+    assert_eq!(failure(head).0, 304);
+}
+
+#[tokio::test]
+async fn writes_by_etag() {
+    let (client, name) = bucket("conditional-writes").await;
+    for bytes in [3, 100_000] {
+        let key = format!("k{bytes}");
+        let body = || ByteStream::from(vec![7; bytes]);
+        let write = || client.put_object().bucket(&name).key(&key).body(body());
+        let absent = write()
+            .if_match("\"9dd4e461268c8034f5c8564e155c67a6\"")
+            .send()
+            .await;
+        assert_eq!(failure(absent), code(404, "NoSuchKey"));
+        write()
+            .if_none_match("*")
+            .send()
+            .await
+            .expect("nothing there yet");
+        assert_eq!(
+            failure(write().if_none_match("*").send().await),
+            code(412, "PreconditionFailed")
+        );
+        let tag = etag(&client, &name, &key).await;
+        let wrong = write()
+            .if_match("\"9dd4e461268c8034f5c8564e155c67a6\"")
+            .send()
+            .await;
+        assert_eq!(failure(wrong), code(412, "PreconditionFailed"));
+        client
+            .put_object()
+            .bucket(&name)
+            .key(&key)
+            .if_match(&tag)
+            .body(ByteStream::from_static(b"new"))
+            .send()
+            .await
+            .expect("it matches");
+        assert_eq!(get(&client, &name, &key).await, b"new");
+    }
+}
+
+#[tokio::test]
+async fn of_many_writers_that_find_nothing_one_wins() {
+    let (client, name) = bucket("conditional-race").await;
+    for round in 0..5 {
+        let key = format!("k{round}");
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8_u8 {
+            let (client, name, key) = (client.clone(), name.clone(), key.clone());
+            writers.spawn(async move {
+                // Inline and chunked bodies race each other.
+                let body = vec![writer; if writer % 2 == 0 { 10 } else { 50_000 }];
+                let put = client.put_object().bucket(name).key(key).if_none_match("*");
+                (writer, put.body(ByteStream::from(body)).send().await)
+            });
+        }
+        let mut winners = Vec::new();
+        while let Some(outcome) = writers.join_next().await {
+            match outcome.expect("a writer") {
+                (writer, Ok(_)) => winners.push(writer),
+                (_, Err(error)) => {
+                    let (status, code) = failure(Err::<(), _>(error));
+                    assert!(matches!(status, 409 | 412), "{status} {code}");
+                }
+            }
+        }
+        assert_eq!(winners.len(), 1, "{winners:?}");
+        assert_eq!(get(&client, &name, &key).await[0], winners[0]);
+    }
+}

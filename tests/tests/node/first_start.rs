@@ -1,0 +1,163 @@
+//! The first minutes of a newcomer: nothing configured, and what is configured wrong.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use strata_tests::server::{binary, scratch, spawn};
+
+/// A command in a world of its own: no home, no variables of ours.
+fn strata(folder: &Path) -> Command {
+    let mut command = Command::new(binary::strata());
+    command
+        .env_clear()
+        .env("HOME", folder)
+        .env("XDG_DATA_HOME", folder.join("data"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(scratch()).expect("a folder")
+}
+
+fn run(mut command: Command) -> (bool, String) {
+    let output = command.output().expect("the command runs");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.push(path)
+        }
+    }
+    found
+}
+
+#[test]
+fn a_start_without_configuration_makes_a_key_that_only_the_owner_reads() {
+    let folder = folder();
+    let mut command = strata(folder.path());
+    command.arg("server");
+    for flag in [
+        "--s3-addr",
+        "--metrics-addr",
+        "--metadata-addr",
+        "--data-addr",
+    ] {
+        command.args([flag, "127.0.0.1:0"]);
+    }
+    command.args(["--capacity", "1GiB"]);
+    let mut child = spawn(command).expect("it starts");
+    let is_key = |path: &PathBuf| {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        name.contains("root") && path.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let key = loop {
+        if let Some(key) = files(folder.path()).into_iter().find(is_key) {
+            break Some(key);
+        }
+        if Instant::now() > deadline || child.try_wait().expect("its status").is_some() {
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    std::thread::sleep(Duration::from_millis(500));
+    child.kill().expect("kill");
+    let output = child.wait_with_output().expect("what it said");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let key = key.unwrap_or_else(|| panic!("no file with a root key: {said}"));
+    let mode = key.metadata().expect("the key file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{}", key.display());
+    let text = std::fs::read_to_string(&key).expect("the key file");
+    assert!(
+        said.contains(&key.display().to_string()),
+        "the file's path is told: {said}"
+    );
+    for word in text
+        .split(|c: char| c.is_whitespace() || "=\":".contains(c))
+        .filter(|word| word.len() >= 32)
+    {
+        assert!(
+            !said.contains(word),
+            "the secret was printed where no terminal is"
+        );
+    }
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one() {
+    let folder = folder();
+    let file = folder.path().join("strata.toml");
+    std::fs::write(&file, "[storage]\ndata_dirr = \"x\"\n").expect("a file");
+    let mut command = strata(folder.path());
+    command.args(["config", "check", "--config"]).arg(&file);
+    let (succeeded, said) = run(command);
+    assert!(!succeeded && said.contains("data_dir"), "{said}");
+    let mut command = strata(folder.path());
+    command.args(["server", "--s3-adr", "127.0.0.1:0"]);
+    let (succeeded, said) = run(command);
+    assert!(!succeeded && said.contains("--s3-addr"), "{said}");
+    let mut command = strata(folder.path());
+    command
+        .args(["config", "check"])
+        .env("STRATA_STORAGE_DATADIR", "x");
+    let (succeeded, said) = run(command);
+    assert!(
+        succeeded && said.contains("STRATA_STORAGE_DATA_DIR"),
+        "{said}"
+    );
+}
+
+#[test]
+fn keys_without_a_feature_are_refused() {
+    let folder = folder();
+    let file = folder.path().join("strata.toml");
+    for text in [
+        "[metadata]\nraft_peers = [\"node2:9000\"]\n",
+        "[erasure_coding]\ndata_shards = 4\n",
+    ] {
+        std::fs::write(&file, text).expect("a file");
+        let mut command = strata(folder.path());
+        command.args(["config", "check", "--config"]).arg(&file);
+        let (succeeded, said) = run(command);
+        assert!(
+            !succeeded && said.contains("not supported"),
+            "{text}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    let folder = folder();
+    let mut command = strata(folder.path());
+    command.arg("version");
+    let (succeeded, said) = run(command);
+    assert!(
+        succeeded && said.contains(env!("CARGO_PKG_VERSION")),
+        "{said}"
+    );
+}

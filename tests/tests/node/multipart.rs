@@ -1,0 +1,259 @@
+//! Multipart uploads: create, parts, list, complete, abort.
+
+use crate::{bucket, code, failure, get, put};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use strata_tests::content::body;
+
+async fn create(client: &Client, bucket: &str, key: &str) -> String {
+    let created = client
+        .create_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .send()
+        .await;
+    created.expect("an upload").upload_id.expect("its id")
+}
+
+async fn part(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    id: &str,
+    number: i32,
+    content: &[u8],
+) -> CompletedPart {
+    let sent = client
+        .upload_part()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(id)
+        .part_number(number);
+    let sent = sent
+        .body(ByteStream::from(content.to_vec()))
+        .send()
+        .await
+        .expect("a part");
+    let etag = sent.e_tag.expect("its ETag");
+    CompletedPart::builder()
+        .part_number(number)
+        .e_tag(etag)
+        .set_checksum_crc32(sent.checksum_crc32)
+        .build()
+}
+
+fn parts(parts: Vec<CompletedPart>) -> CompletedMultipartUpload {
+    CompletedMultipartUpload::builder()
+        .set_parts(Some(parts))
+        .build()
+}
+
+#[tokio::test]
+async fn parts_become_one_object() {
+    let (client, name) = bucket("multipart-whole").await;
+    let id = create(&client, &name, "big").await;
+    let contents = [body(1, 5 << 20), body(2, (6 << 20) + 123), body(3, 77)];
+    let mut done = Vec::new();
+    // Out of order, with gaps in the numbers, the last one sent twice.
+    done.push(part(&client, &name, "big", &id, 30, &contents[1]).await);
+    done.push(part(&client, &name, "big", &id, 2, &contents[0]).await);
+    part(&client, &name, "big", &id, 1000, b"replaced").await;
+    done.push(part(&client, &name, "big", &id, 1000, &contents[2]).await);
+    done.sort_by_key(|part| part.part_number());
+    let absent = client.get_object().bucket(&name).key("big").send().await;
+    assert_eq!(failure(absent), code(404, "NoSuchKey"));
+    let complete = client
+        .complete_multipart_upload()
+        .bucket(&name)
+        .key("big")
+        .upload_id(&id);
+    let answer = complete
+        .multipart_upload(parts(done))
+        .send()
+        .await
+        .expect("complete");
+    assert!(
+        answer.e_tag().is_some_and(|etag| etag.ends_with("-3\"")),
+        "{answer:?}"
+    );
+    let whole = contents.concat();
+    assert!(get(&client, &name, "big").await == whole);
+    let seam = 5 << 20;
+    let across = client.get_object().bucket(&name).key("big");
+    let across = across
+        .range(format!("bytes={}-{}", seam - 5, seam + 4))
+        .send()
+        .await
+        .expect("get");
+    let across = across.body.collect().await.expect("body").into_bytes();
+    assert!(across == whole[seam - 5..seam + 5]);
+    let head = client
+        .head_object()
+        .bucket(&name)
+        .key("big")
+        .part_number(2)
+        .send()
+        .await;
+    let head = head.expect("head of a part");
+    assert_eq!(
+        (head.content_length(), head.parts_count()),
+        (Some(contents[1].len() as i64), Some(3))
+    );
+}
+
+#[tokio::test]
+async fn the_etag_is_that_of_the_parts_etags() {
+    let (client, name) = bucket("multipart-etag").await;
+    let id = create(&client, &name, "k").await;
+    let one = part(&client, &name, "k", &id, 1, b"abc").await;
+    let complete = client
+        .complete_multipart_upload()
+        .bucket(&name)
+        .key("k")
+        .upload_id(&id);
+    let answer = complete
+        .multipart_upload(parts(vec![one]))
+        .send()
+        .await
+        .expect("complete");
+    // md5(md5("abc")) of the binary digest.
+    assert_eq!(
+        answer.e_tag(),
+        Some("\"af5da9f45af7a300e3aded972f8ff687-1\"")
+    );
+}
+
+#[tokio::test]
+async fn uploads_and_parts_are_listed_and_aborted() {
+    let (client, name) = bucket("multipart-list").await;
+    let first = create(&client, &name, "a/1").await;
+    let second = create(&client, &name, "b/2").await;
+    for number in [3, 1, 2] {
+        part(
+            &client,
+            &name,
+            "a/1",
+            &first,
+            number,
+            &body(number as u64, 1000),
+        )
+        .await;
+    }
+    let uploads = client
+        .list_multipart_uploads()
+        .bucket(&name)
+        .send()
+        .await
+        .expect("uploads");
+    let ids: Vec<_> = uploads
+        .uploads()
+        .iter()
+        .filter_map(|upload| upload.upload_id())
+        .collect();
+    assert_eq!(
+        ids,
+        [first.as_str(), second.as_str()],
+        "in the order of keys"
+    );
+    let listed = client
+        .list_parts()
+        .bucket(&name)
+        .key("a/1")
+        .upload_id(&first)
+        .max_parts(2);
+    let listed = listed.send().await.expect("parts");
+    let numbers: Vec<_> = listed
+        .parts()
+        .iter()
+        .filter_map(|part| part.part_number())
+        .collect();
+    assert_eq!((numbers, listed.is_truncated()), (vec![1, 2], Some(true)));
+    let abort = client
+        .abort_multipart_upload()
+        .bucket(&name)
+        .key("a/1")
+        .upload_id(&first);
+    abort.send().await.expect("abort");
+    let late = client
+        .upload_part()
+        .bucket(&name)
+        .key("a/1")
+        .upload_id(&first)
+        .part_number(4);
+    let late = late.body(ByteStream::from_static(b"x")).send().await;
+    assert_eq!(failure(late), code(404, "NoSuchUpload"));
+    let uploads = client
+        .list_multipart_uploads()
+        .bucket(&name)
+        .send()
+        .await
+        .expect("uploads");
+    assert_eq!(uploads.uploads().len(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_completion_is_refused_and_changes_nothing() {
+    let (client, name) = bucket("multipart-wrong").await;
+    put(&client, &name, "k", b"old").await;
+    let id = create(&client, &name, "k").await;
+    let one = part(&client, &name, "k", &id, 1, b"too small").await;
+    let two = part(&client, &name, "k", &id, 2, b"last").await;
+    let wrong = CompletedPart::builder()
+        .part_number(1)
+        .e_tag("\"00000000000000000000000000000000\"");
+    let missing = CompletedPart::builder()
+        .part_number(9)
+        .e_tag(one.e_tag().expect("ETag"));
+    let cases = [
+        (vec![one.clone(), two.clone()], "EntityTooSmall"),
+        (vec![two.clone(), one.clone()], "InvalidPartOrder"),
+        (vec![wrong.build()], "InvalidPart"),
+        (vec![missing.build()], "InvalidPart"),
+    ];
+    for (list, expected) in cases {
+        let complete = client
+            .complete_multipart_upload()
+            .bucket(&name)
+            .key("k")
+            .upload_id(&id);
+        let outcome = complete.multipart_upload(parts(list)).send().await;
+        assert_eq!(failure(outcome), code(400, expected));
+        assert_eq!(get(&client, &name, "k").await, b"old");
+    }
+    let complete = client
+        .complete_multipart_upload()
+        .bucket(&name)
+        .key("k")
+        .upload_id(&id);
+    complete
+        .multipart_upload(parts(vec![two]))
+        .send()
+        .await
+        .expect("one part may be small");
+    assert_eq!(get(&client, &name, "k").await, b"last");
+    let unknown = client
+        .complete_multipart_upload()
+        .bucket(&name)
+        .key("k")
+        .upload_id("nonsense");
+    let unknown = unknown.multipart_upload(parts(vec![one])).send().await;
+    assert_eq!(failure(unknown), code(404, "NoSuchUpload"));
+}
+
+#[tokio::test]
+async fn part_numbers_have_bounds() {
+    let (client, name) = bucket("multipart-numbers").await;
+    let id = create(&client, &name, "k").await;
+    for number in [0, 10_001] {
+        let sent = client
+            .upload_part()
+            .bucket(&name)
+            .key("k")
+            .upload_id(&id)
+            .part_number(number);
+        let sent = sent.body(ByteStream::from_static(b"x")).send().await;
+        assert_eq!(failure(sent), code(400, "InvalidArgument"), "{number}");
+    }
+    part(&client, &name, "k", &id, 10_000, b"x").await;
+}

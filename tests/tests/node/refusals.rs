@@ -1,0 +1,221 @@
+//! What is not there yet says so; what is malformed is refused; nothing falls over.
+
+use crate::{bucket, put, shared};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+use strata_tests::http::{Request, Response};
+use strata_tests::signature::Payload;
+
+fn send(request: Request) -> Response {
+    let server = shared();
+    let request = server
+        .signer()
+        .sign(request, server.s3(), Payload::Hashed, None);
+    request.send(server.s3()).expect("an answer")
+}
+
+fn assert_alive() {
+    let server = shared();
+    let health = Request::new("GET", "/healthz")
+        .send(server.metrics())
+        .expect("an answer");
+    assert_eq!(health.status, 200);
+}
+
+#[tokio::test]
+async fn operations_that_are_not_there_say_so() {
+    let (client, name) = bucket("refusals-missing").await;
+    put(&client, &name, "k", b"x").await;
+    let bucket_queries = [
+        "versioning",
+        "policy",
+        "lifecycle",
+        "cors",
+        "website",
+        "replication",
+        "encryption",
+        "object-lock",
+        "notification",
+        "logging",
+        "accelerate",
+        "requestPayment",
+        "tagging",
+        "ownershipControls",
+        "publicAccessBlock",
+        "versions",
+        "inventory",
+        "analytics",
+        "metrics",
+    ];
+    let object_queries = [
+        "tagging",
+        "retention",
+        "legal-hold",
+        "torrent",
+        "attributes",
+        "acl",
+    ];
+    let on_bucket = bucket_queries.map(|query| format!("/{name}?{query}"));
+    let on_object = object_queries.map(|query| format!("/{name}/k?{query}"));
+    for target in on_bucket.iter().chain(&on_object) {
+        for method in ["GET", "PUT"] {
+            let answer = send(Request::new(method, target));
+            assert!(
+                answer.status >= 400,
+                "{method} {target} answered {}",
+                answer.status
+            );
+            let is_honest = [
+                "NotImplemented",
+                "MethodNotAllowed",
+                "MalformedXML",
+                "MissingRequest",
+                "InvalidRequest",
+            ]
+            .iter()
+            .any(|code| answer.text().contains(code));
+            assert!(
+                is_honest,
+                "{method} {target}: {} {}",
+                answer.status,
+                answer.text()
+            );
+        }
+        let answer = send(Request::new("GET", target));
+        assert_eq!(answer.status, 501, "GET {target}: {}", answer.text());
+    }
+    for (name_of, value) in [
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-tagging", "a=b"),
+        ("x-amz-acl", "public-read"),
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-grant-read", "id=1"),
+    ] {
+        let answer = send(
+            Request::new("PUT", &format!("/{name}/h"))
+                .header(name_of, value)
+                .body("x"),
+        );
+        assert!(
+            answer.status >= 400,
+            "{name_of} was taken and would be ignored"
+        );
+    }
+    let version = send(Request::new("GET", &format!("/{name}/k?versionId=abc")));
+    assert!(
+        version.status >= 400,
+        "a version that cannot exist was answered"
+    );
+    assert_eq!(
+        crate::keys(&client, &name).await,
+        ["k"],
+        "nothing of this has written"
+    );
+}
+
+#[tokio::test]
+async fn an_error_carries_its_request_id_and_the_log_too() {
+    let (_, name) = bucket("refusals-id").await;
+    let answer = send(Request::new("GET", &format!("/{name}/missing")));
+    let id = answer
+        .header("x-amz-request-id")
+        .expect("a request id")
+        .to_string();
+    assert!(
+        answer
+            .text()
+            .contains(&format!("<RequestId>{id}</RequestId>")),
+        "{}",
+        answer.text()
+    );
+    assert!(
+        answer
+            .header("content-type")
+            .is_some_and(|kind| kind.contains("xml"))
+    );
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_refused() {
+    let (_, name) = bucket("refusals-xml").await;
+    let deep = format!("<Delete>{}", "<Object>".repeat(100_000));
+    let huge = format!(
+        "<Delete>{}</Delete>",
+        "<Object><Key>k</Key></Object>".repeat(1001)
+    );
+    let bomb =
+        "<!DOCTYPE a [<!ENTITY b \"cccc\">]><Delete><Object><Key>&b;</Key></Object></Delete>";
+    for body in [
+        "",
+        "nonsense",
+        "<Delete>",
+        "<Delete/>",
+        "<Other/>",
+        &deep,
+        &huge,
+        bomb,
+        "\0\u{1}",
+    ] {
+        let answer = send(Request::new("POST", &format!("/{name}?delete")).body(body));
+        let start = &body[..body.len().min(40)];
+        assert!(
+            (400..500).contains(&answer.status),
+            "{start}: {} {}",
+            answer.status,
+            answer.text()
+        );
+    }
+    let upload = send(Request::new("POST", &format!("/{name}/k?uploadId=x")).body("<Wrong"));
+    assert!((400..500).contains(&upload.status), "{}", upload.text());
+    assert_alive();
+}
+
+#[tokio::test]
+async fn broken_http_is_refused() {
+    let server = shared();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(200_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(5_000));
+    let requests: [&[u8]; 7] = [
+        b"\r\n\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PUT /b/k HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"PUT /b/k HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        long.as_bytes(),
+        many.as_bytes(),
+    ];
+    for request in requests {
+        let mut stream = TcpStream::connect(server.s3()).expect("connect");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
+        // The server may refuse and close before it has read all.
+        let _sent = stream.write_all(request);
+        let _closed = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ended = stream.read_to_end(&mut answer);
+        let text = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.is_empty() || text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 5"),
+            "{text}"
+        );
+    }
+    assert_alive();
+}
+
+#[tokio::test]
+async fn keys_that_try_to_leave_stay() {
+    let (client, name) = bucket("refusals-dots").await;
+    for key in ["../../etc/passwd", "..", ".", "a/../../b"] {
+        put(&client, &name, key, key.as_bytes()).await;
+        assert_eq!(crate::get(&client, &name, key).await, key.as_bytes());
+    }
+    let target = format!("/{name}/bad%00key");
+    let nul = send(Request::new("PUT", &target).body("x"));
+    assert!(matches!(nul.status, 200 | 400), "{}", nul.text());
+    let utf8 = send(Request::new("PUT", &format!("/{name}/%ff%fe")).body("x"));
+    assert_eq!(utf8.status, 400, "{}", utf8.text());
+    assert_alive();
+}

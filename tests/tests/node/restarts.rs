@@ -1,0 +1,218 @@
+//! What survives a stop, a kill, a lost namespace, a lost directory; what does not start.
+
+use crate::{get, put};
+use std::process::Command;
+use strata_tests::content::body;
+use strata_tests::http::Request;
+use strata_tests::server::{Server, ServerOptions};
+
+const SIZES: [usize; 5] = [0, 100, 16 << 10, 100_000, 3 << 20];
+
+async fn fill(server: &Server, bucket: &str) {
+    let client = server.client();
+    client
+        .create_bucket()
+        .bucket(bucket)
+        .send()
+        .await
+        .expect("a bucket");
+    for bytes in SIZES {
+        put(
+            &client,
+            bucket,
+            &format!("k/{bytes}"),
+            &body(bytes as u64, bytes),
+        )
+        .await;
+    }
+}
+
+async fn assert_there(server: &Server, bucket: &str) {
+    let client = server.client();
+    for bytes in SIZES {
+        let content = get(&client, bucket, &format!("k/{bytes}")).await;
+        assert!(
+            content == body(bytes as u64, bytes),
+            "{bytes} bytes in {bucket}"
+        );
+    }
+    assert_eq!(crate::keys(&client, bucket).await.len(), SIZES.len());
+}
+
+#[tokio::test]
+async fn a_clean_stop_loses_nothing() {
+    let mut server = Server::start(ServerOptions::default());
+    fill(&server, "first").await;
+    assert!(server.stop().success());
+    server.restart();
+    fill(&server, "second").await;
+    for cores in ["1", "2"] {
+        assert!(server.stop().success());
+        server.options_mut().cores = Some(cores.into());
+        server.restart();
+        assert_there(&server, "first").await;
+        assert_there(&server, "second").await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_namespace_is_rebuilt_from_the_log() {
+    let mut server = Server::start(ServerOptions::default());
+    fill(&server, "first").await;
+    assert!(server.stop().success());
+    std::fs::remove_dir_all(server.metadata_dir()).expect("the namespace is removed");
+    server.restart();
+    assert_there(&server, "first").await;
+    fill(&server, "second").await;
+    server.kill();
+    std::fs::remove_dir_all(server.metadata_dir()).expect("the namespace is removed");
+    server.restart();
+    assert_there(&server, "first").await;
+    assert_there(&server, "second").await;
+}
+
+#[tokio::test]
+async fn three_directories_survive_the_loss_of_two() {
+    let options = ServerOptions {
+        data_dirs: 3,
+        ..ServerOptions::default()
+    };
+    let mut server = Server::start(options);
+    fill(&server, "first").await;
+    server.kill();
+    let lost = server.data_dirs();
+    for directory in &lost[1..] {
+        std::fs::rename(directory, directory.with_extension("away")).expect("moved away");
+    }
+    std::fs::remove_dir_all(server.metadata_dir()).expect("the namespace is removed");
+    server.restart();
+    assert_there(&server, "first").await;
+}
+
+#[tokio::test]
+async fn directories_may_change_places() {
+    let options = ServerOptions {
+        data_dirs: 2,
+        ..ServerOptions::default()
+    };
+    let mut server = Server::start(options);
+    fill(&server, "first").await;
+    assert!(server.stop().success());
+    let places = server.data_dirs();
+    let aside = places[0].with_extension("aside");
+    std::fs::rename(&places[0], &aside).expect("moved");
+    std::fs::rename(&places[1], &places[0]).expect("moved");
+    std::fs::rename(&aside, &places[1]).expect("moved");
+    server.restart();
+    assert_there(&server, "first").await;
+}
+
+/// Runs a command to its end; what it said and whether it succeeded.
+fn run(mut command: Command) -> (bool, String) {
+    let output = command.output().expect("the command runs");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_directories_is_refused() {
+    let server = Server::start(ServerOptions::default());
+    fill(&server, "first").await;
+    let (succeeded, said) = run(server.command());
+    assert!(!succeeded, "{said}");
+    let directory = server.data_dirs()[0].display().to_string();
+    let folder = server.folder().display().to_string();
+    assert!(
+        said.contains(&directory) || said.contains(&folder),
+        "the error names the place: {said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+    assert_there(&server, "first").await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let server = Server::start(ServerOptions::default());
+    let other = Server::start(ServerOptions::default());
+    let mut other = other;
+    assert!(other.stop().success());
+    let taken = server.s3().to_string();
+    let mut command = Command::new(other.command().get_program());
+    let arguments: Vec<_> = other
+        .command()
+        .get_args()
+        .map(|argument| argument.to_owned())
+        .collect();
+    command.args(arguments.iter().map(|argument| argument.as_os_str()));
+    // The last value of a flag given twice would be an error of its own: replace the first one.
+    let mut command = replace_address(command, "--s3-addr", &taken);
+    command
+        .env("STRATA_ROOT_ACCESS_KEY_ID", "x")
+        .env("STRATA_ROOT_SECRET_KEY", "y");
+    let (succeeded, said) = run(command);
+    assert!(
+        !succeeded && said.contains(&taken) && !said.contains("panicked"),
+        "{said}"
+    );
+}
+
+fn replace_address(command: Command, flag: &str, address: &str) -> Command {
+    let mut replaced = Command::new(command.get_program());
+    let mut is_value = false;
+    for argument in command.get_args() {
+        replaced.arg(if is_value { address.as_ref() } else { argument });
+        is_value = argument == flag;
+    }
+    replaced
+}
+
+#[tokio::test]
+async fn a_new_empty_directory_beside_old_ones_is_refused() {
+    let options = ServerOptions {
+        data_dirs: 2,
+        ..ServerOptions::default()
+    };
+    let mut server = Server::start(options);
+    fill(&server, "first").await;
+    assert!(server.stop().success());
+    server.options_mut().data_dirs = 3;
+    std::fs::create_dir(&server.data_dirs()[2]).expect("an empty directory");
+    let error = server
+        .try_restart()
+        .expect_err("an empty directory is no device of this node");
+    let said = server.log();
+    assert!(error.contains("ended"), "{error}");
+    assert!(
+        said.contains(&server.data_dirs()[2].display().to_string()),
+        "{said}"
+    );
+    server.options_mut().data_dirs = 2;
+    server.restart();
+    assert_there(&server, "first").await;
+}
+
+#[tokio::test]
+async fn metrics_tell_of_requests() {
+    let server = Server::start(ServerOptions::default());
+    fill(&server, "first").await;
+    let metrics = Request::new("GET", "/metrics")
+        .send(server.metrics())
+        .expect("an answer");
+    assert_eq!(metrics.status, 200);
+    let text = metrics.text();
+    for name in [
+        "strata_s3_requests_total",
+        "strata_raft_term",
+        "strata_data_writes_total",
+    ] {
+        assert!(text.contains(name), "{name} in:\n{text}");
+    }
+    let secret = strata_tests::server::SECRET_KEY;
+    assert!(
+        !text.contains(secret) && !server.log().contains(secret),
+        "a secret leaked"
+    );
+}

@@ -1,0 +1,216 @@
+//! Signatures: presigned, chunked, wrong, late, missing.
+
+use crate::{bucket, get, shared};
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use std::time::Duration;
+use strata_tests::content::body;
+use strata_tests::http::{Request, Response};
+use strata_tests::signature::{Payload, Signer};
+
+fn refused(answer: &Response, status: u16, code: &str) {
+    let text = answer.text();
+    assert_eq!(answer.status, status, "{text}");
+    assert!(text.contains(&format!("<Code>{code}</Code>")), "{text}");
+}
+
+/// Path and query of a presigned address.
+fn target(uri: &str) -> String {
+    let rest = uri.strip_prefix("http://").expect("plain http");
+    rest[rest.find('/').expect("a path")..].to_string()
+}
+
+#[tokio::test]
+async fn presigned_addresses_work_without_headers() {
+    let (client, name) = bucket("signatures-presigned").await;
+    let hour = PresigningConfig::expires_in(Duration::from_secs(3600)).expect("an hour");
+    let put = client
+        .put_object()
+        .bucket(&name)
+        .key("a b/é+")
+        .presigned(hour.clone())
+        .await;
+    let put = target(put.expect("presigned").uri());
+    let server = shared();
+    let sent = Request::new("PUT", &put)
+        .body("hello")
+        .send(server.s3())
+        .expect("an answer");
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    assert_eq!(get(&client, &name, "a b/é+").await, b"hello");
+    let got = client
+        .get_object()
+        .bucket(&name)
+        .key("a b/é+")
+        .presigned(hour)
+        .await;
+    let got = target(got.expect("presigned").uri());
+    let answer = Request::new("GET", &got)
+        .send(server.s3())
+        .expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    let other = got.replace("a%20b", "b");
+    refused(
+        &Request::new("GET", &other)
+            .send(server.s3())
+            .expect("an answer"),
+        403,
+        "SignatureDoesNotMatch",
+    );
+    refused(
+        &Request::new("PUT", &got)
+            .body("x")
+            .send(server.s3())
+            .expect("an answer"),
+        403,
+        "SignatureDoesNotMatch",
+    );
+    let short = PresigningConfig::expires_in(Duration::from_secs(1)).expect("a second");
+    let got = client
+        .get_object()
+        .bucket(&name)
+        .key("a b/é+")
+        .presigned(short)
+        .await;
+    let got = target(got.expect("presigned").uri());
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    refused(
+        &Request::new("GET", &got)
+            .send(server.s3())
+            .expect("an answer"),
+        403,
+        "AccessDenied",
+    );
+}
+
+#[tokio::test]
+async fn signed_chunks_are_checked_one_by_one() {
+    let (client, name) = bucket("signatures-chunks").await;
+    let server = shared();
+    let content = body(1, 200_000);
+    let make = || {
+        let request = Request::new("PUT", &format!("/{name}/k")).body(content.clone());
+        server
+            .signer()
+            .sign(request, server.s3(), Payload::SignedChunks, None)
+    };
+    let right = make().send(server.s3()).expect("an answer");
+    assert_eq!(right.status, 200, "{}", right.text());
+    assert!(get(&client, &name, "k").await == content);
+    // One bit in the first, the third and the last chunk.
+    for position in [1000, 150_000] {
+        let mut wrong = make();
+        wrong.body[position] ^= 1;
+        refused(
+            &wrong.send(server.s3()).expect("an answer"),
+            403,
+            "SignatureDoesNotMatch",
+        );
+    }
+    let mut cut = make();
+    // Without the empty chunk that ends the body, the cut is not announced by anything else.
+    cut.body.truncate(cut.body.len() - 90);
+    let cut = cut.send(server.s3());
+    assert!(cut.is_err() || cut.is_ok_and(|answer| answer.status >= 400));
+    assert!(
+        get(&client, &name, "k").await == content,
+        "what was refused changed nothing"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_signed_well_is_refused() {
+    let (client, name) = bucket("signatures-wrong").await;
+    crate::put(&client, &name, "k", b"x").await;
+    let server = shared();
+    let send = |signer: Signer, payload| {
+        let request = Request::new("GET", &format!("/{name}/k"));
+        signer
+            .sign(request, server.s3(), payload, None)
+            .send(server.s3())
+            .expect("an answer")
+    };
+    let right = server.signer();
+    assert_eq!(send(right.clone(), Payload::Hashed).status, 200);
+    let wrong = Signer {
+        secret_key: "other".into(),
+        ..right.clone()
+    };
+    refused(&send(wrong, Payload::Hashed), 403, "SignatureDoesNotMatch");
+    let wrong = Signer {
+        access_key_id: "NOBODY".into(),
+        ..right.clone()
+    };
+    refused(&send(wrong, Payload::Hashed), 403, "InvalidAccessKeyId");
+    let wrong = Signer {
+        clock_offset_seconds: -3600,
+        ..right.clone()
+    };
+    refused(&send(wrong, Payload::Hashed), 403, "RequestTimeTooSkewed");
+    let wrong = Signer {
+        region: "eu-north-1".into(),
+        ..right
+    };
+    let answer = send(wrong, Payload::Hashed);
+    assert!(matches!(answer.status, 400 | 403), "{}", answer.text());
+    assert!(
+        answer.text().contains("AuthorizationHeaderMalformed"),
+        "{}",
+        answer.text()
+    );
+    let nobody = Request::new("GET", &format!("/{name}/k"))
+        .send(server.s3())
+        .expect("an answer");
+    refused(&nobody, 403, "AccessDenied");
+    let nobody = Request::new("GET", "/")
+        .send(server.s3())
+        .expect("an answer");
+    refused(&nobody, 403, "AccessDenied");
+}
+
+#[tokio::test]
+async fn a_body_other_than_the_signed_one_is_refused() {
+    let (client, name) = bucket("signatures-body").await;
+    let server = shared();
+    for bytes in [10, 100_000] {
+        let request = Request::new("PUT", &format!("/{name}/k")).body(body(1, bytes));
+        let mut request = server
+            .signer()
+            .sign(request, server.s3(), Payload::Hashed, None);
+        request.body = body(2, bytes);
+        refused(
+            &request.send(server.s3()).expect("an answer"),
+            400,
+            "XAmzContentSHA256Mismatch",
+        );
+    }
+    assert!(crate::keys(&client, &name).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_amz_header_outside_the_signature_is_refused() {
+    let (client, name) = bucket("signatures-headers").await;
+    let server = shared();
+    let request = Request::new("PUT", &format!("/{name}/k")).body("x");
+    let request = server
+        .signer()
+        .sign(request, server.s3(), Payload::Hashed, None);
+    let request = request.header("x-amz-meta-added", "later");
+    let answer = request.send(server.s3()).expect("an answer");
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    let stream = ByteStream::from_static(b"x");
+    client
+        .put_object()
+        .bucket(&name)
+        .key("k")
+        .body(stream)
+        .send()
+        .await
+        .expect("put");
+    let copy = Request::new("PUT", &format!("/{name}/k2"));
+    let copy = server
+        .signer()
+        .sign(copy, server.s3(), Payload::Hashed, None);
+    let copy = copy.header("x-amz-copy-source", format!("{name}/k"));
+    assert_eq!(copy.send(server.s3()).expect("an answer").status, 403);
+}
