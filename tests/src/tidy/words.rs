@@ -24,10 +24,21 @@ const MACHINE_PATHS: [&str; 3] = [
     concat!("/ho", "me/"),
 ];
 /// Code that decodes bytes from outside: a bad byte is an error, never a panic. Prefixes of paths.
-pub const DECODERS: [&str; 3] = [
+pub const DECODERS: [&str; 14] = [
     "engine/src/format",
     "raftlog/src/command",
+    "raftlog/src/namespace/body",
+    "raftlog/src/namespace/chunk",
+    "raftlog/src/namespace/entry",
+    "raftlog/src/namespace/key",
+    "raftlog/src/namespace/system",
+    "raftlog/src/namespace/upload",
+    "raftlog/src/namespace/value",
+    "raftlog/src/store/snapshot",
+    "gateway/src/auth",
+    "gateway/src/checksum",
     "gateway/src/guard",
+    "gateway/src/query",
 ];
 /// What a decoder may not say.
 const PANICS: [&str; 4] = [".unwrap()", ".expect(", "panic!(", "unreachable!("];
