@@ -32,7 +32,7 @@ pub use system::{
     AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
     LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
-pub(crate) use table::Table;
+pub(crate) use table::{RawRow, Table};
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;
 pub use view::{

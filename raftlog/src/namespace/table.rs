@@ -103,6 +103,9 @@ impl Table {
     }
 }
 
+/// A key and its value.
+pub(crate) type RawRow<'t> = (&'t [u8], &'t [u8]);
+
 /// A scan over rows in the order of their keys.
 pub(crate) struct Scan<'t> {
     range: Option<RoRange<'t, Bytes, Bytes>>,
@@ -110,7 +113,7 @@ pub(crate) struct Scan<'t> {
 
 impl<'t> Scan<'t> {
     /// The next key and its value, not verified.
-    pub(crate) fn next_raw(&mut self) -> Result<Option<(&'t [u8], &'t [u8])>, StoreError> {
+    pub(crate) fn next_raw(&mut self) -> Result<Option<RawRow<'t>>, StoreError> {
         match &mut self.range {
             Some(range) => Ok(range.next().transpose()?),
             None => Ok(None),

@@ -16,6 +16,9 @@
 //! Side file (big endian): magic 8, version 4, page size 4, transaction 8, position in the log 24
 //! (term, node, index), the two meta pages, CRC32C 4 of all before it.
 
+#[cfg(test)]
+mod power_cut;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;

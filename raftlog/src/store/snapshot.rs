@@ -10,7 +10,7 @@
 use heed::{RoTxn, WithoutTls};
 
 use super::{NamespaceStore, StoreError};
-use crate::namespace::{LogPosition, Table, verify_row};
+use crate::namespace::{LogPosition, RawRow, Table, verify_row};
 
 /// A piece is closed when it has this many bytes.
 const PIECE_BYTES: usize = 1 << 20;
@@ -220,7 +220,7 @@ fn summary(bytes: &[u8]) -> PieceSummary {
 }
 
 /// The rows of a piece that must be the one of the manifest.
-fn rows_of(piece: &[u8], expected: PieceSummary) -> Result<Vec<(&[u8], &[u8])>, StoreError> {
+fn rows_of(piece: &[u8], expected: PieceSummary) -> Result<Vec<RawRow<'_>>, StoreError> {
     let Some((header, mut rest)) = piece.split_first_chunk::<PIECE_HEADER_BYTES>() else {
         return Err(damaged("a piece is cut short"));
     };
@@ -241,9 +241,7 @@ fn rows_of(piece: &[u8], expected: PieceSummary) -> Result<Vec<(&[u8], &[u8])>, 
     Ok(rows)
 }
 
-type PieceRow<'p> = (&'p [u8], &'p [u8]);
-
-fn take_row(bytes: &[u8]) -> Option<(PieceRow<'_>, &[u8])> {
+fn take_row(bytes: &[u8]) -> Option<(RawRow<'_>, &[u8])> {
     let (key_bytes, rest) = bytes.split_first_chunk::<4>()?;
     let (value_bytes, rest) = rest.split_first_chunk::<4>()?;
     let (key, rest) = rest.split_at_checked(u32::from_be_bytes(*key_bytes) as usize)?;
