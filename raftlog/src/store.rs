@@ -12,11 +12,13 @@ mod error;
 mod snapshot;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 pub use checkpoint::Checkpoint;
 pub use error::StoreError;
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
+
+use tracing::warn;
 
 use crate::command::Answer;
 use crate::namespace::{Applier, LogEntry, LogPosition, View};
@@ -44,6 +46,8 @@ pub struct Opened {
 pub struct Usage {
     /// Bytes of pages that hold rows.
     pub used_bytes: u64,
+    /// Bytes of pages that have ever been in use, with those that can be used again: the file.
+    pub allocated_bytes: u64,
     /// Bytes of the map.
     pub map_bytes: u64,
 }
@@ -65,6 +69,8 @@ struct Inner {
     // The order of the fields is the order in which they are dropped: the lock goes last.
     writer: Mutex<WriterState>,
     checkpoints: Mutex<checkpoint::State>,
+    /// Signalled when a checkpoint ends.
+    checkpoint_ended: Condvar,
     environment: Environment,
 }
 
@@ -90,6 +96,7 @@ impl NamespaceStore {
         let inner = Inner {
             writer: Mutex::new(writer),
             checkpoints,
+            checkpoint_ended: Condvar::new(),
             environment,
         };
         let store = NamespaceStore {
@@ -114,9 +121,23 @@ impl NamespaceStore {
 
     /// Applies entries of the log, in one transaction, without a sync. One answer for each.
     ///
+    /// Pages that the last checkpoint needs are not used again before the next. Where that fills
+    /// the map, a checkpoint is made here, which blocks on the device: make them often enough.
+    ///
     /// # Errors
     /// Every error stops the group; nothing of the batch is kept.
     pub fn apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
+        match self.try_apply(batch) {
+            Err(StoreError::Full) => {
+                warn!("the metadata map is full: making a checkpoint to use its pages again");
+                self.make_room()?;
+                self.try_apply(batch)
+            }
+            other => other,
+        }
+    }
+
+    fn try_apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
         let mut writer = self.writer();
         writer.check()?;
         let environment = &self.inner.environment;
@@ -154,10 +175,13 @@ impl NamespaceStore {
         let environment = &self.inner.environment;
         let txn = environment.env.read_txn()?;
         let stat = environment.table.database().stat(&txn)?;
+        let info = environment.env.info();
+        let page_bytes = u64::from(stat.page_size);
         let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
         Ok(Usage {
-            used_bytes: pages as u64 * u64::from(stat.page_size),
-            map_bytes: environment.env.info().map_size as u64,
+            used_bytes: pages as u64 * page_bytes,
+            allocated_bytes: (info.last_page_number as u64 + 1) * page_bytes,
+            map_bytes: info.map_size as u64,
         })
     }
 

@@ -24,6 +24,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use heed::{RoTxn, WithoutTls};
 use tracing::warn;
@@ -36,6 +37,9 @@ const SIDE_FILE_NEW: &str = "checkpoint.new";
 const MAGIC: [u8; 8] = *b"STRATAck";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 48;
+
+/// How long a full map waits for the checkpoint that is under way.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Page sizes that LMDB uses.
 const PAGE_BYTES_MIN: usize = 512;
@@ -119,6 +123,21 @@ impl NamespaceStore {
         })
     }
 
+    /// Makes a checkpoint here, after the one that may be under way: pages that only older ones
+    /// needed can be used again.
+    pub(super) fn make_room(&self) -> Result<(), StoreError> {
+        let running = self.checkpoints();
+        let ended = &self.inner.checkpoint_ended;
+        let waited = ended.wait_timeout_while(running, WAIT_MAX, |state| state.running);
+        let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.running {
+            return Err(StoreError::Full);
+        }
+        drop(state);
+        self.begin_checkpoint()?.finish()?;
+        Ok(())
+    }
+
     /// The position in the log that is durable here: the log may be purged up to it.
     pub fn durable(&self) -> LogPosition {
         self.checkpoints().durable
@@ -191,6 +210,7 @@ impl Checkpoint {
 impl Drop for Checkpoint {
     fn drop(&mut self) {
         self.inner.checkpoints().running = false;
+        self.inner.checkpoint_ended.notify_all();
     }
 }
 

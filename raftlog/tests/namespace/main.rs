@@ -1,4 +1,6 @@
 //! The namespace from outside: commands in, queries out.
 
+mod listing;
+mod model;
 mod objects;
 mod support;

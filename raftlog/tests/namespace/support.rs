@@ -10,6 +10,26 @@ use strata_raftlog::namespace::{
 };
 use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
+/// xorshift64*: a test runs the same from the same seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
 pub const MAP_BYTES: usize = 64 << 20;
 
 pub struct Cluster {
@@ -19,6 +39,8 @@ pub struct Cluster {
     pub writer: u32,
     pub epoch: u32,
     pub time_micros: u64,
+    /// How many sequences back the lowest unanswered one is.
+    pub outstanding: u64,
     sequence: u64,
     index: u64,
     inodes: std::ops::Range<u64>,
@@ -40,6 +62,7 @@ impl Cluster {
             writer: 0,
             epoch: 0,
             time_micros: 1_000_000,
+            outstanding: 64,
             sequence: 0,
             index: 0,
             inodes: 0..0,
@@ -75,7 +98,7 @@ impl Cluster {
             feature_level: 1,
             session: self.session,
             sequence: self.sequence,
-            lowest_unanswered: 0,
+            lowest_unanswered: self.sequence.saturating_sub(self.outstanding),
             time_micros: self.time_micros,
             command: command.into(),
         }
@@ -99,6 +122,30 @@ impl Cluster {
     pub fn change(&mut self, command: impl Into<Command>) -> Answer {
         let envelope = self.envelope(command);
         self.apply(&envelope)
+    }
+
+    /// Changes in one batch.
+    pub fn change_all(&mut self, commands: Vec<Command>) -> Vec<Answer> {
+        let mut encoded = Vec::new();
+        for command in commands {
+            let envelope = self.envelope(command);
+            self.index += 1;
+            let position = LogPosition {
+                term: 1,
+                node: 1,
+                index: self.index,
+            };
+            encoded.push((position, envelope.encode().unwrap()));
+        }
+        let entries = encoded
+            .iter()
+            .map(|(position, bytes)| (*position, LogEntry::Command(bytes)));
+        self.store.apply(&entries.collect::<Vec<_>>()).unwrap()
+    }
+
+    /// How many chunks were introduced so far.
+    pub fn chunks_introduced(&self) -> u128 {
+        self.chunks
     }
 
     pub fn bucket(&mut self, bucket: &str) -> u64 {

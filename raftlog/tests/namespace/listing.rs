@@ -1,0 +1,248 @@
+//! LIST against a model: the sorted set of keys and common prefixes over hostile key sets.
+
+use std::collections::BTreeSet;
+
+use strata_raftlog::command::{Answer, CreateBucket};
+use strata_raftlog::namespace::{Body, ListQuery};
+
+use crate::support::{Cluster, Random, put};
+
+/// Pieces of keys: what sorts around '/', control characters, several bytes, the highest ones.
+const PIECES: [&str; 16] = [
+    "/",
+    "/",
+    "/",
+    "a",
+    "b",
+    "\0",
+    "!",
+    ".",
+    "0",
+    "//",
+    "a/",
+    "\u{1}",
+    "é",
+    "\u{10ffff}",
+    "\x7f",
+    "..",
+];
+
+fn key(random: &mut Random) -> Vec<u8> {
+    let pieces = 1 + random.below(6);
+    (0..pieces)
+        .flat_map(|_| PIECES[random.below(PIECES.len())].bytes())
+        .collect()
+}
+
+/// An entry of a listing: a key, or a common prefix.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct ModelEntry {
+    text: Vec<u8>,
+    rolled: bool,
+}
+
+fn model(keys: &BTreeSet<Vec<u8>>, query: &ListQuery) -> Vec<ModelEntry> {
+    let delimiter = &query.delimiter[..];
+    let entry = |key: &Vec<u8>| {
+        let rest = key.strip_prefix(&query.prefix[..])?;
+        let windows = rest.windows(delimiter.len().max(1));
+        let at = windows
+            .into_iter()
+            .position(|w| !delimiter.is_empty() && w == delimiter);
+        Some(match at {
+            Some(at) => {
+                let text = key[..query.prefix.len() + at + delimiter.len()].to_vec();
+                ModelEntry { text, rolled: true }
+            }
+            None => ModelEntry {
+                text: key.clone(),
+                rolled: false,
+            },
+        })
+    };
+    let entries: BTreeSet<ModelEntry> = keys.iter().filter_map(entry).collect();
+    let above = |entry: &ModelEntry| query.start_after.is_empty() || entry.text > query.start_after;
+    entries.into_iter().filter(above).collect()
+}
+
+/// All pages of a listing, each compared with the model's.
+fn check(cluster: &Cluster, bucket: u64, keys: &BTreeSet<Vec<u8>>, query: &ListQuery) {
+    let mut query = query.clone();
+    loop {
+        let expected = model(keys, &query);
+        let page = cluster.store.view().unwrap().list(bucket, &query).unwrap();
+        let cut = expected.len().min(query.limit);
+        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+        for entry in &expected[..cut] {
+            if entry.rolled {
+                &mut prefixes
+            } else {
+                &mut objects
+            }
+            .push(entry.text.clone());
+        }
+        let found: Vec<Vec<u8>> = page.objects.into_iter().map(|object| object.key).collect();
+        let context = || format!("keys {keys:?}\nquery {query:?}");
+        assert_eq!(found, objects, "{}", context());
+        assert_eq!(page.common_prefixes, prefixes, "{}", context());
+        let next = (expected.len() > cut && cut > 0).then(|| expected[cut - 1].text.clone());
+        assert_eq!(page.next, next, "{}", context());
+        match next {
+            Some(next) => query.start_after = next,
+            None => return,
+        }
+    }
+}
+
+fn some_query(random: &mut Random, keys: &BTreeSet<Vec<u8>>) -> ListQuery {
+    let some_key = |random: &mut Random| {
+        let key = keys.iter().nth(random.below(keys.len())).unwrap().clone();
+        let length = random.below(key.len() + 1);
+        key[..length].to_vec()
+    };
+    let prefix = match random.below(3) {
+        0 => Vec::new(),
+        1 => some_key(random),
+        _ => key(random),
+    };
+    let delimiter = match random.below(5) {
+        0 => Vec::new(),
+        1 => PIECES[random.below(PIECES.len())].into(),
+        2 => some_key(random),
+        _ => b"/".to_vec(),
+    };
+    let start_after = match random.below(4) {
+        0 => some_key(random),
+        1 => [some_key(random), key(random)].concat(),
+        2 => key(random),
+        _ => Vec::new(),
+    };
+    let limit = [1, 2, 3, 5, 1_000][random.below(5)];
+    ListQuery {
+        prefix,
+        delimiter,
+        start_after,
+        limit,
+    }
+}
+
+#[test]
+fn a_listing_is_the_byte_order_of_hostile_keys() {
+    let mut random = Random::new(1);
+    let mut cluster = Cluster::new();
+    for set in 0..6_000 {
+        let name = format!("bucket{set}");
+        let mut commands = vec![
+            CreateBucket {
+                bucket: name.clone(),
+                owner: 0,
+            }
+            .into(),
+        ];
+        let keys: BTreeSet<Vec<u8>> = (0..1 + random.below(14))
+            .map(|_| key(&mut random))
+            .collect();
+        for key in &keys {
+            let inode = cluster.inode();
+            commands.push(put(&name, key, inode, Body::Empty).into());
+        }
+        for answer in cluster.change_all(commands) {
+            assert!(!matches!(answer, Answer::Refused(_)), "{answer:?}");
+        }
+        let bucket = cluster
+            .store
+            .view()
+            .unwrap()
+            .bucket(&name)
+            .unwrap()
+            .unwrap()
+            .inode;
+        let all = ListQuery {
+            limit: 3,
+            ..ListQuery::default()
+        };
+        check(&cluster, bucket, &keys, &all);
+        for _ in 0..6 {
+            let query = some_query(&mut random, &keys);
+            check(&cluster, bucket, &keys, &query);
+        }
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        cluster.delete(&name, &keys);
+        assert!(
+            cluster
+                .store
+                .view()
+                .unwrap()
+                .list(bucket, &all)
+                .unwrap()
+                .objects
+                .is_empty()
+        );
+    }
+    assert_eq!(cluster.rows_of(b"D"), 6_000, "only the buckets are left");
+}
+
+#[test]
+fn keys_of_the_greatest_length_and_depth_are_listed() {
+    let mut cluster = Cluster::new();
+    let bucket = cluster.bucket("b");
+    let keys: BTreeSet<Vec<u8>> = [
+        vec![b'/'; 1_024],
+        vec![b'a'; 1_024],
+        vec![0; 1_024],
+        [vec![b'/'; 1_023], vec![b'x']].concat(),
+        "\u{10ffff}".repeat(256).into_bytes(),
+        b"a/".repeat(512),
+    ]
+    .into();
+    for key in &keys {
+        cluster.put("b", key, Body::Inline(vec![1]));
+    }
+    for delimiter in [&b""[..], b"/", b"a/a", &[0]] {
+        for start_after in [
+            Vec::new(),
+            vec![b'/'; 1_024],
+            vec![b'/'; 6_000],
+            vec![0xff; 1_100],
+        ] {
+            for limit in [1, 10] {
+                let delimiter = delimiter.to_vec();
+                let start_after = start_after.clone();
+                let query = ListQuery {
+                    delimiter,
+                    start_after,
+                    limit,
+                    prefix: Vec::new(),
+                };
+                check(&cluster, bucket, &keys, &query);
+            }
+        }
+    }
+    let long = ListQuery {
+        prefix: vec![b'a'; 5_000],
+        limit: 1,
+        ..ListQuery::default()
+    };
+    check(&cluster, bucket, &keys, &long);
+    let view = cluster.store.view().unwrap();
+    assert_eq!(view.object("b", &[b'a'; 5_000]).unwrap(), None);
+    assert_eq!(view.bucket(&"b".repeat(5_000)).unwrap(), None);
+    drop(view);
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    cluster.delete("b", &keys);
+    assert_eq!(cluster.rows_of(b"DIX"), 2, "only the bucket is left");
+}
+
+#[test]
+fn nothing_is_listed_for_a_limit_of_zero() {
+    let mut cluster = Cluster::new();
+    let bucket = cluster.bucket("b");
+    cluster.put("b", b"k", Body::Empty);
+    let page = cluster
+        .store
+        .view()
+        .unwrap()
+        .list(bucket, &ListQuery::default())
+        .unwrap();
+    assert!(page.objects.is_empty() && page.next.is_none());
+}

@@ -1,0 +1,393 @@
+//! Random commands against a model of objects, uploads and chunks. No chunk is ever lost: each that
+//! was introduced is referenced by its inode or queued to be freed, and never both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use strata_raftlog::command::{
+    AbortUpload, Answer, ChunksFreed, CompleteUpload, CompletedPart, CreateUpload, DeleteOutcome,
+    Precondition, PutPart,
+};
+use strata_raftlog::namespace::{
+    Body, ChunkId, ETag, Extent, ListQuery, ObjectAttributes, PART_BYTES_MIN, PieceSource,
+    UploadQuery,
+};
+
+use crate::support::{Cluster, Random};
+
+const MIB: u64 = 1 << 20;
+
+#[derive(Default)]
+struct Model {
+    objects: BTreeMap<Vec<u8>, ModelObject>,
+    uploads: BTreeMap<(Vec<u8>, u64), BTreeMap<u16, ModelPart>>,
+    /// Queued to be freed.
+    freed: BTreeSet<ChunkId>,
+    /// Freed and forgotten.
+    gone: BTreeSet<ChunkId>,
+    spaces: u32,
+}
+
+struct ModelObject {
+    inode: u64,
+    bodies: Vec<Body>,
+}
+
+#[derive(Clone)]
+struct ModelPart {
+    body: Body,
+    etag: ETag,
+}
+
+fn chunks(body: &Body) -> Vec<ChunkId> {
+    match body {
+        Body::Extents(extents) => extents.iter().map(|extent| extent.chunk).collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Model {
+    fn free(&mut self, body: &Body) {
+        self.freed.extend(chunks(body));
+    }
+
+    fn drop_object(&mut self, key: &[u8]) -> bool {
+        let object = self.objects.remove(key);
+        let found = object.is_some();
+        object
+            .into_iter()
+            .flat_map(|object| object.bodies)
+            .for_each(|body| self.free(&body));
+        found
+    }
+}
+
+fn some_key(random: &mut Random) -> Vec<u8> {
+    [
+        "a", "a/", "a/b", "a//b", "b/c/d", "b/c", "b/", "/", "//", "z",
+    ][random.below(10)]
+    .into()
+}
+
+fn some_body(random: &mut Random, cluster: &mut Cluster, large: bool) -> Body {
+    match random.below(4) {
+        0 if !large => Body::Empty,
+        1 if !large => Body::Inline(vec![random.next() as u8; 1 + random.below(16 * 1024)]),
+        _ => {
+            let count = 1 + random.below(60);
+            let first = cluster.extent(5 * MIB);
+            let rest = (1..count).map(|_| cluster.extent(1 + random.next() % MIB));
+            Body::Extents([vec![first], rest.collect()].concat())
+        }
+    }
+}
+
+fn step(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
+    match random.below(10) {
+        0..3 => {
+            let key = some_key(random);
+            let body = some_body(random, cluster, false);
+            let inode = cluster.put("b", &key, body.clone());
+            model.drop_object(&key);
+            model.objects.insert(
+                key,
+                ModelObject {
+                    inode,
+                    bodies: vec![body],
+                },
+            );
+        }
+        3 | 4 => {
+            let keys: Vec<Vec<u8>> = (0..1 + random.below(3)).map(|_| some_key(random)).collect();
+            let expected: Vec<DeleteOutcome> = keys
+                .iter()
+                .map(|key| match model.drop_object(key) {
+                    true => DeleteOutcome::Deleted,
+                    false => DeleteOutcome::Absent,
+                })
+                .collect();
+            let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+            assert_eq!(cluster.delete("b", &keys), expected);
+        }
+        5 => create_upload(random, cluster, model),
+        6 | 7 => put_part(random, cluster, model),
+        8 => end_upload(random, cluster, model),
+        _ => forget_freed(random, cluster, model),
+    }
+}
+
+fn create_upload(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
+    let (key, inode) = (some_key(random), cluster.inode());
+    let answer = cluster.change(CreateUpload {
+        bucket: "b".into(),
+        key: key.clone(),
+        inode,
+        attributes: ObjectAttributes::default(),
+        checksum: None,
+        owner: 0,
+    });
+    assert_eq!(answer, Answer::Done);
+    model.uploads.insert((key, inode), BTreeMap::new());
+}
+
+fn some_upload(random: &mut Random, model: &Model) -> Option<(Vec<u8>, u64)> {
+    let count = model.uploads.len().max(1);
+    model.uploads.keys().nth(random.below(count)).cloned()
+}
+
+fn put_part(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
+    let Some((key, upload)) = some_upload(random, model) else {
+        return;
+    };
+    let number = 1 + random.below(5) as u16;
+    let large = random.below(4) > 0;
+    let body = some_body(random, cluster, large);
+    let etag = ETag::single([random.next() as u8; 16]);
+    model.spaces += 1;
+    let answer = cluster.change(PutPart {
+        bucket: "b".into(),
+        key: key.clone(),
+        upload,
+        number,
+        space: model.spaces,
+        size: body.length(),
+        etag,
+        checksum: None,
+        body: body.clone(),
+    });
+    assert_eq!(answer, Answer::Done);
+    let parts = model.uploads.get_mut(&(key, upload)).unwrap();
+    if let Some(old) = parts.insert(number, ModelPart { body, etag }) {
+        model.free(&old.body);
+    }
+}
+
+fn end_upload(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
+    let Some((key, upload)) = some_upload(random, model) else {
+        return;
+    };
+    let parts = model.uploads[&(key.clone(), upload)].clone();
+    let chosen: Vec<(u16, ModelPart)> = parts
+        .clone()
+        .into_iter()
+        .filter(|_| random.below(4) > 0)
+        .collect();
+    let too_small = chosen
+        .iter()
+        .rev()
+        .skip(1)
+        .any(|(_, p)| p.body.length() < PART_BYTES_MIN);
+    if chosen.is_empty() || too_small || random.below(4) == 0 {
+        let answer = cluster.change(AbortUpload {
+            bucket: "b".into(),
+            key: key.clone(),
+            upload,
+        });
+        assert_eq!(answer, Answer::Done);
+        parts.values().for_each(|part| model.free(&part.body));
+        model.uploads.remove(&(key, upload));
+        return;
+    }
+    let named = chosen.iter().map(|(number, part)| CompletedPart {
+        number: *number,
+        etag: part.etag,
+        checksum: None,
+    });
+    let size: u64 = chosen.iter().map(|(_, part)| part.body.length()).sum();
+    let answer = cluster.change(CompleteUpload {
+        bucket: "b".into(),
+        key: key.clone(),
+        upload,
+        parts: named.collect(),
+        etag: ETag {
+            digest: [3; 16],
+            part_count: chosen.len() as u32,
+        },
+        checksum: None,
+        precondition: Precondition::default(),
+    });
+    assert!(
+        matches!(answer, Answer::Put { size: found, .. } if found == size),
+        "{answer:?}"
+    );
+    let used: BTreeSet<u16> = chosen.iter().map(|(number, _)| *number).collect();
+    for (_, part) in parts.iter().filter(|(number, _)| !used.contains(number)) {
+        model.free(&part.body);
+    }
+    model.drop_object(&key);
+    model.uploads.remove(&(key.clone(), upload));
+    let bodies = chosen.into_iter().map(|(_, part)| part.body).collect();
+    model.objects.insert(
+        key,
+        ModelObject {
+            inode: upload,
+            bodies,
+        },
+    );
+}
+
+fn forget_freed(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
+    let rows = cluster
+        .store
+        .view()
+        .unwrap()
+        .freed(None, 1 + random.below(20))
+        .unwrap();
+    for chunk in rows
+        .iter()
+        .flat_map(|row| &row.extents)
+        .map(|extent| extent.chunk)
+    {
+        assert!(
+            model.freed.remove(&chunk),
+            "{chunk:?} is to be freed and should not"
+        );
+        model.gone.insert(chunk);
+    }
+    let rows = rows.into_iter().map(|row| row.key).collect();
+    assert_eq!(cluster.change(ChunksFreed { rows }), Answer::Done);
+}
+
+/// What a body must read as: every piece of it, by offset in the object.
+fn expected_pieces(bodies: &[Body]) -> Vec<(u64, u64, Option<ChunkId>)> {
+    let mut pieces = Vec::new();
+    let mut offset = 0;
+    for body in bodies {
+        match body {
+            Body::Empty => {}
+            Body::Inline(bytes) => pieces.push((offset, bytes.len() as u64, None)),
+            Body::Extents(extents) => {
+                let mut at = offset;
+                for extent in extents {
+                    pieces.push((at, extent.length, Some(extent.chunk)));
+                    at += extent.length;
+                }
+            }
+        }
+        offset += body.length();
+    }
+    pieces
+}
+
+fn check(random: &mut Random, cluster: &Cluster, model: &Model) {
+    let view = cluster.store.view().unwrap();
+    let bucket = view.bucket("b").unwrap().unwrap().inode;
+    let query = ListQuery {
+        limit: 1_000,
+        ..ListQuery::default()
+    };
+    let listed = view.list(bucket, &query).unwrap().objects;
+    let keys: Vec<&Vec<u8>> = listed.iter().map(|object| &object.key).collect();
+    assert_eq!(keys, model.objects.keys().collect::<Vec<_>>());
+    for (key, expected) in &model.objects {
+        let object = view.object("b", key).unwrap().unwrap();
+        let size: u64 = expected.bodies.iter().map(Body::length).sum();
+        assert_eq!((object.inode, object.size), (expected.inode, size));
+        let start = random.next() % (size + 1);
+        let range = start..start + random.next() % (size - start + 1);
+        let mut at = range.start;
+        for (offset, length, chunk) in expected_pieces(&expected.bodies) {
+            let (from, to) = (offset.max(range.start), (offset + length).min(range.end));
+            if from >= to {
+                continue;
+            }
+            assert_eq!(from, at);
+            let piece = view
+                .body(&object, from..range.end, 1)
+                .unwrap()
+                .unwrap()
+                .remove(0);
+            assert_eq!((piece.offset, piece.length), (from, to - from));
+            match piece.source {
+                PieceSource::Chunk { extent, .. } => {
+                    assert_eq!(Some(extent.chunk), chunk);
+                    assert_eq!((extent.offset, extent.length), (from - offset, to - from));
+                }
+                PieceSource::Inline(bytes) => assert_eq!(bytes.len() as u64, to - from),
+                PieceSource::Zeros => panic!("a hole"),
+            }
+            at = to;
+        }
+        assert_eq!(at, range.end.max(at));
+        let all = view
+            .body(&object, 0..u64::MAX, usize::MAX)
+            .unwrap()
+            .unwrap();
+        assert_eq!(all.len(), expected_pieces(&expected.bodies).len());
+        for chunk in expected.bodies.iter().flat_map(chunks) {
+            assert!(view.references(object.inode, chunk).unwrap());
+        }
+    }
+    let freed: BTreeSet<ChunkId> = view
+        .freed(None, usize::MAX)
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.extents.iter().map(|extent: &Extent| extent.chunk))
+        .collect();
+    assert_eq!(freed, model.freed);
+    let query = UploadQuery {
+        limit: 1_000,
+        ..UploadQuery::default()
+    };
+    let uploads: Vec<(Vec<u8>, u64)> = view
+        .uploads(bucket, &query)
+        .unwrap()
+        .uploads
+        .into_iter()
+        .map(|u| (u.key, u.upload))
+        .collect();
+    assert_eq!(uploads, model.uploads.keys().cloned().collect::<Vec<_>>());
+    for ((_, upload), expected) in &model.uploads {
+        let parts = view.parts(*upload, 0, 10_000).unwrap();
+        assert_eq!(parts.len(), expected.len());
+        for ((number, part), (expected_number, expected)) in parts.iter().zip(expected) {
+            assert_eq!((number, part.etag), (expected_number, expected.etag));
+            assert_eq!(part.size, expected.body.length());
+            for chunk in chunks(&expected.body) {
+                assert!(view.references(*upload, chunk).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn random_commands_agree_with_the_model() {
+    for seed in 1..=6 {
+        let mut random = Random::new(seed);
+        let mut cluster = Cluster::new();
+        let mut model = Model::default();
+        cluster.bucket("b");
+        for turn in 0..250 {
+            step(&mut random, &mut cluster, &mut model);
+            if turn % 10 == 0 {
+                check(&mut random, &cluster, &model);
+            }
+        }
+        let uploads: Vec<(Vec<u8>, u64)> = model.uploads.keys().cloned().collect();
+        for (key, upload) in uploads {
+            cluster.change(AbortUpload {
+                bucket: "b".into(),
+                key,
+                upload,
+            });
+        }
+        let keys: Vec<Vec<u8>> = model.objects.keys().cloned().collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        if !keys.is_empty() {
+            cluster.delete("b", &keys);
+        }
+        assert_eq!(
+            cluster.rows_of(b"DIMX"),
+            2,
+            "only the bucket's entry and place are left"
+        );
+        let freed = cluster
+            .store
+            .view()
+            .unwrap()
+            .freed(None, usize::MAX)
+            .unwrap();
+        let freed: usize = freed.iter().map(|row| row.extents.len()).sum();
+        let introduced = cluster.chunks_introduced() as usize;
+        assert_eq!(freed + model.gone.len(), introduced, "no chunk is lost");
+    }
+}
