@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`command`] | what is proposed: envelopes, commands, answers, and their archived form |
 //! | [`namespace`] | the tree of buckets, directories and objects: keys, values, apply and queries |
+//! | [`runtime`] | openraft's runtime on the reactor |
 //! | [`store`] | the LMDB environment below the namespace: checkpoint, snapshot, power cuts |
 
 pub mod command;
 pub mod namespace;
+pub mod runtime;
 pub mod store;
