@@ -10,6 +10,9 @@ mod answer;
 mod envelope;
 mod kinds;
 
+#[cfg(test)]
+mod golden;
+
 pub use answer::{Answer, DeleteOutcome, Refusal};
 pub use envelope::{CommandError, Envelope, FEATURE_LEVEL};
 pub use kinds::{

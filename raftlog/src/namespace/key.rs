@@ -109,7 +109,7 @@ pub(crate) fn x_at(inode: u64, kind: u8, space: u32, offset: u64) -> Vec<u8> {
     key(&[&x_space(inode, kind, space), &offset.to_be_bytes()])
 }
 
-/// Kind, space and offset of an `X` key; the last two are 0 where the kind has none.
+/// Inode, kind, space and offset of an `X` key; the last two are 0 where the kind has none.
 pub(crate) fn parse_x(bytes: &[u8]) -> Option<(u64, u8, u32, u64)> {
     let inode = u64::from_be_bytes(bytes.get(1..9)?.try_into().ok()?);
     let kind = *bytes.get(17)?;
@@ -117,6 +117,9 @@ pub(crate) fn parse_x(bytes: &[u8]) -> Option<(u64, u8, u32, u64)> {
         return Some((inode, kind, 0, 0));
     }
     let space = u32::from_be_bytes(bytes.get(18..22)?.try_into().ok()?);
+    if bytes.len() == 22 {
+        return Some((inode, kind, space, 0));
+    }
     let offset = u64::from_be_bytes(bytes.get(22..)?.try_into().ok()?);
     Some((inode, kind, space, offset))
 }

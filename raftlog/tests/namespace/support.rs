@@ -8,7 +8,7 @@ use strata_raftlog::namespace::{
     Body, ChunkId, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition,
     ObjectAttributes, RootKey,
 };
-use strata_raftlog::store::{NamespaceStore, StoreOptions};
+use strata_raftlog::store::{NamespaceStore, StoreError, StoreOptions};
 
 /// xorshift64*: a test runs the same from the same seed.
 pub struct Random(u64);
@@ -55,6 +55,11 @@ impl Cluster {
         };
         let (store, opened) = NamespaceStore::open(dir.path(), options).unwrap();
         assert!(opened.fresh);
+        Cluster::on(store, dir)
+    }
+
+    /// A cluster on a fresh store.
+    pub fn on(store: NamespaceStore, dir: tempfile::TempDir) -> Cluster {
         let mut cluster = Cluster {
             store,
             dir,
@@ -105,6 +110,10 @@ impl Cluster {
     }
 
     pub fn apply(&mut self, envelope: &Envelope) -> Answer {
+        self.try_apply(envelope).unwrap()
+    }
+
+    fn try_apply(&mut self, envelope: &Envelope) -> Result<Answer, StoreError> {
         self.index += 1;
         let position = LogPosition {
             term: 1,
@@ -112,11 +121,8 @@ impl Cluster {
             index: self.index,
         };
         let bytes = envelope.encode().unwrap();
-        let mut answers = self
-            .store
-            .apply(&[(position, LogEntry::Command(&bytes))])
-            .unwrap();
-        answers.pop().unwrap()
+        let mut answers = self.store.apply(&[(position, LogEntry::Command(&bytes))])?;
+        Ok(answers.pop().unwrap())
     }
 
     pub fn change(&mut self, command: impl Into<Command>) -> Answer {
@@ -188,6 +194,12 @@ impl Cluster {
         let answer = self.change(put(bucket, key, inode, body));
         assert!(matches!(answer, Answer::Put { .. }), "{answer:?}");
         inode
+    }
+
+    pub fn try_put(&mut self, bucket: &str, key: &[u8], body: Body) -> Result<(), StoreError> {
+        let inode = self.inode();
+        let envelope = self.envelope(put(bucket, key, inode, body));
+        self.try_apply(&envelope).map(drop)
     }
 
     pub fn delete(&mut self, bucket: &str, keys: &[&[u8]]) -> Vec<DeleteOutcome> {

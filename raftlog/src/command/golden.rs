@@ -1,0 +1,403 @@
+//! Every kind of command and answer as it was first written. A difference is a format that changed:
+//! give the changed body a new kind instead. `STRATA_WRITE_GOLDEN=1` writes the files of new kinds.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::namespace::{
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, ETag, Extent, ExtentKind, Geometry,
+    GeometryCode, Layout, LayoutKind, ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState,
+    StorageClass,
+};
+
+fn etag(part_count: u32) -> ETag {
+    ETag {
+        digest: std::array::from_fn(|at| at as u8),
+        part_count,
+    }
+}
+
+fn checksum() -> Checksum {
+    Checksum {
+        algorithm: ChecksumAlgorithm::Crc64Nvme,
+        kind: ChecksumKind::FullObject,
+        value: vec![1, 2, 3, 4, 5, 6, 7, 8],
+        part_count: 0,
+    }
+}
+
+fn attributes() -> ObjectAttributes {
+    ObjectAttributes {
+        content_type: Some("text/plain".into()),
+        cache_control: Some("no-cache".into()),
+        content_disposition: Some("inline".into()),
+        content_encoding: Some("identity".into()),
+        content_language: Some("en".into()),
+        expires: Some("never".into()),
+        website_redirect: Some("/there".into()),
+        user_metadata: vec![("a".into(), "1".into()), ("b".into(), String::new())],
+        storage_class: StorageClass::ReducedRedundancy,
+    }
+}
+
+fn extents() -> Body {
+    let chunk = ChunkId(0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f);
+    let whole = Extent::whole_chunk(chunk, 1 << 20, 1, 0b11);
+    let hole = Extent {
+        length: 5,
+        kind: ExtentKind::Zeros,
+        chunk: ChunkId(0),
+        stored_length: 0,
+        offset: 0,
+        geometry: 0,
+        slot_mask: 0,
+        home_inode: 0,
+        flags: 0,
+    };
+    Body::Extents(vec![whole, hole])
+}
+
+fn layout() -> Layout {
+    Layout {
+        kind: LayoutKind::Mirrored,
+        k: 1,
+        m: 2,
+        geometry: 3,
+    }
+}
+
+fn geometry() -> Geometry {
+    Geometry {
+        number: 3,
+        code: GeometryCode::Copies,
+        k: 1,
+        m: 2,
+        cell_bytes: 65_536,
+    }
+}
+
+fn placement_group() -> PlacementGroup {
+    let slot = |fill, state| Slot {
+        device: [fill; 16],
+        partition: 2,
+        state,
+    };
+    PlacementGroup {
+        number: 9,
+        epoch: 4,
+        pool: [8; 16],
+        slots: vec![slot(1, SlotState::Member), slot(2, SlotState::Joining)],
+        previous: vec![slot(3, SlotState::Removed)],
+    }
+}
+
+fn root_key() -> RootKey {
+    RootKey {
+        access_key_id: "STRATAROOT".into(),
+        secret_access_key: "not a secret".into(),
+    }
+}
+
+fn precondition() -> Precondition {
+    Precondition {
+        if_match: Some(ETagMatch::OneOf(vec![etag(0), etag(2)])),
+        if_none_match: Some(ETagMatch::Any),
+    }
+}
+
+/// One of each kind.
+fn commands() -> Vec<Command> {
+    let (bucket, key) = (|| "bucket".to_owned(), || b"a/key".to_vec());
+    vec![
+        Noop { reserved: 0 }.into(),
+        Initialise {
+            cluster: [7; 16],
+            incarnation: 1,
+            layout: layout(),
+            geometries: vec![geometry()],
+            placement_groups: vec![placement_group()],
+            root_key: root_key(),
+        }
+        .into(),
+        OpenSession { owner: 0x1_0002 }.into(),
+        CloseSession { session: 3 }.into(),
+        RegisterWriter {
+            node: 1,
+            reactor: 2,
+        }
+        .into(),
+        OpenEpoch { writer: 5 }.into(),
+        CloseEpoch {
+            writer: 5,
+            epoch: 6,
+        }
+        .into(),
+        CloseWriter { writer: 5 }.into(),
+        LeaseInodes { count: 4_096 }.into(),
+        SetRootKey { key: root_key() }.into(),
+        SetLayout { layout: layout() }.into(),
+        AddGeometry {
+            geometry: geometry(),
+        }
+        .into(),
+        SetPlacementGroup {
+            group: placement_group(),
+        }
+        .into(),
+        RaiseFeatureLevel { level: 1 }.into(),
+        CreateBucket {
+            bucket: bucket(),
+            owner: 4,
+        }
+        .into(),
+        DeleteBucket { bucket: bucket() }.into(),
+        PutObject {
+            bucket: bucket(),
+            key: key(),
+            inode: 77,
+            size: (1 << 20) + 5,
+            etag: etag(0),
+            checksum: Some(checksum()),
+            attributes: attributes(),
+            body: extents(),
+            precondition: precondition(),
+            owner: 4,
+        }
+        .into(),
+        DeleteObjects {
+            bucket: bucket(),
+            keys: vec![
+                DeleteKey {
+                    key: key(),
+                    if_match: Some(ETagMatch::Any),
+                },
+                DeleteKey {
+                    key: b"b".to_vec(),
+                    if_match: None,
+                },
+            ],
+        }
+        .into(),
+        CreateUpload {
+            bucket: bucket(),
+            key: key(),
+            inode: 78,
+            attributes: attributes(),
+            checksum: Some((ChecksumAlgorithm::Sha256, ChecksumKind::Composite)),
+            owner: 4,
+        }
+        .into(),
+        PutPart {
+            bucket: bucket(),
+            key: key(),
+            upload: 78,
+            number: 2,
+            space: 9,
+            size: 3,
+            etag: etag(0),
+            checksum: None,
+            body: Body::Inline(vec![1, 2, 3]),
+        }
+        .into(),
+        CompleteUpload {
+            bucket: bucket(),
+            key: key(),
+            upload: 78,
+            parts: vec![CompletedPart {
+                number: 2,
+                etag: etag(0),
+                checksum: Some(vec![9; 32]),
+            }],
+            etag: etag(1),
+            checksum: None,
+            precondition: Precondition::default(),
+        }
+        .into(),
+        AbortUpload {
+            bucket: bucket(),
+            key: key(),
+            upload: 78,
+        }
+        .into(),
+        ChunksFreed {
+            rows: vec![FreedKey {
+                time_micros: 1,
+                commit_sequence: 2,
+                index: 3,
+            }],
+        }
+        .into(),
+    ]
+}
+
+fn answers() -> Vec<Answer> {
+    let mut answers = vec![
+        Answer::Done,
+        Answer::Session(1),
+        Answer::Inodes {
+            first: 16,
+            count: 2,
+        },
+        Answer::Writer(3),
+        Answer::Epoch(4),
+        Answer::Put {
+            inode: 5,
+            commit_sequence: 6,
+            etag: etag(7),
+            size: 8,
+            modified_micros: 9,
+        },
+        Answer::Deleted(vec![
+            DeleteOutcome::Deleted,
+            DeleteOutcome::Absent,
+            DeleteOutcome::PreconditionFailed,
+        ]),
+    ];
+    let refusals = [
+        Refusal::NotInitialised,
+        Refusal::AlreadyInitialised,
+        Refusal::WrongGroup(1),
+        Refusal::FeatureLevel {
+            needed: 2,
+            active: 1,
+        },
+        Refusal::SessionExpired,
+        Refusal::SequenceAnswered,
+        Refusal::TooManyOutstanding,
+        Refusal::Invalid("why".into()),
+        Refusal::Full,
+        Refusal::NoSuchBucket,
+        Refusal::BucketAlreadyOwnedByYou,
+        Refusal::BucketNotEmpty,
+        Refusal::NoSuchKey,
+        Refusal::PreconditionFailed,
+        Refusal::NoSuchUpload,
+        Refusal::InvalidPart(1),
+        Refusal::InvalidPartOrder,
+        Refusal::EntityTooSmall { number: 1, size: 2 },
+        Refusal::EntityTooLarge,
+        Refusal::ChecksumMismatch,
+        Refusal::NoSuchWriter(1),
+        Refusal::EpochClosed {
+            writer: 1,
+            epoch: 2,
+        },
+        Refusal::Stale,
+    ];
+    answers.extend(refusals.map(Answer::Refused));
+    answers
+}
+
+fn envelope(command: Command) -> Envelope {
+    Envelope {
+        group: 1,
+        feature_level: 1,
+        session: 2,
+        sequence: 3,
+        lowest_unanswered: 2,
+        time_micros: 1_700_000_000_000_000,
+        command,
+    }
+}
+
+/// The file's bytes; with `STRATA_WRITE_GOLDEN=1`, a missing one is written first.
+fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/command/golden");
+    let path = dir.join(name);
+    if !path.exists() && std::env::var_os("STRATA_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_kind_of_command_is_as_it_was_first_written() {
+    let commands = commands();
+    let kinds: Vec<u16> = commands.iter().map(Command::kind).collect();
+    let known: Vec<u16> = Command::KINDS.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, known, "one of each kind, in order");
+    for command in commands {
+        let name = format!("{:04x}_{}.bin", command.kind(), command.name());
+        let envelope = envelope(command);
+        let bytes = envelope.encode().unwrap();
+        let golden = golden(&name, &bytes);
+        assert!(bytes == golden, "{name}");
+        assert_eq!(Envelope::decode(&golden).unwrap(), envelope, "{name}");
+    }
+}
+
+#[test]
+fn every_answer_is_as_it_was_first_written() {
+    let mut bytes = Vec::new();
+    for answer in answers() {
+        let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&answer).unwrap();
+        bytes.extend_from_slice(&(archive.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(&archive);
+    }
+    assert!(bytes == golden("answers.bin", &bytes));
+}
+
+#[test]
+fn damaged_commands_are_errors() {
+    for command in commands() {
+        let mut bytes = envelope(command.clone()).encode().unwrap();
+        for at in 0..bytes.len() {
+            bytes[at] ^= 0x40;
+            assert!(
+                Envelope::decode(&bytes).is_err(),
+                "{} byte {at}",
+                command.name()
+            );
+            bytes[at] ^= 0x40;
+            assert!(
+                Envelope::decode(&bytes[..at]).is_err(),
+                "{} cut at {at}",
+                command.name()
+            );
+        }
+        bytes.push(0);
+        assert!(matches!(
+            Envelope::decode(&bytes),
+            Err(CommandError::Length { .. })
+        ));
+    }
+}
+
+/// With a CRC that holds, a hostile body is still validated.
+#[test]
+fn hostile_bodies_are_validated() {
+    for command in commands() {
+        let bytes = envelope(command.clone()).encode().unwrap();
+        for at in 64..bytes.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut hostile = bytes.clone();
+                hostile[at] ^= flip;
+                let crc = crc32c::crc32c(&hostile[4..]);
+                hostile[..4].copy_from_slice(&crc.to_le_bytes());
+                // Another command or an error; either way without a panic.
+                let _ = Envelope::decode(&hostile);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_reserved_or_newer_is_refused_by_name() {
+    let bytes = envelope(Noop { reserved: 0 }.into()).encode().unwrap();
+    let with = |at: usize, value: u8| {
+        let mut changed = bytes.clone();
+        changed[at] = value;
+        let crc = crc32c::crc32c(&changed[4..]);
+        changed[..4].copy_from_slice(&crc.to_le_bytes());
+        Envelope::decode(&changed)
+    };
+    assert_eq!(with(4, 2), Err(CommandError::UnknownVersion(2)));
+    assert_eq!(with(6, 0xee), Err(CommandError::UnknownKind(0xee)));
+    for reserved in (12..16).chain(52..64) {
+        assert_eq!(with(reserved, 1), Err(CommandError::Reserved));
+    }
+    let mut stamped = bytes.clone();
+    Envelope::stamp(&mut stamped, 42).unwrap();
+    assert_eq!(Envelope::decode(&stamped).unwrap().time_micros, 42);
+    assert!(Envelope::stamp(&mut stamped[1..], 42).is_err());
+}

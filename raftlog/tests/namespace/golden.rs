@@ -1,0 +1,151 @@
+//! A whole state as it was first written: rows of every kind. A difference is a format that changed.
+//! `STRATA_WRITE_GOLDEN=1` writes the file of a new version.
+
+use std::path::PathBuf;
+
+use strata_raftlog::command::{CloseEpoch, CreateUpload, OpenEpoch, PutPart, SetPlacementGroup};
+use strata_raftlog::namespace::{
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, LogEntry, LogPosition, ObjectAttributes,
+    PlacementGroup, Slot, SlotState, describe,
+};
+
+use crate::support::{Cluster, put};
+
+fn state() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.bucket("bucket");
+    let freed = cluster.extent(1 << 20);
+    cluster.put("bucket", b"a/b//c", Body::Extents(vec![freed]));
+    let inode = cluster.inode();
+    let mut command = put("bucket", b"a/b//c", inode, Body::Inline(b"inline".to_vec()));
+    command.attributes = ObjectAttributes {
+        content_type: Some("text/plain".into()),
+        user_metadata: vec![("name".into(), "value".into())],
+        ..ObjectAttributes::default()
+    };
+    command.checksum = Some(Checksum {
+        algorithm: ChecksumAlgorithm::Sha256,
+        kind: ChecksumKind::FullObject,
+        value: vec![6; 32],
+        part_count: 0,
+    });
+    cluster.change(command);
+    let extents = (0..30).map(|_| cluster.extent(4_096)).collect();
+    cluster.put("bucket", b"large", Body::Extents(extents));
+    let upload = cluster.inode();
+    cluster.change(CreateUpload {
+        bucket: "bucket".into(),
+        key: b"a key of more than eight".to_vec(),
+        inode: upload,
+        attributes: ObjectAttributes::default(),
+        checksum: Some((ChecksumAlgorithm::Crc32, ChecksumKind::Composite)),
+        owner: 3,
+    });
+    cluster.change(PutPart {
+        bucket: "bucket".into(),
+        key: b"a key of more than eight".to_vec(),
+        upload,
+        number: 258,
+        space: 7,
+        size: 4,
+        etag: ETag::single([2; 16]),
+        checksum: None,
+        body: Body::Inline(b"part".to_vec()),
+    });
+    let (writer, epoch) = (cluster.writer, cluster.epoch);
+    cluster.change(OpenEpoch { writer });
+    cluster.change(CloseEpoch { writer, epoch });
+    cluster.change(SetPlacementGroup {
+        group: PlacementGroup {
+            number: 1,
+            epoch: 1,
+            pool: [4; 16],
+            slots: vec![Slot {
+                device: [5; 16],
+                partition: 1,
+                state: SlotState::Member,
+            }],
+            previous: Vec::new(),
+        },
+    });
+    let position = LogPosition {
+        term: 2,
+        node: 1,
+        index: 1_000,
+    };
+    cluster
+        .store
+        .apply(&[(position, LogEntry::Membership(b"members"))])
+        .unwrap();
+    cluster
+}
+
+#[test]
+fn every_kind_of_row_is_as_it_was_first_written() {
+    let cluster = state();
+    let piece = cluster
+        .store
+        .snapshot()
+        .unwrap()
+        .next_piece()
+        .unwrap()
+        .unwrap();
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/namespace/golden");
+    let path = dir.join("state_1.bin");
+    if !path.exists() && std::env::var_os("STRATA_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &piece).unwrap();
+    }
+    assert!(
+        std::fs::read(&path).unwrap() == piece,
+        "a row is written in another form"
+    );
+}
+
+#[test]
+fn every_kind_of_row_is_described_in_words() {
+    let cluster = state();
+    let text: Vec<String> = cluster
+        .rows()
+        .iter()
+        .map(|(key, value)| describe(key, value))
+        .collect();
+    for kind in [
+        "D 1 \"bucket/\"",
+        "I ",
+        "M upload ",
+        "M part ",
+        "X ",
+        " attributes ",
+        " inline ",
+        " extents ",
+        "F ",
+        "R session ",
+        "R answer ",
+        "S applied",
+        "S membership",
+        "S group",
+        "S cluster",
+        "S layout",
+        "S root key",
+        "S geometry",
+        "S placement group",
+        "S writer",
+        "S epoch",
+    ] {
+        assert!(
+            text.iter().any(|line| line.contains(kind)),
+            "no row of {kind} in {text:#?}"
+        );
+    }
+    assert!(
+        !text
+            .iter()
+            .any(|line| line.contains("unknown") || line.contains("malformed"))
+    );
+    for (key, value) in cluster.rows() {
+        for at in 0..key.len() {
+            describe(&key[..at], &value);
+            assert!(describe(&key, &value[..at.min(value.len() - 1)]).contains("damaged"));
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Multipart uploads: what is refused, replaced, listed.
+
+use strata_raftlog::command::{
+    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, DeleteBucket, Precondition,
+    PutPart, Refusal,
+};
+use strata_raftlog::namespace::{
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, PART_BYTES_MIN,
+    PieceSource, UploadQuery,
+};
+
+use crate::support::{Cluster, put};
+
+fn tag(fill: u8) -> ETag {
+    ETag::single([fill; 16])
+}
+
+fn crc(fill: u8) -> Checksum {
+    Checksum {
+        algorithm: ChecksumAlgorithm::Crc32c,
+        kind: ChecksumKind::FullObject,
+        value: vec![fill; 4],
+        part_count: 0,
+    }
+}
+
+fn create(cluster: &mut Cluster, key: &[u8]) -> CreateUpload {
+    CreateUpload {
+        bucket: "b".into(),
+        key: key.to_vec(),
+        inode: cluster.inode(),
+        attributes: ObjectAttributes {
+            content_type: Some("text/plain".into()),
+            ..ObjectAttributes::default()
+        },
+        checksum: Some((ChecksumAlgorithm::Crc32c, ChecksumKind::FullObject)),
+        owner: 0,
+    }
+}
+
+fn part(upload: u64, number: u16, space: u32, body: Body) -> PutPart {
+    PutPart {
+        bucket: "b".into(),
+        key: b"k".to_vec(),
+        upload,
+        number,
+        space,
+        size: body.length(),
+        etag: tag(number as u8),
+        checksum: Some(crc(number as u8)),
+        body,
+    }
+}
+
+fn complete(upload: u64, numbers: &[u16]) -> CompleteUpload {
+    let named = |number: &u16| CompletedPart {
+        number: *number,
+        etag: tag(*number as u8),
+        checksum: Some(vec![*number as u8; 4]),
+    };
+    CompleteUpload {
+        bucket: "b".into(),
+        key: b"k".to_vec(),
+        upload,
+        parts: numbers.iter().map(named).collect(),
+        etag: ETag {
+            digest: [9; 16],
+            part_count: numbers.len() as u32,
+        },
+        checksum: Some(crc(9)),
+        precondition: Precondition::default(),
+    }
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    Answer::Refused(refusal)
+}
+
+#[test]
+fn an_upload_becomes_an_object_of_its_parts() {
+    let mut cluster = Cluster::new();
+    let bucket = cluster.bucket("b");
+    let old = [cluster.extent(100)];
+    cluster.put("b", b"k", Body::Extents(old.to_vec()));
+    let begin = create(&mut cluster, b"k");
+    let upload = begin.inode;
+    assert_eq!(cluster.change(begin), Answer::Done);
+    let (first, replaced) = (
+        cluster.extent(PART_BYTES_MIN),
+        cluster.extent(PART_BYTES_MIN),
+    );
+    let unused = cluster.extent(77);
+    for (number, space, body) in [
+        (2, 1, Body::Extents(vec![replaced.clone()])),
+        (3, 2, Body::Extents(vec![unused.clone()])),
+        (2, 3, Body::Extents(vec![first.clone()])),
+        (5, 4, Body::Inline(b"tail".to_vec())),
+    ] {
+        assert_eq!(
+            cluster.change(part(upload, number, space, body)),
+            Answer::Done
+        );
+    }
+    let view = cluster.store.view().unwrap();
+    assert!(
+        view.object("b", b"k")
+            .unwrap()
+            .is_some_and(|object| object.size == 100)
+    );
+    assert_eq!(view.parts(upload, 2, 1).unwrap()[0].0, 3);
+    assert_eq!(view.parts(upload, 0, 10).unwrap().len(), 3);
+    drop(view);
+
+    let answer = cluster.change(complete(upload, &[2, 5]));
+    assert!(
+        matches!(answer, Answer::Put { inode, .. } if inode == upload),
+        "{answer:?}"
+    );
+    let view = cluster.store.view().unwrap();
+    let object = view.object("b", b"k").unwrap().unwrap();
+    assert_eq!(object.size, PART_BYTES_MIN + 4);
+    assert_eq!(object.etag.part_count, 2);
+    assert_eq!(object.checksum, Some(crc(9)));
+    assert_eq!(
+        object.attributes.content_type.as_deref(),
+        Some("text/plain")
+    );
+    let range = PART_BYTES_MIN - 1..PART_BYTES_MIN + 2;
+    let pieces = view.body(&object, range, 10).unwrap().unwrap();
+    assert!(
+        matches!(&pieces[0].source, PieceSource::Chunk { extent, space: 3 }
+            if extent.chunk == first.chunk && extent.offset == PART_BYTES_MIN - 1)
+    );
+    assert_eq!(pieces[1].source, PieceSource::Inline(b"ta".to_vec()));
+    let mut freed: Vec<_> = view
+        .freed(None, 9)
+        .unwrap()
+        .into_iter()
+        .map(|row| row.extents[0].chunk)
+        .collect();
+    freed.sort();
+    assert_eq!(freed, [old[0].chunk, replaced.chunk, unused.chunk]);
+    assert!(
+        view.uploads(
+            bucket,
+            &UploadQuery {
+                limit: 9,
+                ..UploadQuery::default()
+            }
+        )
+        .unwrap()
+        .uploads
+        .is_empty()
+    );
+    drop(view);
+    assert_eq!(cluster.rows_of(b"M"), 0);
+    assert_eq!(
+        cluster.change(complete(upload, &[2, 5])),
+        refused(Refusal::NoSuchUpload),
+        "completed once"
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    let begin = create(&mut cluster, b"k");
+    let upload = begin.inode;
+    cluster.change(begin.clone());
+    assert!(
+        matches!(cluster.change(begin), Answer::Refused(Refusal::Invalid(_))),
+        "inode in use"
+    );
+    let small = Body::Inline(vec![1; 10]);
+    assert_eq!(
+        cluster.change(part(upload, 1, 1, small.clone())),
+        Answer::Done
+    );
+    assert_eq!(
+        cluster.change(part(upload, 2, 2, small.clone())),
+        Answer::Done
+    );
+    let rows = |cluster: &Cluster| cluster.rows_of(b"DIMXF");
+    let before = rows(&cluster);
+    let invalid = |answer| assert!(matches!(answer, Answer::Refused(Refusal::Invalid(_))));
+    invalid(cluster.change(part(upload, 0, 9, small.clone())));
+    invalid(cluster.change(part(upload, 10_001, 9, small.clone())));
+    invalid(cluster.change(part(upload, 1, 0, small.clone())));
+    invalid(cluster.change(part(upload, 1, 2, small.clone())));
+    invalid(cluster.change(complete(upload, &[])));
+    let mut other = part(upload, 1, 9, small.clone());
+    other.checksum = Some(Checksum {
+        algorithm: ChecksumAlgorithm::Sha1,
+        value: vec![0; 20],
+        ..crc(0)
+    });
+    assert_eq!(cluster.change(other), refused(Refusal::ChecksumMismatch));
+    assert_eq!(
+        cluster.change(part(upload + 1, 1, 9, small.clone())),
+        refused(Refusal::NoSuchUpload)
+    );
+    assert_eq!(
+        cluster.change(complete(upload, &[2, 1])),
+        refused(Refusal::InvalidPartOrder)
+    );
+    assert_eq!(
+        cluster.change(complete(upload, &[1, 1])),
+        refused(Refusal::InvalidPartOrder)
+    );
+    assert_eq!(
+        cluster.change(complete(upload, &[1, 3])),
+        refused(Refusal::EntityTooSmall {
+            number: 1,
+            size: 10
+        })
+    );
+    assert_eq!(
+        cluster.change(complete(upload, &[3])),
+        refused(Refusal::InvalidPart(3))
+    );
+    let mut wrong = complete(upload, &[1]);
+    wrong.parts[0].etag = tag(8);
+    assert_eq!(cluster.change(wrong), refused(Refusal::InvalidPart(1)));
+    let mut wrong = complete(upload, &[1]);
+    wrong.parts[0].checksum = Some(vec![0; 4]);
+    assert_eq!(cluster.change(wrong), refused(Refusal::InvalidPart(1)));
+    assert_eq!(
+        cluster.change(complete(upload, &[1, 2])),
+        refused(Refusal::EntityTooSmall {
+            number: 1,
+            size: 10
+        })
+    );
+    assert_eq!(
+        cluster.change(DeleteBucket { bucket: "b".into() }),
+        refused(Refusal::BucketNotEmpty)
+    );
+    assert_eq!(rows(&cluster), before);
+    let abort = AbortUpload {
+        bucket: "b".into(),
+        key: b"k".to_vec(),
+        upload,
+    };
+    assert_eq!(cluster.change(abort.clone()), Answer::Done);
+    assert_eq!(cluster.change(abort), refused(Refusal::NoSuchUpload));
+    assert_eq!(cluster.rows_of(b"MX"), 0);
+    assert_eq!(
+        cluster.change(DeleteBucket { bucket: "b".into() }),
+        Answer::Done
+    );
+}
+
+#[test]
+fn uploads_are_listed_by_key_and_upload() {
+    let mut cluster = Cluster::new();
+    let bucket = cluster.bucket("b");
+    let mut uploads = Vec::new();
+    for key in [&b"a"[..], b"a", b"b/1", b"b/2", b"b\0", b"c"] {
+        let begin = create(&mut cluster, key);
+        uploads.push((key.to_vec(), begin.inode));
+        cluster.change(begin);
+    }
+    uploads.sort();
+    let page = |query: &UploadQuery| {
+        cluster
+            .store
+            .view()
+            .unwrap()
+            .uploads(bucket, query)
+            .unwrap()
+    };
+    let all = |mut query: UploadQuery| {
+        let (mut found, mut prefixes) = (Vec::new(), Vec::new());
+        loop {
+            let page = page(&query);
+            found.extend(
+                page.uploads
+                    .into_iter()
+                    .map(|upload| (upload.key, upload.upload)),
+            );
+            prefixes.extend(page.common_prefixes);
+            match page.next {
+                Some((key, upload)) => (query.key_marker, query.upload_marker) = (key, upload),
+                None => return (found, prefixes),
+            }
+        }
+    };
+    for limit in 1..7 {
+        let query = UploadQuery {
+            limit,
+            ..UploadQuery::default()
+        };
+        assert_eq!(all(query.clone()), (uploads.clone(), Vec::new()));
+        let rolled = UploadQuery {
+            delimiter: b"/".to_vec(),
+            ..query.clone()
+        };
+        let outside: Vec<_> = uploads
+            .iter()
+            .filter(|(key, _)| !key.starts_with(b"b/"))
+            .cloned()
+            .collect();
+        assert_eq!(all(rolled), (outside, vec![b"b/".to_vec()]));
+        let below = UploadQuery {
+            prefix: b"b/".to_vec(),
+            ..query
+        };
+        assert_eq!(all(below).0, uploads[3..5]);
+    }
+    assert!(
+        page(&UploadQuery::default()).uploads.is_empty(),
+        "a limit of 0"
+    );
+}
+
+#[test]
+fn ten_thousand_parts_are_read_from_anywhere() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    let begin = create(&mut cluster, b"k");
+    let upload = begin.inode;
+    cluster.change(begin);
+    let mut commands = Vec::new();
+    let mut named = Vec::new();
+    for number in 1..=10_000 {
+        let body = Body::Extents(vec![cluster.extent(PART_BYTES_MIN)]);
+        let mut put = part(upload, number, u32::from(number), body);
+        (put.etag, put.checksum) = (tag(0), None);
+        commands.push(put.into());
+        named.push(CompletedPart {
+            number,
+            etag: tag(0),
+            checksum: None,
+        });
+    }
+    cluster.outstanding = 0;
+    assert!(
+        cluster
+            .change_all(commands)
+            .iter()
+            .all(|answer| *answer == Answer::Done)
+    );
+    let mut command = complete(upload, &[]);
+    command.parts = named;
+    command.etag.part_count = 10_000;
+    assert!(matches!(cluster.change(command), Answer::Put { .. }));
+    let view = cluster.store.view().unwrap();
+    let object = view.object("b", b"k").unwrap().unwrap();
+    for part in [0, 1, 63, 64, 65, 127, 128, 5_000, 9_999] {
+        let at = part * PART_BYTES_MIN;
+        let pieces = view
+            .body(&object, at.saturating_sub(1)..at + 1, 5)
+            .unwrap()
+            .unwrap();
+        let last = pieces.last().unwrap();
+        assert!(
+            matches!(&last.source, PieceSource::Chunk { space, extent }
+                if *space == part as u32 + 1 && extent.offset == 0 && extent.length == 1),
+            "{part}: {pieces:?}"
+        );
+        assert_eq!(pieces.len(), if part == 0 { 1 } else { 2 });
+    }
+    drop(view);
+    let inode = cluster.put("b", b"k", Body::Empty);
+    assert_ne!(inode, upload);
+    assert_eq!(
+        cluster
+            .store
+            .view()
+            .unwrap()
+            .freed(None, usize::MAX)
+            .unwrap()
+            .len(),
+        10_000
+    );
+    let other = put("b", b"k", upload, Body::Empty);
+    assert!(
+        matches!(cluster.change(other), Answer::Put { .. }),
+        "a leased inode that is free"
+    );
+}
