@@ -12,13 +12,16 @@ mod clock;
 mod executor;
 mod file;
 pub mod fs;
+mod hyper_io;
 pub mod local;
 mod mailbox;
 mod offload;
 mod operation;
 mod probe;
 mod random;
+mod signal;
 mod simulated;
+mod socket;
 mod statistics;
 mod timer;
 mod uring;
@@ -36,12 +39,15 @@ pub use executor::{
 };
 pub use file::{File, OpenOptions};
 pub use fs::sync_directory;
+pub use hyper_io::HyperTimer;
 pub use mailbox::{
     Cancelled, Closed, Full, OneReceiver, OneSender, Receiver, Sender, mailbox, oneshot,
 };
 pub use offload::offload;
 pub use probe::{ReactorError, probe};
 pub use random::{random_bytes, random_u64};
+pub use signal::{Signal, signal};
 pub use simulated::Simulation;
+pub use socket::{ListenOptions, RawSocket, TcpListener, TcpStream};
 pub use statistics::{Gauge, ReactorStatistics, statistics};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

@@ -1,4 +1,8 @@
 //! The reactor in the real world: every trap that was measured in other runtimes is a test here.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "reactors of a test run on threads of their own"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;

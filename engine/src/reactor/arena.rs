@@ -358,6 +358,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the point is another thread")]
     fn buffers_outlive_the_handle_and_go_back() {
         let arena = Arena::new(1, Backing::Plain).expect("mapping");
         let mut buffer = arena.try_take(5_000).expect("empty arena");

@@ -67,8 +67,7 @@ impl Drop for Descriptor {
         let queued = try_with_current(|reactor| match &reactor.arm {
             Arm::Real { driver, .. } => driver
                 .try_borrow_mut()
-                .map(|mut d| d.close(self.raw()))
-                .is_ok(),
+                .is_ok_and(|mut driver| driver.close(self.raw())),
             Arm::Simulated(_) => false,
         });
         if queued != Some(true) {
@@ -535,7 +534,7 @@ fn is_retryable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
 }
 
-fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
+pub(super) fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: duplicates a descriptor that the caller owns.
     let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
     if copy < 0 {

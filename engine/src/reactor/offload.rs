@@ -56,6 +56,10 @@ impl Pool {
         }
         state.threads += 1;
         drop(state);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is where helper threads come from"
+        )]
         let started = std::thread::Builder::new()
             .name("strata-helper".to_string())
             .spawn(|| self.help());

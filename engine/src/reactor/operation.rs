@@ -17,6 +17,7 @@ use super::file::Descriptor;
 
 /// What an operation owns until its end.
 pub(super) enum Resources {
+    Nothing,
     Read {
         buffer: Buffer,
         _file: Rc<Descriptor>,
@@ -30,7 +31,7 @@ pub(super) enum Resources {
         _file: Rc<Descriptor>,
     },
     Address {
-        _address: Box<libc::sockaddr_storage>,
+        _address: Box<socket2::SockAddr>,
         _socket: Rc<Descriptor>,
     },
 }

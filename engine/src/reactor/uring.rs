@@ -52,6 +52,8 @@ pub(super) struct Driver {
     backlog: VecDeque<Batch>,
     doorbell: RawFd,
     pub(super) enters: u64,
+    /// The reactor is closing.
+    draining: bool,
 }
 
 impl Driver {
@@ -67,6 +69,7 @@ impl Driver {
             backlog: VecDeque::new(),
             doorbell: doorbell.as_raw_fd(),
             enters: 0,
+            draining: false,
         };
         driver.watch_doorbell();
         Ok(driver)
@@ -194,10 +197,15 @@ impl Driver {
         abandoned
     }
 
-    /// Closes a descriptor after everything that was queued before.
-    pub(super) fn close(&mut self, descriptor: RawFd) {
+    /// Closes a descriptor after everything that was queued before. `false`: the ring is at its end and takes nothing
+    /// more.
+    pub(super) fn close(&mut self, descriptor: RawFd) -> bool {
+        if self.draining {
+            return false;
+        }
         let close = opcode::Close::new(types::Fd(descriptor));
         self.push(Batch::One(close.build().user_data(IGNORED)));
+        true
     }
 
     /// Whether reaping would find something or the kernel has deferred work for us.
@@ -267,6 +275,7 @@ impl Driver {
     /// Ends everything that is in flight. `false`: the kernel still uses some of our memory, and must be
     /// [leaked](Driver::leak).
     pub(super) fn drain(&mut self, reaped: &mut Reaped) -> bool {
+        self.draining = true;
         let everything = types::CancelBuilder::any();
         let cancel = opcode::AsyncCancel2::new(everything)
             .build()
