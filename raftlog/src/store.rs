@@ -9,6 +9,7 @@
 pub mod checkpoint;
 mod environment;
 mod error;
+mod inspect;
 mod snapshot;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 pub use checkpoint::Checkpoint;
 pub use error::StoreError;
+pub use inspect::{Inspected, inspect};
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
 
 use tracing::warn;

@@ -1,4 +1,4 @@
-//! Entries: the value of a `D` row, 181 bytes, all that LIST and HEAD's size and tag need.
+//! Entries: the value of a `D` row, 177 bytes, all that LIST and HEAD's size and tag need.
 
 use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
 use super::value::{Damage, FieldWriter, Fields, Row};

@@ -292,7 +292,7 @@ impl SideFile {
     }
 
     /// `None` for anything but what `encode` wrote.
-    fn decode(bytes: &[u8]) -> Option<SideFile> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<SideFile> {
         let (bytes, crc) = bytes.split_last_chunk::<4>()?;
         if u32::from_be_bytes(*crc) != crc32c::crc32c(bytes) {
             return None;

@@ -126,6 +126,11 @@ fn open_database(env: &Env<WithoutTls>) -> Result<Database<'static, Bytes, Bytes
 }
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
+    try_lock(dir)?.ok_or_else(|| StoreError::Locked(dir.to_owned()))
+}
+
+/// The lock on the directory; `None` where another process holds it.
+pub(super) fn try_lock(dir: &Path) -> Result<Option<File>, StoreError> {
     let path = dir.join(LOCK_FILE);
     let file = File::options()
         .create(true)
@@ -134,8 +139,8 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .open(&path);
     let file = file.map_err(io("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(io("lock", &path)(error)),
     }
 }

@@ -143,6 +143,15 @@ fn every_kind_of_row_is_described_in_words() {
             .any(|line| line.contains("unknown") || line.contains("malformed"))
     );
     for (key, value) in cluster.rows() {
+        // The sizes that docs/FORMAT.md states, with the header of 5 bytes.
+        match (key[0], key[1]) {
+            (b'D', _) => assert_eq!(value.len(), 5 + 172),
+            (b'M', 1) => assert_eq!(value.len(), 5 + 32),
+            (b'M', 2) => assert_eq!(value.len(), 5 + 84),
+            (b'R', 1) => assert_eq!(value.len(), 5 + 28),
+            (b'X', _) if key[17] == 3 => assert_eq!((value.len() - 5) % 64, 0),
+            _ => {}
+        }
         for at in 0..key.len() {
             describe(&key[..at], &value);
             assert!(describe(&key, &value[..at.min(value.len() - 1)]).contains("damaged"));

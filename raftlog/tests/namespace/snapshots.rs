@@ -1,7 +1,9 @@
 //! Snapshots and damage: the same state gives the same bytes, and a flipped bit is an error.
 
 use strata_raftlog::namespace::Body;
-use strata_raftlog::store::{Manifest, NamespaceStore, StoreError, StoreOptions};
+use strata_raftlog::store::{
+    Inspected, Manifest, NamespaceStore, StoreError, StoreOptions, inspect,
+};
 
 use crate::support::{Cluster, MAP_BYTES, Random};
 
@@ -136,6 +138,46 @@ fn a_flipped_bit_in_a_row_is_an_error_that_names_it() {
     let mut snapshot = store.snapshot().unwrap();
     let damaged = std::iter::from_fn(|| snapshot.next_piece().transpose()).any(|p| p.is_err());
     assert!(damaged, "a snapshot holds no damaged row");
+}
+
+#[test]
+fn inspection_finds_the_checkpoint_and_changes_nothing() {
+    let mut cluster = filled(5);
+    cluster.store.begin_checkpoint().unwrap().finish().unwrap();
+    let expected = cluster.rows();
+    cluster.put("b", b"after the checkpoint", Body::Empty);
+    let Cluster { store, dir, .. } = cluster;
+    drop(store);
+    let files = || {
+        let mut files: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    let mut rows = Vec::new();
+    let inspected = inspect(dir.path(), &mut |key, value| {
+        rows.push((key.to_vec(), value.to_vec()));
+        true
+    });
+    assert_eq!(inspected.unwrap(), Inspected::Checkpoint);
+    assert!(rows == expected);
+    let mut visited = 0;
+    inspect(dir.path(), &mut |_, _| {
+        visited += 1;
+        visited < 3
+    })
+    .unwrap();
+    assert_eq!(visited, 3);
+    assert!(files() == before);
+    std::fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    assert!(matches!(
+        inspect(dir.path(), &mut |_, _| true),
+        Err(StoreError::Invariant(_))
+    ));
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! Reading all rows for `strata inspect`, beside a running server or without one.
+//!
+//! Nothing of the directory is changed. Where no server runs, the data file may be in any state
+//! after a power cut: a copy of it is put into the state of the checkpoint and read instead.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use heed::types::Bytes;
+use heed::{EnvFlags, EnvOpenOptions};
+
+use super::StoreError;
+use super::checkpoint::{SideFile, restore};
+use super::environment::{DATA_FILE, SIDE_FILE, io, try_lock};
+
+/// What was walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inspected {
+    /// The newest state of a running server.
+    Running,
+    /// The state of the last checkpoint, which a start would find.
+    Checkpoint,
+}
+
+/// Walks all rows in the order of their keys, until `visit` gives false. Values are not verified:
+/// [`describe`](crate::namespace::describe) says what is wrong with one.
+///
+/// # Errors
+/// `Invariant` where there is no state that can be trusted; `Io` and `Lmdb` where an operation
+/// fails.
+pub fn inspect(
+    dir: &Path,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+) -> Result<Inspected, StoreError> {
+    // First: the lock's file is made where it is missing.
+    if !dir.join(SIDE_FILE).exists() {
+        return Err(untrusted(dir));
+    }
+    let lock = try_lock(dir)?;
+    if lock.is_none() {
+        walk(dir, EnvFlags::READ_ONLY, visit)?;
+        return Ok(Inspected::Running);
+    }
+    let copy = Copy::make(dir)?;
+    walk(&copy.dir, EnvFlags::READ_ONLY | EnvFlags::NO_LOCK, visit)?;
+    Ok(Inspected::Checkpoint)
+}
+
+fn walk(
+    dir: &Path,
+    flags: EnvFlags,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+) -> Result<(), StoreError> {
+    let data = dir.join(DATA_FILE);
+    let bytes = fs::metadata(&data).map_err(io("read", &data))?.len();
+    let mut open = EnvOpenOptions::new().read_txn_without_tls();
+    // A running server may go on to write while the rows are walked: leave room in the map.
+    open.map_size((bytes * 2).next_multiple_of(1 << 20) as usize);
+    // SAFETY: the flags only take abilities away; without LMDB's lock, the file is a copy that
+    // nobody else knows.
+    unsafe { open.flags(flags) };
+    // SAFETY: a file that is mapped here is either a copy of our own or kept by a server that takes
+    // part in LMDB's locking and never truncates it.
+    let env = unsafe { open.open(dir) }?;
+    let txn = env.read_txn()?;
+    let database = env.open_databases_and_commit(txn, |opener, txn| {
+        let database = opener.open_database::<Bytes, Bytes>(txn, None)?;
+        let database = database.expect("the unnamed database always exists");
+        Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(database))
+    })?;
+    let database = database.unwrap_commit();
+    let txn = env.read_txn()?;
+    for row in database.iter(&txn)? {
+        let (key, value) = row?;
+        if !visit(key, value) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn untrusted(dir: &Path) -> StoreError {
+    StoreError::Invariant(format!(
+        "{} holds no state that can be trusted",
+        dir.display()
+    ))
+}
+
+/// A copy of an environment in the state of its checkpoint; removed when dropped.
+struct Copy {
+    dir: PathBuf,
+}
+
+impl Copy {
+    fn make(dir: &Path) -> Result<Copy, StoreError> {
+        let side = dir.join(SIDE_FILE);
+        let sound = fs::read(&side)
+            .ok()
+            .and_then(|bytes| SideFile::decode(&bytes));
+        if sound.is_none() {
+            return Err(untrusted(dir));
+        }
+        let name = format!("strata-inspect-{}", std::process::id());
+        let copy = Copy {
+            dir: std::env::temp_dir().join(name),
+        };
+        fs::create_dir_all(&copy.dir).map_err(io("create", &copy.dir))?;
+        for name in [DATA_FILE, SIDE_FILE] {
+            let (from, to) = (dir.join(name), copy.dir.join(name));
+            fs::copy(&from, &to).map_err(io("copy", &from))?;
+        }
+        restore(&copy.dir)?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // What is left of a copy is the operating system's to clean up.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
