@@ -47,7 +47,7 @@ pub use offload::offload;
 pub use probe::{ReactorError, probe};
 pub use random::{random_bytes, random_u64};
 pub use signal::{Signal, signal};
-pub use simulated::Simulation;
+pub use simulated::{Simulation, SimulationCounters};
 pub use socket::{ListenOptions, RawSocket, TcpListener, TcpStream};
 pub use statistics::{Gauge, ReactorStatistics, statistics};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

@@ -365,7 +365,10 @@ impl Reactor {
                 )?)),
                 random: Box::new(RefCell::new(KernelRandom::new())),
             },
-            World::Simulated(simulation) => Arm::Simulated(simulation),
+            World::Simulated(simulation) => {
+                simulation.begin_run();
+                Arm::Simulated(simulation)
+            }
         };
         let statistics = Arc::new(ReactorStatistics::default());
         statistics.arena_total_bytes.set(arena.total_bytes() as u64);
@@ -491,7 +494,9 @@ impl Reactor {
         runnable.run();
         let length = match &self.arm {
             Arm::Real { .. } => real_monotonic_nanoseconds() - started,
-            Arm::Simulated(simulation) => simulation.pass(SIMULATED_TURN_NANOSECONDS),
+            Arm::Simulated(simulation) => {
+                simulation.pass(class.index(), SIMULATED_TURN_NANOSECONDS)
+            }
         };
         self.shares.borrow_mut().charge(class, length);
         let statistics = &self.statistics;
@@ -673,8 +678,9 @@ impl Reactor {
 
     /// Waits until the kernel uses nothing of ours any more.
     fn close(&self) {
-        let Arm::Real { driver, .. } = &self.arm else {
-            return;
+        let driver = match &self.arm {
+            Arm::Real { driver, .. } => driver,
+            Arm::Simulated(simulation) => return simulation.end_run(),
         };
         let mut reaped = Reaped::default();
         let drained = driver.borrow_mut().drain(&mut reaped);

@@ -259,7 +259,7 @@ impl File {
     pub async fn set_length(&self, length: u64) -> io::Result<()> {
         let file = match &self.inner {
             Inner::Real(file) => file,
-            Inner::Simulated(file) => return file.set_length(length),
+            Inner::Simulated(file) => return file.set_length(length).await,
         };
         let copy = duplicate(file.descriptor.raw())?;
         offload(move || std::fs::File::from(copy).set_len(length)).await
@@ -273,7 +273,7 @@ impl File {
     pub async fn reserve(&self, length: u64) -> io::Result<()> {
         let file = match &self.inner {
             Inner::Real(file) => file,
-            Inner::Simulated(file) => return file.set_length(length.max(file.length())),
+            Inner::Simulated(file) => return file.set_length(length.max(file.length())).await,
         };
         let copy = duplicate(file.descriptor.raw())?;
         let length = i64::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;

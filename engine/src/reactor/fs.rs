@@ -36,7 +36,7 @@ async fn blocking<T: Send + 'static>(
 /// What the system says, with the path.
 pub async fn sync_directory(path: &Path) -> io::Result<()> {
     match simulation() {
-        Some(simulation) => simulation.sync_directory(path),
+        Some(simulation) => simulation.sync_directory(path).await,
         None => blocking(path, |path| std::fs::File::open(path)?.sync_all()).await,
     }
 }
@@ -47,7 +47,7 @@ pub async fn sync_directory(path: &Path) -> io::Result<()> {
 /// What the system says, with the path.
 pub async fn create_dir_all(path: &Path) -> io::Result<()> {
     match simulation() {
-        Some(simulation) => simulation.create_dir_all(path),
+        Some(simulation) => simulation.create_dir_all(path).await,
         None => blocking(path, |path| std::fs::create_dir_all(path)).await,
     }
 }
@@ -58,7 +58,7 @@ pub async fn create_dir_all(path: &Path) -> io::Result<()> {
 /// What the system says, with the path.
 pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(simulation) = simulation() {
-        return simulation.rename(from, to);
+        return simulation.rename(from, to).await;
     }
     let to = to.to_path_buf();
     blocking(from, move |from| std::fs::rename(from, to)).await
@@ -70,7 +70,7 @@ pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// What the system says, with the path.
 pub async fn remove_file(path: &Path) -> io::Result<()> {
     match simulation() {
-        Some(simulation) => simulation.remove_file(path),
+        Some(simulation) => simulation.remove_file(path).await,
         None => blocking(path, |path| std::fs::remove_file(path)).await,
     }
 }
@@ -127,7 +127,7 @@ pub async fn write_small_file(
     durable: bool,
 ) -> io::Result<()> {
     if let Some(simulation) = simulation() {
-        return simulation.write_small_file(path, bytes, durable);
+        return simulation.write_small_file(path, bytes, durable).await;
     }
     let bytes = bytes.to_vec();
     blocking(path, move |path| {

@@ -1,16 +1,31 @@
-//! The simulated world: a clock that jumps, a seeded random source. Files come with the simulated disk.
+//! The simulated world: a clock that jumps from event to event, a seeded random source, a disk that can lose and tear
+//! what was not flushed. One seed, one run, bit for bit.
+//!
+//! Invariant: everything that can differ between two runs is drawn from the seed and enters the trace hash.
+
+mod disk;
+mod file;
+mod image;
+mod names;
+mod trace;
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::buffer::{Buffer, BufferView};
+pub use self::disk::SimulationCounters;
+use self::disk::{Disk, Effect, NameChange, named};
+pub(super) use self::file::SimulatedFile;
+use self::names::Entry;
+use self::trace::Trace;
 use super::file::OpenOptions;
 use super::random::SeededRandom;
 
-/// A simulated machine, made from a seed. Clones are handles to the same machine.
+/// A simulated machine, made from a seed. Clones are handles to the same machine. Give it to
+/// [`run`](super::run) as often as wanted: each run is a start of the process on what the disk then holds.
 #[derive(Clone)]
 pub struct Simulation {
     state: Rc<RefCell<State>>,
@@ -19,6 +34,10 @@ pub struct Simulation {
 struct State {
     clock: u64,
     random: SeededRandom,
+    disk: Disk,
+    trace: Trace,
+    /// Counts starts, so that handles of an earlier run are known.
+    run: u64,
 }
 
 /// Wall clock of a simulation at its start: 2026-01-01, in microseconds.
@@ -27,13 +46,148 @@ const WALL_CLOCK_START: u64 = 1_767_225_600_000_000;
 impl Simulation {
     /// A new machine with empty disks.
     pub fn new(seed: u64) -> Simulation {
+        let mut seeds = SeededRandom::new(seed);
         let state = State {
             clock: 1,
-            random: SeededRandom::new(seed),
+            random: SeededRandom::new(seeds.next()),
+            disk: Disk::new(seeds.next()),
+            trace: Trace::new(seed),
+            run: 0,
         };
         Simulation {
             state: Rc::new(RefCell::new(state)),
         }
+    }
+
+    /// Stops the machine when the disk operation of this number is submitted (see [`SimulationCounters::operations`]);
+    /// `run` then returns [`ReactorError::Crashed`](super::ReactorError::Crashed). Without a
+    /// [power cut](Simulation::power_cut) the next run finds what a killed process leaves: everything written.
+    pub fn crash_after(&self, operation: u64) {
+        self.state.borrow_mut().disk.crash_after = Some(operation);
+    }
+
+    /// Resolves everything that was not flushed by chance: applied, lost, or torn by sectors of 512 bytes. For use
+    /// between two runs.
+    pub fn power_cut(&self) {
+        let mut state = self.state.borrow_mut();
+        state.disk.cut();
+        let cuts = state.disk.counters.power_cuts;
+        state.trace.add_all(&[8, cuts]);
+    }
+
+    /// What the disk has been asked to do so far.
+    pub fn counters(&self) -> SimulationCounters {
+        self.state.borrow().disk.counters
+    }
+
+    /// A hash over everything that has happened. Two runs with one seed agree in it.
+    pub fn trace_hash(&self) -> u64 {
+        self.state.borrow().trace.value()
+    }
+
+    /// Makes the nth flush from now fail with EIO; 1 is the next. What it covered stays unknown for good.
+    ///
+    /// # Panics
+    /// When `nth` is zero.
+    pub fn fail_sync(&self, nth: u64) {
+        assert!(nth > 0, "the next operation is number 1");
+        self.state.borrow_mut().disk.faults.sync.push(nth);
+    }
+
+    /// Makes the nth write from now fail with EIO; 1 is the next.
+    ///
+    /// # Panics
+    /// When `nth` is zero.
+    pub fn fail_write(&self, nth: u64) {
+        assert!(nth > 0, "the next operation is number 1");
+        self.state.borrow_mut().disk.faults.write.push(nth);
+    }
+
+    /// Makes the nth read from now fail with EIO; 1 is the next.
+    ///
+    /// # Panics
+    /// When `nth` is zero.
+    pub fn fail_read(&self, nth: u64) {
+        assert!(nth > 0, "the next operation is number 1");
+        self.state.borrow_mut().disk.faults.read.push(nth);
+    }
+
+    /// Makes every read that touches the range of the file fail with EIO.
+    pub fn fail_reads_at(&self, path: &Path, range: Range<u64>) {
+        self.state
+            .borrow_mut()
+            .disk
+            .faults
+            .bad_ranges
+            .push((path.to_path_buf(), range));
+    }
+
+    /// Writes that make all files together longer than this fail with ENOSPC; `None` lifts the limit.
+    pub fn limit_space(&self, bytes: Option<u64>) {
+        self.state.borrow_mut().disk.faults.space_limit = bytes;
+    }
+
+    /// Ends every fault that was planned and has not struck.
+    pub fn clear_faults(&self) {
+        self.state.borrow_mut().disk.faults = disk::Faults::default();
+    }
+
+    /// What direct offsets and lengths must be multiples of; 4096 unless set.
+    pub fn set_alignment(&self, bytes: usize) {
+        self.state.borrow_mut().disk.alignment = bytes;
+    }
+
+    /// Flips a bit (0 to 7) of a byte on the platter.
+    ///
+    /// # Errors
+    /// `NotFound` when no file has the path.
+    pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) -> io::Result<()> {
+        self.damage(path, offset, |byte| *byte ^= 1 << (bit % 8))
+    }
+
+    /// Overwrites bytes on the platter, durably and behind everybody's back.
+    ///
+    /// # Errors
+    /// `NotFound` when no file has the path.
+    pub fn overwrite(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        for (position, byte) in bytes.iter().enumerate() {
+            self.damage(path, offset + position as u64, |place| *place = *byte)?;
+        }
+        Ok(())
+    }
+
+    fn damage(&self, path: &Path, offset: u64, act: impl Fn(&mut u8)) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        let file = state
+            .disk
+            .file_at(path)
+            .ok_or_else(|| named(io::ErrorKind::NotFound, path))?;
+        file.damage(offset, act);
+        Ok(())
+    }
+
+    /// What a read of the whole file would see now, `None` when no file has the path.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let mut state = self.state.borrow_mut();
+        let image = &state.disk.file_at(path)?.current;
+        let mut bytes = vec![0; image.length as usize];
+        image.read(0, &mut bytes);
+        Some(bytes)
+    }
+
+    pub(super) fn begin_run(&self) {
+        let mut state = self.state.borrow_mut();
+        state.run += 1;
+        state.disk.settle();
+        let State {
+            trace, run, clock, ..
+        } = &mut *state;
+        trace.add_all(&[9, *run, *clock]);
+    }
+
+    /// The arena of the run goes: nothing may hold its buffers.
+    pub(super) fn end_run(&self) {
+        self.state.borrow_mut().disk.release_buffers();
     }
 
     pub(super) fn clock(&self) -> u64 {
@@ -45,11 +199,17 @@ impl Simulation {
     }
 
     pub(super) fn fill_random(&self, bytes: &mut [u8]) {
-        self.state.borrow_mut().random.fill(bytes);
+        let mut state = self.state.borrow_mut();
+        state.random.fill(bytes);
+        state.trace.add_all(&[10, u64::from(crc32c::crc32c(bytes))]);
     }
 
-    pub(super) fn pass(&self, nanoseconds: u64) -> u64 {
-        self.state.borrow_mut().clock += nanoseconds;
+    /// A turn has passed, of the class and length given.
+    pub(super) fn pass(&self, class: usize, nanoseconds: u64) -> u64 {
+        let mut state = self.state.borrow_mut();
+        state.clock += nanoseconds;
+        let clock = state.clock;
+        state.trace.add_all(&[11, class as u64, clock]);
         nanoseconds
     }
 
@@ -59,95 +219,74 @@ impl Simulation {
     }
 
     pub(super) fn complete_due(&self) -> Vec<Waker> {
-        Vec::new()
+        let mut state = self.state.borrow_mut();
+        let State {
+            disk, clock, trace, ..
+        } = &mut *state;
+        disk.complete_due(*clock, trace)
     }
 
     pub(super) fn next_event(&self) -> Option<u64> {
-        None
+        self.state.borrow().disk.next_due()
     }
 
     pub(super) fn crashed(&self) -> bool {
-        false
+        self.state.borrow().disk.crashed
     }
 
-    pub(super) fn sync_directory(&self, _path: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) async fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.operate(Effect::SyncDirectory(path.to_path_buf()))
+            .await
+            .map(drop)
     }
 
-    pub(super) fn create_dir_all(&self, _path: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let change = NameChange::CreateDirectories(path.to_path_buf());
+        self.operate(Effect::Name(change)).await.map(drop)
     }
 
-    pub(super) fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let change = NameChange::Rename(from.to_path_buf(), to.to_path_buf());
+        self.operate(Effect::Name(change)).await.map(drop)
     }
 
-    pub(super) fn remove_file(&self, _path: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let change = NameChange::Remove(path.to_path_buf());
+        self.operate(Effect::Name(change)).await.map(drop)
     }
 
-    pub(super) fn exists(&self, _path: &Path) -> bool {
-        false
+    pub(super) fn exists(&self, path: &Path) -> bool {
+        self.state.borrow().disk.names.look_up(path).is_some()
     }
 
-    pub(super) fn list_directory(&self, _path: &Path) -> io::Result<Vec<String>> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) fn list_directory(&self, path: &Path) -> io::Result<Vec<String>> {
+        let state = self.state.borrow();
+        match state.disk.names.look_up(path) {
+            Some(Entry::Directory) => Ok(state.disk.names.children(path)),
+            Some(Entry::File(_)) => Err(named(io::ErrorKind::NotADirectory, path)),
+            None => Err(named(io::ErrorKind::NotFound, path)),
+        }
     }
 
-    pub(super) fn read_small_file(&self, _path: &Path) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) fn read_small_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.content(path)
+            .ok_or_else(|| named(io::ErrorKind::NotFound, path))
     }
 
-    pub(super) fn write_small_file(
+    pub(super) async fn write_small_file(
         &self,
-        _path: &Path,
-        _bytes: &[u8],
-        _durable: bool,
+        path: &Path,
+        bytes: &[u8],
+        durable: bool,
     ) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-/// An open file of a simulated machine.
-#[derive(Clone)]
-pub(super) struct SimulatedFile {
-    never: std::convert::Infallible,
-}
-
-impl SimulatedFile {
-    pub(super) fn open(_: &Simulation, _: &Path, _: OpenOptions) -> io::Result<SimulatedFile> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn alignment(&self) -> usize {
-        match self.never {}
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        match self.never {}
-    }
-
-    pub(super) async fn read(&self, _: Buffer, _: u64, _: usize) -> io::Result<Buffer> {
-        match self.never {}
-    }
-
-    pub(super) async fn write(&self, _: Vec<BufferView>, _: u64) -> io::Result<()> {
-        match self.never {}
-    }
-
-    pub(super) async fn sync(&self) -> io::Result<()> {
-        match self.never {}
-    }
-
-    pub(super) fn length(&self) -> u64 {
-        match self.never {}
-    }
-
-    pub(super) fn set_length(&self, _: u64) -> io::Result<()> {
-        match self.never {}
-    }
-
-    pub(super) fn try_lock(&self) -> bool {
-        match self.never {}
+        let options = OpenOptions {
+            read_only: false,
+            create: true,
+            direct: false,
+        };
+        let file = SimulatedFile::open(self, path, options)?;
+        file.set_length(0).await?;
+        file.write_bytes(0, bytes.to_vec()).await?;
+        if durable { file.sync().await } else { Ok(()) }
     }
 }
