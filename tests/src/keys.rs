@@ -52,7 +52,7 @@ pub const HOSTILE: &[&str] = &[
     "日本/語/",
     "日本",
     "\u{10ffff}",
-    "\u{ffff}/x",
+    "\u{fffd}/x",
     "z/z/z/z/z/z/z/z/z/z/z/z/z/z/z/z",
     "A",
     "Z",
