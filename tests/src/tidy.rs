@@ -7,11 +7,13 @@
 //! - [`shape`]: lengths of files and functions, names of files
 //! - [`words`]: leftovers, machine paths, panics on outside bytes, `unsafe`, holes in the determinism fence
 //! - [`map`]: the module map of docs/ARCHITECTURE.md against the tree
+//! - [`promises`]: docs/SEMANTICS.md names tests that exist
 //! - [`licences`]: licences of all dependencies against deny.toml
 
 pub mod edges;
 pub mod licences;
 pub mod map;
+pub mod promises;
 pub mod shape;
 pub mod source;
 pub mod tree;

@@ -1,7 +1,7 @@
 //! The rules of the tree, over this tree. Runs in a second, without a server; see docs/TESTING.md.
 
 use std::fs;
-use strata_tests::tidy::{edges, licences, map, shape, tree, words};
+use strata_tests::tidy::{edges, licences, map, promises, shape, tree, words};
 
 fn files() -> Vec<tree::TreeFile> {
     tree::read(&tree::root()).expect("the tree is text")
@@ -66,4 +66,11 @@ fn licences_are_on_the_list() {
     let deny = fs::read_to_string(tree::root().join("deny.toml")).expect("deny.toml");
     let found = licences::check(&tree::root(), &deny).expect("cargo metadata");
     report("licences", &found);
+}
+
+#[test]
+fn promises_name_their_tests() {
+    let document = fs::read_to_string(tree::root().join("docs/SEMANTICS.md"));
+    let document = document.expect("docs/SEMANTICS.md holds the promises");
+    report("promises", &promises::check(&document, &files()));
 }

@@ -73,10 +73,7 @@ mod tests {
 
     #[test]
     fn a_missing_and_a_vanished_module_are_found() {
-        let file = |path: &str| TreeFile {
-            path: path.into(),
-            text: String::new(),
-        };
+        let file = |path: &str| TreeFile::new(path, "");
         let files = [
             file("engine/src/a.rs"),
             file("engine/src/b.rs"),

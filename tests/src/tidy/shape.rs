@@ -15,7 +15,7 @@ const NAMES_BANNED: [&str; 7] = [
 
 /// Files and functions that are too long.
 pub fn check_lengths(file: &TreeFile) -> Vec<String> {
-    if !file.is_rust() || file.is_test() {
+    if !file.is_rust() || file.is_test {
         return Vec::new();
     }
     let blanked = blank(&file.text);
@@ -61,10 +61,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: String) -> TreeFile {
-        TreeFile {
-            path: path.into(),
-            text,
-        }
+        TreeFile::new(path, &text)
     }
 
     #[test]

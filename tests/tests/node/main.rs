@@ -6,6 +6,7 @@ mod buckets;
 mod checksums;
 mod conditional;
 mod copies;
+mod corruption;
 mod crash;
 mod first_start;
 mod full_device;

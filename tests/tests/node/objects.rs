@@ -326,3 +326,38 @@ async fn missing_things_are_named() {
     put(&client, &name, &"k".repeat(1024), b"longest").await;
     assert_eq!(get(&client, &name, &"k".repeat(1024)).await, b"longest");
 }
+
+#[tokio::test]
+async fn a_get_goes_on_with_the_body_it_began() {
+    let (client, name) = bucket("objects-readers").await;
+    let content = body(1, 24 << 20);
+    put(&client, &name, "k", &content).await;
+    let got = client
+        .get_object()
+        .bucket(&name)
+        .key("k")
+        .send()
+        .await
+        .expect("get");
+    let mut stream = got.body;
+    let mut read = stream
+        .next()
+        .await
+        .expect("bytes")
+        .expect("sound bytes")
+        .to_vec();
+    // Far more than any buffer on the way holds is still to come when the name goes.
+    put(&client, &name, "k", b"new").await;
+    client
+        .delete_object()
+        .bucket(&name)
+        .key("k")
+        .send()
+        .await
+        .expect("delete");
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    while let Some(more) = stream.next().await {
+        read.extend_from_slice(&more.expect("sound bytes"));
+    }
+    assert!(read == content, "{} of {} bytes", read.len(), content.len());
+}
