@@ -155,3 +155,48 @@ fn unknown(key: &[u8], value: &[u8]) -> String {
         Err(error) => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of every kind.
+    const STATE: &[u8] = include_bytes!("../../tests/namespace/golden/state_1.bin");
+
+    fn rows() -> Vec<(&'static [u8], &'static [u8])> {
+        let mut rows = Vec::new();
+        let mut rest = &STATE[12..];
+        while !rest.is_empty() {
+            let length =
+                |at: usize| u32::from_be_bytes(std::array::from_fn(|i| rest[at + i])) as usize;
+            let (key_end, end) = (8 + length(0), 8 + length(0) + length(4));
+            rows.push((&rest[8..key_end], &rest[key_end..end]));
+            rest = &rest[end..];
+        }
+        rows
+    }
+
+    /// With a CRC that holds, a hostile payload is read or refused, never a panic.
+    #[test]
+    fn hostile_payloads_are_decoded_into_results() {
+        for (key, value) in rows() {
+            assert!(!describe(key, value).contains("damaged"));
+            for at in 5..value.len() {
+                for flip in [0x01, 0x80, 0xff] {
+                    let mut hostile = value.to_vec();
+                    hostile[at] ^= flip;
+                    describe(key, &value::sealed_again(key, &hostile));
+                    describe(key, &value::sealed_again(key, &hostile[..at]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_under_another_key_is_damaged() {
+        let rows = rows();
+        for pair in rows.windows(2) {
+            assert!(describe(pair[0].0, pair[1].1).contains("the CRC does not match"));
+        }
+    }
+}

@@ -80,6 +80,15 @@ fn payload<'v>(key: &[u8], value: &'v [u8]) -> Result<(u8, &'v [u8]), Damage> {
     Ok((version, payload))
 }
 
+/// The value with a CRC that holds, whatever its payload.
+#[cfg(test)]
+pub(super) fn sealed_again(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut value = value.to_vec();
+    let crc = value_crc(key, value[0], &value[HEADER_BYTES..]);
+    value[1..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+    value
+}
+
 fn value_crc(key: &[u8], version: u8, payload: &[u8]) -> u32 {
     let crc = crc32c::crc32c_append(crc32c::crc32c(key), &[version]);
     crc32c::crc32c_append(crc, payload)

@@ -22,14 +22,14 @@ mod power_cut;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use heed::{RoTxn, WithoutTls};
 use tracing::warn;
 
-use super::environment::{DATA_FILE, SIDE_FILE, io, sync_dir};
+use super::environment::{DATA_FILE, Environment, SIDE_FILE, io, sync_dir};
 use super::{Inner, NamespaceStore, StoreError};
 use crate::namespace::LogPosition;
 
@@ -190,8 +190,10 @@ impl Checkpoint {
     }
 
     fn sync_data(&self) -> Result<(), StoreError> {
-        let path = self.inner.environment.dir.join(DATA_FILE);
-        sync_file(&path)
+        let Environment { env, dir, .. } = &self.inner.environment;
+        // LMDB's own descriptor, open for as long as it writes: no error of writing back is missed.
+        let file = env.try_clone_inner_file()?;
+        file.sync_all().map_err(io("sync", &dir.join(DATA_FILE)))
     }
 
     fn write_side_file(&self) -> Result<(), StoreError> {
@@ -245,14 +247,6 @@ fn write_side_file(dir: &Path, side: &SideFile) -> Result<(), StoreError> {
     file.sync_all().map_err(io("sync", &new))?;
     fs::rename(&new, &path).map_err(io("rename", &new))?;
     sync_dir(dir)
-}
-
-fn sync_file(path: &PathBuf) -> Result<(), StoreError> {
-    File::options()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(io("sync", path))
 }
 
 fn read_meta_pages(dir: &Path, page_bytes: usize) -> Result<Vec<u8>, StoreError> {

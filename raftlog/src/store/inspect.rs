@@ -3,7 +3,8 @@
 //! Nothing of the directory is changed. Where no server runs, the data file may be in any state
 //! after a power cut: a copy of it is put into the state of the checkpoint and read instead.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
@@ -12,6 +13,9 @@ use heed::{EnvFlags, EnvOpenOptions};
 use super::StoreError;
 use super::checkpoint::{SideFile, restore};
 use super::environment::{DATA_FILE, SIDE_FILE, io, try_lock};
+
+/// Copies that may be left behind by inspections that were killed.
+const COPIES_MAX: u32 = 1_000;
 
 /// What was walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +104,9 @@ impl Copy {
         if sound.is_none() {
             return Err(untrusted(dir));
         }
-        let name = format!("strata-inspect-{}", std::process::id());
         let copy = Copy {
-            dir: std::env::temp_dir().join(name),
+            dir: private_dir()?,
         };
-        fs::create_dir_all(&copy.dir).map_err(io("create", &copy.dir))?;
         for name in [DATA_FILE, SIDE_FILE] {
             let (from, to) = (dir.join(name), copy.dir.join(name));
             fs::copy(&from, &to).map_err(io("copy", &from))?;
@@ -112,6 +114,23 @@ impl Copy {
         restore(&copy.dir)?;
         Ok(copy)
     }
+}
+
+/// A new directory that nobody else may read: the rows hold secrets.
+fn private_dir() -> Result<PathBuf, StoreError> {
+    let base = std::env::temp_dir();
+    for attempt in 0..COPIES_MAX {
+        let dir = base.join(format!("strata-inspect-{}-{attempt}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io("create", &dir)(error)),
+        }
+    }
+    Err(StoreError::Invariant(format!(
+        "{} is full of copies",
+        base.display()
+    )))
 }
 
 impl Drop for Copy {

@@ -8,11 +8,13 @@ use strata_raftlog::command::{
     Precondition, PutPart,
 };
 use strata_raftlog::namespace::{
-    Body, ChunkId, ETag, Extent, ListQuery, ObjectAttributes, PART_BYTES_MIN, PieceSource,
-    UploadQuery,
+    Body, ChunkId, ETag, Extent, ListQuery, LogEntry, ObjectAttributes, PART_BYTES_MIN,
+    PieceSource, UploadQuery,
 };
 
-use crate::support::{Cluster, Random};
+use strata_raftlog::store::{NamespaceStore, StoreOptions};
+
+use crate::support::{Cluster, MAP_BYTES, Random, rows_of};
 
 const MIB: u64 = 1 << 20;
 
@@ -389,5 +391,25 @@ fn random_commands_agree_with_the_model() {
         let freed: usize = freed.iter().map(|row| row.extents.len()).sum();
         let introduced = cluster.chunks_introduced() as usize;
         assert_eq!(freed + model.gone.len(), introduced, "no chunk is lost");
+        check_replay(&mut random, &cluster);
     }
+}
+
+/// The same log in other batches comes to the same state, byte for byte.
+fn check_replay(random: &mut Random, cluster: &Cluster) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        map_bytes: MAP_BYTES,
+    };
+    let (store, _) = NamespaceStore::open(dir.path(), options).unwrap();
+    let mut rest = &cluster.log[..];
+    while !rest.is_empty() {
+        let (batch, tail) = rest.split_at(rest.len().min(1 + random.below(40)));
+        let entries = batch
+            .iter()
+            .map(|(position, bytes)| (*position, LogEntry::Command(bytes)));
+        store.apply(&entries.collect::<Vec<_>>()).unwrap();
+        rest = tail;
+    }
+    assert!(rows_of(&store) == cluster.rows());
 }

@@ -41,6 +41,8 @@ pub struct Cluster {
     pub time_micros: u64,
     /// How many sequences back the lowest unanswered one is.
     pub outstanding: u64,
+    /// Every command so far.
+    pub log: Vec<(LogPosition, Vec<u8>)>,
     sequence: u64,
     index: u64,
     inodes: std::ops::Range<u64>,
@@ -68,6 +70,7 @@ impl Cluster {
             epoch: 0,
             time_micros: 1_000_000,
             outstanding: 64,
+            log: Vec::new(),
             sequence: 0,
             index: 0,
             inodes: 0..0,
@@ -121,6 +124,7 @@ impl Cluster {
             index: self.index,
         };
         let bytes = envelope.encode().unwrap();
+        self.log.push((position, bytes.clone()));
         let mut answers = self.store.apply(&[(position, LogEntry::Command(&bytes))])?;
         Ok(answers.pop().unwrap())
     }
@@ -142,6 +146,7 @@ impl Cluster {
                 index: self.index,
             };
             encoded.push((position, envelope.encode().unwrap()));
+            self.log.extend(encoded.last().cloned());
         }
         let entries = encoded
             .iter()
@@ -225,22 +230,30 @@ impl Cluster {
             .count()
     }
 
-    /// All rows, through a snapshot.
-    pub fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut snapshot = self.store.snapshot().unwrap();
-        let mut rows = Vec::new();
-        while let Some(piece) = snapshot.next_piece().unwrap() {
-            let mut rest = &piece[12..];
-            while !rest.is_empty() {
-                let length =
-                    |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap()) as usize;
-                let (key_end, end) = (8 + length(0), 8 + length(0) + length(4));
-                rows.push((rest[8..key_end].to_vec(), rest[key_end..end].to_vec()));
-                rest = &rest[end..];
-            }
-        }
-        rows
+    /// All rows.
+    pub fn rows(&self) -> Rows {
+        rows_of(&self.store)
     }
+}
+
+/// Keys and values.
+pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// All rows of a store, through a snapshot.
+pub fn rows_of(store: &NamespaceStore) -> Rows {
+    let mut snapshot = store.snapshot().unwrap();
+    let mut rows = Vec::new();
+    while let Some(piece) = snapshot.next_piece().unwrap() {
+        let mut rest = &piece[12..];
+        while !rest.is_empty() {
+            let length =
+                |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap()) as usize;
+            let (key_end, end) = (8 + length(0), 8 + length(0) + length(4));
+            rows.push((rest[8..key_end].to_vec(), rest[key_end..end].to_vec()));
+            rest = &rest[end..];
+        }
+    }
+    rows
 }
 
 pub fn initialise() -> Initialise {

@@ -235,14 +235,14 @@ impl View<'_> {
             });
             return Ok(());
         }
-        let end = start + span.length;
+        let end = start.saturating_add(span.length);
         while !pieces.is_full() && pieces.next() < end.min(pieces.wanted.end) {
             let from = pieces.next().saturating_sub(start);
             let batch = self.extents(inode, span.space, from, pieces.room())?;
             let before = pieces.next();
             for (offset, extent) in batch {
                 let source = |skip, length| piece_source(&extent, span.space, skip, length);
-                pieces.add(start + offset, extent.length, source);
+                pieces.add(start.saturating_add(offset), extent.length, source);
             }
             if pieces.next() == before {
                 return Err(self.gap(inode, before));
