@@ -171,7 +171,7 @@ pub struct Writer {
 pub struct AllocationEpoch {
     /// The writer.
     pub writer: u32,
-    /// The epoch, counted from 1.
+    /// The epoch: the cluster's incarnation in the high 12 bits, below it counted from 1.
     pub epoch: u32,
     /// When it was opened, in microseconds since the Unix epoch.
     pub opened_micros: u64,

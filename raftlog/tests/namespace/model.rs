@@ -317,6 +317,21 @@ fn check(random: &mut Random, cluster: &Cluster, model: &Model) {
         assert_eq!(all.len(), expected_pieces(&expected.bodies).len());
         for chunk in expected.bodies.iter().flat_map(chunks) {
             assert!(view.references(object.inode, chunk).unwrap());
+            assert!(
+                view.references_at(object.inode, 0, random.next(), chunk)
+                    .unwrap()
+            );
+        }
+        for piece in &all {
+            if let PieceSource::Chunk { extent, space } = &piece.source {
+                let near = view.references_at(object.inode, *space, 0, extent.chunk);
+                assert!(near.unwrap());
+                assert!(
+                    !view
+                        .references_at(object.inode + 1, *space, 0, extent.chunk)
+                        .unwrap()
+                );
+            }
         }
     }
     let freed: BTreeSet<ChunkId> = view

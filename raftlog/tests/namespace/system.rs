@@ -20,6 +20,11 @@ fn invalid(answer: Answer) -> bool {
 fn a_cluster_is_initialised_once() {
     let mut cluster = Cluster::new();
     assert_eq!(cluster.change(initialise()), Answer::Done, "the same again");
+    assert_eq!(
+        cluster.epoch,
+        1 << 20 | 1,
+        "the incarnation and the first epoch"
+    );
     let mut other = initialise();
     other.cluster = [2; 16];
     assert_eq!(
@@ -144,6 +149,13 @@ fn chunks_are_introduced_under_open_epochs_alone() {
         put_extent(&mut cluster, good.clone()),
         Answer::Refused(Refusal::EpochClosed { writer, epoch })
     );
+    let view = cluster.store.view().unwrap();
+    let is_closed = |epoch| view.epoch_closed(writer, epoch).unwrap();
+    assert_eq!(
+        [epoch, epoch + 1, epoch + 2].map(is_closed),
+        [true, false, false]
+    );
+    drop(view);
     let closed = cluster.store.view().unwrap().closed_epochs().unwrap();
     assert_eq!(
         closed

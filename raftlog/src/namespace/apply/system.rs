@@ -17,6 +17,13 @@ pub(super) const INODE_COUNTER_BITS: u32 = 48;
 /// The first inode that a group gives out; those below are kept (1 is the root).
 const FIRST_INODE: u64 = 16;
 
+/// Bits of an allocation epoch below the cluster's incarnation.
+const EPOCH_COUNTER_BITS: u32 = 20;
+
+/// Restores that a cluster can have had: the incarnation's bits in an epoch, but not all of them, so
+/// that an epoch is never the highest number.
+const INCARNATION_MAX: u32 = (1 << (32 - EPOCH_COUNTER_BITS)) - 2;
+
 /// Inodes of one lease at most.
 const LEASE_MAX: u32 = 1 << 20;
 
@@ -83,9 +90,7 @@ impl Change<'_, '_> {
 
     pub(super) fn open_epoch(&mut self, number: u32) -> Outcome {
         let mut writer = self.open_writer(number)?;
-        let Some(epoch) = writer.last_epoch.checked_add(1) else {
-            return invalid("all epochs of the writer are used up");
-        };
+        let epoch = self.next_epoch(writer.last_epoch)?;
         writer.last_epoch = epoch;
         let row = AllocationEpoch {
             writer: number,
@@ -187,6 +192,20 @@ impl Change<'_, '_> {
         Ok(Answer::Done)
     }
 
+    /// The epoch after a writer's last, in the range of the cluster's incarnation: a restored cluster
+    /// gives numbers that the one before it cannot have given.
+    fn next_epoch(&self, last: u32) -> Outcome<u32> {
+        let incarnation = self
+            .view()
+            .cluster()?
+            .map_or(0, |cluster| cluster.incarnation);
+        let epoch = last.max(incarnation << EPOCH_COUNTER_BITS) + 1;
+        if epoch >> EPOCH_COUNTER_BITS != incarnation {
+            return invalid("all epochs of the writer are used up");
+        }
+        Ok(epoch)
+    }
+
     fn open_writer(&self, number: u32) -> Outcome<Writer> {
         let writer = self.view().writer(number)?.filter(|writer| writer.open);
         writer.ok_or_else(|| Refusal::NoSuchWriter(number).into())
@@ -226,6 +245,9 @@ impl Change<'_, '_> {
 
 fn check_first(command: &Initialise) -> Outcome<()> {
     check_root_key(&command.root_key)?;
+    if command.incarnation > INCARNATION_MAX {
+        return invalid("an incarnation is at most 4,094");
+    }
     for geometry in &command.geometries {
         check_geometry(geometry)?;
     }

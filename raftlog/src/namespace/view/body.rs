@@ -129,6 +129,25 @@ impl View<'_> {
         Ok(found)
     }
 
+    /// Whether an inode's extents hold a chunk, looked for first where the chunk's owner says: its
+    /// space and offset. What is referenced there is found in one look-up, however large the object.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn references_at(
+        &self,
+        inode: u64,
+        space: u32,
+        offset: u64,
+        chunk: ChunkId,
+    ) -> Result<bool, StoreError> {
+        let near = self.extents(inode, space, offset, 1)?;
+        if near.iter().any(|(_, extent)| extent.chunk == chunk) {
+            return Ok(true);
+        }
+        self.references(inode, chunk)
+    }
+
     /// Whether an inode's extents, in any space, hold a chunk. The sweep asks the chunk's home.
     ///
     /// # Errors

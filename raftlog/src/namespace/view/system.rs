@@ -127,6 +127,15 @@ impl View<'_> {
         self.table.get(self.txn(), &key::epoch(writer, epoch))
     }
 
+    /// Whether an allocation epoch is known to be closed: nothing more is introduced under it.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn epoch_closed(&self, writer: u32, epoch: u32) -> Result<bool, StoreError> {
+        let row = self.epoch(writer, epoch)?;
+        Ok(row.is_some_and(|row| row.closed_micros.is_some()))
+    }
+
     /// The allocation epochs that are closed: the sweep may free their unreferenced chunks.
     ///
     /// # Errors
