@@ -76,7 +76,8 @@ impl Request {
             .any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    fn head(&self, server: SocketAddr) -> String {
+    /// The head as it is sent.
+    pub fn head(&self, server: SocketAddr) -> String {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         let mut defaults = vec![
             ("host", server.to_string()),
@@ -96,12 +97,25 @@ impl Request {
 
     /// Sends it and reads the answer to its end.
     pub fn send(&self, server: SocketAddr) -> std::io::Result<Response> {
+        self.send_with_pause(server, self.body.len(), || ())
+    }
+
+    /// Sends the head and `before` bytes of the body, then the rest when `pause` has returned.
+    pub fn send_with_pause(
+        &self,
+        server: SocketAddr,
+        before: usize,
+        pause: impl FnOnce(),
+    ) -> std::io::Result<Response> {
         let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.write_all(self.head(server).as_bytes())?;
+        let (first, second) = self.body.split_at(before);
         // A server that refuses by the head may close before it has read the body; its answer counts.
-        let sent = stream.write_all(&self.body);
+        let sent = stream.write_all(first);
+        pause();
+        let sent = sent.and_then(|()| stream.write_all(second));
         let mut bytes = Vec::new();
         if let Err(error) = stream.read_to_end(&mut bytes)
             && bytes.is_empty()

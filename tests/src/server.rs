@@ -294,9 +294,19 @@ impl Server {
 
     /// SIGTERM, and waits until it has ended.
     pub fn stop(&mut self) -> ExitStatus {
-        let mut running = self.running.take().expect("the server runs");
+        self.terminate();
+        self.wait()
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn terminate(&self) {
         // SAFETY: kill(2) takes no pointers; the process is our child and not waited for yet, so the id is its own.
-        unsafe { libc::kill(running.child.id() as i32, libc::SIGTERM) };
+        unsafe { libc::kill(self.process_id() as i32, libc::SIGTERM) };
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("the server runs");
         let deadline = Instant::now() + STOP_PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = running
@@ -309,10 +319,8 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
         running.child.kill().expect("kill -9");
-        panic!(
-            "not stopped {STOP_PATIENCE:?} after SIGTERM:\n{}",
-            self.log.tail()
-        );
+        running.child.wait().expect("the killed server's status");
+        panic!("not stopped after {STOP_PATIENCE:?}:\n{}", self.log.tail());
     }
 
     /// An SDK client for this start, which tries once and waits long.

@@ -3,6 +3,7 @@
 use crate::{bucket, code, failure, get, keys, put};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use std::io::Write;
 use strata_tests::content::body;
 use strata_tests::http::Request;
 use strata_tests::signature::Payload;
@@ -280,14 +281,9 @@ async fn a_get_after_a_broken_upload_finds_the_old_object() {
     // The head promises all of it; the connection ends half-way.
     request = request.header("content-length", "500000");
     request.body.truncate(250_000);
-    use std::io::Write;
     let mut stream = std::net::TcpStream::connect(server.s3()).expect("connect");
-    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
     stream
-        .write_all(format!("{head}\r\n").as_bytes())
+        .write_all(request.head(server.s3()).as_bytes())
         .expect("head");
     // The server may have closed already; that is as good.
     let _sent = stream.write_all(&request.body);

@@ -2,9 +2,11 @@
 
 use crate::{get, put};
 use std::process::Command;
+use std::time::Duration;
 use strata_tests::content::body;
 use strata_tests::http::Request;
 use strata_tests::server::{Server, ServerOptions};
+use strata_tests::signature::Payload;
 
 const SIZES: [usize; 5] = [0, 100, 16 << 10, 100_000, 3 << 20];
 
@@ -53,6 +55,28 @@ async fn a_clean_stop_loses_nothing() {
         assert_there(&server, "first").await;
         assert_there(&server, "second").await;
     }
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_finish_and_takes_no_new_ones() {
+    let mut server = Server::start(ServerOptions::default());
+    fill(&server, "first").await;
+    let content = body(5, 400_000);
+    let request = Request::new("PUT", "/first/late").body(content.clone());
+    let request = server
+        .signer()
+        .sign(request, server.s3(), Payload::Hashed, None);
+    let answer = request.send_with_pause(server.s3(), 200_000, || {
+        server.terminate();
+        std::thread::sleep(Duration::from_millis(500));
+        let late = Request::new("GET", "/").send(server.s3());
+        assert!(late.is_err() || late.is_ok_and(|answer| answer.status == 503));
+    });
+    let answer = answer.expect("the request that had begun is answered");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(server.wait().success());
+    server.restart();
+    assert!(get(&server.client(), "first", "late").await == content);
 }
 
 #[tokio::test]
