@@ -1,3 +1,35 @@
-//! The storage engine of one node: reactor, formats, journal, index, chunk store.
+//! The storage engine of one node: reactor, formats, devices, journal, chunk store. A map of what lies where.
+//!
+//! - [`reactor`]: one thread per core, its disk, sockets, timers and mailboxes;
+//! - [`format`](mod@format): what lies on a device, byte for byte;
+//! - [`device`]: a file or block device, opened on one reactor;
+//! - `segment_log`: a partition as an append-only log, what the next two share;
+//! - [`journal`]: opaque records of a log partition;
+//! - [`store`]: the chunk store of a data partition. Its paths: `write`, `read`, `recovery`, `checkpoint`, `compaction`,
+//!   on the resident `index`.
 
+mod checkpoint;
+mod compaction;
+pub mod device;
+mod error;
+pub mod format;
+mod id;
+mod index;
+pub mod journal;
 pub mod reactor;
+mod read;
+mod recovery;
+mod segment_log;
+pub mod store;
+mod write;
+
+pub use device::{
+    Device, DeviceHealth, DeviceLock, DeviceOptions, FormatOptions, format_device, read_superblock,
+};
+pub use error::EngineError;
+pub use format::superblock::{PartitionEntry, PartitionKind, Superblock};
+pub use id::{ChunkId, Owner, ShardId, Uuid};
+pub use journal::{Journal, JournalPosition};
+pub use recovery::RecoveryReport;
+pub use segment_log::LogStatistics;
+pub use store::{ChunkStore, ChunkStoreStatistics, ShardInfo, ShardWrite};

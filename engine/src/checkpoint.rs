@@ -1,0 +1,190 @@
+//! Checkpoints of a data partition: the index as pages, then an anchor that names them.
+//!
+//! Invariants: the anchor is the commit point; until it is durable the earlier checkpoint stands untouched; every record below
+//! `replay_from` has entered the index before the first page is made. Pages may also hold later changes: replay applies those
+//! again, in order, and comes to the same.
+
+use std::sync::atomic::Ordering;
+
+use crate::device::view_of;
+use crate::error::EngineError;
+use crate::format::layout::BLOCK_BYTES;
+use crate::format::page::{self, ENTRIES_PER_PAGE, PAGE_BYTES};
+use crate::format::segment::Content;
+use crate::id::ShardId;
+use crate::reactor::{self, Buffer, TaskClass};
+use crate::store::ChunkStore;
+
+/// A checkpoint is due when more than this lies behind the last one, or as much as the index takes, if that is more.
+const TAIL_BYTES_MAX: u64 = 64 << 20;
+
+/// Pages written at a time.
+const RUN_BYTES: usize = 256 << 10;
+
+/// Writes index pages one after the other through index segments.
+struct PageWriter<'a> {
+    store: &'a ChunkStore,
+    generation: u64,
+    segments: Vec<u32>,
+    run: Option<Buffer>,
+    /// Where the run goes.
+    offset: u64,
+    segment_end: u64,
+    pages: u64,
+    entries: u64,
+}
+
+impl PageWriter<'_> {
+    async fn add(&mut self, entries: &[(ShardId, page::IndexEntry)]) -> Result<(), EngineError> {
+        let pending = self.run.as_ref().map_or(0, |run| run.len() as u64);
+        if self.offset + pending >= self.segment_end {
+            self.flush().await?;
+            self.next_segment().await?;
+        }
+        let mut run = match self.run.take() {
+            Some(run) => run,
+            None => {
+                let mut run = reactor::allocate(RUN_BYTES).await;
+                run.set_len(0);
+                run
+            }
+        };
+        let from = run.len();
+        run.set_len(from + PAGE_BYTES);
+        page::encode(self.generation, self.pages, entries, &mut run[from..]);
+        self.pages += 1;
+        self.entries += entries.len() as u64;
+        let full = run.remaining() < PAGE_BYTES;
+        self.run = Some(run);
+        if full { self.flush().await } else { Ok(()) }
+    }
+
+    async fn next_segment(&mut self) -> Result<(), EngineError> {
+        let (slot, offset, header) = self.store.inner.log.take_index_segment()?;
+        self.segments.push(slot);
+        self.store
+            .inner
+            .log
+            .device
+            .write(vec![view_of(&header).await], offset)
+            .await?;
+        self.offset = offset + BLOCK_BYTES as u64;
+        self.segment_end = offset + self.store.inner.log.map.segment_bytes;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), EngineError> {
+        let Some(run) = self.run.take() else {
+            return Ok(());
+        };
+        let bytes = run.len() as u64;
+        self.store
+            .inner
+            .log
+            .device
+            .write(vec![run.freeze()], self.offset)
+            .await?;
+        self.offset += bytes;
+        Ok(())
+    }
+}
+
+impl ChunkStore {
+    /// Writes a checkpoint: the next start replays nothing that was durable before it.
+    ///
+    /// # Errors
+    /// [`EngineError::Full`] when no segments are left for the pages, [`EngineError::Failed`] on a failed device.
+    pub async fn checkpoint(&self) -> Result<(), EngineError> {
+        let _upkeep = self.inner.upkeep.lock().await;
+        self.checkpoint_locked().await
+    }
+
+    pub(crate) async fn checkpoint_locked(&self) -> Result<(), EngineError> {
+        let log = &self.inner.log;
+        let replay_from = log.roll()?;
+        self.wait_until_entered(replay_from).await?;
+        let mut writer = PageWriter {
+            store: self,
+            generation: log.anchor().generation + 1,
+            segments: Vec::new(),
+            run: None,
+            offset: 0,
+            segment_end: 0,
+            pages: 0,
+            entries: 0,
+        };
+        if let Err(error) = self.write_pages(&mut writer).await {
+            let unwritten = writer.segments;
+            log.release(|_, slot, content| content == Content::Index && unwritten.contains(&slot));
+            return Err(error);
+        }
+        let (segments, pages, entries) = (writer.segments, writer.pages, writer.entries);
+        let named = segments.clone();
+        let commit = log.write_anchor(|anchor| {
+            anchor.replay_from = replay_from;
+            (anchor.page_count, anchor.entry_count, anchor.index_segments) =
+                (pages, entries, named);
+        });
+        commit.await?;
+        self.inner.replay_from.set(replay_from);
+        let first = replay_from / log.map.segment_bytes;
+        let index = self.inner.index.borrow();
+        log.release(|sequence, slot, content| match content {
+            Content::Index => !segments.contains(&slot),
+            Content::Records => sequence < first && index.live_bytes(sequence) == 0,
+        });
+        self.inner
+            .statistics
+            .checkpoints
+            .fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn write_pages(&self, writer: &mut PageWriter<'_>) -> Result<(), EngineError> {
+        let mut after = None;
+        loop {
+            let entries = self.inner.index.borrow().after(after, ENTRIES_PER_PAGE);
+            let Some((last, _)) = entries.last() else {
+                break;
+            };
+            after = Some(*last);
+            writer.add(&entries).await?;
+            reactor::yield_if_due().await;
+        }
+        writer.flush().await?;
+        self.inner.log.device.sync().await
+    }
+
+    /// Waits until every record below the position is durable and in the index.
+    async fn wait_until_entered(&self, position: u64) -> Result<(), EngineError> {
+        self.inner.log.wait_durable(position).await?;
+        while self
+            .inner
+            .under_way
+            .borrow()
+            .first()
+            .is_some_and(|first| *first < position)
+        {
+            self.inner.settled.notified().await;
+        }
+        Ok(())
+    }
+
+    /// Whether the tail has grown so long that the next start would take too long.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        let tail = self
+            .inner
+            .log
+            .end()
+            .saturating_sub(self.inner.replay_from.get());
+        let pages = self.inner.index.borrow().len().div_ceil(ENTRIES_PER_PAGE) as u64;
+        tail > TAIL_BYTES_MAX.max(pages * PAGE_BYTES as u64)
+    }
+
+    /// Starts the background task that checkpoints and compacts.
+    pub(crate) fn start_upkeep(&self) {
+        let store = self.clone();
+        let task = reactor::spawn(TaskClass::Compaction, async move { store.keep_up().await });
+        *self.inner.background.borrow_mut() = Some(task);
+    }
+}

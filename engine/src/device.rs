@@ -1,0 +1,434 @@
+//! A device: one file or block device, opened on one reactor. Every reactor that owns a partition of it has a handle of its own.
+//!
+//! Invariants: after a failed write or flush the device takes no more writes, on any handle: what the flush covered is unknown,
+//! so it is never tried again; nothing is written before the superblock has been read and understood.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use crate::error::EngineError;
+use crate::format::layout::{
+    BLOCK_BYTES, PARTITION_COUNT_MAX, SEGMENTS_OFFSET, SUPERBLOCK_OFFSETS, SegmentMap,
+    anchor_offset,
+};
+use crate::format::superblock::{LOG_MIRROR_COUNT_MAX, PartitionEntry, PartitionKind, Superblock};
+use crate::format::{FormatError, anchor::Anchor};
+use crate::id::Uuid;
+use crate::reactor::{self, Buffer, BufferView, File, OpenOptions};
+
+/// How a device is opened.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceOptions {
+    /// Bytes that the file may grow to.
+    pub capacity_bytes: u64,
+    /// Shared by all handles of the device.
+    pub health: Arc<DeviceHealth>,
+}
+
+/// Whether a device still takes writes; shared by its handles on all reactors.
+#[derive(Debug, Default)]
+pub struct DeviceHealth {
+    failure: Mutex<Option<String>>,
+}
+
+impl DeviceHealth {
+    /// The first failure, if there was one.
+    pub fn failure(&self) -> Option<String> {
+        self.failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    fn fail(&self, detail: &str) -> bool {
+        let mut failure = self
+            .failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let first = failure.is_none();
+        failure.get_or_insert_with(|| detail.to_owned());
+        first
+    }
+}
+
+/// How a device is formatted.
+#[derive(Debug, Clone)]
+pub struct FormatOptions {
+    /// The cluster.
+    pub cluster: Uuid,
+    /// The device.
+    pub device: Uuid,
+    /// The pool.
+    pub pool: Uuid,
+    /// The node that writes.
+    pub node: u64,
+    /// Data partitions, a power of two.
+    pub data_partitions: u16,
+    /// Length of a segment in bytes, a power of two from 4 MiB.
+    pub segment_bytes: u64,
+    /// Segments of the log partition.
+    pub log_segments: u32,
+    /// The devices that hold a copy of the log.
+    pub log_mirrors: Vec<Uuid>,
+}
+
+/// The smallest segment: a record of the longest chunk must fit.
+pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+
+/// The least alignment of records, in bytes. A device with larger physical sectors than it admits to writes them in a
+/// read-modify-write: a power cut then damages what shares the sector, so records that were acknowledged share none.
+const ALIGNMENT_MIN: usize = 4096;
+
+/// An open device.
+#[derive(Clone)]
+pub struct Device {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    file: File,
+    path: PathBuf,
+    superblock: Superblock,
+    capacity_bytes: u64,
+    health: Arc<DeviceHealth>,
+}
+
+/// Keeps other servers off a device as long as it lives.
+pub struct DeviceLock {
+    _file: std::fs::File,
+}
+
+impl DeviceLock {
+    /// Locks a device.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`] when another server has it.
+    pub fn take(path: &Path) -> Result<DeviceLock, EngineError> {
+        let file = std::fs::File::open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(DeviceLock { _file: file }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(EngineError::Locked {
+                path: path.to_owned(),
+            }),
+            Err(std::fs::TryLockError::Error(error)) => Err(EngineError::Io(error)),
+        }
+    }
+}
+
+/// Formats a file or block device. The superblock is written last, so an interrupted format leaves a file without one.
+///
+/// # Errors
+/// A file system without direct I/O, one that is full, a device that cannot be written.
+pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), EngineError> {
+    check_format(&options)?;
+    let file = open_direct(
+        path,
+        OpenOptions {
+            read_only: false,
+            create: true,
+            direct: true,
+        },
+    )
+    .await?;
+    if file.length().await? < SEGMENTS_OFFSET {
+        file.set_length(SEGMENTS_OFFSET).await?;
+    }
+    let superblock = first_superblock(&options, file.alignment());
+    for entry in &superblock.partitions {
+        for slot in 0..2 {
+            let anchor = Anchor {
+                partition: entry.number,
+                generation: 1 + slot as u64,
+                next_sequence: 1,
+                ..Anchor::default()
+            };
+            write_block(&file, &anchor.encode(), anchor_offset(entry.number, slot)).await?;
+        }
+    }
+    file.sync().await?;
+    for offset in SUPERBLOCK_OFFSETS {
+        write_block(&file, &superblock.encode(), offset).await?;
+    }
+    file.sync().await?;
+    match path.parent() {
+        Some(directory) => Ok(reactor::sync_directory(directory).await?),
+        None => Ok(()),
+    }
+}
+
+fn check_format(options: &FormatOptions) -> Result<(), EngineError> {
+    let partitions = usize::from(options.data_partitions) + 1;
+    if !options.data_partitions.is_power_of_two() || partitions > PARTITION_COUNT_MAX {
+        return Err(EngineError::Invalid(format!(
+            "{} data partitions",
+            options.data_partitions
+        )));
+    }
+    if !options.segment_bytes.is_power_of_two() || options.segment_bytes < SEGMENT_BYTES_MIN {
+        return Err(EngineError::Invalid(format!(
+            "segments of {} bytes",
+            options.segment_bytes
+        )));
+    }
+    if options.log_mirrors.len() > LOG_MIRROR_COUNT_MAX || options.log_segments < 4 {
+        return Err(EngineError::Invalid(
+            "the log's mirrors or segments".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn first_superblock(options: &FormatOptions, alignment: usize) -> Superblock {
+    let log = PartitionEntry {
+        number: 0,
+        kind: PartitionKind::Log,
+        first_segment: 0,
+        stride: 1,
+    };
+    let data = (0..options.data_partitions).map(|number| PartitionEntry {
+        number: number + 1,
+        kind: PartitionKind::Data,
+        first_segment: options.log_segments + u32::from(number),
+        stride: u32::from(options.data_partitions),
+    });
+    Superblock {
+        cluster: options.cluster,
+        device: options.device,
+        pool: options.pool,
+        generation: 1,
+        incarnation: 1,
+        alignment: alignment.max(ALIGNMENT_MIN) as u32,
+        segment_bytes: options.segment_bytes,
+        log_segments: options.log_segments,
+        writer_node: options.node,
+        writer_epoch: 1,
+        partitions: std::iter::once(log).chain(data).collect(),
+        log_mirrors: options.log_mirrors.clone(),
+        mirror_generation: 1,
+    }
+}
+
+/// Reads the superblock of a file or device without changing anything.
+///
+/// # Errors
+/// [`EngineError::Unformatted`] without one, [`EngineError::NewerFormat`], [`EngineError::Corrupt`] when both copies are damaged.
+pub async fn read_superblock(path: &Path) -> Result<Superblock, EngineError> {
+    let file = open_direct(
+        path,
+        OpenOptions {
+            read_only: true,
+            create: false,
+            direct: true,
+        },
+    )
+    .await?;
+    superblock_of(&file, path).await
+}
+
+async fn superblock_of(file: &File, path: &Path) -> Result<Superblock, EngineError> {
+    let mut best: Option<Superblock> = None;
+    let mut damage = None;
+    for offset in SUPERBLOCK_OFFSETS {
+        let block = file
+            .read(reactor::allocate(BLOCK_BYTES).await, offset, BLOCK_BYTES)
+            .await?;
+        match Superblock::decode(&block) {
+            Ok(found)
+                if best
+                    .as_ref()
+                    .is_none_or(|best| found.generation > best.generation) =>
+            {
+                best = Some(found)
+            }
+            Ok(_) | Err(FormatError::Kind { .. } | FormatError::Short { .. }) => {}
+            Err(FormatError::NewerFormat { features }) => {
+                return Err(EngineError::NewerFormat { features });
+            }
+            Err(error) => damage = Some(error),
+        }
+    }
+    match (best, damage) {
+        (Some(superblock), _) => Ok(superblock),
+        (None, Some(error)) => Err(EngineError::corrupt(
+            format!("{} superblock", path.display()),
+            error,
+        )),
+        (None, None) => Err(EngineError::Unformatted),
+    }
+}
+
+/// Opens for direct I/O, naming the remedy where the file system has none.
+async fn open_direct(path: &Path, options: OpenOptions) -> Result<File, EngineError> {
+    File::open(path, options)
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported => {
+                EngineError::NoDirectIo {
+                    path: path.to_owned(),
+                }
+            }
+            _ => EngineError::Io(error),
+        })
+}
+
+async fn write_block(file: &File, bytes: &[u8], offset: u64) -> Result<(), EngineError> {
+    Ok(file.write(vec![view_of(bytes).await], offset).await?)
+}
+
+/// Bytes as a view of an arena buffer.
+pub(crate) async fn view_of(bytes: &[u8]) -> BufferView {
+    let mut buffer = reactor::allocate(bytes.len()).await;
+    buffer.set_len(0);
+    buffer.extend_from_slice(bytes);
+    buffer.freeze()
+}
+
+impl Device {
+    /// Opens a device for its partitions.
+    ///
+    /// # Errors
+    /// Those of [`read_superblock`], and an alignment that is coarser than the device was formatted for.
+    pub async fn open(path: &Path, options: DeviceOptions) -> Result<Device, EngineError> {
+        let file = open_direct(
+            path,
+            OpenOptions {
+                read_only: false,
+                create: false,
+                direct: true,
+            },
+        )
+        .await?;
+        let superblock = superblock_of(&file, path).await?;
+        if file.alignment() > superblock.alignment as usize {
+            return Err(EngineError::Invalid(format!(
+                "{} was formatted for direct I/O in units of {} bytes, where it lies now needs {}",
+                path.display(),
+                superblock.alignment,
+                file.alignment()
+            )));
+        }
+        let inner = Inner {
+            file,
+            path: path.to_owned(),
+            superblock,
+            capacity_bytes: options.capacity_bytes,
+            health: options.health,
+        };
+        Ok(Device {
+            inner: Rc::new(inner),
+        })
+    }
+
+    /// What the superblock says.
+    pub fn superblock(&self) -> &Superblock {
+        &self.inner.superblock
+    }
+
+    /// Where the device is.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The first failure, if the device has failed.
+    pub fn failure(&self) -> Option<String> {
+        self.inner.health.failure()
+    }
+
+    pub(crate) fn alignment(&self) -> usize {
+        self.inner.superblock.alignment as usize
+    }
+
+    /// The segments of a partition, as many as the capacity allows.
+    pub(crate) fn segment_map(&self, partition: u16) -> Result<SegmentMap, EngineError> {
+        let superblock = &self.inner.superblock;
+        let entry = superblock
+            .partitions
+            .iter()
+            .find(|entry| entry.number == partition);
+        let entry = entry.ok_or_else(|| {
+            EngineError::Invalid(format!(
+                "{} has no partition {partition}",
+                self.inner.path.display()
+            ))
+        })?;
+        let total =
+            self.inner.capacity_bytes.saturating_sub(SEGMENTS_OFFSET) / superblock.segment_bytes;
+        let count = match entry.kind {
+            PartitionKind::Log => superblock.log_segments,
+            _ => {
+                let beyond = total.saturating_sub(u64::from(entry.first_segment));
+                beyond
+                    .div_ceil(u64::from(entry.stride))
+                    .min(u64::from(u32::MAX)) as u32
+            }
+        };
+        Ok(SegmentMap {
+            first: entry.first_segment,
+            stride: entry.stride,
+            count,
+            segment_bytes: superblock.segment_bytes,
+        })
+    }
+
+    /// Bytes that the file has now.
+    pub(crate) async fn length(&self) -> Result<u64, EngineError> {
+        Ok(self.inner.file.length().await?)
+    }
+
+    pub(crate) async fn read(
+        &self,
+        buffer: Buffer,
+        offset: u64,
+        length: usize,
+    ) -> Result<Buffer, EngineError> {
+        Ok(self.inner.file.read(buffer, offset, length).await?)
+    }
+
+    /// Writes without a barrier.
+    pub(crate) async fn write(
+        &self,
+        views: Vec<BufferView>,
+        offset: u64,
+    ) -> Result<(), EngineError> {
+        self.refuse_when_failed()?;
+        let written = self.inner.file.write(views, offset).await;
+        self.judge(written)
+    }
+
+    /// Writes and returns after the barrier.
+    pub(crate) async fn write_durable(
+        &self,
+        views: Vec<BufferView>,
+        offset: u64,
+    ) -> Result<(), EngineError> {
+        self.refuse_when_failed()?;
+        let written = self.inner.file.write_durable(views, offset).await;
+        self.judge(written)
+    }
+
+    pub(crate) async fn sync(&self) -> Result<(), EngineError> {
+        self.refuse_when_failed()?;
+        let flushed = self.inner.file.sync().await;
+        self.judge(flushed)
+    }
+
+    /// The error of every write once the device has failed.
+    pub(crate) fn refuse_when_failed(&self) -> Result<(), EngineError> {
+        match self.failure() {
+            None => Ok(()),
+            Some(detail) => Err(EngineError::Failed {
+                device: self.inner.path.display().to_string(),
+                detail,
+            }),
+        }
+    }
+
+    fn judge(&self, outcome: std::io::Result<()>) -> Result<(), EngineError> {
+        let Err(error) = outcome else { return Ok(()) };
+        if self.inner.health.fail(&error.to_string()) {
+            tracing::error!(path = %self.inner.path.display(), %error, "a write or flush has failed; the device takes no more writes");
+        }
+        self.refuse_when_failed()
+    }
+}

@@ -1,0 +1,119 @@
+//! The anchor of a partition: its last checkpoint. Writing one is the moment at which a checkpoint counts.
+//!
+//! Of the two slots the one with the higher generation counts; they are written alternately, so a torn one leaves the other.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::layout::BLOCK_BYTES;
+use super::{FormatError, Preamble, kind, read, refuse_nonzero, seal};
+
+/// Index segments that an anchor can name.
+pub const INDEX_SEGMENT_COUNT_MAX: usize = 960;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Raw {
+    preamble: Preamble,
+    partition: u16,
+    reserved: [u8; 6],
+    generation: u64,
+    replay_from: u64,
+    durable_position: u64,
+    entry_count: u64,
+    page_count: u64,
+    next_sequence: u64,
+    index_segment_count: u32,
+    reserved_later: [u8; 188],
+    index_segments: [u32; INDEX_SEGMENT_COUNT_MAX],
+}
+
+const _: () = assert!(size_of::<Raw>() == BLOCK_BYTES);
+const _: () = assert!(std::mem::offset_of!(Raw, index_segments) == 256);
+
+/// An anchor that has been checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Anchor {
+    /// The partition.
+    pub partition: u16,
+    /// Raised by every write.
+    pub generation: u64,
+    /// Records from this position on are not in the index pages (data) or are still kept (log).
+    pub replay_from: u64,
+    /// A position that was durable when the anchor was written: damage below it is corruption.
+    pub durable_position: u64,
+    /// Entries in the index pages.
+    pub entry_count: u64,
+    /// Index pages, one after the other through the index segments.
+    pub page_count: u64,
+    /// No segment has had this sequence number yet.
+    pub next_sequence: u64,
+    /// The segments of the index pages, by their number in the partition.
+    pub index_segments: Vec<u32>,
+}
+
+impl Anchor {
+    /// The block as it is written.
+    ///
+    /// # Panics
+    /// When there are more index segments than an anchor can name; the limit on entries keeps below that.
+    pub fn encode(&self) -> Vec<u8> {
+        assert!(
+            self.index_segments.len() <= INDEX_SEGMENT_COUNT_MAX,
+            "an anchor names all index segments"
+        );
+        let mut raw = Raw::zeroed();
+        (raw.partition, raw.generation) = (self.partition, self.generation);
+        (raw.replay_from, raw.durable_position) = (self.replay_from, self.durable_position);
+        (raw.entry_count, raw.page_count) = (self.entry_count, self.page_count);
+        raw.next_sequence = self.next_sequence;
+        raw.index_segment_count = self.index_segments.len() as u32;
+        raw.index_segments[..self.index_segments.len()].copy_from_slice(&self.index_segments);
+        let mut bytes = bytemuck::bytes_of(&raw).to_vec();
+        seal(&mut bytes, kind::ANCHOR);
+        bytes
+    }
+
+    /// Reads a block.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Anchor, FormatError> {
+        let raw: Raw = read(bytes)?;
+        super::check(&bytes[..BLOCK_BYTES], kind::ANCHOR)?;
+        refuse_nonzero(&raw.reserved, "reserved bytes of the anchor")?;
+        refuse_nonzero(&raw.reserved_later, "reserved bytes of the anchor")?;
+        let segments = raw.index_segments.get(..raw.index_segment_count as usize);
+        Ok(Anchor {
+            partition: raw.partition,
+            generation: raw.generation,
+            replay_from: raw.replay_from,
+            durable_position: raw.durable_position,
+            entry_count: raw.entry_count,
+            page_count: raw.page_count,
+            next_sequence: raw.next_sequence,
+            index_segments: segments
+                .ok_or(FormatError::Field("number of index segments"))?
+                .to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_anchor_comes_back() {
+        let anchor = Anchor {
+            partition: 3,
+            generation: 5,
+            replay_from: 1 << 40,
+            durable_position: 2 << 40,
+            entry_count: 101,
+            page_count: 2,
+            next_sequence: 77,
+            index_segments: vec![4, 9],
+        };
+        assert_eq!(Anchor::decode(&anchor.encode()), Ok(anchor));
+    }
+}

@@ -1,0 +1,56 @@
+//! Where things lie on a device.
+//!
+//! | offset | what |
+//! |---|---|
+//! | 0 and 64 KiB | the two superblocks |
+//! | 128 KiB + 8 KiB x p | the two anchors of partition p, 4 KiB each |
+//! | 1 MiB | segment 0 |
+//!
+//! Log partitions own the first segments; the others are dealt out to the data partitions in turn. So every partition knows its
+//! segments without asking another, and the file grows by segment.
+
+/// Length of a superblock or anchor, in bytes.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Offsets of the two superblocks.
+pub const SUPERBLOCK_OFFSETS: [u64; 2] = [0, 64 << 10];
+
+/// Where the anchors begin.
+pub const ANCHORS_OFFSET: u64 = 128 << 10;
+
+/// Partitions that a device may have.
+pub const PARTITION_COUNT_MAX: usize = 32;
+
+/// Where segment 0 begins.
+pub const SEGMENTS_OFFSET: u64 = 1 << 20;
+
+const _: () =
+    assert!(ANCHORS_OFFSET + (PARTITION_COUNT_MAX * 2 * BLOCK_BYTES) as u64 <= SEGMENTS_OFFSET);
+
+/// The offset of one of the two anchors of a partition.
+pub fn anchor_offset(partition: u16, slot: usize) -> u64 {
+    ANCHORS_OFFSET + (usize::from(partition) * 2 + slot % 2) as u64 * BLOCK_BYTES as u64
+}
+
+/// Which segments of a device belong to a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentMap {
+    /// The first one.
+    pub first: u32,
+    /// From one to the next.
+    pub stride: u32,
+    /// How many at most.
+    pub count: u32,
+    /// Length of a segment, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl SegmentMap {
+    /// Where the partition's segment of this number lies on the device.
+    pub fn offset(&self, slot: u32) -> u64 {
+        assert!(slot < self.count, "a segment beyond the partition");
+        SEGMENTS_OFFSET
+            + (u64::from(self.first) + u64::from(slot) * u64::from(self.stride))
+                * self.segment_bytes
+    }
+}

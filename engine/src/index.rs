@@ -1,0 +1,122 @@
+//! The index of a data partition: from shard to place. All resident in this version; the pages on the device have their final
+//! form, and look-ups are asynchronous already, so that only the upper levels need stay in memory later.
+//!
+//! Invariant: the live bytes of a segment are the record bytes of the entries that point into it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use crate::error::EngineError;
+use crate::format::page::IndexEntry;
+use crate::id::ShardId;
+
+/// Entries beyond which new shards are refused while the whole index is resident.
+pub const ENTRY_COUNT_MAX: usize = 10_000_000;
+
+/// The resident index.
+#[derive(Debug)]
+pub(crate) struct Index {
+    entries: BTreeMap<ShardId, IndexEntry>,
+    live: BTreeMap<u64, u64>,
+    segment_bytes: u64,
+}
+
+impl Index {
+    pub(crate) fn new(segment_bytes: u64) -> Index {
+        Index {
+            entries: BTreeMap::new(),
+            live: BTreeMap::new(),
+            segment_bytes,
+        }
+    }
+
+    /// Points a shard to a place, in place of an earlier one.
+    ///
+    /// # Errors
+    /// [`EngineError::Full`] beyond [`ENTRY_COUNT_MAX`].
+    pub(crate) fn insert(&mut self, id: ShardId, entry: IndexEntry) -> Result<(), EngineError> {
+        if self.entries.len() >= ENTRY_COUNT_MAX && !self.entries.contains_key(&id) {
+            return Err(EngineError::Full {
+                what: format!("the index of a partition ({ENTRY_COUNT_MAX} shards)"),
+            });
+        }
+        self.remove(id);
+        *self
+            .live
+            .entry(entry.position / self.segment_bytes)
+            .or_default() += u64::from(entry.payload_bytes);
+        self.entries.insert(id, entry);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, id: ShardId) -> Option<IndexEntry> {
+        let entry = self.entries.remove(&id)?;
+        let sequence = entry.position / self.segment_bytes;
+        if let Some(live) = self.live.get_mut(&sequence) {
+            *live -= u64::from(entry.payload_bytes);
+            if *live == 0 {
+                self.live.remove(&sequence);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Where a shard lies.
+    pub(crate) fn get(&self, id: ShardId) -> Option<IndexEntry> {
+        self.entries.get(&id).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Payload bytes of a segment that are still referred to.
+    pub(crate) fn live_bytes(&self, sequence: u64) -> u64 {
+        self.live.get(&sequence).copied().unwrap_or(0)
+    }
+
+    /// Payload bytes of all segments that are still referred to.
+    pub(crate) fn live_bytes_total(&self) -> u64 {
+        self.live.values().sum()
+    }
+
+    /// The next entries in the order of their keys.
+    pub(crate) fn after(&self, after: Option<ShardId>, limit: usize) -> Vec<(ShardId, IndexEntry)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries
+            .range((from, Bound::Unbounded))
+            .take(limit)
+            .map(|(id, entry)| (*id, *entry))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ChunkId;
+
+    fn id(number: u128) -> ShardId {
+        ShardId {
+            chunk: ChunkId(number),
+            shard: 0,
+        }
+    }
+
+    #[test]
+    fn live_bytes_follow_the_entries() {
+        let mut index = Index::new(1000);
+        let entry = |position| IndexEntry {
+            position,
+            payload_bytes: 100,
+            inode: 1,
+        };
+        index.insert(id(1), entry(1000)).unwrap();
+        index.insert(id(2), entry(1200)).unwrap();
+        assert_eq!(index.live_bytes(1), 200);
+        index.insert(id(1), entry(5000)).unwrap();
+        assert_eq!((index.live_bytes(1), index.live_bytes(5)), (100, 100));
+        index.remove(id(2));
+        assert_eq!((index.live_bytes(1), index.len()), (0, 1));
+    }
+}

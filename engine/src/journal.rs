@@ -1,0 +1,375 @@
+//! The journal of a log partition: opaque records, appended in order, durable in groups.
+//!
+//! Invariants: a record is returned only after its CRC has been checked; records become durable in the order in which they were
+//! appended; what a torn tail held is never seen again, because every run writes to new segments; damage below a position that
+//! anything later shows to have been durable is an error that names the place, never a shorter log.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::device::Device;
+use crate::error::EngineError;
+use crate::format::align_up;
+use crate::format::entry::{self, EntryHeader, HEADER_BYTES};
+use crate::format::layout::BLOCK_BYTES;
+use crate::format::segment::Content;
+use crate::reactor;
+use crate::segment_log::{FoundLog, LogStatistics, SegmentLog};
+
+/// A byte position over the life of the partition; grows with every append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct JournalPosition(pub u64);
+
+/// The journal of one log partition. Cheap to clone, stays on its reactor.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    log: Rc<SegmentLog>,
+    /// Records below are given up.
+    trimmed: Cell<u64>,
+    /// The segments that were found, in order: where each begins and where its records end.
+    found: Vec<(u64, u64)>,
+}
+
+/// How much is read at a time while records are walked.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// The longest body, in bytes.
+pub const JOURNAL_BODY_BYTES_MAX: usize = 3 << 20;
+
+impl Journal {
+    /// Opens the journal and finds its tail.
+    ///
+    /// # Errors
+    /// [`EngineError::Corrupt`] for damage that is no torn tail, a newer format, a device that cannot be read.
+    pub async fn open(device: &Device, partition: u16) -> Result<Journal, EngineError> {
+        let (log, found) = SegmentLog::open(device, partition).await?;
+        let trimmed = found.anchor.replay_from;
+        let extents = find_extents(&log, &found).await?;
+        let first = trimmed / log.map.segment_bytes;
+        log.release(|sequence, _, _| sequence < first);
+        let end = extents.last().map_or(trimmed, |(_, end)| *end);
+        log.begin(end).await?;
+        Ok(Journal {
+            inner: Rc::new(Inner {
+                log,
+                trimmed: Cell::new(trimmed),
+                found: extents,
+            }),
+        })
+    }
+
+    /// Visits every record that was there when the journal was opened, from the trim position on.
+    ///
+    /// # Errors
+    /// What the visitor returns; those of reading.
+    pub async fn replay(
+        &self,
+        visit: &mut dyn FnMut(JournalPosition, u8, &[u8]) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        for (start, end) in &self.inner.found {
+            let mut walk = Walk::new(
+                self.inner.log.clone(),
+                (*start).max(self.inner.trimmed.get()),
+            );
+            while walk.position < *end {
+                match walk.next(*end).await? {
+                    Step::Entry(header, body) => {
+                        visit(JournalPosition(header.position), header.content, &body)?
+                    }
+                    Step::Padding => {}
+                    Step::Bad(detail) => {
+                        return Err(EngineError::corrupt(
+                            self.inner.log.place(walk.position),
+                            detail,
+                        ));
+                    }
+                }
+                reactor::yield_if_due().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a record; it is durable after a [`Journal::flush`] up to its position.
+    ///
+    /// # Errors
+    /// [`EngineError::Full`] when the quota is used, [`EngineError::Failed`] on a failed device, [`EngineError::Invalid`] for a
+    /// body longer than [`JOURNAL_BODY_BYTES_MAX`].
+    pub fn append(&self, content: u8, body: &[u8]) -> Result<JournalPosition, EngineError> {
+        if body.len() > JOURNAL_BODY_BYTES_MAX {
+            return Err(EngineError::Invalid(format!(
+                "a journal record of {} bytes",
+                body.len()
+            )));
+        }
+        let log = &self.inner.log;
+        let position = log.reserve(entry::entry_bytes(body.len()))?;
+        let mut bytes = Vec::with_capacity(entry::entry_bytes(body.len()) as usize);
+        entry::encode(content, position, log.durable(), body, &mut bytes);
+        log.push_gathered(position, &bytes);
+        Ok(JournalPosition(position))
+    }
+
+    /// Returns when the record at the position and all before it are durable.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when a write has failed: what it covered is unknown.
+    pub async fn flush(&self, up_to: JournalPosition) -> Result<(), EngineError> {
+        self.inner.log.wait_durable(up_to.0 + 1).await
+    }
+
+    /// Reads a record that is durable.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] below the trim position, [`EngineError::Corrupt`] when it does not verify.
+    pub async fn read(&self, at: JournalPosition) -> Result<(u8, Vec<u8>), EngineError> {
+        if at.0 < self.inner.trimmed.get() || self.inner.log.device_offset(at.0).is_none() {
+            return Err(EngineError::NotFound);
+        }
+        let mut walk = Walk::new(self.inner.log.clone(), at.0);
+        match walk.next(self.inner.log.durable()).await? {
+            Step::Entry(header, body) => Ok((header.content, body)),
+            Step::Padding => Err(EngineError::corrupt(
+                self.inner.log.place(at.0),
+                "no record begins here",
+            )),
+            Step::Bad(detail) => Err(EngineError::corrupt(self.inner.log.place(at.0), detail)),
+        }
+    }
+
+    /// Gives up the records below a position, by whole segments; durable on return.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] on a failed device.
+    pub async fn trim(&self, below: JournalPosition) -> Result<(), EngineError> {
+        let log = &self.inner.log;
+        let first = below.0 / log.map.segment_bytes;
+        let to = first * log.map.segment_bytes;
+        if to <= self.inner.trimmed.get() {
+            return Ok(());
+        }
+        log.write_anchor(|anchor| anchor.replay_from = to).await?;
+        self.inner.trimmed.set(to);
+        log.release(|sequence, _, _| sequence < first);
+        Ok(())
+    }
+
+    /// Bytes that can still be appended before the quota is used, about.
+    pub fn room_bytes(&self) -> u64 {
+        self.inner.log.free_segments() as u64 * self.inner.log.map.segment_bytes
+    }
+
+    /// Bytes of the quota.
+    pub fn quota_bytes(&self) -> u64 {
+        u64::from(self.inner.log.map.count) * self.inner.log.map.segment_bytes
+    }
+
+    /// The device that the journal lies on.
+    pub fn device(&self) -> &Device {
+        &self.inner.log.device
+    }
+
+    /// What the partition has done.
+    pub fn statistics(&self) -> Arc<LogStatistics> {
+        self.inner.log.statistics()
+    }
+
+    /// Makes a log partition empty: its segments are given up and never replayed again. For a copy that is damaged and is built
+    /// anew from another one.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] on a failed device; those of reading its anchors and segment headers.
+    pub async fn erase(device: &Device, partition: u16) -> Result<(), EngineError> {
+        SegmentLog::erase(device, partition).await
+    }
+
+    /// Writes what is queued and stops.
+    pub async fn close(&self) {
+        self.inner.log.close().await;
+    }
+}
+
+/// Finds where the records of each segment end.
+async fn find_extents(
+    log: &Rc<SegmentLog>,
+    found: &FoundLog,
+) -> Result<Vec<(u64, u64)>, EngineError> {
+    let segment_bytes = log.map.segment_bytes;
+    let first = found.anchor.replay_from / segment_bytes;
+    let records = found.segments.iter().filter(|(sequence, segment)| {
+        **sequence >= first && segment.header.content == Content::Records
+    });
+    let segments: Vec<(u64, u64)> = records
+        .map(|(sequence, segment)| (*sequence, segment.header.previous_end))
+        .collect();
+    let mut extents = Vec::new();
+    for (at, (sequence, _)) in segments.iter().enumerate() {
+        let start = sequence * segment_bytes + BLOCK_BYTES as u64;
+        let end = match segments.get(at + 1) {
+            Some((_, previous_end))
+                if previous_end / segment_bytes == *sequence
+                    || *previous_end == (sequence + 1) * segment_bytes =>
+            {
+                *previous_end
+            }
+            Some(_) => {
+                return Err(EngineError::corrupt(
+                    log.place(start),
+                    "the next segment does not follow this one",
+                ));
+            }
+            None => tail_end(log, start, found.anchor.durable_position).await?,
+        };
+        extents.push((start, end));
+    }
+    Ok(extents)
+}
+
+/// Walks the last segment to the end of its good records, and tells a torn tail from damage.
+async fn tail_end(log: &Rc<SegmentLog>, start: u64, durable: u64) -> Result<u64, EngineError> {
+    let segment_end = (start / log.map.segment_bytes + 1) * log.map.segment_bytes;
+    let mut walk = Walk::new(log.clone(), start);
+    let mut end = start;
+    while walk.position < segment_end {
+        match walk.next(segment_end).await? {
+            Step::Entry(..) => end = walk.position,
+            Step::Padding => {}
+            Step::Bad(_) => break,
+        }
+        reactor::yield_if_due().await;
+    }
+    let end = align_up(end, log.device.alignment() as u64);
+    if durable > end && durable <= segment_end {
+        return Err(EngineError::corrupt(
+            log.place(end),
+            format!("the log was durable up to {durable}"),
+        ));
+    }
+    search_behind(log, end, segment_end).await?;
+    Ok(end)
+}
+
+/// A good record behind the tail that knew the tail to be durable shows that it is damage.
+async fn search_behind(
+    log: &Rc<SegmentLog>,
+    end: u64,
+    segment_end: u64,
+) -> Result<(), EngineError> {
+    let alignment = log.device.alignment() as u64;
+    let mut walk = Walk::new(log.clone(), end + alignment);
+    while walk.position < segment_end {
+        let here = walk.position;
+        match walk.next(segment_end).await? {
+            Step::Entry(header, _) if header.durable_before > end => {
+                let detail = format!(
+                    "the record at {} was written when everything below {} was durable",
+                    header.position, header.durable_before
+                );
+                return Err(EngineError::corrupt(log.place(end), detail));
+            }
+            Step::Entry(..) => {}
+            Step::Padding | Step::Bad(_) => walk.position = (here + 1).next_multiple_of(alignment),
+        }
+        reactor::yield_if_due().await;
+    }
+    Ok(())
+}
+
+enum Step {
+    Entry(EntryHeader, Vec<u8>),
+    Padding,
+    Bad(String),
+}
+
+/// Reads entries one after the other through a window.
+struct Walk {
+    log: Rc<SegmentLog>,
+    position: u64,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl Walk {
+    fn new(log: Rc<SegmentLog>, position: u64) -> Walk {
+        Walk {
+            log,
+            position,
+            window: Vec::new(),
+            window_start: 0,
+        }
+    }
+
+    /// The entry at the position, and the position behind it. Padding moves to the next alignment unit; nothing good leaves the
+    /// position where it is.
+    async fn next(&mut self, end: u64) -> Result<Step, EngineError> {
+        let alignment = self.log.device.alignment() as u64;
+        let position = self.position;
+        let head = self.bytes(HEADER_BYTES, end).await?;
+        let Some(claim) = entry::claim(head) else {
+            if position.is_multiple_of(alignment) || head.iter().any(|byte| *byte != 0) {
+                return Ok(Step::Bad("no record begins here".to_owned()));
+            }
+            self.position = (position + 1).next_multiple_of(alignment);
+            return Ok(Step::Padding);
+        };
+        if claim.position != self.position || claim.body_bytes as usize > JOURNAL_BODY_BYTES_MAX {
+            return Ok(Step::Bad("a record of another time begins here".to_owned()));
+        }
+        let whole = self
+            .bytes(HEADER_BYTES + claim.body_bytes as usize, end)
+            .await?;
+        match entry::decode(whole) {
+            Ok((header, body)) => {
+                let body = body.to_vec();
+                self.position += header.entry_bytes();
+                Ok(Step::Entry(header, body))
+            }
+            Err(error) => Ok(Step::Bad(error.to_string())),
+        }
+    }
+
+    /// So many bytes from the position on, fewer at the end of what is there.
+    async fn bytes(&mut self, count: usize, end: u64) -> Result<&[u8], EngineError> {
+        let have = self.window_start + self.window.len() as u64;
+        if self.position < self.window_start || self.position + count as u64 > have {
+            self.fill(count, end).await?;
+        }
+        let from = (self.position - self.window_start) as usize;
+        let to = (from + count).min(self.window.len());
+        Ok(self.window.get(from..to).unwrap_or_default())
+    }
+
+    async fn fill(&mut self, count: usize, end: u64) -> Result<(), EngineError> {
+        let alignment = self.log.device.alignment() as u64;
+        self.window_start = self.position - self.position % alignment;
+        self.window.clear();
+        let segment_end =
+            (self.position / self.log.map.segment_bytes + 1) * self.log.map.segment_bytes;
+        let wanted = (self.position + count as u64).max(self.position + WINDOW_BYTES as u64);
+        let stop =
+            align_up(wanted.min(end.max(self.position + count as u64)), alignment).min(segment_end);
+        let Some(offset) = self.log.device_offset(self.window_start) else {
+            return Ok(());
+        };
+        let mut done = 0;
+        while self.window_start + done < stop {
+            let length = (stop - self.window_start - done).min(WINDOW_BYTES as u64) as usize;
+            let part = self
+                .log
+                .device
+                .read(reactor::allocate(length).await, offset + done, length)
+                .await?;
+            self.window.extend_from_slice(&part);
+            if part.len() < length {
+                break;
+            }
+            done += length as u64;
+        }
+        Ok(())
+    }
+}

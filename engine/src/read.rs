@@ -1,0 +1,217 @@
+//! The read path of a data partition: index, device, verification.
+//!
+//! Invariant: a byte is handed on only after the CRC of its cell has been checked against the record's header, whose own CRC and
+//! identity have been checked first.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use crate::error::EngineError;
+use crate::format::page::IndexEntry;
+use crate::format::record::{self, Body, FIXED_BYTES, ShardHeader};
+use crate::format::{FormatError, align_up};
+use crate::id::ShardId;
+use crate::reactor::{self, BUFFER_BYTES_MAX, Buffer, BufferView};
+use crate::store::ChunkStore;
+
+/// Bytes under one CRC in records of this version, and the guess with which the length of a header is computed before it is read.
+const CELL_BYTES_GUESS: u32 = 64 << 10;
+
+impl ChunkStore {
+    /// Reads a range of a shard's payload.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for a shard that is not here or has been freed, [`EngineError::Corrupt`] when the bytes do not
+    /// match, [`EngineError::Invalid`] for a range beyond the payload.
+    pub async fn read(
+        &self,
+        id: ShardId,
+        range: Range<u32>,
+    ) -> Result<Vec<BufferView>, EngineError> {
+        let before = reactor::now();
+        let mut entry = self.entry_of(id).await.ok_or(EngineError::NotFound)?;
+        if range.start > range.end || range.end > entry.payload_bytes {
+            return Err(EngineError::Invalid(format!(
+                "{id}: {range:?} of {} bytes",
+                entry.payload_bytes
+            )));
+        }
+        let views = loop {
+            let error = match self.read_record(id, entry, range.clone()).await {
+                Ok(views) => break views,
+                Err(error) => error,
+            };
+            // Compaction may have moved the record, and a free may have dropped it, while the read was under way.
+            match self.entry_of(id).await {
+                None => return Err(EngineError::NotFound),
+                Some(now) if now != entry => entry = now,
+                Some(_) => return Err(self.counted(error)),
+            }
+        };
+        let statistics = &self.inner.statistics;
+        statistics.reads.fetch_add(1, Ordering::Relaxed);
+        statistics.read_nanoseconds.fetch_add(
+            (reactor::now() - before).as_nanos() as u64,
+            Ordering::Relaxed,
+        );
+        Ok(views)
+    }
+
+    fn counted(&self, error: EngineError) -> EngineError {
+        if matches!(error, EngineError::Corrupt { .. }) {
+            self.inner
+                .statistics
+                .corruptions
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        error
+    }
+
+    async fn read_record(
+        &self,
+        id: ShardId,
+        entry: IndexEntry,
+        range: Range<u32>,
+    ) -> Result<Vec<BufferView>, EngineError> {
+        let log = &self.inner.log;
+        let alignment = log.device.alignment();
+        let offset = log
+            .device_offset(entry.position)
+            .ok_or(EngineError::NotFound)?;
+        let header_bytes = header_bytes_guess(entry.payload_bytes, alignment);
+        let cells = range.start / CELL_BYTES_GUESS..range.end.div_ceil(CELL_BYTES_GUESS);
+        let start = cells.start * CELL_BYTES_GUESS;
+        let end = (cells.end * CELL_BYTES_GUESS).min(entry.payload_bytes);
+        let payload_offset = offset + u64::from(header_bytes) + u64::from(start);
+        let payload_bytes = align_up(u64::from(end - start), alignment as u64) as usize;
+        let header = self.read_exactly(offset, header_bytes as usize);
+        let pieces = self.read_pieces(payload_offset, payload_bytes);
+        let (header, pieces) = futures_util::future::join(header, pieces).await;
+        let header = self.checked_header(id, entry, &header?)?;
+        self.verify(&header, entry, cells, pieces?, end - start)
+            .await
+            .map(|views| cut(views, (range.start - start) as usize, range.len()))
+    }
+
+    fn checked_header(
+        &self,
+        id: ShardId,
+        entry: IndexEntry,
+        bytes: &[u8],
+    ) -> Result<ShardHeader, EngineError> {
+        let place = || self.inner.log.place(entry.position);
+        let header = record::decode_header(bytes)
+            .map_err(|error| EngineError::from_format(place(), error))?;
+        match header.body {
+            Body::Shard(shard)
+                if header.position == entry.position
+                    && shard.id == id
+                    && shard.cell_bytes == CELL_BYTES_GUESS =>
+            {
+                Ok(shard)
+            }
+            _ => Err(EngineError::corrupt(
+                place(),
+                FormatError::Field("another record lies here"),
+            )),
+        }
+    }
+
+    async fn verify(
+        &self,
+        header: &ShardHeader,
+        entry: IndexEntry,
+        cells: Range<u32>,
+        pieces: Vec<Buffer>,
+        bytes: u32,
+    ) -> Result<Vec<BufferView>, EngineError> {
+        let mut crcs = header
+            .cell_crcs
+            .iter()
+            .skip(cells.start as usize)
+            .zip(cells);
+        let mut left = bytes as usize;
+        let mut views = Vec::with_capacity(pieces.len());
+        for mut piece in pieces {
+            let length = piece.len().min(left);
+            piece.set_len(length);
+            left -= length;
+            for cell in piece.chunks(CELL_BYTES_GUESS as usize) {
+                let Some((expected, number)) = crcs.next() else {
+                    return Err(EngineError::corrupt(
+                        self.inner.log.place(entry.position),
+                        "fewer cells than bytes",
+                    ));
+                };
+                let found = crc32c::crc32c(cell);
+                if found != *expected {
+                    let detail = format!(
+                        "cell {number}: CRC32C {found:08x} where {expected:08x} is expected"
+                    );
+                    return Err(EngineError::corrupt(
+                        self.inner.log.place(entry.position),
+                        detail,
+                    ));
+                }
+            }
+            views.push(piece.freeze());
+            reactor::yield_if_due().await;
+        }
+        Ok(views)
+    }
+
+    /// Reads in pieces of whole cells, each into one buffer.
+    async fn read_pieces(&self, offset: u64, bytes: usize) -> Result<Vec<Buffer>, EngineError> {
+        let mut pieces = Vec::new();
+        let mut done = 0;
+        while done < bytes {
+            let length = (bytes - done).min(BUFFER_BYTES_MAX / 2);
+            pieces.push(self.read_exactly(offset + done as u64, length).await?);
+            done += length;
+        }
+        Ok(pieces)
+    }
+
+    pub(crate) async fn read_exactly(
+        &self,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Buffer, EngineError> {
+        let buffer = reactor::allocate(bytes).await;
+        let buffer = self.inner.log.device.read(buffer, offset, bytes).await?;
+        self.inner
+            .statistics
+            .bytes_read
+            .fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        if buffer.len() < bytes {
+            let place = format!("{} offset {offset}", self.inner.log.device.path().display());
+            return Err(EngineError::corrupt(
+                place,
+                format!("{} bytes where {bytes} are expected", buffer.len()),
+            ));
+        }
+        Ok(buffer)
+    }
+}
+
+/// The length of a shard's header with cells of the usual length.
+fn header_bytes_guess(payload_bytes: u32, alignment: usize) -> u32 {
+    let cells = payload_bytes.div_ceil(CELL_BYTES_GUESS) as usize;
+    align_up((FIXED_BYTES + cells * 4) as u64, alignment as u64) as u32
+}
+
+/// The bytes from `skip` on, `length` of them.
+fn cut(views: Vec<BufferView>, skip: usize, length: usize) -> Vec<BufferView> {
+    let (mut skip, mut left) = (skip, length);
+    let mut kept = Vec::with_capacity(views.len());
+    for view in views {
+        let from = skip.min(view.len());
+        let to = (from + left).min(view.len());
+        skip -= from;
+        left -= to - from;
+        if from < to {
+            kept.push(view.slice(from..to));
+        }
+    }
+    kept
+}

@@ -1,0 +1,163 @@
+//! The chunk store of one data partition. Lives on the reactor that owns it; the paths are in files of their own:
+//! [`crate::write`], [`crate::read`], [`crate::recovery`], [`crate::checkpoint`], [`crate::compaction`].
+//!
+//! Invariants: an entry is in the index exactly when its record is durable and no tombstone after it is; what `write` and `free`
+//! have returned from is durable; one checkpoint or compaction runs at a time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::EngineError;
+use crate::format::page::IndexEntry;
+use crate::id::{Owner, ShardId};
+use crate::index::Index;
+use crate::reactor::local::{Mutex, Notify};
+use crate::reactor::{self, BufferView};
+use crate::segment_log::{LogStatistics, SegmentLog};
+
+/// A shard to be written.
+#[derive(Debug, Clone)]
+pub struct ShardWrite {
+    /// Which shard.
+    pub id: ShardId,
+    /// The row of the geometry table.
+    pub geometry: u16,
+    /// The epoch of the placement group.
+    pub layout_epoch: u32,
+    /// Bytes under one CRC.
+    pub cell_bytes: u32,
+    /// Length of the whole chunk, in bytes.
+    pub chunk_bytes: u64,
+    /// Whose bytes they are.
+    pub owner: Owner,
+    /// CRC32C of each cell of the payload, computed where the bytes came in.
+    pub cell_crcs: Vec<u32>,
+    /// The payload; every view but the last is a whole number of alignment units long.
+    pub payload: Vec<BufferView>,
+    /// Length of the payload, in bytes.
+    pub shard_bytes: u32,
+}
+
+/// Where a shard lies and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// Length of the payload, in bytes.
+    pub payload_bytes: u32,
+    /// The inode that is the chunk's home.
+    pub inode: u64,
+}
+
+/// What a partition has done; read by other threads.
+#[derive(Debug, Default)]
+pub struct ChunkStoreStatistics {
+    /// Shards written.
+    pub writes: AtomicU64,
+    /// Ranges read.
+    pub reads: AtomicU64,
+    /// Shards freed.
+    pub frees: AtomicU64,
+    /// Bytes read from the device.
+    pub bytes_read: AtomicU64,
+    /// Nanoseconds spent in reads.
+    pub read_nanoseconds: AtomicU64,
+    /// Reads and records that did not match their checksum.
+    pub corruptions: AtomicU64,
+    /// Shards in the index.
+    pub shards: AtomicU64,
+    /// Payload bytes that are referred to.
+    pub live_bytes: AtomicU64,
+    /// Checkpoints written.
+    pub checkpoints: AtomicU64,
+    /// Segments emptied by compaction.
+    pub compacted_segments: AtomicU64,
+    /// The log below.
+    pub log: Arc<LogStatistics>,
+}
+
+/// The chunk store of one data partition. Cheap to clone, stays on its reactor.
+#[derive(Clone)]
+pub struct ChunkStore {
+    pub(crate) inner: Rc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) log: Rc<SegmentLog>,
+    pub(crate) index: RefCell<Index>,
+    /// Records whose write is under way: they are not in the index yet.
+    pub(crate) under_way: RefCell<BTreeSet<u64>>,
+    pub(crate) settled: Notify,
+    /// Shards whose tombstone is under way.
+    pub(crate) freeing: RefCell<BTreeSet<ShardId>>,
+    /// Segments that hold a damaged record and are not emptied.
+    pub(crate) kept: RefCell<BTreeSet<u64>>,
+    /// Held by a checkpoint or a compaction.
+    pub(crate) upkeep: Mutex<()>,
+    pub(crate) upkeep_wanted: Notify,
+    pub(crate) upkeep_done: Notify,
+    pub(crate) replay_from: Cell<u64>,
+    pub(crate) closing: Cell<bool>,
+    pub(crate) statistics: Arc<ChunkStoreStatistics>,
+    pub(crate) background: RefCell<Option<reactor::Task<()>>>,
+}
+
+impl ChunkStore {
+    /// Looks a shard up.
+    ///
+    /// # Errors
+    /// None in this version, where the index is resident; later those of reading a page.
+    pub async fn look_up(&self, id: ShardId) -> Result<Option<ShardInfo>, EngineError> {
+        let entry = self.entry_of(id).await;
+        Ok(entry.map(|entry| ShardInfo {
+            payload_bytes: entry.payload_bytes,
+            inode: entry.inode,
+        }))
+    }
+
+    pub(crate) async fn entry_of(&self, id: ShardId) -> Option<IndexEntry> {
+        // The resident look-up never waits, so the borrow is not held across a wait.
+        self.inner.index.borrow().get(id)
+    }
+
+    /// The next shards in the order of their ids, with the inode that is their home; for the sweep.
+    pub fn scan(&self, after: Option<ShardId>, limit: usize) -> Vec<(ShardId, u64)> {
+        let entries = self.inner.index.borrow().after(after, limit);
+        entries
+            .into_iter()
+            .map(|(id, entry)| (id, entry.inode))
+            .collect()
+    }
+
+    /// What the partition has done.
+    pub fn statistics(&self) -> Arc<ChunkStoreStatistics> {
+        self.inner.statistics.clone()
+    }
+
+    /// Writes a checkpoint, so that the next start has nothing to replay, and stops the background work.
+    pub async fn close(self) {
+        self.inner.closing.set(true);
+        self.inner.upkeep_wanted.notify_one();
+        let background = self.inner.background.borrow_mut().take();
+        if let Some(background) = background {
+            background.await;
+        }
+        if let Err(error) = self.checkpoint().await {
+            tracing::warn!(%error, "no checkpoint at the end; the next start replays the tail");
+        }
+        self.inner.log.close().await;
+    }
+
+    pub(crate) fn count_index(&self) {
+        let index = self.inner.index.borrow();
+        self.inner
+            .statistics
+            .shards
+            .store(index.len() as u64, Ordering::Relaxed);
+        self.inner
+            .statistics
+            .live_bytes
+            .store(index.live_bytes_total(), Ordering::Relaxed);
+    }
+}
