@@ -2,7 +2,8 @@
 //!
 //! A directory's segment ends in `/`, so the walk meets keys in byte order. A listing is the sorted
 //! set of its entries, keys and common prefixes; a page is those above `start_after`. What lies
-//! below a common prefix is skipped by seeking to its end, whatever the delimiter.
+//! below a common prefix is skipped: a whole directory by not entering it, any other prefix by
+//! seeking to its end.
 
 use super::View;
 use crate::namespace::KEY_BYTES_MAX;
@@ -72,25 +73,30 @@ impl View<'_> {
         let mut walk = Walk::new(self, bucket, &query.prefix);
         walk.seek(&start)?;
         while let Some((key, entry)) = walk.next()? {
+            let rolled = common_prefix(query, &key);
+            // An implicit directory holds a key: it need not be entered to be rolled up.
+            if entry.kind == EntryKind::Directory && !(entry.implicit && rolled.is_some()) {
+                walk.enter(key, &entry)?;
+                continue;
+            }
             if page.objects.len() + page.common_prefixes.len() == query.limit {
                 page.next = last;
                 break;
             }
-            match common_prefix(query, &key) {
-                None => {
-                    last = Some(key.clone());
-                    page.objects.push(listed(key, entry));
-                }
-                Some(length) => {
-                    let rolled = key[..length].to_vec();
-                    last = Some(rolled.clone());
-                    let beyond = prefix_end(&rolled);
-                    page.common_prefixes.push(rolled);
-                    match beyond {
-                        Some(beyond) => walk.seek(&beyond)?,
-                        None => break,
-                    }
-                }
+            let Some(length) = rolled else {
+                last = Some(key.clone());
+                page.objects.push(listed(key, entry));
+                continue;
+            };
+            last = Some(key[..length].to_vec());
+            page.common_prefixes.push(key[..length].to_vec());
+            if entry.kind == EntryKind::Directory && length == key.len() {
+                // All that is rolled up lies in this directory, which the walk has passed.
+                continue;
+            }
+            match prefix_end(&key[..length]) {
+                Some(beyond) => walk.seek(&beyond)?,
+                None => break,
             }
         }
         Ok(page)
@@ -196,7 +202,8 @@ impl<'v> Walk<'v> {
         self.push(directory, &[], parent_path_bytes)
     }
 
-    /// The next object whose key begins with the prefix.
+    /// The next object or directory whose key, or path, begins with the prefix. What a directory
+    /// holds is passed over unless it is entered.
     fn next(&mut self) -> Result<Option<(Vec<u8>, Entry)>, StoreError> {
         while let Some(level) = self.stack.last_mut() {
             let Some((row_key, entry)) = level.scan.next::<Entry>()? else {
@@ -205,20 +212,19 @@ impl<'v> Walk<'v> {
                 continue;
             };
             let key = [&self.path[..], &row_key[key::ENTRY_PREFIX_BYTES..]].concat();
-            if !key.starts_with(&self.prefix) {
-                self.stack.clear();
-                return Ok(None);
+            if key.starts_with(&self.prefix) {
+                return Ok(Some((key, entry)));
             }
-            match entry.kind {
-                EntryKind::File => return Ok(Some((key, entry))),
-                EntryKind::Directory => {
-                    let parent_path_bytes = self.path.len();
-                    self.path = key;
-                    self.push(entry.inode, &[], parent_path_bytes)?;
-                }
-            }
+            self.stack.clear();
         }
         Ok(None)
+    }
+
+    /// Goes into the directory that came last.
+    fn enter(&mut self, path: Vec<u8>, directory: &Entry) -> Result<(), StoreError> {
+        let parent_path_bytes = self.path.len();
+        self.path = path;
+        self.push(directory.inode, &[], parent_path_bytes)
     }
 
     fn push(&mut self, directory: u64, from: &[u8], parent: usize) -> Result<(), StoreError> {
