@@ -5,11 +5,13 @@
 //! [`ROUND_NANOSECONDS`] plus one turn; a wake from another thread is never lost, because the waker pushes before it
 //! looks at the parked flag and the reactor raises the flag before it looks at the queue.
 
+mod idleness;
+mod task;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,6 +23,9 @@ use std::time::Duration;
 use async_task::Runnable;
 use crossbeam_queue::SegQueue;
 
+use self::idleness::Idleness;
+use self::task::{Registration, TaskTable, Tracked};
+pub use self::task::{Task, current_class, index, spawn, yield_if_due, yield_now};
 use super::affinity::Pinned;
 use super::arena::{Arena, Backing};
 use super::class::{CLASS_COUNT, Shares, TaskClass};
@@ -156,141 +161,6 @@ pub(super) fn try_with_current<R>(act: impl FnOnce(&Reactor) -> R) -> Option<R> 
         .try_with(|current| current.try_borrow().ok()?.as_deref().map(act))
         .ok()
         .flatten()
-}
-
-/// Wakers of the tasks that exist, so that a closing reactor can drop every future on its own thread.
-#[derive(Default)]
-struct TaskTable {
-    entries: Vec<Option<Waker>>,
-    vacant: Vec<usize>,
-}
-
-impl TaskTable {
-    fn reserve(&mut self) -> usize {
-        self.vacant.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            self.entries.len() - 1
-        })
-    }
-
-    fn count(&self) -> usize {
-        self.entries.len() - self.vacant.len()
-    }
-}
-
-/// Holds a task's place in the table as long as its future exists.
-struct Registration {
-    place: usize,
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let waker = try_with_current(|reactor| {
-            let mut tasks = reactor.tasks.borrow_mut();
-            tasks.vacant.push(self.place);
-            tasks.entries[self.place].take()
-        });
-        drop(waker);
-    }
-}
-
-/// A future with its place in the table of tasks.
-struct Tracked<F> {
-    future: F,
-    _registration: Registration,
-}
-
-impl<F: Future> Future for Tracked<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: the field is pinned with the whole and never moved out of it.
-        unsafe { self.map_unchecked_mut(|tracked| &mut tracked.future) }.poll(context)
-    }
-}
-
-/// A spawned task. Awaiting it gives the output; dropping it cancels the task.
-#[must_use = "a task is cancelled when its handle is dropped: detach it or keep it"]
-pub struct Task<T> {
-    inner: async_task::Task<T, TaskMeta>,
-    // The output may hold things of this thread.
-    _thread: PhantomData<*const ()>,
-}
-
-impl<T> Task<T> {
-    /// Lets the task run to its end on its own.
-    pub fn detach(self) {
-        self.inner.detach();
-    }
-
-    /// Cancels the task and waits until its future is dropped. The output, when it was already there.
-    pub async fn cancel(self) -> Option<T> {
-        self.inner.cancel().await
-    }
-
-    /// Whether the task has ended.
-    pub fn is_finished(&self) -> bool {
-        self.inner.is_finished()
-    }
-}
-
-impl<T> Future for Task<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        Pin::new(&mut self.inner).poll(context)
-    }
-}
-
-/// Starts a task on the current reactor. A panic in it reaches whoever awaits the task.
-///
-/// # Panics
-/// Outside a reactor.
-pub fn spawn<T: 'static>(class: TaskClass, future: impl Future<Output = T> + 'static) -> Task<T> {
-    let (runnable, task) = with_current(|reactor| reactor.make_task(class, future));
-    runnable.schedule();
-    Task {
-        inner: task,
-        _thread: PhantomData,
-    }
-}
-
-/// The class of the running task.
-///
-/// # Panics
-/// Outside a reactor.
-pub fn current_class() -> TaskClass {
-    with_current(|reactor| reactor.class.get())
-}
-
-/// The number of the current reactor.
-///
-/// # Panics
-/// Outside a reactor.
-pub fn index() -> usize {
-    with_current(|reactor| reactor.index)
-}
-
-/// Lets every other ready task of the class have a turn.
-pub async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Yields when the running turn has lasted 200 microseconds. Long work calls it between its pieces.
-pub async fn yield_if_due() {
-    let due =
-        with_current(|reactor| reactor.clock() >= reactor.turn_started.get() + ROUND_NANOSECONDS);
-    if due {
-        yield_now().await;
-    }
 }
 
 /// Runs a reactor on the calling thread until the future ends; what it spawned and did not finish is dropped.
@@ -449,6 +319,11 @@ impl Reactor {
         };
         self.tasks.borrow_mut().entries[place] = Some(runnable.waker());
         (runnable, task)
+    }
+
+    /// Whether the running turn has lasted as long as a turn may.
+    pub(super) fn turn_is_over(&self) -> bool {
+        self.clock() >= self.turn_started.get() + ROUND_NANOSECONDS
     }
 
     fn enqueue(&self, runnable: Runnable<TaskMeta>) {
@@ -693,33 +568,5 @@ impl Reactor {
         reaped.woken.clear();
         reaped.ended.clear();
         reaped.released.clear();
-    }
-}
-
-/// Learns from the lengths of idle times whether spinning finds work.
-struct Idleness {
-    /// Longest spin in nanoseconds.
-    spin: u64,
-    /// Moving average of idle times, each capped so that one long night is forgotten soon.
-    average: Cell<u64>,
-}
-
-impl Idleness {
-    fn new(spin: Duration) -> Idleness {
-        let spin = spin.as_nanos().min(1_000_000) as u64;
-        Idleness {
-            spin,
-            average: Cell::new(spin),
-        }
-    }
-
-    /// Waking from sleep takes about as long as a spin, and counts into the times learned.
-    fn spinning_pays(&self) -> bool {
-        self.spin > 0 && self.average.get() < 2 * self.spin
-    }
-
-    fn learn(&self, idle: u64) {
-        let capped = idle.min(8 * self.spin);
-        self.average.set((self.average.get() * 7 + capped) / 8);
     }
 }

@@ -4,7 +4,6 @@
 //! through the ring after the last handle and the last operation are gone. A write is complete or an error; a flush
 //! that failed is an error each time it is asked about by its own caller and never retried here.
 
-use std::cell::Cell;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -12,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
 use super::buffer::{Buffer, BufferView};
@@ -43,22 +42,41 @@ pub struct OpenOptions {
 
 /// An open descriptor that is closed through the ring.
 pub(super) struct Descriptor {
-    descriptor: Cell<RawFd>,
+    descriptor: RawFd,
+    /// Its place in the ring's table of files, which saves the kernel a look-up per operation.
+    place: Option<u32>,
 }
 
 impl Descriptor {
     pub(super) fn new(owned: OwnedFd) -> Rc<Descriptor> {
         Rc::new(Descriptor {
-            descriptor: Cell::new(owned.into_raw_fd()),
+            descriptor: owned.into_raw_fd(),
+            place: None,
         })
     }
 
-    pub(super) fn raw(&self) -> RawFd {
-        self.descriptor.get()
+    /// For a file that many operations will name.
+    fn registered(owned: OwnedFd) -> Rc<Descriptor> {
+        let descriptor = owned.into_raw_fd();
+        let place = with_current(|reactor| reactor.driver().borrow_mut().register_file(descriptor));
+        Rc::new(Descriptor { descriptor, place })
     }
 
+    pub(super) fn raw(&self) -> RawFd {
+        self.descriptor
+    }
+
+    /// What an entry names: the place in the ring's table, where there is one, with [`Descriptor::flags`].
     fn fd(&self) -> types::Fd {
-        types::Fd(self.raw())
+        types::Fd(self.place.map_or(self.descriptor, |place| place as RawFd))
+    }
+
+    fn flags(&self) -> Flags {
+        if self.place.is_some() {
+            Flags::FIXED_FILE
+        } else {
+            Flags::empty()
+        }
     }
 }
 
@@ -67,7 +85,7 @@ impl Drop for Descriptor {
         let queued = try_with_current(|reactor| match &reactor.arm {
             Arm::Real { driver, .. } => driver
                 .try_borrow_mut()
-                .is_ok_and(|mut driver| driver.close(self.raw())),
+                .is_ok_and(|mut driver| driver.close(self.raw(), self.place)),
             Arm::Simulated(_) => false,
         });
         if queued != Some(true) {
@@ -120,7 +138,7 @@ impl File {
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         let file = RealFile {
-            descriptor: Descriptor::new(descriptor),
+            descriptor: Descriptor::registered(descriptor),
             alignment,
             path: path.to_path_buf(),
         };
@@ -353,7 +371,7 @@ impl RealFile {
                 buffer,
                 _file: self.descriptor.clone(),
             };
-            driver.start(entry, Sort::Disk, resources)
+            driver.start(entry.flags(self.descriptor.flags()), Sort::Disk, resources)
         })
     }
 
@@ -391,7 +409,7 @@ impl RealFile {
             _vectors: vectors,
             _file: self.descriptor.clone(),
         };
-        (entry, resources)
+        (entry.flags(self.descriptor.flags()), resources)
     }
 
     async fn write_all(
@@ -454,7 +472,7 @@ impl RealFile {
     fn flush_entry(&self) -> (Entry, Resources) {
         let flush = opcode::Fsync::new(self.descriptor.fd()).flags(types::FsyncFlags::DATASYNC);
         (
-            flush.build(),
+            flush.build().flags(self.descriptor.flags()),
             Resources::File {
                 _file: self.descriptor.clone(),
             },

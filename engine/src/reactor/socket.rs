@@ -3,7 +3,12 @@
 //! Invariants: unread bytes stay in the kernel, so a dropped read loses none; a socket costs no buffer of ours. A
 //! side is marked not ready only by a call that found it so, and every later event marks it ready again. A read that
 //! was not filled has drained the socket, unless the peer has hung up. A listener hands connections out in the order
-//! they came.
+//! they came. A call in a turn that has lasted too long waits for the next turn, so that a fast peer cannot hold the
+//! core.
+//!
+//! Connections land on cores unevenly by themselves. They are spread in two ways: one listener per reactor on a
+//! shared port ([`ListenOptions::reuse_port`]; the kernel hashes connections over them), and handing a connection to
+//! another reactor through a mailbox ([`TcpStream::into_raw`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,6 +19,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use io_uring::{opcode, types};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawHandle, Type};
@@ -21,11 +27,14 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawHandle, Type};
 use super::executor::{Arm, try_with_current, with_current};
 use super::file::{Descriptor, duplicate};
 use super::operation::{Key, Resources, Sort, Watcher};
+use super::timer::sleep;
 
 const READABLE: i32 = (libc::POLLIN | libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 const WRITABLE: i32 = (libc::POLLOUT | libc::POLLHUP | libc::POLLERR) as i32;
 const HUNG_UP: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 const WATCHED: i32 = (libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP) as i32;
+
+const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(10);
 
 /// How a listener is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +140,14 @@ impl TcpListener {
     /// What the system says, for instance that the process has no descriptors left. Calling again is right.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            let connection = poll_fn(|context| self.poll_arrival(context)).await?;
+            let connection = match poll_fn(|context| self.poll_arrival(context)).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    // Mostly a lack of descriptors or memory: it lasts, and the caller will be back at once.
+                    sleep(PAUSE_AFTER_FAILED_ACCEPT).await;
+                    return Err(error);
+                }
+            };
             let peer = SockRef::from(&connection)
                 .peer_addr()
                 .map(|peer| peer.as_socket());
@@ -240,6 +256,9 @@ impl Socket {
         wanted: usize,
         mut receive: impl FnMut(i32) -> isize,
     ) -> Poll<io::Result<usize>> {
+        if turn_is_over(context) {
+            return Poll::Pending;
+        }
         loop {
             if !self.readable.get() {
                 store(&self.reader, context.waker());
@@ -275,6 +294,9 @@ impl Socket {
             header.msg_iovlen = slices.len() as _;
             message.assume_init()
         };
+        if turn_is_over(context) {
+            return Poll::Pending;
+        }
         loop {
             if !self.writable.get() {
                 store(&self.writer, context.waker());
@@ -293,6 +315,15 @@ impl Socket {
             }
         }
     }
+}
+
+/// Whether the task has had its time; it is then woken for another turn.
+fn turn_is_over(context: &Context<'_>) -> bool {
+    let over = with_current(|reactor| reactor.turn_is_over());
+    if over {
+        context.waker().wake_by_ref();
+    }
+    over
 }
 
 fn store(place: &RefCell<Option<Waker>>, waker: &Waker) {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
@@ -29,6 +29,8 @@ const EAGER_IN_FLIGHT: usize = 4;
 const EAGER_QUEUED: usize = 4;
 /// The kernel takes at most 1 GiB per registered buffer.
 const REGISTERED_PIECE_BYTES: usize = 1 << 30;
+/// Files that the ring knows by number; more work, too.
+const FILE_PLACES: u32 = 256;
 /// How long a closing reactor waits for the kernel to give back what it still uses.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,8 @@ pub(super) struct Driver {
     backlog: VecDeque<Batch>,
     doorbell: RawFd,
     pub(super) enters: u64,
+    /// Free places in the table of files.
+    file_places: Vec<u32>,
     /// The reactor is closing.
     draining: bool,
 }
@@ -61,6 +65,13 @@ impl Driver {
     pub(super) fn new(arena: Arc<Arena>, doorbell: BorrowedFd<'_>) -> Result<Driver, ReactorError> {
         let ring = build_ring()?;
         let registered = register_arena(&ring, &arena);
+        // Kernels before 5.19 refuse; every operation works without it.
+        let table = ring.submitter().register_files_sparse(FILE_PLACES);
+        let file_places = if table.is_ok() {
+            (0..FILE_PLACES).rev().collect()
+        } else {
+            Vec::new()
+        };
         let mut driver = Driver {
             ring,
             slots: Slots::default(),
@@ -69,6 +80,7 @@ impl Driver {
             backlog: VecDeque::new(),
             doorbell: doorbell.as_raw_fd(),
             enters: 0,
+            file_places,
             draining: false,
         };
         driver.watch_doorbell();
@@ -197,11 +209,36 @@ impl Driver {
         abandoned
     }
 
+    /// Gives the file a place in the ring's table, if one is free.
+    pub(super) fn register_file(&mut self, descriptor: RawFd) -> Option<u32> {
+        let place = self.file_places.pop()?;
+        match self
+            .ring
+            .submitter()
+            .register_files_update(place, &[descriptor])
+        {
+            Ok(_) => Some(place),
+            Err(_) => {
+                self.file_places.push(place);
+                None
+            }
+        }
+    }
+
     /// Closes a descriptor after everything that was queued before. `false`: the ring is at its end and takes nothing
     /// more.
-    pub(super) fn close(&mut self, descriptor: RawFd) -> bool {
+    pub(super) fn close(&mut self, descriptor: RawFd, place: Option<u32>) -> bool {
         if self.draining {
             return false;
+        }
+        if let Some(place) = place
+            && self
+                .ring
+                .submitter()
+                .register_files_update(place, &[-1])
+                .is_ok()
+        {
+            self.file_places.push(place);
         }
         let close = opcode::Close::new(types::Fd(descriptor));
         self.push(Batch::One(close.build().user_data(IGNORED)));
@@ -361,12 +398,13 @@ fn register_arena(ring: &IoUring, arena: &Arena) -> bool {
         .collect();
     // SAFETY: the pieces lie in the arena's mapping, which the driver holds longer than the ring.
     let result = unsafe { ring.submitter().register_buffers(&pieces) };
+    static WARNED: Once = Once::new();
     if let Err(error) = &result {
-        tracing::warn!(
+        WARNED.call_once(|| tracing::warn!(
             %error, bytes = arena.total_bytes(),
             "the buffer arena could not be registered with io_uring; disk operations cost about 12 % more CPU. \
              Raise the limit of locked memory (ulimit -l, LimitMEMLOCK=) above the size of the arena"
-        );
+        ));
     }
     result.is_ok()
 }
