@@ -480,3 +480,98 @@ impl<T> Drop for LocalReceiver<T> {
         self.channel.room.release(left.len().max(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_notification_is_kept_once_and_passed_on_when_its_waiter_leaves() {
+        let notify = Notify::new();
+        notify.notify_one();
+        notify.notify_one();
+        assert!(poll(pin!(notify.notified())).is_ready());
+        let mut second = pin!(notify.notified());
+        {
+            let mut first = pin!(notify.notified());
+            assert!(poll(first.as_mut()).is_pending());
+            assert!(poll(second.as_mut()).is_pending());
+            notify.notify_one();
+        }
+        assert!(poll(second).is_ready());
+        let mut all = [pin!(notify.notified()), pin!(notify.notified())];
+        assert!(
+            all.iter_mut()
+                .all(|waiter| poll(waiter.as_mut()).is_pending())
+        );
+        notify.notify_all();
+        assert!(
+            all.iter_mut()
+                .all(|waiter| poll(waiter.as_mut()).is_ready())
+        );
+    }
+
+    #[test]
+    fn permits_go_to_the_first_even_when_a_later_one_would_fit() {
+        let semaphore = Semaphore::new(3);
+        let held = semaphore.try_acquire(2).expect("free");
+        let mut large = Box::pin(semaphore.acquire(3));
+        let mut small = pin!(semaphore.acquire(1));
+        assert!(poll(large.as_mut()).is_pending());
+        assert!(poll(small.as_mut()).is_pending(), "nobody overtakes");
+        assert!(semaphore.try_acquire(1).is_none());
+        drop(held);
+        drop(large);
+        let Poll::Ready(permit) = poll(small) else {
+            panic!("the large one gave up")
+        };
+        assert_eq!((permit.amount(), semaphore.available()), (1, 2));
+        drop(permit);
+        assert_eq!(semaphore.available(), 3);
+    }
+
+    #[test]
+    fn a_mutex_serves_in_order_across_awaits() {
+        let mutex = Mutex::new(1);
+        let mut guard = mutex.try_lock().expect("free");
+        let mut waiting = pin!(mutex.lock());
+        assert!(poll(waiting.as_mut()).is_pending());
+        *guard = 2;
+        drop(guard);
+        assert!(mutex.try_lock().is_none(), "it is promised to the waiter");
+        let Poll::Ready(guard) = poll(waiting) else {
+            panic!("it is the waiter's turn")
+        };
+        assert_eq!(*guard, 2);
+    }
+
+    #[test]
+    fn a_channel_is_bounded_and_both_ends_learn_of_the_end() {
+        let (sender, mut receiver) = channel(1);
+        sender.try_send(1).expect("room");
+        assert_eq!(sender.try_send(2), Err(2));
+        let mut sending = Box::pin(sender.send(3));
+        assert!(poll(sending.as_mut()).is_pending());
+        assert_eq!(receiver.try_recv(), Some(1));
+        assert_eq!(poll(sending.as_mut()), Poll::Ready(Ok(())));
+        drop(sending);
+        let mut blocked = Box::pin(sender.send(4));
+        let mut blocked_too = Box::pin(sender.send(5));
+        assert!(poll(blocked.as_mut()).is_pending() && poll(blocked_too.as_mut()).is_pending());
+        drop(receiver);
+        assert_eq!(poll(blocked.as_mut()), Poll::Ready(Err(4)));
+        assert_eq!(poll(blocked_too.as_mut()), Poll::Ready(Err(5)));
+
+        let (sender, mut receiver) = channel(2);
+        sender.try_send(1).expect("room");
+        drop(sender);
+        assert_eq!(poll(pin!(receiver.recv())), Poll::Ready(Some(1)));
+        assert_eq!(poll(pin!(receiver.recv())), Poll::Ready(None));
+    }
+}

@@ -469,3 +469,111 @@ impl<T> Drop for OneReceiver<T> {
         self.answer.receiver_gone.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts its wakes.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Count {
+        fn wakes(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>, count: &Arc<Count>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(&Waker::from(count.clone())))
+    }
+
+    #[test]
+    fn a_full_mailbox_gives_the_message_back_and_room_wakes_one_sender() {
+        let (sender, mut receiver) = mailbox(1);
+        sender.try_send(1).expect("room");
+        let full = sender.try_send(2).expect_err("no room");
+        assert!(full.message == 2 && !full.closed);
+        let (first_wakes, second_wakes) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let mut first = pin!(sender.send(3));
+        let mut second = pin!(sender.send(4));
+        assert!(poll(first.as_mut(), &first_wakes).is_pending());
+        assert!(poll(second.as_mut(), &second_wakes).is_pending());
+        assert_eq!(receiver.try_recv(), Some(1));
+        assert_eq!((first_wakes.wakes(), second_wakes.wakes()), (1, 0));
+        assert!(poll(first, &first_wakes).is_ready());
+        assert_eq!(receiver.try_recv(), Some(3));
+        assert_eq!(second_wakes.wakes(), 1);
+        assert!(poll(second, &second_wakes).is_ready());
+        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Some(4), None));
+    }
+
+    #[test]
+    fn a_sender_that_gives_up_passes_its_wake_on() {
+        let (sender, mut receiver) = mailbox(1);
+        sender.try_send(1).expect("room");
+        let wakes = Arc::new(Count::default());
+        let mut second = pin!(sender.send(3));
+        {
+            let mut first = pin!(sender.send(2));
+            assert!(poll(first.as_mut(), &Arc::default()).is_pending());
+            assert!(poll(second.as_mut(), &wakes).is_pending());
+            assert_eq!(receiver.try_recv(), Some(1));
+            assert_eq!(wakes.wakes(), 0);
+        }
+        assert_eq!(wakes.wakes(), 1, "the room must not be forgotten");
+        assert!(poll(second, &wakes).is_ready());
+    }
+
+    #[test]
+    fn both_ends_learn_that_the_other_is_gone() {
+        let (sender, mut receiver) = mailbox(2);
+        let wakes = Arc::new(Count::default());
+        {
+            let mut receiving = pin!(receiver.recv());
+            assert!(poll(receiving.as_mut(), &wakes).is_pending());
+            sender.clone().try_send(1).expect("room");
+            drop(sender);
+            assert!(wakes.wakes() > 0);
+            assert_eq!(poll(receiving, &wakes), Poll::Ready(Some(1)));
+        }
+        assert_eq!(poll(pin!(receiver.recv()), &wakes), Poll::Ready(None));
+
+        let (sender, receiver) = mailbox(1);
+        let (answer, mut asked) = oneshot::<u32>();
+        sender.try_send(answer).expect("room");
+        assert!(poll(Pin::new(&mut asked), &wakes).is_pending());
+        drop(receiver);
+        assert_eq!(
+            poll(Pin::new(&mut asked), &wakes),
+            Poll::Ready(Err(Cancelled))
+        );
+        assert!(sender.try_send(oneshot().0).expect_err("closed").closed);
+        assert!(matches!(
+            poll(pin!(sender.send(oneshot().0)), &wakes),
+            Poll::Ready(Err(_))
+        ));
+    }
+
+    #[test]
+    fn an_answer_comes_once_and_an_abandoned_question_is_noticed() {
+        let wakes = Arc::new(Count::default());
+        let (sender, mut receiver) = oneshot();
+        assert!(poll(Pin::new(&mut receiver), &wakes).is_pending());
+        sender.send(7).expect("somebody waits");
+        assert_eq!(wakes.wakes(), 1);
+        assert_eq!(poll(Pin::new(&mut receiver), &wakes), Poll::Ready(Ok(7)));
+        let (sender, receiver) = oneshot();
+        drop(receiver);
+        assert!(sender.is_closed() && sender.send(1).is_err());
+    }
+}

@@ -152,6 +152,62 @@ mod tests {
         }
     }
 
+    /// Makes every io_uring_setup of the calling thread fail with the error, as a container's seccomp profile does.
+    fn forbid_io_uring(code: i32) {
+        const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let mut steps = [
+            // The number of the system call lies at the start of seccomp_data.
+            step(LOAD, 0, 0, 0),
+            step(JUMP_IF_EQUAL, 0, 1, libc::SYS_io_uring_setup as u32),
+            step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | code as u32),
+            step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog {
+            len: steps.len() as u16,
+            filter: steps.as_mut_ptr(),
+        };
+        // SAFETY: the program lives through the calls, which affect only this thread.
+        let result = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program)
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    /// What probing and running say on a thread where io_uring_setup fails with the error.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a seccomp filter cannot be taken off a thread again"
+    )]
+    fn errors_when_forbidden(code: i32) -> Vec<ReactorError> {
+        let errors = std::thread::spawn(move || {
+            forbid_io_uring(code);
+            let config = super::super::ReactorConfig {
+                index: 0,
+                core: None,
+                name: "forbidden".to_string(),
+                arena_bytes: 1,
+                spin: std::time::Duration::ZERO,
+            };
+            let ran = super::super::run(config, super::super::World::Real, async || ());
+            vec![probe().expect_err("forbidden"), ran.expect_err("forbidden")]
+        });
+        errors.join().expect("thread")
+    }
+
+    #[test]
+    fn a_container_that_forbids_io_uring_gets_the_remedy() {
+        for error in errors_when_forbidden(libc::EPERM) {
+            assert!(matches!(error, ReactorError::ForbiddenBySeccomp), "{error}");
+        }
+        for error in errors_when_forbidden(libc::ENOSYS) {
+            assert!(matches!(error, ReactorError::KernelTooOld), "{error}");
+        }
+    }
+
     #[test]
     fn this_machine_has_io_uring() {
         probe().expect("the tests need io_uring");
