@@ -21,8 +21,9 @@ use super::clock::real_monotonic_nanoseconds;
 use super::operation::{Abandoned, Key, Operation, Reaped, Resources, Slots, Sort, Watcher};
 use super::probe::ReactorError;
 
-const SUBMISSION_ENTRIES: u32 = 1024;
-const COMPLETION_ENTRIES: u32 = 8192;
+/// Entries of the two queues. The kernel may count the ring against the limit of locked memory; a smaller one is then
+/// better than none, because a full queue only means more system calls.
+const RING_SIZES: [(u32, u32); 3] = [(1024, 8192), (256, 1024), (32, 128)];
 /// Below this many disk operations in flight the device has room: submit at once.
 const EAGER_IN_FLIGHT: usize = 4;
 /// With this many entries queued a system call is worth its price.
@@ -354,24 +355,47 @@ fn drain_doorbell(doorbell: RawFd) {
     unsafe { libc::read(doorbell, count.as_mut_ptr().cast(), count.len()) };
 }
 
+/// Sets up the largest ring that the limit of locked memory allows.
 fn build_ring() -> Result<IoUring, ReactorError> {
+    let mut refused = None;
+    for (submissions, completions) in RING_SIZES {
+        match build_ring_of(submissions, completions) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => refused = Some(error),
+            Err(error) => return Err(ReactorError::from_setup(error)),
+            Ok(ring) => {
+                if refused.is_some() {
+                    tracing::warn!(
+                        submissions,
+                        "the limit of locked memory allows only a small ring; the reactor is slower under load. \
+                         Raise it (ulimit -l, LimitMEMLOCK=)"
+                    );
+                }
+                return Ok(ring);
+            }
+        }
+    }
+    Err(ReactorError::LockedMemory)
+}
+
+fn build_ring_of(submissions: u32, completions: u32) -> io::Result<IoUring> {
     let full = IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_taskrun_flag()
         .setup_submit_all()
-        .setup_cqsize(COMPLETION_ENTRIES)
+        .setup_cqsize(completions)
         .dontfork()
-        .build(SUBMISSION_ENTRIES);
+        .build(submissions);
     match full {
-        Ok(ring) => Ok(ring),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build_ring_for_old_kernel(),
-        Err(error) => Err(ReactorError::from_setup(error)),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            build_ring_for_old_kernel(submissions, completions)
+        }
+        result => result,
     }
 }
 
 /// Kernels before 6.1 know neither `SINGLE_ISSUER` nor `DEFER_TASKRUN`.
-fn build_ring_for_old_kernel() -> Result<IoUring, ReactorError> {
+fn build_ring_for_old_kernel(submissions: u32, completions: u32) -> io::Result<IoUring> {
     tracing::warn!(
         "this kernel refuses io_uring's deferred task work (Linux 6.1 or newer has it); \
          the reactor uses cooperative task work, which costs throughput"
@@ -380,10 +404,9 @@ fn build_ring_for_old_kernel() -> Result<IoUring, ReactorError> {
         .setup_coop_taskrun()
         .setup_taskrun_flag()
         .setup_submit_all()
-        .setup_cqsize(COMPLETION_ENTRIES)
+        .setup_cqsize(completions)
         .dontfork()
-        .build(SUBMISSION_ENTRIES)
-        .map_err(ReactorError::from_setup)
+        .build(submissions)
 }
 
 /// Registers the arena; without it every operation works, at a higher price.
