@@ -22,12 +22,13 @@ mod view;
 
 pub(crate) use apply::Applier;
 pub use apply::LogEntry;
-pub use chunk::{ChunkId, Extent, ExtentKind};
+pub use chunk::{Extent, ExtentKind};
 pub use describe::{describe, describe_key};
 pub use entry::{Entry, EntryKind, Place};
 pub use object::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
+pub use strata_engine::ChunkId;
 pub use system::{
     AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
     LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,

@@ -1,6 +1,8 @@
 //! Rows of `X` and `F`: extents, inline bodies, span tables, attributes, and extents to free.
 
-use super::chunk::{ChunkId, Extent, ExtentKind};
+use strata_engine::ChunkId;
+
+use super::chunk::{Extent, ExtentKind};
 use super::entry::{read_storage_class, write_storage_class};
 use super::object::ObjectAttributes;
 use super::value::{Damage, FieldWriter, Fields, Row};

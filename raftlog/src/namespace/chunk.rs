@@ -1,25 +1,9 @@
-//! Chunk ids and extents: how a file names the bytes that lie in the chunk stores.
+//! Extents: how a file names the bytes that lie in the chunk stores.
 
 use rkyv::rancor::Fallible;
 use rkyv::with::{ArchiveWith, DeserializeWith, SerializeWith};
 use rkyv::{Archive, Archived, Deserialize, Place, Serialize};
-
-/// The id of a chunk, 128 bits, never used again: placement group 24, writer 32, epoch 32,
-/// sequence 40, from the high bits down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct ChunkId(pub u128);
-
-impl ChunkId {
-    /// The writer that introduced the chunk.
-    pub fn writer(self) -> u32 {
-        (self.0 >> 72) as u32
-    }
-
-    /// The allocation epoch of the writer in which the chunk was introduced.
-    pub fn epoch(self) -> u32 {
-        (self.0 >> 40) as u32
-    }
-}
+use strata_engine::ChunkId;
 
 /// Archives a chunk id as its number.
 pub struct ChunkNumber;

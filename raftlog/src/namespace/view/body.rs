@@ -5,7 +5,9 @@ use std::ops::Range;
 use super::{Object, View};
 use crate::command::FreedKey;
 use crate::namespace::body::{ExtentRow, FreedRow, InlineRow, Span, SpanRow};
-use crate::namespace::chunk::{ChunkId, Extent, ExtentKind};
+use strata_engine::ChunkId;
+
+use crate::namespace::chunk::{Extent, ExtentKind};
 use crate::namespace::key;
 use crate::store::StoreError;
 
