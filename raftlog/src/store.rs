@@ -4,7 +4,8 @@
 //! - a commit is not synced; the environment is a cache of the log, and after a power cut it is
 //!   exactly the state of the last checkpoint (see [`checkpoint`]);
 //! - there is one writer; readers are short transactions of any thread;
-//! - after a failed sync nothing is written any more: what it covered is unknown.
+//! - after a failed sync nothing is written any more, because what it covered is unknown; nor after a
+//!   failed batch, because nothing may be skipped.
 
 pub mod checkpoint;
 mod environment;
@@ -127,16 +128,19 @@ impl NamespaceStore {
     /// the map, a checkpoint is made here, which blocks on the device: make them often enough.
     ///
     /// # Errors
-    /// Every error stops the group; nothing of the batch is kept.
+    /// Every error stops the group: nothing of the batch is kept, and nothing is applied any more.
     pub fn apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
-        match self.try_apply(batch) {
-            Err(StoreError::Full) => {
-                warn!("the metadata map is full: making a checkpoint to use its pages again");
-                self.make_room()?;
-                self.try_apply(batch)
-            }
-            other => other,
+        let mut result = self.try_apply(batch);
+        if matches!(result, Err(StoreError::Full)) {
+            warn!("the metadata map is full: making a checkpoint to use its pages again");
+            result = self.make_room().and_then(|()| self.try_apply(batch));
         }
+        if let Err(error) = &result {
+            // What comes next must not be applied without what has just failed.
+            let mut writer = self.writer();
+            writer.failed.get_or_insert_with(|| error.to_string());
+        }
+        result
     }
 
     fn try_apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {

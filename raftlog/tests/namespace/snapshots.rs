@@ -180,6 +180,47 @@ fn inspection_finds_the_checkpoint_and_changes_nothing() {
     ));
 }
 
+/// Run in another process by the test below.
+#[test]
+fn inspected_from_another_process() {
+    let Some(dir) = std::env::var_os("STRATA_TEST_INSPECT") else {
+        return;
+    };
+    let mut rows = 0;
+    let inspected = inspect(std::path::Path::new(&dir), &mut |_, _| {
+        rows += 1;
+        true
+    });
+    assert_eq!(inspected.unwrap(), Inspected::Running);
+    let options = StoreOptions {
+        map_bytes: MAP_BYTES,
+    };
+    let opened = NamespaceStore::open(std::path::Path::new(&dir), options);
+    assert!(matches!(opened, Err(StoreError::Locked(_))));
+    println!("inspected {rows} rows");
+}
+
+#[test]
+fn a_running_store_is_inspected_and_cannot_be_opened_twice() {
+    let mut cluster = filled(6);
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "snapshots::inspected_from_another_process",
+            "--nocapture",
+        ])
+        .env("STRATA_TEST_INSPECT", cluster.dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let expected = format!("inspected {} rows", cluster.rows().len());
+    assert!(
+        output.status.success() && text.contains(&expected),
+        "{text}"
+    );
+    cluster.put("b", b"and goes on", Body::Empty);
+}
+
 #[test]
 fn a_full_map_stops_and_keeps_what_was() {
     let dir = tempfile::tempdir().unwrap();

@@ -102,9 +102,39 @@ fn nothing_is_done_before_a_cluster_is_initialised() {
         matches!(again, Err(StoreError::Invariant(_))),
         "an entry is applied once"
     );
-    let damaged = store.apply(&[(position(3), LogEntry::Command(&bytes[1..]))]);
-    assert!(matches!(damaged, Err(StoreError::Command { index: 3, .. })));
     assert_eq!(store.applied(), position(2));
+}
+
+#[test]
+fn nothing_is_applied_after_a_batch_that_failed() {
+    let mut cluster = Cluster::new();
+    let bytes = cluster.envelope(Noop { reserved: 0 }).encode().unwrap();
+    let applied = cluster.store.applied();
+    let position = |ahead| LogPosition {
+        index: applied.index + ahead,
+        ..applied
+    };
+    let entries = [
+        (position(1), LogEntry::Command(&bytes)),
+        (position(2), LogEntry::Command(&bytes[1..])),
+    ];
+    let damaged = cluster.store.apply(&entries);
+    assert!(
+        matches!(damaged, Err(StoreError::Command { index, .. }) if index == applied.index + 2)
+    );
+    assert_eq!(
+        cluster.store.applied(),
+        applied,
+        "nothing of the batch is kept"
+    );
+    for entry in entries {
+        let skipped = cluster.store.apply(&[entry]);
+        assert!(matches!(skipped, Err(StoreError::Failed(_))), "{skipped:?}");
+    }
+    assert!(
+        cluster.store.view().unwrap().cluster().unwrap().is_some(),
+        "reads go on"
+    );
 }
 
 #[test]
