@@ -404,3 +404,42 @@ fn a_directory_is_open_once_and_a_checkpoint_runs_once() {
     drop(process.store.begin_checkpoint().unwrap());
     process.store.begin_checkpoint().unwrap().finish().unwrap();
 }
+
+#[test]
+fn after_a_checkpoint_that_failed_nothing_is_written() {
+    let mut machine = Machine::new(11);
+    let mut process = machine.start(&[0]);
+    process.store.begin_checkpoint().unwrap().finish().unwrap();
+    machine.durable = process.store.durable().index;
+    machine.write(&mut process);
+    let obstacle = machine.dir.path().join(SIDE_FILE_NEW);
+    fs::create_dir(&obstacle).unwrap();
+    let failed = process.store.begin_checkpoint().unwrap().finish();
+    assert!(
+        matches!(
+            failed,
+            Err(StoreError::Io {
+                action: "create",
+                ..
+            })
+        ),
+        "{failed:?}"
+    );
+    let position = LogPosition {
+        term: 1,
+        node: 1,
+        index: 6,
+    };
+    let applied = process.store.apply(&[(position, LogEntry::Blank)]);
+    assert!(matches!(applied, Err(StoreError::Failed(_))), "{applied:?}");
+    assert!(matches!(
+        process.store.begin_checkpoint(),
+        Err(StoreError::Failed(_))
+    ));
+    assert_eq!(process.store.durable().index, machine.durable);
+    drop(process);
+    fs::remove_dir(obstacle).unwrap();
+    machine.cut();
+    let mut process = machine.start(&[machine.durable]);
+    machine.write(&mut process);
+}
