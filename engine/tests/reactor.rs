@@ -442,3 +442,39 @@ fn many_readers_and_writers_give_up_at_random_and_nothing_is_corrupted() {
         assert_eq!(reactor::arena_pressure().free_bytes, 8 << 20);
     });
 }
+
+#[test]
+fn what_outlives_its_reactor_still_works_on_the_next() {
+    let directory = tempfile::tempdir_in(".").expect("directory");
+    let path = directory.path().join("file");
+    let options = OpenOptions {
+        read_only: false,
+        create: true,
+        direct: true,
+    };
+    let (file, view, decoy) = run(async || {
+        let file = File::open(&path, options).await.expect("open");
+        let mut buffer = reactor::allocate(4096).await;
+        buffer.set_len(4096);
+        buffer.fill(6);
+        let decoy = File::open(&directory.path().join("decoy"), options)
+            .await
+            .expect("open");
+        (file, buffer.freeze(), decoy)
+    });
+    drop(decoy);
+    run(async || {
+        // Takes the place in the ring's table that the file had in the first reactor.
+        let other = File::open(&directory.path().join("other"), options)
+            .await
+            .expect("open");
+        file.write_durable(vec![view.clone(), view], 0)
+            .await
+            .expect("write");
+        assert_eq!(other.length().await.expect("length"), 0);
+        let buffer = reactor::allocate(8192).await;
+        let read = file.read(buffer, 0, 8192).await.expect("read");
+        assert!(read.len() == 8192 && read.iter().all(|&byte| byte == 6));
+        drop(file);
+    });
+}

@@ -230,6 +230,7 @@ impl Reactor {
         let arm = match world {
             World::Real => Arm::Real {
                 driver: Box::new(RefCell::new(Driver::new(
+                    id,
                     arena.clone(),
                     shared.doorbell.as_fd(),
                 )?)),

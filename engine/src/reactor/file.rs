@@ -43,8 +43,8 @@ pub struct OpenOptions {
 /// An open descriptor that is closed through the ring.
 pub(super) struct Descriptor {
     descriptor: RawFd,
-    /// Its place in the ring's table of files, which saves the kernel a look-up per operation.
-    place: Option<u32>,
+    /// The reactor and the place in its ring's table of files, which saves the kernel a look-up per operation.
+    place: Option<(u64, u32)>,
 }
 
 impl Descriptor {
@@ -58,7 +58,10 @@ impl Descriptor {
     /// For a file that many operations will name.
     fn registered(owned: OwnedFd) -> Rc<Descriptor> {
         let descriptor = owned.into_raw_fd();
-        let place = with_current(|reactor| reactor.driver().borrow_mut().register_file(descriptor));
+        let place = with_current(|reactor| {
+            let place = reactor.driver().borrow_mut().register_file(descriptor)?;
+            Some((reactor.id, place))
+        });
         Rc::new(Descriptor { descriptor, place })
     }
 
@@ -66,16 +69,17 @@ impl Descriptor {
         self.descriptor
     }
 
-    /// What an entry names: the place in the ring's table, where there is one, with [`Descriptor::flags`].
-    fn fd(&self) -> types::Fd {
-        types::Fd(self.place.map_or(self.descriptor, |place| place as RawFd))
+    fn place_in(&self, reactor: u64) -> Option<u32> {
+        self.place
+            .filter(|(owner, _)| *owner == reactor)
+            .map(|(_, place)| place)
     }
 
-    fn flags(&self) -> Flags {
-        if self.place.is_some() {
-            Flags::FIXED_FILE
-        } else {
-            Flags::empty()
+    /// What an entry names, and how: the place in the ring's table or the descriptor.
+    fn target(&self, driver: &Driver) -> (types::Fd, Flags) {
+        match self.place_in(driver.reactor()) {
+            Some(place) => (types::Fd(place as RawFd), Flags::FIXED_FILE),
+            None => (types::Fd(self.descriptor), Flags::empty()),
         }
     }
 }
@@ -85,7 +89,7 @@ impl Drop for Descriptor {
         let queued = try_with_current(|reactor| match &reactor.arm {
             Arm::Real { driver, .. } => driver
                 .try_borrow_mut()
-                .is_ok_and(|mut driver| driver.close(self.raw(), self.place)),
+                .is_ok_and(|mut driver| driver.close(self.raw(), self.place_in(reactor.id))),
             Arm::Simulated(_) => false,
         });
         if queued != Some(true) {
@@ -358,7 +362,8 @@ impl RealFile {
             );
             // SAFETY: the position lies inside the buffer.
             let start = unsafe { buffer.start().add(position) };
-            let (fd, length) = (self.descriptor.fd(), length as u32);
+            let (fd, flags) = self.descriptor.target(&driver);
+            let length = length as u32;
             let entry = if driver.registered() && buffer.belongs_to(driver.arena()) {
                 let index = driver.registered_index(start);
                 opcode::ReadFixed::new(fd, start, length, index)
@@ -371,7 +376,7 @@ impl RealFile {
                 buffer,
                 _file: self.descriptor.clone(),
             };
-            driver.start(entry.flags(self.descriptor.flags()), Sort::Disk, resources)
+            driver.start(entry.flags(flags), Sort::Disk, resources)
         })
     }
 
@@ -383,7 +388,7 @@ impl RealFile {
         offset: u64,
         durability: Durability,
     ) -> (Entry, Resources) {
-        let fd = self.descriptor.fd();
+        let (fd, flags) = self.descriptor.target(driver);
         let vectors: Box<[libc::iovec]> = views
             .iter()
             .map(|view| libc::iovec {
@@ -409,7 +414,7 @@ impl RealFile {
             _vectors: vectors,
             _file: self.descriptor.clone(),
         };
-        (entry.flags(self.descriptor.flags()), resources)
+        (entry.flags(flags), resources)
     }
 
     async fn write_all(
@@ -457,7 +462,7 @@ impl RealFile {
                 let mut driver = reactor.driver().borrow_mut();
                 let (entry, resources) =
                     self.write_entry(&driver, rest.next_views(), rest.offset, Durability::Cached);
-                let (flush, file) = self.flush_entry();
+                let (flush, file) = self.flush_entry(&driver);
                 driver.start_linked((entry, Sort::Disk, resources), (flush, Sort::Barrier, file))
             });
             rest.advance(write.await)?;
@@ -469,10 +474,11 @@ impl RealFile {
         }
     }
 
-    fn flush_entry(&self) -> (Entry, Resources) {
-        let flush = opcode::Fsync::new(self.descriptor.fd()).flags(types::FsyncFlags::DATASYNC);
+    fn flush_entry(&self, driver: &Driver) -> (Entry, Resources) {
+        let (fd, flags) = self.descriptor.target(driver);
+        let flush = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC);
         (
-            flush.build().flags(self.descriptor.flags()),
+            flush.build().flags(flags),
             Resources::File {
                 _file: self.descriptor.clone(),
             },
@@ -480,12 +486,10 @@ impl RealFile {
     }
 
     fn start_flush(&self) -> Operation {
-        let (entry, resources) = self.flush_entry();
         with_current(|reactor| {
-            reactor
-                .driver()
-                .borrow_mut()
-                .start(entry, Sort::Barrier, resources)
+            let mut driver = reactor.driver().borrow_mut();
+            let (entry, resources) = self.flush_entry(&driver);
+            driver.start(entry, Sort::Barrier, resources)
         })
     }
 }

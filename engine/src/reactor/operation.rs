@@ -274,14 +274,17 @@ pub(super) enum Abandoned {
 #[must_use = "an operation is cancelled when it is dropped"]
 pub(super) struct Operation {
     key: Option<Key>,
+    /// The reactor whose ring works on it.
+    reactor: u64,
     // Slots belong to one thread's ring.
     _thread: PhantomData<*const ()>,
 }
 
 impl Operation {
-    pub(super) fn new(key: Key) -> Operation {
+    pub(super) fn new(key: Key, reactor: u64) -> Operation {
         Operation {
             key: Some(key),
+            reactor,
             _thread: PhantomData,
         }
     }
@@ -293,6 +296,10 @@ impl Future for Operation {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion> {
         let key = self.key.expect("an operation was polled after its end");
         let completion = with_current(|reactor| {
+            assert_eq!(
+                reactor.id, self.reactor,
+                "an operation was polled on another reactor"
+            );
             reactor
                 .driver()
                 .borrow_mut()
@@ -310,7 +317,10 @@ impl Future for Operation {
 impl Drop for Operation {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
-        let abandoned = try_with_current(|reactor| reactor.driver().borrow_mut().abandon(key));
+        // When its reactor has ended, the operation has, too.
+        let abandoned = try_with_current(|reactor| {
+            (reactor.id == self.reactor).then(|| reactor.driver().borrow_mut().abandon(key))
+        });
         // What it owned is dropped here, after the driver was let go: dropping may start a close.
         drop(abandoned);
     }

@@ -66,6 +66,7 @@ struct Accepting {
     acceptor: RefCell<Option<Waker>>,
     /// The multishot accept, while the kernel has it.
     key: Cell<Option<Key>>,
+    reactor: u64,
 }
 
 impl Watcher for Accepting {
@@ -114,6 +115,7 @@ impl TcpListener {
             arrived: RefCell::default(),
             acceptor: RefCell::default(),
             key: Cell::new(None),
+            reactor: with_current(|reactor| reactor.id),
         };
         Ok(TcpListener {
             accepting: Rc::new(accepting),
@@ -179,15 +181,16 @@ impl TcpListener {
 
 impl Drop for TcpListener {
     fn drop(&mut self) {
-        cancel(&self.accepting.key);
+        cancel(&self.accepting.key, self.accepting.reactor);
     }
 }
 
-fn cancel(key: &Cell<Option<Key>>) {
+/// Ends what a reactor watches. When the reactor has ended, that has, too.
+fn cancel(key: &Cell<Option<Key>>, owner: u64) {
     if let Some(key) = key.take() {
         try_with_current(|reactor| {
-            if let Arm::Real { driver, .. } = &reactor.arm {
-                driver.borrow_mut().cancel(key);
+            if reactor.id == owner {
+                reactor.driver().borrow_mut().cancel(key);
             }
         });
     }
@@ -207,6 +210,7 @@ struct Socket {
     writer: RefCell<Option<Waker>>,
     /// The multishot poll, while the kernel has it.
     key: Cell<Option<Key>>,
+    reactor: u64,
     dropped: Cell<bool>,
 }
 
@@ -348,6 +352,7 @@ impl TcpStream {
             reader: RefCell::default(),
             writer: RefCell::default(),
             key: Cell::new(None),
+            reactor: with_current(|reactor| reactor.id),
             dropped: Cell::new(false),
         });
         socket.clone().watch();
@@ -512,7 +517,7 @@ impl TcpStream {
 impl Drop for TcpStream {
     fn drop(&mut self) {
         self.socket.dropped.set(true);
-        cancel(&self.socket.key);
+        cancel(&self.socket.key, self.socket.reactor);
     }
 }
 

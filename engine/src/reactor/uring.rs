@@ -47,6 +47,8 @@ enum Batch {
 
 pub(super) struct Driver {
     ring: IoUring,
+    /// The reactor it belongs to.
+    reactor: u64,
     pub(super) slots: Slots,
     arena: Arc<Arena>,
     /// The arena is registered: fixed opcodes may be used for its buffers.
@@ -63,7 +65,11 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Sets the ring up. The doorbell must stay open as long as the driver.
-    pub(super) fn new(arena: Arc<Arena>, doorbell: BorrowedFd<'_>) -> Result<Driver, ReactorError> {
+    pub(super) fn new(
+        reactor: u64,
+        arena: Arc<Arena>,
+        doorbell: BorrowedFd<'_>,
+    ) -> Result<Driver, ReactorError> {
         let ring = build_ring()?;
         let registered = register_arena(&ring, &arena);
         // Kernels before 5.19 refuse; every operation works without it.
@@ -75,6 +81,7 @@ impl Driver {
         };
         let mut driver = Driver {
             ring,
+            reactor,
             slots: Slots::default(),
             arena,
             registered,
@@ -91,6 +98,10 @@ impl Driver {
     fn watch_doorbell(&mut self) {
         let poll = opcode::PollAdd::new(types::Fd(self.doorbell), libc::POLLIN as u32).multi(true);
         self.push(Batch::One(poll.build().user_data(DOORBELL)));
+    }
+
+    pub(super) fn reactor(&self) -> u64 {
+        self.reactor
     }
 
     /// Whether the fixed opcodes may be used for buffers of this arena.
@@ -160,7 +171,7 @@ impl Driver {
         if sort != Sort::Other {
             self.submit_eagerly();
         }
-        Operation::new(key)
+        Operation::new(key, self.reactor)
     }
 
     /// Starts two operations of which the second begins only when the first has fully succeeded.
@@ -178,7 +189,10 @@ impl Driver {
         let second = second.0.user_data(second_key.user_data());
         self.push(Batch::Pair([first, second]));
         self.submit_eagerly();
-        (Operation::new(first_key), Operation::new(second_key))
+        (
+            Operation::new(first_key, self.reactor),
+            Operation::new(second_key, self.reactor),
+        )
     }
 
     fn submit_eagerly(&mut self) {
