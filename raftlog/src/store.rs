@@ -13,6 +13,8 @@ mod error;
 mod inspect;
 mod snapshot;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -189,6 +191,18 @@ impl NamespaceStore {
             allocated_bytes: (info.last_page_number as u64 + 1) * page_bytes,
             map_bytes: info.map_size as u64,
         })
+    }
+
+    /// Reads the data file from its beginning, `limit_bytes` at most, so that its pages are in memory
+    /// before the first request asks for them. Gives the bytes read. Blocks: for a helper thread.
+    ///
+    /// # Errors
+    /// `Io` where the file cannot be read.
+    pub fn prefault(&self, limit_bytes: u64) -> Result<u64, StoreError> {
+        let path = self.inner.environment.dir.join(environment::DATA_FILE);
+        let file = File::open(&path).map_err(environment::io("open", &path))?;
+        let copied = std::io::copy(&mut file.take(limit_bytes), &mut std::io::sink());
+        copied.map_err(environment::io("read", &path))
     }
 
     fn writer(&self) -> MutexGuard<'_, WriterState> {

@@ -1,0 +1,478 @@
+//! A Raft group on one node: the log, the namespace it is applied to, and openraft between them.
+//!
+//! Invariants:
+//! - no openraft type leaves this crate; proposers see bytes, answers and [`ProposeError`];
+//! - a group that has started has applied an entry of its own term, so that what it answers holds
+//!   everything that was ever acknowledged;
+//! - the log is purged only up to the older of the last durable checkpoint and the newest snapshot;
+//! - whatever fails in log or state machine stops the group; nothing is skipped, and every later
+//!   proposal is answered with the cause.
+
+mod housekeeping;
+mod machine;
+mod sender;
+mod statistics;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::rt::WatchReceiver as _;
+use openraft::{BasicNode, Raft, SnapshotPolicy};
+use strata_engine::reactor::{self, Task, TaskClass};
+
+use crate::command::{Answer, Command, Envelope};
+use crate::log::{Log, LogError, LogPartition, LogReport, LogStore, Proposal, Types};
+use crate::store::{NamespaceStore, StoreError};
+use machine::Machine;
+pub use sender::Sender;
+pub use statistics::GroupStatistics;
+#[cfg(test)]
+pub(crate) use tests::on_reactor;
+
+/// Tries of a proposal that the leader refuses because its lease is not established yet.
+const ATTEMPTS_MAX: u32 = 200;
+/// Between two of them.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
+/// What every proposal waits while the namespace's map is nearly full.
+const SLOW_PAUSE: Duration = Duration::from_millis(2);
+/// Pages that a command may write beside its own bytes, as bytes of the map.
+const MAP_BYTES_PER_COMMAND: i64 = 4096;
+/// Longest proposal, in bytes: a batch delete of 1,000 keys of 1 KiB fits.
+const PROPOSAL_BYTES_MAX: usize = 2 << 20;
+
+/// How a group runs.
+#[derive(Debug, Clone)]
+pub struct GroupConfig {
+    /// The group's number.
+    pub group: u16,
+    /// This node's id in it.
+    pub node: u64,
+    /// Log partitions that are to hold the log (m + 1); the others only witness its generation.
+    pub mirrors: usize,
+    /// A checkpoint is made this long after the last, if anything was applied.
+    pub checkpoint_interval: Duration,
+    /// Or when this many entries were applied.
+    pub checkpoint_entries: u64,
+    /// A snapshot is made when the log since the last has more bytes than this, and than the last.
+    pub snapshot_log_bytes: u64,
+    /// Or when it has this many entries (the places of all of them are in memory).
+    pub snapshot_entries: u64,
+    /// Proposals that may wait for their answers at once.
+    pub outstanding_max: usize,
+    /// Bytes of the namespace's file read before leadership is taken: cold, its first seconds would
+    /// be a hundred times slower.
+    pub prefault_bytes: u64,
+}
+
+impl GroupConfig {
+    /// The settings of a server.
+    pub fn new(group: u16, node: u64, mirrors: usize) -> GroupConfig {
+        GroupConfig {
+            group,
+            node,
+            mirrors,
+            checkpoint_interval: Duration::from_secs(5),
+            checkpoint_entries: 100_000,
+            snapshot_log_bytes: 1 << 30,
+            snapshot_entries: 2_000_000,
+            outstanding_max: 4096,
+            prefault_bytes: 256 << 20,
+        }
+    }
+}
+
+/// Why a group cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The namespace store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Log, snapshot and namespace do not belong together.
+    #[error("the group's state is incomplete: {0}")]
+    Incomplete(String),
+    /// It stopped while it started.
+    #[error("the group stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why a proposal has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Too many proposals wait; it was not proposed. Try again later.
+    #[error("too many proposals are waiting")]
+    Busy,
+    /// Log or namespace have no room for it; it was not proposed.
+    #[error("no room: {0}")]
+    Full(String),
+    /// The bytes are no command; it was not proposed.
+    #[error("not a command: {0}")]
+    Invalid(String),
+    /// The group has stopped, or cannot commit. Whether the proposal was committed is unknown;
+    /// proposing the same sequence again, after a start, gets the first answer.
+    #[error("the group is not available: {0}")]
+    Unavailable(String),
+}
+
+/// What the parts of a group on this reactor share.
+struct Shared {
+    store: NamespaceStore,
+    log: LogStore,
+    /// Why the group stopped, in the words of the part that failed first.
+    failure: RefCell<Option<String>>,
+    /// A snapshot is being built.
+    building: Cell<bool>,
+    /// Bytes that the next snapshot may take.
+    snapshot_estimate: Cell<u64>,
+    /// Why a due snapshot cannot be built.
+    snapshot_blocked: RefCell<Option<String>>,
+    /// Bytes of the namespace's map that may still be used before writes are refused.
+    map_room: Cell<i64>,
+    /// The map is so full that writes are slowed.
+    slowed: Cell<bool>,
+    /// Housekeeping is to end.
+    stopping: Cell<bool>,
+    statistics: Arc<GroupStatistics>,
+}
+
+impl Shared {
+    fn fail(&self, cause: &dyn std::fmt::Display) {
+        let mut failure = self.failure.borrow_mut();
+        if failure.is_none() {
+            tracing::error!(%cause, "the group stops");
+            *failure = Some(cause.to_string());
+        }
+    }
+
+    fn cause(&self, otherwise: &dyn std::fmt::Display) -> String {
+        self.failure
+            .borrow()
+            .clone()
+            .unwrap_or_else(|| otherwise.to_string())
+    }
+}
+
+struct Inner {
+    config: GroupConfig,
+    log: Log,
+    shared: Rc<Shared>,
+    raft: Raft<Types, Machine>,
+    outstanding: Cell<usize>,
+    /// The last time that was stamped, in microseconds since the Unix epoch.
+    stamped: Cell<u64>,
+    housekeeping: RefCell<Option<Task<()>>>,
+    report: LogReport,
+}
+
+/// A group that serves. Clones are handles to it; it lives on the reactor that started it.
+#[derive(Clone)]
+pub struct Group(Rc<Inner>);
+
+impl Group {
+    /// Recovers the log and the namespace, takes leadership and applies what was committed. On
+    /// return, reads of the namespace see everything that was ever acknowledged.
+    ///
+    /// # Errors
+    /// When the log's mirrors are corrupt, stale or missing, when snapshot and log do not reach back
+    /// to what the namespace holds, or when anything fails on the way.
+    pub async fn start(
+        config: GroupConfig,
+        partitions: Vec<LogPartition>,
+        store: NamespaceStore,
+        sender: Sender,
+    ) -> Result<Group, GroupError> {
+        let (log, report) = Log::open(partitions, config.mirrors).await?;
+        Group::start_on(config, log, report, store, sender).await
+    }
+
+    pub(crate) async fn start_on(
+        config: GroupConfig,
+        log: Log,
+        report: LogReport,
+        store: NamespaceStore,
+        sender: Sender,
+    ) -> Result<Group, GroupError> {
+        let log_store = log.group(config.group);
+        let shared = Rc::new(Shared {
+            snapshot_estimate: Cell::new(0),
+            map_room: Cell::new(0),
+            slowed: Cell::new(false),
+            stopping: Cell::new(false),
+            store,
+            log: log_store.clone(),
+            failure: RefCell::new(None),
+            building: Cell::new(false),
+            snapshot_blocked: RefCell::new(None),
+            statistics: Arc::new(GroupStatistics::default()),
+        });
+        check_complete(&shared)?;
+        housekeeping::measure(&shared)?;
+        let (store, limit) = (shared.store.clone(), config.prefault_bytes);
+        reactor::offload(move || store.prefault(limit)).await?;
+        let stamped = shared
+            .store
+            .view()?
+            .group()?
+            .map_or(0, |state| state.time_micros);
+        let machine = Machine::new(shared.clone());
+        let raft = Raft::new(config.node, raft_config(), sender, log_store, machine);
+        let raft = raft
+            .await
+            .map_err(|error| GroupError::Stopped(shared.cause(&error)))?;
+        let group = Group(Rc::new(Inner {
+            config,
+            log,
+            shared,
+            raft,
+            outstanding: Cell::new(0),
+            stamped: Cell::new(stamped),
+            housekeeping: RefCell::new(None),
+            report,
+        }));
+        group.lead().await?;
+        let housekeeping = housekeeping::run(Rc::downgrade(&group.0));
+        *group.0.housekeeping.borrow_mut() =
+            Some(reactor::spawn(TaskClass::Foreground, housekeeping));
+        Ok(group)
+    }
+
+    /// Becomes leader and waits until an entry of this term is applied.
+    async fn lead(&self) -> Result<(), GroupError> {
+        let raft = &self.0.raft;
+        let stopped =
+            |error: &dyn std::fmt::Display| GroupError::Stopped(self.0.shared.cause(error));
+        if raft
+            .is_initialized()
+            .await
+            .map_err(|error| stopped(&error))?
+        {
+            raft.trigger()
+                .elect(false)
+                .await
+                .map_err(|error| stopped(&error))?;
+        } else {
+            let members = BTreeMap::from([(self.0.config.node, BasicNode::new("local"))]);
+            raft.initialize(members)
+                .await
+                .map_err(|error| stopped(&error))?;
+        }
+        let mut metrics = raft.metrics();
+        loop {
+            let now = metrics.borrow_and_update().clone();
+            now.running_state.map_err(|error| stopped(&error))?;
+            let own = now
+                .last_applied
+                .is_some_and(|applied| applied.leader_id.term == now.current_term);
+            if now.current_leader == Some(self.0.config.node) && own {
+                housekeeping::publish(&self.0);
+                return Ok(());
+            }
+            metrics.changed().await.map_err(|error| stopped(&error))?;
+        }
+    }
+
+    /// Proposes an encoded [`Envelope`], which is stamped with the leader's time, and waits until it
+    /// is durable on all mirrors and applied.
+    ///
+    /// # Errors
+    /// Says whether it may have been proposed; see [`ProposeError`].
+    pub async fn propose(&self, mut envelope: Vec<u8>) -> Result<Answer, ProposeError> {
+        let inner = &self.0;
+        if let Some(cause) = &*inner.shared.failure.borrow() {
+            return Err(ProposeError::Unavailable(cause.clone()));
+        }
+        if envelope.len() > PROPOSAL_BYTES_MAX {
+            return Err(ProposeError::Invalid(format!(
+                "{} bytes are too many",
+                envelope.len()
+            )));
+        }
+        let _outstanding = Outstanding::take(inner)?;
+        if inner.shared.slowed.get() {
+            reactor::sleep(SLOW_PAUSE).await;
+        }
+        inner.reserve(&envelope)?;
+        let time = reactor::wall_clock().0.max(inner.stamped.get());
+        inner.stamped.set(time);
+        Envelope::stamp(&mut envelope, time)
+            .map_err(|error| ProposeError::Invalid(error.to_string()))?;
+        inner.commit(Proposal(Bytes::from(envelope))).await
+    }
+
+    /// Numbers for the metrics, readable from every thread.
+    pub fn statistics(&self) -> Arc<GroupStatistics> {
+        self.0.shared.statistics.clone()
+    }
+
+    /// What the start found out about the log's mirrors.
+    pub fn log_report(&self) -> &LogReport {
+        &self.0.report
+    }
+
+    /// Makes a checkpoint and stops. Proposals that still wait are answered `Unavailable`.
+    ///
+    /// # Errors
+    /// When the last checkpoint or flush failed; nothing acknowledged is lost by that.
+    pub async fn stop(self) -> Result<(), GroupError> {
+        let housekeeping = self.0.housekeeping.take();
+        // A checkpoint that is under way is waited for, not cut.
+        self.0.shared.stopping.set(true);
+        if let Some(task) = housekeeping {
+            task.await;
+        }
+        let checkpoint = housekeeping::checkpoint(&self.0.shared).await;
+        if self.0.raft.shutdown().await.is_err() {
+            tracing::warn!("the raft task ended before it was told to");
+        }
+        self.0
+            .shared
+            .failure
+            .borrow_mut()
+            .get_or_insert_with(|| "it was stopped".to_owned());
+        self.0.shared.statistics.stopped();
+        self.0.log.close().await?;
+        Ok(checkpoint?)
+    }
+}
+
+impl Inner {
+    /// Refuses what log and map would not hold, before it is proposed: in apply it would be too late.
+    /// What frees space may use the half of either reserve, so that a full store can be emptied.
+    fn reserve(&self, envelope: &[u8]) -> Result<(), ProposeError> {
+        let bytes = envelope.len();
+        let freeing = frees_space(envelope);
+        let (used, all) = self.log.space();
+        let margin = housekeeping::log_margin(all) / if freeing { 2 } else { 1 };
+        let needed = self.shared.snapshot_estimate.get() + margin + bytes as u64;
+        if all.saturating_sub(used) < needed {
+            let why = self.shared.snapshot_blocked.borrow().clone();
+            let why = why.unwrap_or_else(|| "the log waits for a snapshot".to_owned());
+            return Err(ProposeError::Full(why));
+        }
+        let room = self.shared.map_room.get() - 4 * bytes as i64 - MAP_BYTES_PER_COMMAND;
+        if room < 0 && !freeing {
+            return Err(ProposeError::Full("the metadata map is full".to_owned()));
+        }
+        self.shared.map_room.set(room);
+        Ok(())
+    }
+
+    async fn commit(&self, proposal: Proposal) -> Result<Answer, ProposeError> {
+        let mut last = String::new();
+        for _ in 0..ATTEMPTS_MAX {
+            let error = match self.raft.client_write(proposal.clone()).await {
+                Ok(response) => return Ok(response.data.0.unwrap_or(Answer::Done)),
+                Err(error) => error,
+            };
+            last = match error {
+                // Right after an election the lease is not established; the same node will do. An entry
+                // that was discarded may be proposed again: the session knows the sequence.
+                RaftError::APIError(
+                    ClientWriteError::ForwardToLeader(forward)
+                    | ClientWriteError::LogEntryDiscarded(forward),
+                ) if forward
+                    .leader_id
+                    .is_none_or(|leader| leader == self.config.node) =>
+                {
+                    forward.to_string()
+                }
+                other => return Err(ProposeError::Unavailable(self.shared.cause(&other))),
+            };
+            reactor::sleep(ATTEMPT_PAUSE).await;
+        }
+        Err(ProposeError::Unavailable(last))
+    }
+}
+
+/// A place among the proposals that may wait at once.
+struct Outstanding<'a>(&'a Inner);
+
+impl<'a> Outstanding<'a> {
+    fn take(inner: &'a Inner) -> Result<Self, ProposeError> {
+        let waiting = inner.outstanding.get();
+        if waiting >= inner.config.outstanding_max {
+            return Err(ProposeError::Busy);
+        }
+        inner.outstanding.set(waiting + 1);
+        Ok(Outstanding(inner))
+    }
+}
+
+impl Drop for Outstanding<'_> {
+    fn drop(&mut self) {
+        self.0.outstanding.set(self.0.outstanding.get() - 1);
+    }
+}
+
+/// Whether the command of an encoded envelope frees more than it takes. The kind stands at offset 6.
+fn frees_space(envelope: &[u8]) -> bool {
+    const FREEING: [&str; 5] = [
+        "DeleteObjects",
+        "DeleteBucket",
+        "AbortUpload",
+        "ChunksFreed",
+        "CloseSession",
+    ];
+    let Some(kind) = envelope.get(6..8) else {
+        return false;
+    };
+    let kind = u16::from_le_bytes([kind[0], kind[1]]);
+    let known = Command::KINDS.iter().find(|(number, _)| *number == kind);
+    known.is_some_and(|(_, name)| FREEING.contains(name))
+}
+
+/// Log and snapshot must reach back to what the namespace holds, else entries would be skipped.
+fn check_complete(shared: &Shared) -> Result<(), GroupError> {
+    let malformed = |error: crate::log::Malformed| GroupError::Incomplete(error.0);
+    let applied = machine::log_id_of(shared.store.applied());
+    let snapshot = shared.log.snapshot();
+    let snapshot = snapshot
+        .map(|body| body.meta())
+        .transpose()
+        .map_err(malformed)?;
+    let reached = applied.max(snapshot.and_then(|meta| meta.last_log_id));
+    let purged = shared.log.purged();
+    if purged > reached {
+        let text =
+            |id: Option<crate::log::LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
+        return Err(GroupError::Incomplete(format!(
+            "the log is purged up to {}, but namespace and snapshot reach only {}",
+            text(purged),
+            text(reached)
+        )));
+    }
+    if applied > shared.log.last() {
+        tracing::warn!("the namespace is ahead of the log: another log lies on these devices");
+        return Err(GroupError::Incomplete(
+            "the namespace holds entries that the log does not: the devices are not those it was written with".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// One node needs no heartbeats, and elects itself at once; the intervals only bound idle wake-ups.
+fn raft_config() -> Arc<openraft::Config> {
+    Arc::new(openraft::Config {
+        cluster_name: "strata".to_owned(),
+        heartbeat_interval: 500,
+        election_timeout_min: 1500,
+        election_timeout_max: 3000,
+        snapshot_policy: SnapshotPolicy::Never,
+        // Purging is ours: never by openraft's own count.
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // Every start leads in a term of its own.
+        enable_leader_restore: Some(false),
+        ..openraft::Config::default()
+    })
+}

@@ -1,0 +1,185 @@
+//! Checkpoints, snapshots, purging: what keeps the log short and a start quick.
+//!
+//! Ten times a second: publish the numbers; make a checkpoint if one is due; build a snapshot if one
+//! is due and fits; purge the log up to the older of both and give its space back.
+
+use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::rt::WatchReceiver as _;
+use strata_engine::reactor;
+
+use super::{Inner, Shared, machine};
+use crate::log::{LogError, LogId};
+use crate::namespace::LogPosition;
+use crate::store::StoreError;
+
+const TICK: Duration = Duration::from_millis(100);
+/// Most room that is kept in the log beyond the next snapshot.
+const LOG_MARGIN_BYTES_MAX: u64 = 8 << 20;
+
+/// Room kept in a log of `all` bytes beyond the next snapshot: for what is proposed while it is built.
+pub(super) fn log_margin(all: u64) -> u64 {
+    (all / 8).min(LOG_MARGIN_BYTES_MAX)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("{0}")]
+    Raft(String),
+}
+
+/// What has been done so far.
+struct Done {
+    checkpoint: reactor::Instant,
+    released: Option<LogId>,
+    /// A snapshot was made since the start.
+    shortened: bool,
+}
+
+/// Runs until the group is dropped or fails.
+pub(super) async fn run(weak: Weak<Inner>) {
+    let mut done = Done {
+        checkpoint: reactor::now(),
+        released: None,
+        shortened: false,
+    };
+    loop {
+        reactor::sleep(TICK).await;
+        let Some(inner) = weak.upgrade() else { return };
+        publish(&inner);
+        if inner.shared.failure.borrow().is_some() || inner.shared.stopping.get() {
+            return;
+        }
+        if let Err(error) = turn(&inner, &mut done).await {
+            inner.shared.fail(&error);
+            return;
+        }
+    }
+}
+
+async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
+    let shared = &inner.shared;
+    let raft = inner.raft.trigger();
+    measure(shared)?;
+    let ahead = shared.store.applied().index - shared.store.durable().index;
+    let waited = reactor::now() - done.checkpoint >= inner.config.checkpoint_interval;
+    if ahead >= inner.config.checkpoint_entries || (ahead > 0 && waited) {
+        checkpoint(shared).await?;
+        done.checkpoint = reactor::now();
+    }
+    let stopped = |error: &dyn std::fmt::Display| TurnError::Raft(shared.cause(error));
+    if snapshot_due(inner, done) {
+        shared.building.set(true);
+        raft.snapshot().await.map_err(|error| stopped(&error))?;
+    }
+    if let Some(target) = purge_target(inner)
+        && Some(target) > shared.log.purged()
+    {
+        let purging = raft.purge_log(target.index).await;
+        purging.map_err(|error| stopped(&error))?;
+    }
+    let purged = shared.log.purged();
+    if purged > done.released {
+        shared.log.release().await?;
+        done.released = purged;
+    }
+    Ok(())
+}
+
+/// A durable checkpoint of the namespace as it is; the waiting is done off the core.
+pub(super) async fn checkpoint(shared: &Shared) -> Result<(), StoreError> {
+    let begun = shared.store.begin_checkpoint()?;
+    reactor::offload(move || begun.finish()).await?;
+    Ok(())
+}
+
+/// How much the next snapshot may take, and how much the map still holds.
+pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
+    let usage = shared.store.usage()?;
+    shared.snapshot_estimate.set(usage.used_bytes);
+    // The last sixteenth is kept for deletes under way, copies of pages and the commit itself.
+    let limit = usage.map_bytes - usage.map_bytes / 16;
+    let room = limit as i64 - usage.used_bytes as i64;
+    shared.map_room.set(room);
+    shared.slowed.set(usage.is_high());
+    Ok(())
+}
+
+/// Whether a snapshot should be built now. One that is due and does not fit is reported.
+fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
+    let shared = &inner.shared;
+    if shared.building.get() {
+        return false;
+    }
+    let (bytes, entries) = shared.log.since_snapshot();
+    let estimate = shared.snapshot_estimate.get();
+    let (used, all) = inner.log.space();
+    let free = all.saturating_sub(used);
+    let due = bytes > inner.config.snapshot_log_bytes.max(estimate)
+        || entries > inner.config.snapshot_entries;
+    // A log that is nearly full is shortened early, if there is something to shorten: what was written
+    // since the last snapshot, or, once in a start, the segments that earlier starts left half empty.
+    let short = free < estimate + 4 * log_margin(all);
+    let worth = bytes > log_margin(all) || !done.shortened;
+    if !due && !(short && worth) {
+        return false;
+    }
+    let mut blocked = shared.snapshot_blocked.borrow_mut();
+    if free >= estimate {
+        *blocked = None;
+        done.shortened = true;
+        return true;
+    }
+    let why = format!(
+        "a snapshot of about {estimate} bytes is due, the log has {free} of {all} bytes left"
+    );
+    if blocked.is_none() {
+        tracing::error!("{why}");
+    }
+    *blocked = Some(why);
+    false
+}
+
+/// The older of the durable checkpoint and the snapshot that openraft knows.
+fn purge_target(inner: &Inner) -> Option<LogId> {
+    let durable = machine::log_id_of(inner.shared.store.durable());
+    let snapshot = inner.raft.metrics().borrow_watched().snapshot;
+    durable.min(snapshot)
+}
+
+/// Copies the numbers to where the metrics read them.
+pub(super) fn publish(inner: &Inner) {
+    let statistics = &inner.shared.statistics;
+    let metrics = inner.raft.metrics();
+    let now = metrics.borrow_watched();
+    let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+    let leads = now.current_leader == Some(inner.config.node) && now.running_state.is_ok();
+    let position = |position: LogPosition| position.index.saturating_sub(1);
+    let (generation, mirrors) = inner.log.generation();
+    let (used, all) = inner.log.space();
+    for (counter, value) in [
+        (&statistics.term, now.current_term),
+        (&statistics.leader, u64::from(leads)),
+        (&statistics.last_log, now.last_log_index.unwrap_or(0)),
+        (&statistics.applied, position(inner.shared.store.applied())),
+        (
+            &statistics.checkpoint,
+            position(inner.shared.store.durable()),
+        ),
+        (&statistics.snapshot, index(now.snapshot)),
+        (&statistics.purged, index(inner.shared.log.purged())),
+        (&statistics.generation, generation),
+        (&statistics.mirrors, mirrors as u64),
+        (&statistics.log_used_bytes, used),
+        (&statistics.log_capacity_bytes, all),
+        (&statistics.outstanding, inner.outstanding.get() as u64),
+    ] {
+        counter.store(value, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,305 @@
+//! openraft's state machine: the namespace store, and snapshots of it in the log.
+//!
+//! Entries are applied in batches of one transaction each; the reactor is given back between them.
+//! openraft counts log entries from 0, the store from 1 (its 0 means that nothing was applied).
+
+use std::io;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapshot};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, alias};
+use strata_engine::reactor;
+
+use super::Shared;
+use crate::log::{
+    Applied, Entry, LogError, LogId, LogStore, Malformed, SnapshotBody, SnapshotMeta,
+    StoredMembership, Types, decode_membership, decode_state, encode_membership, encode_state,
+    log_id,
+};
+use crate::namespace::{LogEntry, LogPosition};
+use crate::store::{Manifest, SnapshotReader, StoreError};
+
+/// Entries and bytes of one transaction: large enough to share its cost, short enough for a turn.
+const BATCH_ENTRIES: usize = 32;
+const BATCH_BYTES: usize = 256 << 10;
+/// A snapshot up to this size is installed from memory, a larger one piece by piece.
+const INSTALL_AT_ONCE_BYTES: u64 = 64 << 20;
+/// Pieces in memory while a larger one is installed.
+const INSTALL_PIECES: usize = 4;
+
+type Waiting = (Entry, Option<ApplyResponder<Types>>);
+type LogSnapshot = alias::SnapshotOf<Types, SnapshotBody>;
+
+/// The state machine.
+pub(crate) struct Machine {
+    shared: Rc<Shared>,
+}
+
+/// Builds one snapshot of the state at the moment it was made.
+pub(crate) struct Builder {
+    shared: Rc<Shared>,
+    parts: Option<Result<(SnapshotReader, StoredMembership), io::Error>>,
+}
+
+/// The store's position of an entry.
+pub(super) fn position_of(id: &LogId) -> LogPosition {
+    LogPosition {
+        term: id.leader_id.term,
+        node: id.leader_id.node_id,
+        index: id.index + 1,
+    }
+}
+
+/// The entry of a store's position.
+pub(super) fn log_id_of(position: LogPosition) -> Option<LogId> {
+    let index = position.index.checked_sub(1)?;
+    Some(log_id(position.term, position.node, index))
+}
+
+impl Machine {
+    pub(super) fn new(shared: Rc<Shared>) -> Machine {
+        Machine { shared }
+    }
+
+    fn membership(&self) -> Result<StoredMembership, io::Error> {
+        let view = self
+            .shared
+            .store
+            .view()
+            .map_err(|error| self.fail(&error))?;
+        let stored = view.membership().map_err(|error| self.fail(&error))?;
+        let Some((position, bytes)) = stored else {
+            return Ok(StoredMembership::default());
+        };
+        let membership = decode_membership(&bytes).map_err(|error| self.fail(&error))?;
+        Ok(StoredMembership::new(log_id_of(position), membership))
+    }
+
+    /// The cause is kept for the proposers; openraft only carries text.
+    fn fail(&self, error: &dyn std::fmt::Display) -> io::Error {
+        self.shared.fail(error);
+        io::Error::other(error.to_string())
+    }
+
+    fn apply_batch(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
+        let memberships: Vec<Option<Vec<u8>>> = batch
+            .iter()
+            .map(|(entry, _)| match &entry.payload {
+                EntryPayload::Membership(membership) => Some(encode_membership(membership)),
+                _ => None,
+            })
+            .collect();
+        let entries: Vec<_> = batch
+            .iter()
+            .zip(&memberships)
+            .map(|((entry, _), membership)| {
+                let content = match (&entry.payload, membership) {
+                    (EntryPayload::Normal(proposal), _) => LogEntry::Command(&proposal.0),
+                    (_, Some(membership)) => LogEntry::Membership(membership),
+                    (_, None) => LogEntry::Blank,
+                };
+                (position_of(&entry.log_id), content)
+            })
+            .collect();
+        let answers = self.shared.store.apply(&entries);
+        let answers = answers.map_err(|error| self.fail(&error))?;
+        drop(entries);
+        for ((entry, responder), answer) in batch.drain(..).zip(answers) {
+            let command = matches!(entry.payload, EntryPayload::Normal(_));
+            if let Some(responder) = responder {
+                responder.send(Applied(command.then_some(answer)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotBody;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((log_id_of(self.shared.store.applied()), self.membership()?))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batch: Vec<Waiting> = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item.map_err(|error| self.fail(&error))?;
+            if let EntryPayload::Normal(proposal) = &entry.payload {
+                bytes += proposal.0.len();
+            }
+            batch.push((entry, responder));
+            if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+                self.apply_batch(&mut batch)?;
+                bytes = 0;
+                reactor::yield_if_due().await;
+            }
+        }
+        if batch.is_empty() {
+            Ok(())
+        } else {
+            self.apply_batch(&mut batch)
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        // One moment for both: nothing is applied between these two lines.
+        let membership = self.membership();
+        let reader = self.shared.store.snapshot();
+        let reader = reader.map_err(|error| self.fail(&error));
+        let parts = reader.and_then(|reader| membership.map(|membership| (reader, membership)));
+        self.shared.building.set(true);
+        Builder {
+            shared: self.shared.clone(),
+            parts: Some(parts),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotBody,
+    ) -> Result<(), io::Error> {
+        tracing::info!(%meta, pieces = snapshot.piece_count(), "a snapshot is installed");
+        let installed = install(&self.shared, &snapshot).await;
+        installed.map_err(|error| self.fail(&error))?;
+        if !snapshot.is_in(&self.shared.log) {
+            let kept = keep(&self.shared.log, &snapshot).await;
+            kept.map_err(|error| self.fail(&error))?;
+        }
+        let checkpoint = super::housekeeping::checkpoint(&self.shared).await;
+        checkpoint.map_err(|error| self.fail(&error))
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<LogSnapshot>, io::Error> {
+        let Some(body) = self.shared.log.snapshot() else {
+            return Ok(None);
+        };
+        let meta = body.meta().map_err(|error| self.fail(&error))?;
+        Ok(Some(Snapshot {
+            meta,
+            snapshot: body,
+        }))
+    }
+}
+
+/// Any of the parts that an installation touches may fail.
+#[derive(Debug, thiserror::Error)]
+enum InstallError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+async fn install(shared: &Shared, snapshot: &SnapshotBody) -> Result<(), InstallError> {
+    let (_, _, manifest) = decode_state(snapshot.state())?;
+    let manifest = Manifest::decode(manifest)?;
+    if snapshot.bytes() <= INSTALL_AT_ONCE_BYTES {
+        let mut pieces = Vec::new();
+        for number in 0..snapshot.piece_count() {
+            pieces.push(Ok(snapshot.piece(number).await?.to_vec()));
+        }
+        shared.store.install_snapshot(&manifest, pieces)?;
+        return Ok(());
+    }
+    // LMDB wants all pieces within one call: a helper thread makes it, and is fed from here.
+    let (feed, pieces) = mpsc::sync_channel(INSTALL_PIECES);
+    let store = shared.store.clone();
+    let installing = reactor::offload(move || store.install_snapshot(&manifest, pieces));
+    let (installed, fed) =
+        futures_util::future::join(installing, feed_pieces(snapshot, feed)).await;
+    fed?;
+    installed?;
+    Ok(())
+}
+
+async fn feed_pieces(
+    snapshot: &SnapshotBody,
+    feed: mpsc::SyncSender<Result<Vec<u8>, StoreError>>,
+) -> Result<(), LogError> {
+    for number in 0..snapshot.piece_count() {
+        let mut piece = Ok(snapshot.piece(number).await?.to_vec());
+        while let Err(mpsc::TrySendError::Full(back)) = feed.try_send(piece) {
+            piece = back;
+            reactor::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a snapshot that came from elsewhere into the own log.
+async fn keep(log: &LogStore, snapshot: &SnapshotBody) -> Result<(), LogError> {
+    let mut writer = log.begin_snapshot();
+    for number in 0..snapshot.piece_count() {
+        writer.piece(snapshot.piece(number).await?).await?;
+    }
+    writer.finish(snapshot.state().clone()).await
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = SnapshotBody;
+
+    async fn build_snapshot(&mut self) -> Result<LogSnapshot, io::Error> {
+        let Some(parts) = self.parts.take() else {
+            return Err(io::Error::other("a builder builds one snapshot"));
+        };
+        let (reader, membership) = parts?;
+        let built = build(&self.shared.log, reader, membership).await;
+        let body = built.map_err(|error| {
+            self.shared.fail(&error);
+            io::Error::other(error.to_string())
+        })?;
+        let meta = body.meta().map_err(io::Error::other)?;
+        let (pieces, bytes) = (body.piece_count(), body.bytes());
+        tracing::info!(%meta, pieces, bytes, "a snapshot was written");
+        Ok(Snapshot {
+            meta,
+            snapshot: body,
+        })
+    }
+}
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        self.shared.building.set(false);
+    }
+}
+
+/// Reads the state off the core and writes it to the log, a piece at a time.
+async fn build(
+    log: &LogStore,
+    mut reader: SnapshotReader,
+    membership: StoredMembership,
+) -> Result<SnapshotBody, InstallError> {
+    let mut writer = log.begin_snapshot();
+    loop {
+        let (back, piece) = reactor::offload(move || {
+            let piece = reader.next_piece();
+            (reader, piece)
+        })
+        .await;
+        reader = back;
+        let Some(piece) = piece? else { break };
+        writer.piece(Bytes::from(piece)).await?;
+    }
+    let Some(manifest) = reader.manifest() else {
+        return Err(Malformed::new("a snapshot without a manifest").into());
+    };
+    let last = log_id_of(manifest.applied);
+    let state = encode_state(last.as_ref(), &membership, &manifest.encode());
+    writer.finish(Bytes::from(state)).await?;
+    let written = log.snapshot();
+    written.ok_or_else(|| Malformed::new("the snapshot is not in the log").into())
+}

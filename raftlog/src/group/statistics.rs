@@ -1,0 +1,66 @@
+//! Numbers of a group, for the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Written by the group's reactor about ten times a second, read by any thread.
+#[derive(Debug, Default)]
+pub struct GroupStatistics {
+    pub(super) term: AtomicU64,
+    pub(super) leader: AtomicU64,
+    pub(super) last_log: AtomicU64,
+    pub(super) applied: AtomicU64,
+    pub(super) checkpoint: AtomicU64,
+    pub(super) snapshot: AtomicU64,
+    pub(super) purged: AtomicU64,
+    pub(super) generation: AtomicU64,
+    pub(super) mirrors: AtomicU64,
+    pub(super) log_used_bytes: AtomicU64,
+    pub(super) log_capacity_bytes: AtomicU64,
+    pub(super) outstanding: AtomicU64,
+}
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        impl GroupStatistics {
+            $($(#[$doc])* pub fn $name(&self) -> u64 {
+                self.$name.load(Ordering::Relaxed)
+            })*
+        }
+    };
+}
+
+getters!(
+    /// The term.
+    term,
+    /// The index of the last log entry.
+    last_log,
+    /// The index of the last applied entry.
+    applied,
+    /// The index of the last entry in a durable checkpoint.
+    checkpoint,
+    /// The index of the last entry in a snapshot.
+    snapshot,
+    /// The index of the last purged entry.
+    purged,
+    /// The generation of the log's mirror set.
+    generation,
+    /// Mirrors of the log in use.
+    mirrors,
+    /// Bytes used in the log partition with the least room.
+    log_used_bytes,
+    /// Bytes of that partition.
+    log_capacity_bytes,
+    /// Proposals that wait for their answers.
+    outstanding,
+);
+
+impl GroupStatistics {
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader.load(Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn stopped(&self) {
+        self.leader.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,564 @@
+//! From log partitions to a log.
+//!
+//! 1. Every partition is replayed. One that is corrupt below what it knew to be durable is set aside.
+//! 2. The newest generation that any device knows says who the mirrors are. Only those of that very
+//!    generation are read; if none can be, the start is refused.
+//! 3. The mirror with the longest valid log wins; the others get what they lack of its tail.
+//! 4. Mirrors that were corrupt or stale are erased and rebuilt, as long as mirrors are lacking.
+//! 5. If the members are not what the generation says, the next one is raised before going on.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use strata_engine::{EngineError, Journal, JournalPosition};
+
+use super::facts::{Facts, Track};
+use super::medium::Medium;
+use super::mirrors::{Mirrors, Role, Slot, uuid_text};
+use super::record::{self, Generation, Record};
+use super::{GroupLog, Log, LogError, LogPartition, LogReport, is_corrupt};
+
+/// Bytes copied to a mirror between two flushes.
+const COPY_BATCH_BYTES: usize = 4 << 20;
+
+/// Where a partition can be opened, and opened again after it was erased.
+pub(crate) enum Source {
+    Partition(LogPartition),
+    #[cfg(test)]
+    Memory([u8; 16], super::medium::memory::Memory),
+}
+
+impl Source {
+    fn uuid(&self) -> [u8; 16] {
+        match self {
+            Source::Partition(partition) => partition.device.superblock().device.0,
+            #[cfg(test)]
+            Source::Memory(uuid, _) => *uuid,
+        }
+    }
+
+    async fn open(&self) -> Result<Medium, EngineError> {
+        match self {
+            Source::Partition(partition) => Journal::open(&partition.device, partition.partition)
+                .await
+                .map(Medium::Journal),
+            #[cfg(test)]
+            Source::Memory(_, memory) => Ok(Medium::Memory(memory.clone())),
+        }
+    }
+
+    async fn erase(&self) -> Result<(), EngineError> {
+        match self {
+            Source::Partition(partition) => {
+                Journal::erase(&partition.device, partition.partition).await
+            }
+            #[cfg(test)]
+            Source::Memory(_, memory) => {
+                memory.erase();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What the records of one mirror add up to.
+#[derive(Default)]
+struct Replayed {
+    generation: Option<Generation>,
+    last_number: Option<u64>,
+    groups: BTreeMap<u16, (Facts, Track)>,
+}
+
+impl Replayed {
+    fn visit(&mut self, place: JournalPosition, kind: u8, body: &[u8]) -> Result<(), EngineError> {
+        self.take(place, kind, body)
+            .map_err(|detail| EngineError::Corrupt {
+                place: format!("log position {}", place.0),
+                detail,
+            })
+    }
+
+    fn take(&mut self, place: JournalPosition, kind: u8, body: &[u8]) -> Result<(), String> {
+        let (group, number, record) =
+            record::decode(kind, body).map_err(|malformed| malformed.0)?;
+        if self.last_number.is_some_and(|last| last >= number) {
+            return Err(format!(
+                "record number {number} follows {:?}",
+                self.last_number
+            ));
+        }
+        self.last_number = Some(number);
+        if let Record::Generation(generation) = record {
+            self.generation = Some(generation);
+            return Ok(());
+        }
+        let (facts, track) = self.groups.entry(group).or_default();
+        if let Record::Entry(entry) = &record
+            && facts.lacks_before(entry.log_id.index)
+        {
+            facts.forget_entries();
+            track.forget_entries();
+        }
+        track
+            .note(&record, place)
+            .map_err(|malformed| malformed.0)?;
+        let whole = match &record {
+            Record::Manifest(_) => track
+                .snapshot
+                .as_ref()
+                .is_some_and(|snapshot| snapshot.manifest == place),
+            _ => true,
+        };
+        // A manifest whose pieces have been released in part speaks of a snapshot that is no more.
+        if whole {
+            facts
+                .note(record, body.len())
+                .map_err(|malformed| malformed.0)?;
+            facts.all_flushed();
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (group, (facts, _)) in &self.groups {
+            facts
+                .check()
+                .map_err(|malformed| format!("group {group}: {}", malformed.0))?;
+        }
+        Ok(())
+    }
+}
+
+/// A partition on the way to becoming a slot.
+struct Candidate {
+    source: Source,
+    state: State,
+}
+
+enum State {
+    Whole(Medium, Replayed),
+    Corrupt(String),
+    Unreachable(String),
+}
+
+impl Candidate {
+    async fn open(source: Source) -> Candidate {
+        let state = match open_and_replay(&source).await {
+            Ok((medium, replayed)) => State::Whole(medium, replayed),
+            Err(error) if is_corrupt(&error) => State::Corrupt(error.to_string()),
+            Err(error) => State::Unreachable(error.to_string()),
+        };
+        Candidate { source, state }
+    }
+
+    fn generation(&self) -> Option<&Generation> {
+        match &self.state {
+            State::Whole(_, replayed) => replayed.generation.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a mirror of this very generation.
+    fn is_current(&self, newest: &Generation) -> bool {
+        newest.members.contains(&self.source.uuid()) && self.generation() == Some(newest)
+    }
+
+    fn last_number(&self) -> u64 {
+        match &self.state {
+            State::Whole(_, replayed) => replayed.last_number.unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn name(&self) -> String {
+        uuid_text(&self.source.uuid())
+    }
+}
+
+async fn open_and_replay(source: &Source) -> Result<(Medium, Replayed), EngineError> {
+    let medium = source.open().await?;
+    let mut replayed = Replayed::default();
+    medium
+        .replay(&mut |place, kind, body| replayed.visit(place, kind, body))
+        .await?;
+    replayed.check().map_err(|detail| EngineError::Corrupt {
+        place: "the log as a whole".into(),
+        detail,
+    })?;
+    Ok((medium, replayed))
+}
+
+impl Log {
+    /// Opens the log on all reachable partitions; `mirrors` of them are to hold it.
+    pub(crate) async fn open(
+        partitions: Vec<LogPartition>,
+        mirrors: usize,
+    ) -> Result<(Log, LogReport), LogError> {
+        Log::recover(
+            partitions.into_iter().map(Source::Partition).collect(),
+            mirrors,
+        )
+        .await
+    }
+
+    pub(crate) async fn recover(
+        mut sources: Vec<Source>,
+        mirrors: usize,
+    ) -> Result<(Log, LogReport), LogError> {
+        assert!(mirrors > 0, "a log needs a mirror");
+        sources.sort_by_key(Source::uuid);
+        let candidates = join_all(sources.into_iter().map(Candidate::open)).await;
+        let mut report = LogReport::default();
+        let newest = candidates
+            .iter()
+            .filter_map(Candidate::generation)
+            .max_by_key(|known| known.generation)
+            .cloned();
+        let recovered = match newest {
+            Some(newest) => recover_members(candidates, &newest, mirrors, &mut report).await?,
+            None => first_members(candidates, mirrors, &mut report)?,
+        };
+        finish(recovered, report).await
+    }
+}
+
+/// Slots in order, each with what was replayed from it if it is a member.
+struct Recovered {
+    slots: Vec<Joined>,
+    generation: u64,
+    next_number: u64,
+    changed: bool,
+}
+
+/// A set without any record: the first partitions become the mirrors.
+fn first_members(
+    candidates: Vec<Candidate>,
+    mirrors: usize,
+    report: &mut LogReport,
+) -> Result<Recovered, LogError> {
+    let mut slots = Vec::new();
+    let mut members = 0;
+    for candidate in candidates {
+        let name = candidate.name();
+        match candidate.state {
+            State::Whole(medium, replayed) if replayed.last_number.is_none() => {
+                let role = if members < mirrors {
+                    Role::Member
+                } else {
+                    Role::Witness
+                };
+                members += usize::from(role == Role::Member);
+                let replayed = (role == Role::Member).then_some(replayed);
+                slots.push((Slot::new(candidate.source.uuid(), medium, role), replayed));
+            }
+            State::Whole(..) => {
+                return Err(LogError::Corrupt(format!(
+                    "device {name} has records but no generation"
+                )));
+            }
+            State::Corrupt(detail) => {
+                return Err(LogError::Corrupt(format!("device {name}: {detail}")));
+            }
+            State::Unreachable(detail) => report
+                .remarks
+                .push(format!("device {name} is left out: {detail}")),
+        }
+    }
+    if members == 0 {
+        return Err(LogError::Missing(report.remarks.join("; ")));
+    }
+    Ok(Recovered {
+        slots,
+        generation: 0,
+        next_number: 1,
+        changed: true,
+    })
+}
+
+type Joined = (Slot, Option<Replayed>);
+
+async fn recover_members(
+    mut candidates: Vec<Candidate>,
+    newest: &Generation,
+    mirrors: usize,
+    report: &mut LogReport,
+) -> Result<Recovered, LogError> {
+    let winner = choose_winner(&candidates, newest)?;
+    report_missing(&candidates, newest, report);
+    let next_number = candidates[winner].last_number() + 1;
+    let good = candidates.remove(winner);
+    let State::Whole(medium, replayed) = good.state else {
+        unreachable!("only a whole log wins")
+    };
+    let (current, mut spare): (Vec<_>, Vec<_>) = candidates
+        .into_iter()
+        .partition(|candidate| candidate.is_current(newest));
+    let mut slots = Vec::new();
+    for candidate in current {
+        slots.extend(join_current(candidate, &medium, &replayed, report).await);
+    }
+    // Those that were members come first: they are the ones that are to hold the log.
+    spare.sort_by_key(|candidate| !newest.members.contains(&candidate.source.uuid()));
+    let mut members = slots.len() + 1;
+    let mut changed = members != newest.members.len();
+    for candidate in spare {
+        let slot = admit(candidate, members < mirrors, &medium, &replayed, report).await;
+        if let Some((_, Some(_))) = slot {
+            members += 1;
+            changed = true;
+        }
+        slots.extend(slot);
+    }
+    let slot = Slot::new(good.source.uuid(), medium, Role::Member);
+    slots.push((slot, Some(replayed)));
+    slots.sort_by_key(|(slot, _)| slot.uuid);
+    Ok(Recovered {
+        slots,
+        generation: newest.generation,
+        next_number,
+        changed,
+    })
+}
+
+fn report_missing(candidates: &[Candidate], newest: &Generation, report: &mut LogReport) {
+    for member in &newest.members {
+        if !candidates
+            .iter()
+            .any(|candidate| candidate.source.uuid() == *member)
+        {
+            report
+                .remarks
+                .push(format!("mirror {} is missing", uuid_text(member)));
+        }
+    }
+}
+
+/// A mirror of the newest generation, with what it lacked of the longest log.
+async fn join_current(
+    candidate: Candidate,
+    good: &Medium,
+    good_replayed: &Replayed,
+    report: &mut LogReport,
+) -> Option<Joined> {
+    let name = candidate.name();
+    let uuid = candidate.source.uuid();
+    let State::Whole(medium, replayed) = candidate.state else {
+        unreachable!("only what was replayed has a generation")
+    };
+    match catch_up(good, good_replayed, medium, replayed).await {
+        Ok((medium, replayed, copied)) => {
+            if copied > 0 {
+                let remark = format!("mirror {name} lacked the last {copied} records and got them");
+                report.remarks.push(remark);
+            }
+            Some((Slot::new(uuid, medium, Role::Member), Some(replayed)))
+        }
+        Err(error) => {
+            report
+                .remarks
+                .push(format!("mirror {name} is left out: {error}"));
+            None
+        }
+    }
+}
+
+/// The member of the newest generation with the longest log.
+fn choose_winner(candidates: &[Candidate], newest: &Generation) -> Result<usize, LogError> {
+    let current = candidates
+        .iter()
+        .enumerate()
+        .filter(|(_, candidate)| candidate.is_current(newest));
+    if let Some((winner, _)) = current.max_by_key(|(_, candidate)| candidate.last_number()) {
+        return Ok(winner);
+    }
+    let members: Vec<_> = newest.members.iter().map(uuid_text).collect();
+    let mut states = Vec::new();
+    let mut corrupt = false;
+    for candidate in candidates {
+        let state = match &candidate.state {
+            State::Whole(_, replayed) => match &replayed.generation {
+                Some(known) => format!("knows generation {}", known.generation),
+                None => "is empty".to_owned(),
+            },
+            State::Corrupt(detail) => {
+                corrupt |= newest.members.contains(&candidate.source.uuid());
+                format!("is corrupt: {detail}")
+            }
+            State::Unreachable(detail) => format!("cannot be read: {detail}"),
+        };
+        states.push(format!("device {} {state}", candidate.name()));
+    }
+    let detail = format!(
+        "generation {} is mirrored on {}; {}",
+        newest.generation,
+        members.join(", "),
+        states.join("; ")
+    );
+    Err(if corrupt {
+        LogError::Corrupt(detail)
+    } else {
+        LogError::Stale(detail)
+    })
+}
+
+/// Gives a mirror of the same generation what it lacks of the winner's tail; says how many records.
+async fn catch_up(
+    good: &Medium,
+    good_replayed: &Replayed,
+    medium: Medium,
+    mut replayed: Replayed,
+) -> Result<(Medium, Replayed, usize), EngineError> {
+    if replayed.last_number == good_replayed.last_number {
+        return Ok((medium, replayed, 0));
+    }
+    let known = replayed.last_number.unwrap_or(0);
+    let mut missing = Vec::new();
+    let mut collect = |place: JournalPosition, kind: u8, body: &[u8]| {
+        let (_, number, _) =
+            record::decode(kind, body).map_err(|malformed| EngineError::Corrupt {
+                place: format!("log position {}", place.0),
+                detail: malformed.0,
+            })?;
+        if number > known {
+            missing.push(place);
+        }
+        Ok(())
+    };
+    good.replay(&mut collect).await?;
+    copy(good, &missing, &medium, &mut replayed).await?;
+    Ok((medium, replayed, missing.len()))
+}
+
+/// Copies records, numbers and all, and notes them on the way.
+async fn copy(
+    from: &Medium,
+    places: &[JournalPosition],
+    to: &Medium,
+    replayed: &mut Replayed,
+) -> Result<(), EngineError> {
+    let mut queued = 0;
+    let mut last = None;
+    for place in places {
+        let (kind, body) = from.read(*place).await?;
+        let copied = to.append(kind, &body)?;
+        replayed.visit(copied, kind, &body)?;
+        last = Some(copied);
+        queued += body.len();
+        if queued >= COPY_BATCH_BYTES {
+            to.flush(copied).await?;
+            queued = 0;
+        }
+    }
+    match last {
+        Some(last) => to.flush(last).await,
+        None => Ok(()),
+    }
+}
+
+/// Makes a partition that is not a current mirror a mirror again, or a witness.
+async fn admit(
+    candidate: Candidate,
+    rebuild: bool,
+    good: &Medium,
+    good_replayed: &Replayed,
+    report: &mut LogReport,
+) -> Option<Joined> {
+    let name = candidate.name();
+    let why = match &candidate.state {
+        State::Unreachable(detail) => {
+            report
+                .remarks
+                .push(format!("device {name} is left out: {detail}"));
+            return None;
+        }
+        State::Corrupt(detail) => format!("was corrupt ({detail})"),
+        State::Whole(_, replayed) => match &replayed.generation {
+            Some(known) => format!("was at generation {}", known.generation),
+            None => "was empty".to_owned(),
+        },
+    };
+    let uuid = candidate.source.uuid();
+    if !rebuild {
+        return match candidate.state {
+            State::Whole(medium, _) => Some((Slot::new(uuid, medium, Role::Witness), None)),
+            _ => {
+                report
+                    .remarks
+                    .push(format!("device {name} {why} and is left out"));
+                None
+            }
+        };
+    }
+    // The journal must be closed before its partition is erased.
+    let Candidate { source, state } = candidate;
+    if let State::Whole(medium, _) = state {
+        medium.close().await;
+    }
+    match rebuild_mirror(&source, good, good_replayed).await {
+        Ok((medium, replayed)) => {
+            report
+                .remarks
+                .push(format!("mirror {name} {why} and was rebuilt"));
+            Some((Slot::new(uuid, medium, Role::Member), Some(replayed)))
+        }
+        Err(error) => {
+            report.remarks.push(format!(
+                "mirror {name} {why} and cannot be rebuilt: {error}"
+            ));
+            None
+        }
+    }
+}
+
+/// An empty journal with all live records of the good one. It is no mirror before a generation says so:
+/// generation records are not copied.
+async fn rebuild_mirror(
+    source: &Source,
+    good: &Medium,
+    good_replayed: &Replayed,
+) -> Result<(Medium, Replayed), EngineError> {
+    source.erase().await?;
+    let medium = source.open().await?;
+    let mut places: Vec<_> = good_replayed
+        .groups
+        .values()
+        .flat_map(|(_, track)| track.live())
+        .collect();
+    places.sort_unstable();
+    let mut replayed = Replayed::default();
+    copy(good, &places, &medium, &mut replayed).await?;
+    Ok((medium, replayed))
+}
+
+/// Joins what the members have replayed, and raises the generation if the members have changed.
+async fn finish(recovered: Recovered, mut report: LogReport) -> Result<(Log, LogReport), LogError> {
+    let count = recovered.slots.len();
+    let mut groups: BTreeMap<u16, GroupLog> = BTreeMap::new();
+    let mut slots = Vec::new();
+    for (index, (slot, replayed)) in recovered.slots.into_iter().enumerate() {
+        slots.push(slot);
+        for (group, (facts, track)) in replayed.map(|replayed| replayed.groups).unwrap_or_default()
+        {
+            let joined = groups.entry(group).or_insert_with(|| GroupLog {
+                facts: Facts::default(),
+                tracks: (0..count).map(|_| Track::default()).collect(),
+            });
+            if joined.facts.last.is_some() && joined.facts.last != facts.last {
+                return Err(LogError::Corrupt(format!(
+                    "mirrors of group {group} end differently"
+                )));
+            }
+            joined.facts = facts;
+            joined.tracks[index] = track;
+        }
+    }
+    let mirrors = Mirrors::new(slots, recovered.generation, recovered.next_number);
+    if recovered.changed {
+        mirrors.raise_generation().await?;
+    }
+    (report.generation, report.mirrors) = mirrors.generation();
+    for remark in &report.remarks {
+        tracing::warn!("log: {remark}");
+    }
+    Ok((Log::new(mirrors, groups), report))
+}

@@ -1,0 +1,276 @@
+//! The mirrored log on journals in memory: losing, repairing and refusing mirrors; the records' bytes.
+
+mod model;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use openraft::storage::{IOFlushed, RaftLogStorage, RaftLogStorageExt};
+use openraft::{BasicNode, EntryPayload, Membership, RaftLogReader};
+
+use super::record::{self, Generation, Manifest, Piece, Record};
+use super::types::{Entry, Proposal, log_id, vote};
+use super::{Log, LogError, LogReport, LogStore, Memory, Source};
+use crate::group::on_reactor;
+
+fn entry(term: u64, index: u64, bytes: &[u8]) -> Entry {
+    let payload = EntryPayload::Normal(Proposal(Bytes::copy_from_slice(bytes)));
+    Entry {
+        log_id: log_id(term, 1, index),
+        payload,
+    }
+}
+
+async fn open(memories: &[&Memory], mirrors: usize) -> Result<(Log, LogReport), LogError> {
+    let uuids = memories.iter().enumerate();
+    let sources = uuids.map(|(at, memory)| Source::Memory([at as u8; 16], (*memory).clone()));
+    Log::recover(sources.collect(), mirrors).await
+}
+
+async fn append(store: &mut LogStore, entries: impl IntoIterator<Item = Entry>) {
+    store.blocking_append(entries).await.expect("appended");
+}
+
+async fn indexes(store: &mut LogStore) -> Vec<u64> {
+    let entries = store.try_get_log_entries(..).await.expect("entries");
+    entries.iter().map(|entry| entry.log_id.index).collect()
+}
+
+#[test]
+fn records_read_back_as_they_were_written() {
+    let nodes = BTreeMap::from([(1, BasicNode::new("a:1")), (2, BasicNode::new("b:2"))]);
+    let membership = Membership::new(vec![[1].into(), [1, 2].into()], nodes).expect("a membership");
+    let records = [
+        Record::Entry(entry(3, 7, b"some bytes")),
+        Record::Entry(Entry {
+            log_id: log_id(1, 2, 3),
+            payload: EntryPayload::Blank,
+        }),
+        Record::Entry(Entry {
+            log_id: log_id(1, 2, 4),
+            payload: EntryPayload::Membership(membership),
+        }),
+        Record::Vote(vote(5, 6, true)),
+        Record::Truncate(None),
+        Record::Truncate(Some(log_id(1, 2, 3))),
+        Record::Purge(log_id(4, 5, 6)),
+        Record::Committed(log_id(4, 5, 7)),
+        Record::Piece(Piece {
+            snapshot: 9,
+            number: 2,
+            bytes: Bytes::from_static(b"piece"),
+        }),
+        Record::Manifest(Manifest {
+            snapshot: 9,
+            state: Bytes::from_static(b"state"),
+            pieces: vec![(5, 77), (6, 78)],
+        }),
+        Record::Generation(Generation {
+            generation: 4,
+            members: vec![[1; 16], [2; 16]],
+        }),
+    ];
+    for record in records {
+        let body = record.encode(12, 34);
+        assert_eq!(
+            record::decode(record.kind(), &body),
+            Ok((12, 34, record.clone()))
+        );
+        for length in 0..body.len() {
+            // Whatever is cut short is refused, but for opaque bytes at the end.
+            let cut = record::decode(record.kind(), &body[..length]);
+            assert!(
+                cut.is_err() || matches!(record, Record::Entry(_) | Record::Piece(_)),
+                "{record:?} cut at {length}"
+            );
+        }
+    }
+    assert!(record::decode(99, &[1; 64]).is_err());
+}
+
+#[test]
+fn what_was_flushed_is_there_after_a_crash_and_no_more() {
+    on_reactor(async || {
+        let (a, b) = (Memory::default(), Memory::default());
+        let (log, report) = open(&[&a, &b], 2).await.expect("a log");
+        assert_eq!((report.generation, report.mirrors), (1, 2));
+        let mut store = log.group(0);
+        store.save_vote(&vote(2, 1, true)).await.expect("saved");
+        append(&mut store, (0..10).map(|index| entry(2, index, b"x"))).await;
+        store
+            .truncate_after(Some(log_id(2, 1, 4)))
+            .await
+            .expect("truncated");
+        append(&mut store, [entry(3, 5, b"y")]).await;
+        store
+            .append([entry(3, 6, b"lost")], IOFlushed::noop())
+            .await
+            .expect("queued");
+        a.crash(0);
+        b.crash(0);
+        drop((store, log));
+        let (log, report) = open(&[&a, &b], 2).await.expect("a log");
+        assert_eq!((report.generation, report.remarks), (1, Vec::new()));
+        let mut store = log.group(0);
+        assert_eq!(
+            store.read_vote().await.expect("a vote"),
+            Some(vote(2, 1, true))
+        );
+        assert_eq!(indexes(&mut store).await, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(store.last(), Some(log_id(3, 1, 5)));
+    });
+}
+
+#[test]
+fn the_longest_mirror_wins_and_the_other_catches_up() {
+    on_reactor(async || {
+        let (a, b) = (Memory::default(), Memory::default());
+        let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+        let mut store = log.group(0);
+        append(&mut store, [entry(1, 0, b"x")]).await;
+        let queued = (1..4).map(|index| entry(1, index, b"y"));
+        store
+            .append(queued, IOFlushed::noop())
+            .await
+            .expect("queued");
+        a.crash(1);
+        b.crash(3);
+        drop((store, log));
+        let (log, report) = open(&[&a, &b], 2).await.expect("a log");
+        assert_eq!(report.remarks.len(), 1, "{report:?}");
+        assert_eq!(indexes(&mut log.group(0)).await, [0, 1, 2, 3]);
+        drop(log);
+        // What was copied is durable: either mirror will do now, at the price of a new generation.
+        let (log, report) = open(&[&a], 2).await.expect("a log on one");
+        assert_eq!(indexes(&mut log.group(0)).await, [0, 1, 2, 3]);
+        assert_eq!((report.generation, report.mirrors), (2, 1));
+        drop(log);
+        let (log, report) = open(&[&a, &b], 2).await.expect("a log on both");
+        assert_eq!((report.generation, report.mirrors), (3, 2));
+        assert!(
+            report.remarks[0].contains("was at generation 1 and was rebuilt"),
+            "{report:?}"
+        );
+        assert_eq!(indexes(&mut log.group(0)).await, [0, 1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_lost_mirror_raises_the_generation_before_anything_is_acknowledged() {
+    on_reactor(async || {
+        let (a, b, witness) = (Memory::default(), Memory::default(), Memory::default());
+        let (log, _) = open(&[&a, &b, &witness], 2).await.expect("a log");
+        let mut store = log.group(0);
+        append(&mut store, [entry(1, 0, b"x")]).await;
+        a.fail(true);
+        append(&mut store, [entry(1, 1, b"y")]).await;
+        assert_eq!(log.generation(), (2, 1));
+        a.fail(false);
+        for memory in [&a, &b, &witness] {
+            memory.crash(0);
+        }
+        drop((store, log));
+        // The witness knows of a generation that the mirror at hand does not.
+        let refused = open(&[&a.copy(), &Memory::default(), &witness.copy()], 2)
+            .await
+            .map(|_| ());
+        assert!(matches!(refused, Err(LogError::Stale(_))), "{refused:?}");
+        let (log, report) = open(&[&a, &b, &witness], 2).await.expect("a log");
+        assert!(report.remarks[0].contains("was rebuilt"), "{report:?}");
+        assert_eq!(indexes(&mut log.group(0)).await, [0, 1]);
+        assert_eq!(log.generation(), (3, 2));
+    });
+}
+
+#[test]
+fn a_corrupt_mirror_is_rebuilt_and_reported() {
+    on_reactor(async || {
+        let (a, b) = (Memory::default(), Memory::default());
+        let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+        let mut store = log.group(7);
+        store.save_vote(&vote(1, 1, true)).await.expect("saved");
+        append(&mut store, (0..5).map(|index| entry(1, index, b"x"))).await;
+        drop((store, log));
+        a.corrupt();
+        let (log, report) = open(&[&a, &b], 2).await.expect("a log");
+        assert!(report.remarks[0].contains("was corrupt"), "{report:?}");
+        drop(log);
+        let (log, report) = open(&[&a], 1).await.expect("a log on the repaired mirror");
+        assert_eq!(report.remarks.len(), 1, "{report:?}");
+        assert!(report.remarks[0].ends_with("is missing"), "{report:?}");
+        let mut store = log.group(7);
+        assert_eq!(indexes(&mut store).await, [0, 1, 2, 3, 4]);
+        assert_eq!(
+            store.read_vote().await.expect("a vote"),
+            Some(vote(1, 1, true))
+        );
+        drop((store, log));
+        a.corrupt();
+        let refused = open(&[&a], 1).await.map(|_| ());
+        assert!(matches!(refused, Err(LogError::Corrupt(_))), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_record_that_one_mirror_lost_is_read_from_the_other() {
+    on_reactor(async || {
+        let (a, b) = (Memory::default(), Memory::default());
+        let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+        let mut store = log.group(0);
+        let big = vec![3; 1 << 20];
+        for index in 0..40 {
+            append(&mut store, [entry(1, index, &big)]).await;
+        }
+        a.corrupt();
+        assert_eq!(indexes(&mut store).await.len(), 40);
+        b.corrupt();
+        assert!(store.try_get_log_entries(0..1).await.is_err());
+    });
+}
+
+#[test]
+fn snapshots_survive_and_older_ones_are_released() {
+    on_reactor(async || {
+        let (a, b) = (Memory::default(), Memory::default());
+        let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+        let mut store = log.group(0);
+        append(&mut store, (0..100).map(|index| entry(1, index, b"x"))).await;
+        for round in 0..3u8 {
+            let mut writer = store.begin_snapshot();
+            for piece in 0..10u8 {
+                writer
+                    .piece(Bytes::from(vec![round * 10 + piece; 1000]))
+                    .await
+                    .expect("written");
+            }
+            let state = super::encode_state(
+                Some(&log_id(1, 1, 50)),
+                &super::StoredMembership::default(),
+                &[round],
+            );
+            writer.finish(Bytes::from(state)).await.expect("finished");
+        }
+        // One that was never finished does not count.
+        let mut writer = store.begin_snapshot();
+        writer
+            .piece(Bytes::from_static(b"unfinished"))
+            .await
+            .expect("written");
+        drop(writer);
+        store.purge(log_id(1, 1, 50)).await.expect("purged");
+        store.release().await.expect("released");
+        assert!(a.held() < 90, "{} records are held", a.held());
+        drop((store, log));
+        let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+        let mut store = log.group(0);
+        assert_eq!(indexes(&mut store).await, (51..100).collect::<Vec<_>>());
+        assert_eq!(store.purged(), Some(log_id(1, 1, 50)));
+        let snapshot = store.snapshot().expect("a snapshot");
+        assert_eq!((snapshot.piece_count(), snapshot.bytes()), (10, 10_000));
+        assert_eq!(snapshot.piece(9).await.expect("a piece"), vec![29; 1000]);
+        assert_eq!(
+            snapshot.meta().expect("its meta").last_log_id,
+            Some(log_id(1, 1, 50))
+        );
+    });
+}

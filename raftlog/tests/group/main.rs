@@ -1,0 +1,7 @@
+//! A group on real journals: in files on this machine, and in the simulated world, where it is killed and
+//! loses power at any disk operation.
+
+mod crash;
+mod mirrors;
+mod restart;
+mod support;

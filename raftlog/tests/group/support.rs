@@ -1,0 +1,261 @@
+//! Devices, a group on them, and a client that remembers what was acknowledged.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use strata_engine::reactor::{self, ReactorConfig, ReactorError, World};
+use strata_engine::{Device, DeviceOptions, FormatOptions, PartitionKind, Uuid, format_device};
+use strata_raftlog::command::{
+    Answer, Command, CreateBucket, Envelope, FEATURE_LEVEL, Initialise, LeaseInodes, OpenSession,
+    Precondition, PutObject,
+};
+use strata_raftlog::group::{Group, GroupConfig, GroupError, ProposeError, Sender};
+use strata_raftlog::log::LogPartition;
+use strata_raftlog::namespace::{
+    Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ListQuery, ObjectAttributes, RootKey,
+};
+use strata_raftlog::store::{NamespaceStore, StoreOptions};
+
+pub const SEGMENT_BYTES: u64 = 4 << 20;
+pub const LOG_SEGMENTS: u32 = 8;
+
+/// Runs on a reactor of its own.
+pub fn run<T>(world: World, main: impl AsyncFnOnce() -> T) -> Result<T, ReactorError> {
+    let config = ReactorConfig {
+        index: 0,
+        core: None,
+        name: "test".to_owned(),
+        arena_bytes: 16 << 20,
+        spin: Duration::ZERO,
+    };
+    reactor::run(config, world, main)
+}
+
+/// Formats so many devices in a directory.
+pub async fn format(dir: &Path, count: u8) -> Vec<PathBuf> {
+    reactor::fs::create_dir_all(dir).await.expect("a directory");
+    let parent = dir.parent().expect("a parent");
+    reactor::sync_directory(parent).await.expect("synced");
+    let uuids: Vec<Uuid> = (0..count).map(|at| Uuid([at + 1; 16])).collect();
+    let mut paths = Vec::new();
+    for (at, uuid) in uuids.iter().enumerate() {
+        let path = dir.join(format!("device{at}"));
+        let options = FormatOptions {
+            cluster: Uuid([9; 16]),
+            device: *uuid,
+            pool: Uuid([8; 16]),
+            node: 1,
+            data_partitions: 1,
+            segment_bytes: SEGMENT_BYTES,
+            log_segments: LOG_SEGMENTS,
+            log_mirrors: uuids.clone(),
+        };
+        format_device(&path, options).await.expect("formatted");
+        paths.push(path);
+    }
+    paths
+}
+
+/// Opens the log partitions of devices.
+pub async fn partitions(paths: &[PathBuf]) -> Vec<LogPartition> {
+    let mut found = Vec::new();
+    for path in paths {
+        let options = DeviceOptions {
+            capacity_bytes: 1 << 30,
+            ..DeviceOptions::default()
+        };
+        let device = Device::open(path, options).await.expect("a device");
+        let entries = device.superblock().partitions.clone();
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.kind == PartitionKind::Log)
+        {
+            found.push(LogPartition {
+                device: device.clone(),
+                partition: entry.number,
+            });
+        }
+    }
+    found
+}
+
+pub fn config(mirrors: usize) -> GroupConfig {
+    GroupConfig::new(0, 1, mirrors)
+}
+
+/// Starts a group on devices, with the namespace in a directory.
+pub async fn start(
+    paths: &[PathBuf],
+    metadata: &Path,
+    config: GroupConfig,
+) -> Result<(Group, NamespaceStore), GroupError> {
+    let options = StoreOptions {
+        map_bytes: 64 << 20,
+    };
+    let (store, _) = NamespaceStore::open(metadata, options).expect("a store");
+    let group = Group::start(
+        config,
+        partitions(paths).await,
+        store.clone(),
+        Sender::Unreachable,
+    )
+    .await?;
+    Ok((group, store))
+}
+
+pub fn envelope(session: u64, sequence: u64, command: impl Into<Command>) -> Vec<u8> {
+    let envelope = Envelope {
+        group: 0,
+        feature_level: FEATURE_LEVEL,
+        session,
+        sequence,
+        lowest_unanswered: sequence,
+        time_micros: 0,
+        command: command.into(),
+    };
+    envelope.encode().expect("an envelope")
+}
+
+fn initialise() -> Initialise {
+    Initialise {
+        cluster: [9; 16],
+        incarnation: 1,
+        layout: Layout {
+            kind: LayoutKind::Single,
+            k: 1,
+            m: 0,
+            geometry: 1,
+        },
+        geometries: vec![Geometry {
+            number: 1,
+            code: GeometryCode::Copies,
+            k: 1,
+            m: 0,
+            cell_bytes: 65_536,
+        }],
+        placement_groups: Vec::new(),
+        root_key: RootKey {
+            access_key_id: "root".into(),
+            secret_access_key: "secret".into(),
+        },
+    }
+}
+
+fn put(key: &str, inode: u64, size: usize) -> PutObject {
+    PutObject {
+        bucket: "b".into(),
+        key: key.as_bytes().to_vec(),
+        inode,
+        size: size as u64,
+        etag: ETag::single([7; 16]),
+        checksum: None,
+        attributes: ObjectAttributes::default(),
+        body: Body::Inline(vec![b'x'; size]),
+        precondition: Precondition::default(),
+        owner: 0,
+    }
+}
+
+/// What was acknowledged: keys in order.
+pub type Acknowledged = Rc<RefCell<Vec<String>>>;
+
+/// Proposes in a session of its own.
+pub struct Client {
+    pub group: Group,
+    session: u64,
+    sequence: u64,
+    inode: u64,
+    acknowledged: Acknowledged,
+}
+
+impl Client {
+    /// Initialises what is not there yet, and opens a session.
+    pub async fn new(group: Group, acknowledged: Acknowledged) -> Result<Client, ProposeError> {
+        Client::of(1, group, acknowledged).await
+    }
+
+    pub async fn of(
+        owner: u64,
+        group: Group,
+        acknowledged: Acknowledged,
+    ) -> Result<Client, ProposeError> {
+        group.propose(envelope(0, 0, initialise())).await?;
+        let opened = group.propose(envelope(0, 0, OpenSession { owner })).await?;
+        let Answer::Session(session) = opened else {
+            panic!("{opened:?}")
+        };
+        let mut client = Client {
+            group,
+            session,
+            sequence: 0,
+            inode: 0,
+            acknowledged,
+        };
+        let leased = client.propose(LeaseInodes { count: 10_000 }).await?;
+        let Answer::Inodes { first, .. } = leased else {
+            panic!("{leased:?}")
+        };
+        client.inode = first;
+        client
+            .propose(CreateBucket {
+                bucket: "b".into(),
+                owner: 0,
+            })
+            .await?;
+        Ok(client)
+    }
+
+    pub async fn propose(&mut self, command: impl Into<Command>) -> Result<Answer, ProposeError> {
+        self.sequence += 1;
+        self.group
+            .propose(envelope(self.session, self.sequence, command))
+            .await
+    }
+
+    pub async fn put(&mut self, key: &str, size: usize) -> Result<(), ProposeError> {
+        self.inode += 1;
+        let answer = self.propose(put(key, self.inode, size)).await?;
+        assert!(matches!(answer, Answer::Put { .. }), "{key}: {answer:?}");
+        self.acknowledged.borrow_mut().push(key.to_owned());
+        Ok(())
+    }
+}
+
+/// All keys, in order.
+pub fn keys(store: &NamespaceStore) -> Vec<String> {
+    let view = store.view().expect("a view");
+    let Some(bucket) = view.bucket("b").expect("a look") else {
+        return Vec::new();
+    };
+    let mut query = ListQuery {
+        limit: 1000,
+        ..ListQuery::default()
+    };
+    let mut keys = Vec::new();
+    loop {
+        let page = view.list(bucket.inode, &query).expect("a page");
+        keys.extend(
+            page.objects
+                .iter()
+                .map(|object| String::from_utf8_lossy(&object.key).into_owned()),
+        );
+        match page.next {
+            Some(next) => query.start_after = next,
+            None => return keys,
+        }
+    }
+}
+
+/// Every acknowledged key is listed.
+pub fn check(store: &NamespaceStore, acknowledged: &Acknowledged, context: &str) {
+    let listed = keys(store);
+    for key in acknowledged.borrow().iter() {
+        assert!(
+            listed.contains(key),
+            "{context}: {key} was acknowledged and is lost; {} are listed",
+            listed.len()
+        );
+    }
+}
