@@ -1,1 +1,22 @@
-//! What a node does when asked, and the cluster client both front ends call.
+//! What a node does when asked, and the cluster client that both front ends call.
+//!
+//! Map, in the order of a write:
+//! - [`cluster`]: the client of a front end on one reactor: `write` (bytes into chunks), `read` (chunks into bytes),
+//!   `metadata` (changes of names), `placement` (which partitions hold a chunk);
+//! - [`node`]: the other side: `store` and `fetch` on the reactor that owns a partition, `reclaim` and `sweep` of space
+//!   nobody refers to, and the start and stop of a node;
+//! - [`message`]: what reactors say to each other;
+//! - [`error`]: errors by what the caller does about them.
+//!
+//! Invariants: a byte is acknowledged only when every slot of its chunk's mask has flushed it; names are changed only
+//! through [`cluster::Cluster::change`]; nothing here knows S3 or FUSE.
+
+pub mod cluster;
+pub mod error;
+pub mod message;
+pub mod node;
+
+pub use cluster::Cluster;
+pub use cluster::read::ObjectReader;
+pub use cluster::write::ObjectWriter;
+pub use error::ClusterError;

@@ -1,0 +1,94 @@
+//! The cluster client: one per reactor, what front ends call.
+
+pub mod metadata;
+pub mod placement;
+pub mod read;
+pub mod write;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use strata_engine::reactor::{self, Sender};
+use strata_raftlog::namespace::View;
+use strata_raftlog::store::StoreError;
+
+use crate::error::ClusterError;
+use crate::message::{NodeRequest, Place};
+use crate::node::ClusterParts;
+use crate::node::store::LocalStores;
+
+use metadata::Session;
+use write::WriterEpoch;
+
+/// A handle to the cluster on this reactor. Cheap to clone, not `Send`.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    parts: Arc<ClusterParts>,
+    local: LocalStores,
+    session: RefCell<Session>,
+    inodes: RefCell<std::ops::Range<u64>>,
+    writer: WriterEpoch,
+    groups: RefCell<placement::GroupTable>,
+    failed: RefCell<std::collections::BTreeSet<Place>>,
+    next_group: Cell<usize>,
+}
+
+impl Cluster {
+    /// Opens a proposer session, registers this reactor as a writer and opens its first allocation epoch.
+    ///
+    /// # Errors
+    /// Those of [`Cluster::change`], and a namespace that holds no placement groups.
+    pub async fn connect(
+        parts: Arc<ClusterParts>,
+        local: LocalStores,
+    ) -> Result<Cluster, ClusterError> {
+        let session = Session::open(&parts).await?;
+        let inner = Inner {
+            local,
+            session: RefCell::new(session),
+            inodes: RefCell::new(0..0),
+            writer: WriterEpoch::unregistered(),
+            groups: RefCell::new(placement::GroupTable::default()),
+            failed: RefCell::default(),
+            next_group: Cell::new(0),
+            parts,
+        };
+        let cluster = Cluster {
+            inner: Rc::new(inner),
+        };
+        cluster.load_placement_groups()?;
+        cluster.register_writer().await?;
+        Ok(cluster)
+    }
+
+    /// Reads names in one short read transaction on this core. The closure must not block and cannot await.
+    ///
+    /// # Errors
+    /// What the closure returns, and [`ClusterError::Unavailable`] when the namespace cannot be read.
+    pub fn names<R>(
+        &self,
+        read: impl FnOnce(&View<'_>) -> Result<R, StoreError>,
+    ) -> Result<R, ClusterError> {
+        let view = self.inner.parts.namespace.view()?;
+        Ok(read(&view)?)
+    }
+
+    /// The parts that all reactors of the node share.
+    pub fn parts(&self) -> &Arc<ClusterParts> {
+        &self.inner.parts
+    }
+
+    fn peer_of(&self, place: Place) -> Option<&Sender<NodeRequest>> {
+        let owner = self.inner.parts.owner_of(place)?;
+        if owner == reactor::index() {
+            None
+        } else {
+            self.inner.parts.peers.get(owner)
+        }
+    }
+}

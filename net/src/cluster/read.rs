@@ -1,0 +1,203 @@
+//! The read path of a front end: extents into bytes, a bounded way ahead of the client.
+//!
+//! Invariants: at most [`PIECES_AHEAD_MAX`] pieces of at most [`PIECE_BYTES_MAX`] are held for a reader; every byte has been
+//! checked by the store that read it; a copy that fails is passed over for the next, and only when all have failed does the
+//! reader see the error.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+use strata_engine::reactor::{self, BufferView, TaskClass};
+use strata_engine::{EngineError, ShardId};
+use strata_raftlog::namespace::{Extent, ExtentKind};
+
+use super::Cluster;
+use crate::error::ClusterError;
+use crate::message::{NodeRequest, Place};
+use crate::node::readers::ReaderPin;
+
+/// Bytes fetched at a time.
+pub const PIECE_BYTES_MAX: u64 = 256 << 10;
+
+/// Pieces that may wait for the client.
+const PIECES_AHEAD_MAX: usize = 2;
+
+/// Zeros handed out for holes at a time.
+const ZEROS: &[u8] = &[0; PIECE_BYTES_MAX as usize];
+
+/// What a reader reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodySource {
+    /// The whole body came with the name.
+    Inline(Bytes),
+    /// Extents in order, covering the body from offset 0 without gaps.
+    Extents(Vec<Extent>),
+}
+
+/// A part of a body on its way to the client.
+enum Piece {
+    Ready(Bytes),
+    Fetching(reactor::Task<Result<Vec<BufferView>, ClusterError>>),
+}
+
+/// A body being read.
+pub struct ObjectReader {
+    cluster: Cluster,
+    plan: VecDeque<(Extent, Range<u64>)>,
+    ahead: VecDeque<Piece>,
+    ready: VecDeque<Bytes>,
+    _pin: ReaderPin,
+}
+
+impl Cluster {
+    /// Reads a range of a body. Must be called in the same turn in which the extents were looked up: the reader holds back
+    /// the reclaiming of space from the moment it exists.
+    pub fn reader(&self, source: BodySource, range: Range<u64>) -> ObjectReader {
+        let pin = self
+            .inner
+            .parts
+            .readers
+            .pin(reactor::index(), reactor::wall_clock());
+        let mut reader = ObjectReader {
+            cluster: self.clone(),
+            plan: VecDeque::new(),
+            ahead: VecDeque::new(),
+            ready: VecDeque::new(),
+            _pin: pin,
+        };
+        match source {
+            BodySource::Inline(bytes) => {
+                let end = (range.end.min(bytes.len() as u64)) as usize;
+                let start = (range.start as usize).min(end);
+                reader.ready.push_back(bytes.slice(start..end));
+            }
+            BodySource::Extents(extents) => reader.plan = plan(extents, range),
+        }
+        reader
+    }
+
+    async fn fetch_extent(
+        &self,
+        extent: Extent,
+        range: Range<u64>,
+    ) -> Result<Vec<BufferView>, ClusterError> {
+        let chunk = extent.chunk;
+        let Some(slots) = self.slots_of(chunk.placement_group()) else {
+            return Err(ClusterError::Corrupt(format!(
+                "{chunk} names a placement group that does not exist"
+            )));
+        };
+        let masked = |(shard, _): &(usize, Place)| extent.slot_mask & (1 << shard) != 0;
+        let mut copies: Vec<(usize, Place)> =
+            slots.into_iter().enumerate().filter(masked).collect();
+        copies.sort_by_key(|(_, place)| self.peer_of(*place).is_some());
+        let mut last = ClusterError::Unavailable(format!("no device that holds {chunk} is there"));
+        for (shard, place) in copies {
+            let id = ShardId {
+                chunk,
+                shard: shard as u8,
+            };
+            match self
+                .fetch_shard(place, id, range.start as u32..range.end as u32)
+                .await
+            {
+                Ok(views) => return Ok(views),
+                Err(error) => {
+                    tracing::warn!(%chunk, shard, device = %place.device, %error, "a copy could not be read");
+                    last = error.into();
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn fetch_shard(
+        &self,
+        place: Place,
+        id: ShardId,
+        range: Range<u32>,
+    ) -> Result<Vec<BufferView>, EngineError> {
+        let Some(peer) = self.peer_of(place) else {
+            return self.inner.local.fetch(place, id, range).await;
+        };
+        let (reply, answer) = reactor::oneshot();
+        peer.send(NodeRequest::Fetch(place, id, range, reply))
+            .await
+            .map_err(|_| crate::node::store::gone())?;
+        answer.await.map_err(|_| crate::node::store::gone())?
+    }
+}
+
+impl ObjectReader {
+    /// The next bytes of the range, or `None` at its end.
+    ///
+    /// # Errors
+    /// [`ClusterError::Corrupt`] or [`ClusterError::Unavailable`] when no copy could be read. Nothing follows an error.
+    pub async fn next(&mut self) -> Option<Result<Bytes, ClusterError>> {
+        loop {
+            self.read_ahead();
+            if let Some(bytes) = self.ready.pop_front() {
+                if bytes.is_empty() {
+                    continue;
+                }
+                return Some(Ok(bytes));
+            }
+            match self.ahead.pop_front()? {
+                Piece::Ready(bytes) => self.ready.push_back(bytes),
+                Piece::Fetching(task) => match task.await {
+                    Ok(views) => self
+                        .ready
+                        .extend(views.into_iter().map(BufferView::into_bytes)),
+                    Err(error) => {
+                        self.plan.clear();
+                        self.ahead.clear();
+                        return Some(Err(error));
+                    }
+                },
+            }
+        }
+    }
+
+    fn read_ahead(&mut self) {
+        while self.ahead.len() < PIECES_AHEAD_MAX {
+            let Some((extent, range)) = self.plan.pop_front() else {
+                return;
+            };
+            let end = range.end.min(range.start + PIECE_BYTES_MAX);
+            if end < range.end {
+                self.plan.push_front((extent.clone(), end..range.end));
+            }
+            self.ahead.push_back(self.start(extent, range.start..end));
+        }
+    }
+
+    fn start(&self, extent: Extent, range: Range<u64>) -> Piece {
+        match extent.kind {
+            ExtentKind::Zeros => Piece::Ready(Bytes::from_static(
+                &ZEROS[..(range.end - range.start) as usize],
+            )),
+            ExtentKind::Chunk => {
+                let cluster = self.cluster.clone();
+                let fetch = async move { cluster.fetch_extent(extent, range).await };
+                Piece::Fetching(reactor::spawn(TaskClass::Foreground, fetch))
+            }
+        }
+    }
+}
+
+/// Cuts the range into runs within extents; offsets in the answer are offsets in the chunk.
+fn plan(extents: Vec<Extent>, range: Range<u64>) -> VecDeque<(Extent, Range<u64>)> {
+    let mut at = 0;
+    let mut runs = VecDeque::new();
+    for extent in extents {
+        let (from, to) = (range.start.max(at), range.end.min(at + extent.length));
+        if from < to {
+            let start = extent.offset + (from - at);
+            let run = start..start + (to - from);
+            runs.push_back((extent.clone(), run));
+        }
+        at += extent.length;
+    }
+    runs
+}

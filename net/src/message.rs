@@ -1,0 +1,65 @@
+//! What the reactors of a node say to each other.
+//!
+//! Every request carries the place of its answer. A mailbox is bounded: a sender waits when its peer is behind, so a slow
+//! reactor pushes back instead of filling memory.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use strata_engine::reactor::{BufferView, OneSender};
+use strata_engine::{EngineError, ShardId, ShardWrite, Uuid};
+use strata_raftlog::command::{Answer, Command};
+
+use crate::error::ClusterError;
+use crate::node::ClusterParts;
+use crate::node::open::{OpenReport, OpenRequest};
+
+/// A data partition: its device and its number on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The device.
+    pub device: Uuid,
+    /// Number of the partition on the device.
+    pub partition: u16,
+}
+
+/// Who proposes a command, so that a repeated proposal gets its first answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proposer {
+    /// The session of the proposing reactor; 0 for commands that need none (opening one).
+    pub session: u64,
+    /// Position of the command in its session.
+    pub sequence: u64,
+    /// Answers below this position may be forgotten.
+    pub lowest_unanswered: u64,
+}
+
+/// What a scan of a partition finds: shards in order, each with the inode that is its home.
+pub type Scanned = Vec<(ShardId, u64)>;
+
+/// A request from one reactor to another.
+pub enum NodeRequest {
+    /// Open the partitions that this reactor owns.
+    Open(OpenRequest, OneSender<Result<OpenReport, ClusterError>>),
+    /// Write one shard; answered when it is durable.
+    Store(Place, Box<ShardWrite>, OneSender<Result<(), EngineError>>),
+    /// Read a range of one shard.
+    Fetch(
+        Place,
+        ShardId,
+        Range<u32>,
+        OneSender<Result<Vec<BufferView>, EngineError>>,
+    ),
+    /// Free shards; answered when their tombstones are durable.
+    Free(Place, Vec<ShardId>, OneSender<Result<(), EngineError>>),
+    /// Propose a command; only the metadata core is asked.
+    Change(
+        Box<Command>,
+        Proposer,
+        OneSender<Result<Answer, ClusterError>>,
+    ),
+    /// Begin to serve with this cluster client; answered when serving has ended.
+    Serve(Arc<ClusterParts>, OneSender<()>),
+    /// Close the stores and end the reactor.
+    Stop(OneSender<()>),
+}

@@ -1,0 +1,256 @@
+//! A node: one pinned thread per core, each with its reactor, its partitions and its connections.
+//!
+//! Invariants: reactor 0 is the metadata core: it alone runs the Raft group and writes the namespace; a partition is owned by
+//! one reactor, computed at every start and never stored; a front end is served only after the log has been replayed.
+
+pub mod discover;
+pub mod failure_domain;
+pub mod format;
+pub mod layout;
+pub mod open;
+pub mod readers;
+pub mod reclaim;
+pub mod start;
+pub mod status;
+pub mod store;
+pub mod sweep;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strata_engine::Uuid;
+use strata_engine::reactor::{self, OneSender, ReactorConfig, Receiver, Sender, TaskClass, World};
+use strata_raftlog::namespace::RootKey;
+use strata_raftlog::store::NamespaceStore;
+
+use crate::cluster::Cluster;
+use crate::message::{NodeRequest, Place};
+use readers::Readers;
+use status::NodeStatus;
+use store::LocalStores;
+
+/// Requests that may wait in one reactor's mailbox.
+const MAILBOX_CAPACITY: usize = 1024;
+
+/// What a node is started with.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The node's number in the cluster, from 1.
+    pub node_id: u64,
+    /// Directories (each gets a device file) or plain files that are devices.
+    pub data_dirs: Vec<PathBuf>,
+    /// Where LMDB lives.
+    pub metadata_dir: PathBuf,
+    /// The processors to pin a reactor to each.
+    pub cores: Vec<usize>,
+    /// Take every data directory for a failure domain of its own.
+    pub assume_separate_failure_domains: bool,
+    /// Bytes that the devices may grow to together; without it 10 % of each file system is left free.
+    pub capacity_bytes: Option<u64>,
+    /// Buffer memory of each reactor, in bytes.
+    pub arena_bytes: usize,
+    /// The size of the LMDB map, in bytes.
+    pub metadata_map_bytes: usize,
+    /// The root credentials of a node that is formatted by this start.
+    pub first_root_key: RootKey,
+    /// New root credentials for a node that has some.
+    pub replace_root_key: Option<RootKey>,
+}
+
+/// Why a node could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// io_uring or a reactor's memory is not to be had; says what to do.
+    #[error(transparent)]
+    Reactor(#[from] reactor::ReactorError),
+    /// The devices and directories do not fit together; says what to do.
+    #[error("{0}")]
+    Devices(String),
+    /// The log or the namespace could not be brought up.
+    #[error("{0}")]
+    Metadata(String),
+    /// A thread could not be started or has panicked.
+    #[error("{0}")]
+    Thread(String),
+}
+
+/// What all reactors of a node share.
+pub struct ClusterParts {
+    /// The node's number.
+    pub node_id: u64,
+    /// The mailbox of each reactor.
+    pub peers: Vec<Sender<NodeRequest>>,
+    /// The reactor of each data partition that is there.
+    pub owners: BTreeMap<Place, usize>,
+    /// The namespace, for reading on every core.
+    pub namespace: NamespaceStore,
+    /// Readers under way on every reactor.
+    pub readers: Arc<Readers>,
+    /// What the node shows of itself.
+    pub status: Arc<NodeStatus>,
+}
+
+impl ClusterParts {
+    /// The reactor that owns a partition; `None` when its device is not there.
+    pub fn owner_of(&self, place: Place) -> Option<usize> {
+        self.owners.get(&place).copied()
+    }
+
+    /// The mailbox of the reactor that runs the Raft group.
+    pub fn metadata_core(&self) -> &Sender<NodeRequest> {
+        &self.peers[0]
+    }
+}
+
+/// What runs on every reactor once the node is ready: the front ends. Ends when the node is told to stop.
+pub trait Serve:
+    Fn(Cluster) -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send + Clone + 'static
+{
+}
+
+impl<F: Fn(Cluster) -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send + Clone + 'static> Serve
+    for F
+{
+}
+
+/// Runs a node on this thread and one more per further core, until `serve` has ended on every reactor.
+///
+/// # Errors
+/// Says what stands in the way of the start, with the remedy where there is one.
+pub fn run(
+    config: NodeConfig,
+    status: Arc<NodeStatus>,
+    serve: impl Serve,
+) -> Result<(), NodeError> {
+    assert!(!config.cores.is_empty(), "a node has a core");
+    let mut peers = Vec::new();
+    let mut mailboxes = Vec::new();
+    for _ in &config.cores {
+        let (sender, receiver) = reactor::mailbox(MAILBOX_CAPACITY);
+        peers.push(sender);
+        mailboxes.push(receiver);
+    }
+    let mut threads = Vec::new();
+    for (index, mailbox) in mailboxes
+        .drain(1..)
+        .enumerate()
+        .map(|(at, mailbox)| (at + 1, mailbox))
+    {
+        let (reactor_config, serve, status) = (
+            reactor_config(&config, index),
+            serve.clone(),
+            status.clone(),
+        );
+        let body = move || {
+            reactor::run(reactor_config, World::Real, async move || {
+                status.add_reactor(index, reactor::statistics());
+                serve_mailbox(mailbox, None, serve).await;
+            })
+        };
+        let builder = std::thread::Builder::new().name(format!("strata-{index}"));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a node's cores are its reactors; this is where they begin"
+        )]
+        let thread = builder.spawn(body);
+        threads.push(
+            thread.map_err(|error| NodeError::Thread(format!("cannot start a thread: {error}")))?,
+        );
+    }
+    let mailbox = mailboxes.remove(0);
+    let first = reactor_config(&config, 0);
+    let outcome = reactor::run(first, World::Real, async move || {
+        status.add_reactor(0, reactor::statistics());
+        start::run_metadata_core(config, status, peers, mailbox, serve).await
+    })?;
+    for thread in threads {
+        match thread.join() {
+            Ok(ended) => ended?,
+            Err(_) => return Err(NodeError::Thread("a reactor has panicked".to_owned())),
+        }
+    }
+    outcome
+}
+
+fn reactor_config(config: &NodeConfig, index: usize) -> ReactorConfig {
+    ReactorConfig {
+        index,
+        core: Some(config.cores[index]),
+        name: format!("strata-{index}"),
+        arena_bytes: config.arena_bytes,
+        spin: Duration::from_micros(40),
+    }
+}
+
+/// Answers the mailbox of a reactor until it is told to stop. `group` is there on the metadata core.
+pub(crate) async fn serve_mailbox(
+    mut mailbox: Receiver<NodeRequest>,
+    group: Option<Rc<start::Metadata>>,
+    serve: impl Serve,
+) {
+    let local = LocalStores::default();
+    while let Some(request) = mailbox.recv().await {
+        let Some(request) = local.serve(request) else {
+            continue;
+        };
+        match request {
+            NodeRequest::Open(open, reply) => {
+                answer(reply, open::open_partitions(&local, open).await)
+            }
+            NodeRequest::Change(command, proposer, reply) => {
+                start::propose_in_task(group.clone(), *command, proposer, reply)
+            }
+            NodeRequest::Serve(parts, reply) => {
+                let (local, serve) = (local.clone(), serve.clone());
+                let serving = async move {
+                    serve_front_end(parts, local, serve).await;
+                    answer(reply, ());
+                };
+                reactor::spawn(TaskClass::Foreground, serving).detach();
+            }
+            NodeRequest::Stop(reply) => {
+                local.close().await;
+                answer(reply, ());
+                return;
+            }
+            _ => unreachable_request(),
+        }
+    }
+}
+
+/// Answers a request. Whoever has stopped waiting needs no answer.
+pub(crate) fn answer<T: Send>(reply: OneSender<T>, value: T) {
+    let _ = reply.send(value);
+}
+
+/// `LocalStores::serve` answers every other kind.
+fn unreachable_request() {
+    tracing::error!("a request that the stores should have answered was handed back");
+}
+
+async fn serve_front_end(parts: Arc<ClusterParts>, local: LocalStores, serve: impl Serve) {
+    let status = parts.status.clone();
+    match Cluster::connect(parts, local).await {
+        Ok(cluster) => {
+            let background = sweep::spawn_background(&cluster);
+            serve(cluster).await;
+            drop(background);
+        }
+        Err(error) => status.fail(format!(
+            "reactor {} cannot join the cluster: {error}",
+            reactor::index()
+        )),
+    }
+}
+
+/// A uuid of version 4 (RFC 9562) from the reactor's random source.
+pub(crate) fn new_uuid() -> Uuid {
+    let mut bytes = [0; 16];
+    reactor::random_bytes(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Uuid(bytes)
+}

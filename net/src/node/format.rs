@@ -1,0 +1,267 @@
+//! Formats the devices of a first start, and computes what each may grow to.
+//!
+//! Invariants: capacity leaves 10 % of a file system free, counted once however many devices share it; the number of data
+//! partitions gives every core one and is fixed from then on.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strata_engine::{
+    DeviceHealth, DeviceLock, DeviceOptions, FormatOptions, PartitionKind, Superblock, Uuid,
+};
+
+use super::discover::{Discovery, Found};
+use super::{NodeConfig, NodeError, layout, new_uuid};
+
+/// The smallest capacity of a device that can be worked with, in bytes.
+const CAPACITY_BYTES_MIN: u64 = 256 << 20;
+
+const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Segments that a device is divided into, about; more would be small, fewer would compact coarsely.
+const SEGMENT_COUNT_AIM: u64 = 256;
+
+/// The log's share of a device: a sixteenth, within these bounds in bytes.
+const LOG_SHARE: u64 = 16;
+const LOG_BYTES_MAX: u64 = 8 << 30;
+const LOG_SEGMENTS_MIN: u64 = 12;
+
+/// A device of the node, looked at and locked.
+pub struct NodeDevice {
+    /// Its file.
+    pub path: PathBuf,
+    /// Bytes that it may grow to.
+    pub capacity_bytes: u64,
+    /// What its superblock says.
+    pub superblock: Superblock,
+    health: Arc<DeviceHealth>,
+    _lock: DeviceLock,
+}
+
+impl NodeDevice {
+    /// The device's uuid.
+    pub fn uuid(&self) -> Uuid {
+        self.superblock.device
+    }
+
+    /// The numbers of its partitions of a kind.
+    pub fn partitions_of(&self, kind: PartitionKind) -> Vec<u16> {
+        self.superblock
+            .partitions
+            .iter()
+            .filter(|entry| entry.kind == kind)
+            .map(|entry| entry.number)
+            .collect()
+    }
+
+    /// How every handle of it is opened.
+    pub fn options(&self) -> DeviceOptions {
+        DeviceOptions {
+            capacity_bytes: self.capacity_bytes,
+            health: self.health.clone(),
+        }
+    }
+
+    /// Bytes of its log partition.
+    pub fn log_quota_bytes(&self) -> u64 {
+        u64::from(self.superblock.log_segments) * self.superblock.segment_bytes
+    }
+}
+
+/// Copies beside the first that the failure domains of the listed places carry.
+pub fn mirrors(discovery: &Discovery) -> u8 {
+    let mut domains: Vec<usize> = discovery
+        .candidates
+        .iter()
+        .map(|candidate| candidate.domain)
+        .collect();
+    domains.sort_unstable();
+    domains.dedup();
+    layout::mirrors_for(domains.len())
+}
+
+/// Formats what a first start found empty, locks every device and reads its superblock.
+///
+/// # Errors
+/// A file system that is too full, a device that is locked by another server or cannot be written.
+pub async fn prepare(
+    config: &NodeConfig,
+    discovery: &Discovery,
+) -> Result<Vec<NodeDevice>, NodeError> {
+    let capacities = capacities(config, discovery)?;
+    if discovery.first_start {
+        format_all(config, discovery, &capacities).await?;
+    }
+    let mut devices = Vec::new();
+    for (candidate, capacity_bytes) in discovery.candidates.iter().zip(capacities) {
+        let failed = |error| NodeError::Devices(format!("{}: {error}", candidate.path.display()));
+        let lock = DeviceLock::take(&candidate.path).map_err(failed)?;
+        let superblock = strata_engine::read_superblock(&candidate.path)
+            .await
+            .map_err(failed)?;
+        devices.push(NodeDevice {
+            path: candidate.path.clone(),
+            capacity_bytes,
+            superblock,
+            health: Arc::default(),
+            _lock: lock,
+        });
+    }
+    Ok(devices)
+}
+
+async fn format_all(
+    config: &NodeConfig,
+    discovery: &Discovery,
+    capacities: &[u64],
+) -> Result<(), NodeError> {
+    let (cluster, pool) = (new_uuid(), new_uuid());
+    let uuids: Vec<Uuid> = discovery.candidates.iter().map(|_| new_uuid()).collect();
+    let domains: Vec<(Uuid, usize)> = uuids
+        .iter()
+        .copied()
+        .zip(
+            discovery
+                .candidates
+                .iter()
+                .map(|candidate| candidate.domain),
+        )
+        .collect();
+    let log_mirrors = layout::log_mirrors(&domains, mirrors(discovery));
+    for ((candidate, device), capacity_bytes) in
+        discovery.candidates.iter().zip(uuids).zip(capacities)
+    {
+        let segment_bytes = segment_bytes_for(*capacity_bytes);
+        let options = FormatOptions {
+            cluster,
+            device,
+            pool,
+            node: config.node_id,
+            data_partitions: data_partitions(discovery.candidates.len(), config.cores.len()),
+            segment_bytes,
+            log_segments: log_segments_for(*capacity_bytes, segment_bytes),
+            log_mirrors: log_mirrors.clone(),
+        };
+        let formatted = strata_engine::format_device(&candidate.path, options).await;
+        formatted.map_err(|error| {
+            NodeError::Devices(format!(
+                "cannot format {}: {error}",
+                candidate.path.display()
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// One data partition where there is a device or more per core, else the power of two that gives every core one.
+fn data_partitions(device_count: usize, core_count: usize) -> u16 {
+    core_count
+        .div_ceil(device_count)
+        .next_power_of_two()
+        .min(32) as u16
+}
+
+fn segment_bytes_for(capacity_bytes: u64) -> u64 {
+    (capacity_bytes / SEGMENT_COUNT_AIM)
+        .next_power_of_two()
+        .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+}
+
+fn log_segments_for(capacity_bytes: u64, segment_bytes: u64) -> u32 {
+    ((capacity_bytes / LOG_SHARE).min(LOG_BYTES_MAX) / segment_bytes).max(LOG_SEGMENTS_MIN) as u32
+}
+
+/// Bytes that each listed place may grow to.
+fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, NodeError> {
+    let count = discovery.candidates.len() as u64;
+    if let Some(bytes) = config.capacity_bytes {
+        return discovery
+            .candidates
+            .iter()
+            .map(|candidate| at_least_minimum(&candidate.path, bytes / count))
+            .collect();
+    }
+    let mut sharing: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (position, candidate) in discovery.candidates.iter().enumerate() {
+        sharing
+            .entry(file_system_of(&candidate.listed)?)
+            .or_default()
+            .push(position);
+    }
+    let mut capacities = vec![0; discovery.candidates.len()];
+    for positions in sharing.values() {
+        let used: u64 = positions
+            .iter()
+            .map(|at| allocated_bytes(&discovery.candidates[*at].path))
+            .sum();
+        let first = &discovery.candidates[positions[0]];
+        let bytes = room_on(&first.listed, used)? / positions.len() as u64;
+        for at in positions {
+            capacities[*at] = match &discovery.candidates[*at].found {
+                Found::Device(_) => bytes,
+                Found::Empty => at_least_minimum(&discovery.candidates[*at].path, bytes)?,
+            };
+        }
+    }
+    Ok(capacities)
+}
+
+fn at_least_minimum(path: &Path, bytes: u64) -> Result<u64, NodeError> {
+    if bytes >= CAPACITY_BYTES_MIN {
+        return Ok(bytes);
+    }
+    Err(NodeError::Devices(format!(
+        "{} would have {} MiB; at least {} MiB are needed (10 % of the file system are left free unless storage.capacity says otherwise)",
+        path.display(),
+        bytes >> 20,
+        CAPACITY_BYTES_MIN >> 20
+    )))
+}
+
+fn file_system_of(path: &Path) -> Result<u64, NodeError> {
+    let found = std::fs::metadata(path)
+        .map_err(|error| NodeError::Devices(format!("{}: {error}", path.display())))?;
+    Ok(found.dev())
+}
+
+fn allocated_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |found| found.blocks() * 512)
+}
+
+/// Bytes of the file system that devices may hold together when 10 % of it stay free.
+fn room_on(path: &Path, used_by_devices: u64) -> Result<u64, NodeError> {
+    let found = rustix::fs::statvfs(path)
+        .map_err(|error| NodeError::Devices(format!("{}: {error}", path.display())))?;
+    let (total, available) = (
+        found.f_blocks * found.f_frsize,
+        found.f_bavail * found.f_frsize,
+    );
+    Ok((available + used_by_devices).saturating_sub(total / 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_core_gets_a_partition() {
+        assert_eq!(data_partitions(1, 1), 1);
+        assert_eq!(data_partitions(1, 2), 2);
+        assert_eq!(data_partitions(1, 6), 8);
+        assert_eq!(data_partitions(4, 6), 2);
+        assert_eq!(data_partitions(8, 4), 1);
+    }
+
+    #[test]
+    fn segments_fit_the_capacity() {
+        assert_eq!(segment_bytes_for(256 << 20), SEGMENT_BYTES_MIN);
+        assert_eq!(segment_bytes_for(1 << 40), SEGMENT_BYTES_MAX);
+        assert!(
+            u64::from(log_segments_for(1 << 40, SEGMENT_BYTES_MAX)) * SEGMENT_BYTES_MAX
+                <= LOG_BYTES_MAX
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! The layout a node is formatted with, and the placement groups that follow from it.
+//!
+//! Invariants: the layout is chosen once, when the node is formatted, as the strongest that its failure domains carry, and
+//! is replicated state from then on; no placement group has two slots in one failure domain.
+
+/// How many copies beside the first are kept, from the number of failure domains.
+///
+/// One domain carries none, two carry one, three or more carry two.
+pub fn mirrors_for(domain_count: usize) -> u8 {
+    match domain_count {
+        0 | 1 => 0,
+        2 => 1,
+        _ => 2,
+    }
+}
+
+/// Says in one line what was chosen and what it survives.
+pub fn describe(mirrors: u8, device_count: usize) -> String {
+    let devices = if device_count == 1 {
+        "1 device".to_owned()
+    } else {
+        format!("{device_count} devices")
+    };
+    match mirrors {
+        0 => format!(
+            "single copy on {devices}: survives a crash and a power cut, not the loss of a disk"
+        ),
+        1 => format!("2 copies on {devices}: survives the loss of any one disk"),
+        more => format!(
+            "{} copies on {devices}: survives the loss of any {more} disks",
+            more + 1
+        ),
+    }
+}
+
+/// One data partition that may hold a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<Device> {
+    /// The device's identity.
+    pub device: Device,
+    /// The number of the partition on the device.
+    pub partition: u16,
+    /// The failure domain of the device, as numbered by [`super::failure_domain::group`].
+    pub domain: usize,
+}
+
+/// The members of every placement group: each candidate leads one group per rotation, followed by `mirrors` candidates of
+/// other domains.
+///
+/// With more domains than copies, a candidate leads several groups with different followers, so that the loss of one device
+/// leaves groups without it.
+pub fn placement_groups<Device: Copy + PartialEq>(
+    candidates: &[Candidate<Device>],
+    mirrors: u8,
+) -> Vec<Vec<Candidate<Device>>> {
+    let mut domains: Vec<usize> = candidates
+        .iter()
+        .map(|candidate| candidate.domain)
+        .collect();
+    domains.sort_unstable();
+    domains.dedup();
+    assert!(
+        domains.len() > usize::from(mirrors),
+        "a layout needs a domain for each copy"
+    );
+    let rotations = if mirrors == 0 { 1 } else { domains.len() - 1 };
+    let mut groups = Vec::new();
+    for leader in candidates {
+        for rotation in 0..rotations {
+            let others: Vec<usize> = followers_of(&domains, leader.domain, rotation)
+                .take(usize::from(mirrors))
+                .collect();
+            let mut group = vec![*leader];
+            group.extend(
+                others
+                    .iter()
+                    .enumerate()
+                    .map(|(turn, domain)| member_of(candidates, *domain, leader, turn)),
+            );
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+/// The other domains in ring order from the leader's, beginning `rotation` places on.
+fn followers_of(
+    domains: &[usize],
+    leader: usize,
+    rotation: usize,
+) -> impl Iterator<Item = usize> + '_ {
+    let at = domains
+        .iter()
+        .position(|domain| *domain == leader)
+        .unwrap_or(0);
+    let others: Vec<usize> = (1..domains.len())
+        .map(|step| domains[(at + step) % domains.len()])
+        .collect();
+    let count = others.len();
+    (0..count).map(move |step| others[(rotation + step) % count])
+}
+
+/// A partition of the domain; partitions with the leader's number are preferred so that the load spreads evenly.
+fn member_of<Device: Copy + PartialEq>(
+    candidates: &[Candidate<Device>],
+    domain: usize,
+    leader: &Candidate<Device>,
+    turn: usize,
+) -> Candidate<Device> {
+    let members: Vec<&Candidate<Device>> = candidates
+        .iter()
+        .filter(|candidate| candidate.domain == domain)
+        .collect();
+    let same = members
+        .iter()
+        .find(|candidate| candidate.partition == leader.partition);
+    **same.unwrap_or(&members[(usize::from(leader.partition) + turn) % members.len()])
+}
+
+/// The log's mirrors: one device of each of the first `mirrors + 1` domains.
+pub fn log_mirrors<Device: Copy + PartialEq>(
+    devices: &[(Device, usize)],
+    mirrors: u8,
+) -> Vec<Device> {
+    let mut taken = Vec::new();
+    let mut chosen = Vec::new();
+    for (device, domain) in devices {
+        if chosen.len() <= usize::from(mirrors) && !taken.contains(domain) {
+            taken.push(*domain);
+            chosen.push(*device);
+        }
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(devices: usize, partitions: u16) -> Vec<Candidate<usize>> {
+        (0..devices)
+            .flat_map(|device| {
+                (0..partitions).map(move |partition| Candidate {
+                    device,
+                    partition,
+                    domain: device,
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_group_has_two_slots_in_one_domain() {
+        for devices in 1..7 {
+            let mirrors = mirrors_for(devices);
+            for group in placement_groups(&candidates(devices, 2), mirrors) {
+                assert_eq!(group.len(), usize::from(mirrors) + 1);
+                let mut domains: Vec<usize> = group.iter().map(|slot| slot.domain).collect();
+                domains.sort_unstable();
+                domains.dedup();
+                assert_eq!(domains.len(), group.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_partition_leads_a_group() {
+        let all = candidates(3, 2);
+        let groups = placement_groups(&all, 2);
+        assert!(
+            all.iter()
+                .all(|candidate| groups.iter().any(|group| group[0] == *candidate))
+        );
+    }
+
+    #[test]
+    fn with_a_spare_domain_some_group_avoids_any_lost_device() {
+        for lost in 0..4 {
+            let groups = placement_groups(&candidates(4, 1), 2);
+            assert!(
+                groups
+                    .iter()
+                    .any(|group| group.iter().all(|slot| slot.device != lost)),
+                "device {lost}"
+            );
+        }
+    }
+
+    #[test]
+    fn log_mirrors_lie_in_different_domains() {
+        assert_eq!(log_mirrors(&[("a", 0), ("b", 0), ("c", 2)], 1), ["a", "c"]);
+    }
+}

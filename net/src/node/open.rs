@@ -1,0 +1,74 @@
+//! Opens the data partitions that a reactor owns, each with its own handle on the device.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strata_engine::{ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, Uuid};
+
+use super::store::LocalStores;
+use crate::error::ClusterError;
+use crate::message::Place;
+
+/// The partitions that one reactor is to open.
+#[derive(Debug, Clone, Default)]
+pub struct OpenRequest {
+    /// Each device with its path, its capacity in bytes, and the partitions of it.
+    pub devices: Vec<DeviceShare>,
+}
+
+/// A reactor's share of a device.
+#[derive(Debug, Clone)]
+pub struct DeviceShare {
+    /// The device.
+    pub device: Uuid,
+    /// Its file.
+    pub path: PathBuf,
+    /// How it is opened.
+    pub options: DeviceOptions,
+    /// The partitions of this reactor.
+    pub partitions: Vec<u16>,
+}
+
+/// What came of opening.
+#[derive(Debug, Default)]
+pub struct OpenReport {
+    /// The partitions that are open, with their statistics.
+    pub opened: Vec<(Place, Arc<ChunkStoreStatistics>)>,
+    /// What was found wrong and reported.
+    pub warnings: Vec<String>,
+}
+
+/// Opens every partition of the request and recovers it. A partition that cannot be opened is reported and left out: its
+/// other copies serve.
+pub(super) async fn open_partitions(
+    local: &LocalStores,
+    request: OpenRequest,
+) -> Result<OpenReport, ClusterError> {
+    let mut report = OpenReport::default();
+    for share in request.devices {
+        let device = Device::open(&share.path, share.options).await?;
+        for partition in share.partitions {
+            let place = Place {
+                device: share.device,
+                partition,
+            };
+            match ChunkStore::open(&device, partition).await {
+                Ok((store, recovery)) => {
+                    report.warnings.extend(
+                        recovery
+                            .damage
+                            .iter()
+                            .map(|damage| format!("{}: {damage}", share.path.display())),
+                    );
+                    report.opened.push((place, store.statistics()));
+                    local.insert(place, store);
+                }
+                Err(error) => report.warnings.push(format!(
+                    "{} partition {partition} is out of service: {error}",
+                    share.path.display()
+                )),
+            }
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,129 @@
+//! The data partitions that this reactor owns: store, fetch, free and scan on the core that owns the device.
+//!
+//! Invariants: a partition is touched by its owner only; a request for one that is not here is answered with an error, never
+//! guessed at; reads wait while the arena is nearly empty, so that writes and the engine's own work always find buffers.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use strata_engine::reactor::{self, BufferView, TaskClass};
+use strata_engine::{ChunkStore, EngineError, ShardId, ShardWrite};
+
+use super::answer;
+use crate::message::{NodeRequest, Place, Scanned};
+
+/// The stores of one reactor.
+#[derive(Clone, Default)]
+pub struct LocalStores {
+    stores: Rc<RefCell<BTreeMap<Place, ChunkStore>>>,
+}
+
+/// How long a read waits before it looks at the arena again.
+const ARENA_WAIT: Duration = Duration::from_millis(1);
+
+impl LocalStores {
+    /// Takes over an opened store.
+    pub fn insert(&self, place: Place, store: ChunkStore) {
+        let before = self.stores.borrow_mut().insert(place, store);
+        assert!(before.is_none(), "a partition is opened once");
+    }
+
+    /// Writes a shard; returns after its barrier.
+    ///
+    /// # Errors
+    /// Those of [`ChunkStore::write`].
+    pub async fn store(&self, place: Place, shard: ShardWrite) -> Result<(), EngineError> {
+        self.at(place)?.write(shard).await
+    }
+
+    /// Reads a range of a shard, verified.
+    ///
+    /// # Errors
+    /// Those of [`ChunkStore::read`].
+    pub async fn fetch(
+        &self,
+        place: Place,
+        id: ShardId,
+        range: Range<u32>,
+    ) -> Result<Vec<BufferView>, EngineError> {
+        let store = self.at(place)?;
+        while arena_nearly_empty() {
+            reactor::sleep(ARENA_WAIT).await;
+        }
+        store.read(id, range).await
+    }
+
+    /// Frees shards; returns when that is durable. Shards that are not there are free already.
+    ///
+    /// # Errors
+    /// Those of [`ChunkStore::free`].
+    pub async fn free(&self, place: Place, ids: &[ShardId]) -> Result<(), EngineError> {
+        self.at(place)?.free(ids).await
+    }
+
+    /// The next shards after the given one.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] when the partition is not here.
+    pub fn scan(
+        &self,
+        place: Place,
+        after: Option<ShardId>,
+        limit: usize,
+    ) -> Result<Scanned, EngineError> {
+        Ok(self.at(place)?.scan(after, limit))
+    }
+
+    /// The partitions that are here.
+    pub fn places(&self) -> Vec<Place> {
+        self.stores.borrow().keys().copied().collect()
+    }
+
+    /// Closes every store with a checkpoint.
+    pub async fn close(&self) {
+        let stores = std::mem::take(&mut *self.stores.borrow_mut());
+        for store in stores.into_values() {
+            store.close().await;
+        }
+    }
+
+    fn at(&self, place: Place) -> Result<ChunkStore, EngineError> {
+        self.stores.borrow().get(&place).cloned().ok_or_else(gone)
+    }
+
+    /// Answers a request of another reactor in a task of its own; requests that are not about stores are handed back.
+    pub fn serve(&self, request: NodeRequest) -> Option<NodeRequest> {
+        let local = self.clone();
+        match request {
+            NodeRequest::Store(place, shard, reply) => {
+                spawn(async move { answer(reply, local.store(place, *shard).await) });
+            }
+            NodeRequest::Fetch(place, id, range, reply) => {
+                spawn(async move { answer(reply, local.fetch(place, id, range).await) });
+            }
+            NodeRequest::Free(place, ids, reply) => {
+                spawn(async move { answer(reply, local.free(place, &ids).await) });
+            }
+            other => return Some(other),
+        }
+        None
+    }
+}
+
+/// Whether what is left of the arena is kept for writes and the engine's own work.
+fn arena_nearly_empty() -> bool {
+    let pressure = reactor::arena_pressure();
+    pressure.free_bytes < pressure.total_bytes / 4
+}
+
+fn spawn(work: impl Future<Output = ()> + 'static) {
+    reactor::spawn(TaskClass::Foreground, work).detach();
+}
+
+/// The error of a partition that is not there: its device is missing or the node is stopping.
+pub(crate) fn gone() -> EngineError {
+    EngineError::Unavailable("the partition's device is not there".to_owned())
+}
