@@ -105,7 +105,7 @@ impl ChunkStore {
         self.wait_until_entered(replay_from).await?;
         let mut writer = PageWriter {
             store: self,
-            generation: log.anchor().generation + 1,
+            generation: log.anchor().index_generation + 1,
             segments: Vec::new(),
             run: None,
             offset: 0,
@@ -118,10 +118,12 @@ impl ChunkStore {
             log.release(|_, slot, content| content == Content::Index && unwritten.contains(&slot));
             return Err(error);
         }
+        let generation = writer.generation;
         let (segments, pages, entries) = (writer.segments, writer.pages, writer.entries);
         let named = segments.clone();
         let commit = log.write_anchor(|anchor| {
             anchor.replay_from = replay_from;
+            anchor.index_generation = generation;
             (anchor.page_count, anchor.entry_count, anchor.index_segments) =
                 (pages, entries, named);
         });

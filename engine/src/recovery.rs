@@ -116,7 +116,7 @@ impl ChunkStore {
                 let length = (pages as usize * PAGE_BYTES).min(WINDOW_BYTES);
                 let window = self.read_exactly(offset, length).await?;
                 for bytes in window.chunks_exact(PAGE_BYTES) {
-                    self.load_page(bytes, &found.anchor.generation, number, report)?;
+                    self.load_page(bytes, &found.anchor.index_generation, number, report)?;
                     number += 1;
                 }
                 offset += length as u64;

@@ -22,8 +22,9 @@ struct Raw {
     entry_count: u64,
     page_count: u64,
     next_sequence: u64,
+    index_generation: u64,
     index_segment_count: u32,
-    reserved_later: [u8; 188],
+    reserved_later: [u8; 180],
     index_segments: [u32; INDEX_SEGMENT_COUNT_MAX],
 }
 
@@ -47,6 +48,8 @@ pub struct Anchor {
     pub page_count: u64,
     /// No segment has had this sequence number yet.
     pub next_sequence: u64,
+    /// Which checkpoint the index pages are of.
+    pub index_generation: u64,
     /// The segments of the index pages, by their number in the partition.
     pub index_segments: Vec<u32>,
 }
@@ -66,6 +69,7 @@ impl Anchor {
         (raw.replay_from, raw.durable_position) = (self.replay_from, self.durable_position);
         (raw.entry_count, raw.page_count) = (self.entry_count, self.page_count);
         raw.next_sequence = self.next_sequence;
+        raw.index_generation = self.index_generation;
         raw.index_segment_count = self.index_segments.len() as u32;
         raw.index_segments[..self.index_segments.len()].copy_from_slice(&self.index_segments);
         let mut bytes = bytemuck::bytes_of(&raw).to_vec();
@@ -91,6 +95,7 @@ impl Anchor {
             entry_count: raw.entry_count,
             page_count: raw.page_count,
             next_sequence: raw.next_sequence,
+            index_generation: raw.index_generation,
             index_segments: segments
                 .ok_or(FormatError::Field("number of index segments"))?
                 .to_vec(),
@@ -112,6 +117,7 @@ mod tests {
             entry_count: 101,
             page_count: 2,
             next_sequence: 77,
+            index_generation: 4,
             index_segments: vec![4, 9],
         };
         assert_eq!(Anchor::decode(&anchor.encode()), Ok(anchor));
