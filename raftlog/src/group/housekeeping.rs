@@ -127,7 +127,8 @@ fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
     // since the last snapshot, or, once in a start, the segments that earlier starts left half empty.
     let short = free < estimate + 4 * log_margin(all);
     let worth = bytes > log_margin(all) || !done.shortened;
-    if !due && !(short && worth) {
+    let wanted = due || (short && worth);
+    if !wanted {
         return false;
     }
     let mut blocked = shared.snapshot_blocked.borrow_mut();
