@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::checkpoint::{SideFile, restore};
 use super::{StoreError, StoreOptions};
-use crate::namespace::Table;
+use crate::namespace::{Table, View};
 
 /// How much of the data file a start reads into memory, in bytes, so that the first requests do not
 /// wait for the device page by page.
@@ -46,7 +46,7 @@ pub(super) fn open(
     remove(&dir.join(LMDB_LOCK_FILE))?;
     if let Some(side) = restore(dir)? {
         match open_env(dir, options) {
-            Ok((env, table)) if holds(&env, &side) => {
+            Ok((env, table)) if holds(&env, table, &side) => {
                 warm(dir);
                 return Ok((
                     Environment {
@@ -89,9 +89,11 @@ fn warm(dir: &Path) {
 }
 
 /// Whether the environment is in the state of which the side file speaks.
-fn holds(env: &Env<WithoutTls>, side: &SideFile) -> bool {
-    env.read_txn()
-        .is_ok_and(|txn| txn.id() as u64 == side.transaction)
+fn holds(env: &Env<WithoutTls>, table: Table, side: &SideFile) -> bool {
+    env.read_txn().is_ok_and(|txn| {
+        let applied = View::borrowed(table, &txn).applied();
+        txn.id() as u64 == side.transaction && applied.is_ok_and(|applied| applied == side.applied)
+    })
 }
 
 enum OpenError {

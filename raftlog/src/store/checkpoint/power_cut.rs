@@ -346,7 +346,7 @@ fn side_file(machine: &Machine) -> Vec<u8> {
 
 #[test]
 fn a_power_cut_leaves_exactly_the_checkpoint() {
-    let set_back: usize = (1..=40).map(|seed| live(seed, 4)).sum();
+    let set_back: usize = (1..=30).map(|seed| live(seed, 4)).sum();
     assert!(
         set_back > 10_000,
         "the cuts have set back only {set_back} sectors"
@@ -365,6 +365,7 @@ fn a_damaged_side_file_makes_the_store_fresh() {
     drop(process);
     let path = machine.dir.path().join(SIDE_FILE);
     let sound = fs::read(&path).unwrap();
+    let mut pages = fs::read(machine.data_file()).unwrap();
     for at in (0..sound.len()).step_by(997).chain([sound.len() - 1]) {
         let mut damaged = sound.clone();
         damaged[at] ^= 0x10;
@@ -380,6 +381,13 @@ fn a_damaged_side_file_makes_the_store_fresh() {
             fresh: true
         }
     );
+    drop(store);
+    assert!(pages.len() > 2 * 4_096);
+    pages[2 * 4_096..].fill(0);
+    fs::write(machine.data_file(), pages).unwrap();
+    fs::write(&path, &sound).unwrap();
+    let (store, opened) = NamespaceStore::open(machine.dir.path(), OPTIONS).unwrap();
+    assert!(opened.fresh, "pages that were never written");
     drop(store);
     fs::remove_file(machine.data_file()).unwrap();
     let (_store, opened) = NamespaceStore::open(machine.dir.path(), OPTIONS).unwrap();
@@ -411,6 +419,7 @@ fn after_a_checkpoint_that_failed_nothing_is_written() {
     let mut process = machine.start(&[0]);
     process.store.begin_checkpoint().unwrap().finish().unwrap();
     machine.durable = process.store.durable().index;
+    machine.versions = vec![fs::read(machine.data_file()).unwrap()];
     machine.write(&mut process);
     let obstacle = machine.dir.path().join(SIDE_FILE_NEW);
     fs::create_dir(&obstacle).unwrap();
