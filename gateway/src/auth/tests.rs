@@ -1,0 +1,262 @@
+//! The examples of AWS's documentation, and requests signed by hand with something wrong.
+
+use http::{HeaderName, HeaderValue};
+
+use super::*;
+use signature::hex_sha256;
+
+const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const HOST: &str = "examplebucket.s3.amazonaws.com";
+
+/// 2013-05-24T00:00:00Z.
+const NOW: i64 = 1_369_353_600;
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(&str, &str)| {
+        (
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        )
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn verify_at(method: Method, uri: &str, headers: &HeaderMap, now: i64) -> Result<Identity, Fault> {
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let query = Query::parse(query).unwrap();
+    let subject = Subject {
+        method: &method,
+        path,
+        query: &query,
+        headers,
+    };
+    Verifier::new("us-east-1").verify(&subject, now, |key| {
+        Ok((key == KEY).then(|| Credential {
+            access_key_id: KEY.to_owned(),
+            secret_access_key: SECRET.to_owned(),
+        }))
+    })
+}
+
+fn code(outcome: Result<Identity, Fault>) -> Code {
+    outcome.err().expect("the request must be refused").code
+}
+
+fn authorization(signed_headers: &str, signature: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={KEY}/20130524/us-east-1/s3/aws4_request,\
+         SignedHeaders={signed_headers},Signature={signature}"
+    )
+}
+
+fn get_example() -> HeaderMap {
+    let authorization = authorization(
+        "host;range;x-amz-content-sha256;x-amz-date",
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+    );
+    headers(&[
+        ("host", HOST),
+        ("range", "bytes=0-9"),
+        ("x-amz-content-sha256", EMPTY),
+        ("x-amz-date", "20130524T000000Z"),
+        ("authorization", &authorization),
+    ])
+}
+
+const PRESIGNED: &str = "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=\
+    AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&\
+    X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=\
+    aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+
+#[test]
+fn the_get_of_the_documentation_is_accepted() {
+    let identity = verify_at(Method::GET, "/test.txt", &get_example(), NOW).unwrap();
+    let Identity::Signed(signed) = identity else {
+        panic!("the request is signed")
+    };
+    assert_eq!(signed.access_key_id, KEY);
+    assert!(matches!(signed.payload, Payload::Hash(_)));
+}
+
+#[test]
+fn the_put_of_the_documentation_is_accepted() {
+    let authorization = authorization(
+        "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
+        "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
+    );
+    let headers = headers(&[
+        ("date", "Fri, 24 May 2013 00:00:00 GMT"),
+        ("host", HOST),
+        (
+            "x-amz-content-sha256",
+            "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072",
+        ),
+        ("x-amz-date", "20130524T000000Z"),
+        ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+        ("authorization", &authorization),
+    ]);
+    assert!(verify_at(Method::PUT, "/test%24file.text", &headers, NOW).is_ok());
+    assert!(verify_at(Method::PUT, "/test$file.text", &headers, NOW).is_ok());
+}
+
+#[test]
+fn the_list_of_the_documentation_is_accepted() {
+    let authorization = authorization(
+        "host;x-amz-content-sha256;x-amz-date",
+        "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+    );
+    let headers = headers(&[
+        ("host", HOST),
+        ("x-amz-content-sha256", EMPTY),
+        ("x-amz-date", "20130524T000000Z"),
+        ("authorization", &authorization),
+    ]);
+    assert!(verify_at(Method::GET, "/?prefix=J&max-keys=2", &headers, NOW).is_ok());
+    assert!(verify_at(Method::GET, "/?max-keys=2&prefix=J", &headers, NOW).is_ok());
+    let other = verify_at(Method::GET, "/?max-keys=3&prefix=J", &headers, NOW);
+    assert_eq!(code(other), Code::SignatureDoesNotMatch);
+}
+
+#[test]
+fn the_presigned_url_of_the_documentation_is_accepted_while_it_lives() {
+    let headers = headers(&[("host", HOST)]);
+    let at = |seconds| verify_at(Method::GET, PRESIGNED, &headers, NOW + seconds);
+    assert!(at(0).is_ok());
+    assert!(at(86_400).is_ok());
+    assert!(at(-600).is_ok());
+    let expired = at(86_401).err().unwrap();
+    assert_eq!(
+        (expired.code, &*expired.message),
+        (Code::AccessDenied, "Request has expired")
+    );
+    assert_eq!(code(at(-1000)), Code::AccessDenied);
+}
+
+#[test]
+fn a_changed_request_does_not_match() {
+    let changed = |name: &'static str, value: &str| {
+        let mut headers = get_example();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        code(verify_at(Method::GET, "/test.txt", &headers, NOW))
+    };
+    assert_eq!(changed("range", "bytes=0-10"), Code::SignatureDoesNotMatch);
+    assert_eq!(
+        changed("host", "other.s3.amazonaws.com"),
+        Code::SignatureDoesNotMatch
+    );
+    assert_eq!(
+        changed("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+        Code::SignatureDoesNotMatch
+    );
+    let example = get_example();
+    assert_eq!(
+        code(verify_at(Method::PUT, "/test.txt", &example, NOW)),
+        Code::SignatureDoesNotMatch
+    );
+    assert_eq!(
+        code(verify_at(Method::GET, "/test.tx", &example, NOW)),
+        Code::SignatureDoesNotMatch
+    );
+    let mut missing = get_example();
+    missing.remove("range");
+    assert_eq!(
+        code(verify_at(Method::GET, "/test.txt", &missing, NOW)),
+        Code::SignatureDoesNotMatch
+    );
+}
+
+#[test]
+fn clocks_may_differ_by_a_quarter_of_an_hour() {
+    let example = get_example();
+    let at = |seconds| verify_at(Method::GET, "/test.txt", &example, NOW + seconds);
+    assert!(at(900).is_ok() && at(-900).is_ok());
+    assert_eq!(code(at(901)), Code::RequestTimeTooSkewed);
+    assert_eq!(code(at(-901)), Code::RequestTimeTooSkewed);
+}
+
+#[test]
+fn what_is_not_understood_is_refused() {
+    let with = |authorization: &str| {
+        let mut headers = get_example();
+        headers.insert(
+            "authorization",
+            HeaderValue::from_str(authorization).unwrap(),
+        );
+        code(verify_at(Method::GET, "/test.txt", &headers, NOW))
+    };
+    assert_eq!(
+        with("AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg="),
+        Code::InvalidRequest
+    );
+    assert_eq!(with("Basic QWxhZGRpbg=="), Code::InvalidRequest);
+    assert_eq!(
+        with("AWS4-ECDSA-P256-SHA256 Credential=x"),
+        Code::InvalidRequest
+    );
+    assert_eq!(
+        with("AWS4-HMAC-SHA256 Credential=x"),
+        Code::AuthorizationHeaderMalformed
+    );
+    let scope = |scope: &str| {
+        let text = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=00");
+        with(&text)
+    };
+    let malformed = Code::AuthorizationHeaderMalformed;
+    assert_eq!(scope("K/20130524/eu-west-1/s3/aws4_request"), malformed);
+    assert_eq!(scope("K/20130524/us-east-1/sts/aws4_request"), malformed);
+    assert_eq!(scope("K/20130525/us-east-1/s3/aws4_request"), malformed);
+    assert_eq!(
+        scope("K/20130524/us-east-1/s3/aws4_request"),
+        Code::InvalidAccessKeyId
+    );
+}
+
+#[test]
+fn nobody_and_two_at_once() {
+    let nobody = verify_at(Method::GET, "/test.txt", &headers(&[("host", HOST)]), NOW);
+    assert!(matches!(nobody, Ok(Identity::Anonymous)));
+    let both = verify_at(Method::GET, PRESIGNED, &get_example(), NOW);
+    assert_eq!(code(both), Code::InvalidArgument);
+    let old = "/test.txt?AWSAccessKeyId=K&Signature=S&Expires=1";
+    assert_eq!(
+        code(verify_at(
+            Method::GET,
+            old,
+            &headers(&[("host", HOST)]),
+            NOW
+        )),
+        Code::InvalidRequest
+    );
+    let partial = "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256";
+    let partial = verify_at(Method::GET, partial, &headers(&[("host", HOST)]), NOW);
+    assert_eq!(code(partial), Code::AuthorizationQueryParametersError);
+}
+
+#[test]
+fn spaces_in_signed_headers_are_folded() {
+    let scope = Scope {
+        date: "20130524".into(),
+        region: "us-east-1".into(),
+        service: "s3".into(),
+    };
+    let request = format!(
+        "GET\n/k\n\nhost:h\nx-amz-content-sha256:{EMPTY}\nx-amz-date:20130524T000000Z\n\
+         x-amz-meta-a:one two,three\n\nhost;x-amz-content-sha256;x-amz-date;x-amz-meta-a\n{EMPTY}"
+    );
+    assert_eq!(hex_sha256(b""), EMPTY);
+    let text = string_to_sign("20130524T000000Z", &scope, request.as_bytes());
+    let signature = hmac::sign(&signing_key(SECRET, &scope), text.as_bytes());
+    let signed = "host;x-amz-content-sha256;x-amz-date;x-amz-meta-a";
+    let authorization = authorization(signed, &crate::query::hex(signature.as_ref()));
+    let mut headers = headers(&[
+        ("host", "h"),
+        ("x-amz-content-sha256", EMPTY),
+        ("x-amz-date", "20130524T000000Z"),
+        ("x-amz-meta-a", "  one   two "),
+        ("authorization", &authorization),
+    ]);
+    headers.append("x-amz-meta-a", HeaderValue::from_static("three"));
+    assert!(verify_at(Method::GET, "/k", &headers, NOW).is_ok());
+}

@@ -1,0 +1,352 @@
+//! The body of a request, on its way into an object: framing off, counted, hashed, compared.
+//!
+//! Invariants: a body is good only when [`RequestBody::finish`] has returned without an error; until
+//! then nothing of it may be committed. No more is held than the piece that hyper read last.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+use http_body::Body;
+use strata_engine::reactor;
+use strata_raftlog::namespace::ChecksumAlgorithm;
+
+use crate::auth::Payload;
+use crate::auth::chunks::Chunks;
+use crate::checksum::{self, Declaration, Declared, Hasher};
+use crate::error::{Code, Fault};
+use crate::md5::Md5;
+
+/// How long a client may leave a body without a byte.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes that are hashed between two looks at the clock.
+const HASH_BYTES_MAX: usize = 64 << 10;
+
+/// The most that is read of a body that nobody wants, so that the answer can be heard.
+const DRAIN_BYTES_MAX: u64 = 1 << 20;
+
+/// How long that may take.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Bytes as they come from the connection.
+pub type Wire = Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>;
+
+/// What a request says of its body.
+#[derive(Clone)]
+pub struct Expectation {
+    /// Bytes without framing.
+    pub length: u64,
+    /// What the signature covers.
+    pub payload: Payload,
+    /// `Content-MD5`.
+    pub content_md5: Option<[u8; 16]>,
+    /// An additional checksum.
+    pub checksum: Option<Declaration>,
+    /// Names of the trailers that are announced.
+    pub trailers: Vec<String>,
+    /// Whether the client waits for `100 Continue`.
+    pub waits_for_continue: bool,
+}
+
+impl Expectation {
+    /// Of a body that nobody wants.
+    pub fn unread(headers: &HeaderMap) -> Expectation {
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let expect = text(header::EXPECT).unwrap_or_default();
+        Expectation {
+            length: length.unwrap_or(0),
+            payload: Payload::Unsigned,
+            content_md5: None,
+            checksum: None,
+            trailers: Vec::new(),
+            waits_for_continue: expect.eq_ignore_ascii_case("100-continue"),
+        }
+    }
+}
+
+/// What is known of a body that was taken whole.
+#[derive(Debug, Clone)]
+pub struct Digests {
+    /// Bytes.
+    pub length: u64,
+    /// MD5.
+    pub md5: [u8; 16],
+    /// The checksum that the caller wanted.
+    pub checksum: Option<(ChecksumAlgorithm, Vec<u8>)>,
+}
+
+/// A body that is being read.
+pub struct RequestBody {
+    wire: Wire,
+    /// Bytes that came off the wire and are not handed on yet.
+    pending: Bytes,
+    chunks: Option<Chunks>,
+    expectation: Expectation,
+    trailers: Vec<(String, String)>,
+    sha256: Option<digest::Context>,
+    md5: Md5,
+    /// The declared checksum and the wanted one, where they are not the same.
+    hashers: Vec<Hasher>,
+    wanted: Option<ChecksumAlgorithm>,
+    length: u64,
+    wire_bytes: u64,
+    is_polled: bool,
+    is_over: bool,
+}
+
+impl RequestBody {
+    /// A body from a connection.
+    pub fn new(wire: Wire, expectation: Expectation) -> RequestBody {
+        let chunks = match &expectation.payload {
+            Payload::Chunked { signer, trailers } => {
+                Some(Chunks::new(signer.clone(), *trailers, expectation.length))
+            }
+            Payload::Unsigned | Payload::Hash(_) => None,
+        };
+        let sha256 = matches!(expectation.payload, Payload::Hash(_))
+            .then(|| digest::Context::new(&digest::SHA256));
+        let declared = expectation
+            .checksum
+            .as_ref()
+            .map(|checksum| checksum.algorithm);
+        RequestBody {
+            wire,
+            pending: Bytes::new(),
+            chunks,
+            trailers: Vec::new(),
+            sha256,
+            md5: Md5::default(),
+            hashers: declared.map(Hasher::new).into_iter().collect(),
+            wanted: None,
+            length: 0,
+            wire_bytes: 0,
+            is_polled: false,
+            is_over: false,
+            expectation,
+        }
+    }
+
+    /// What the request says of the body.
+    pub fn expectation(&self) -> &Expectation {
+        &self.expectation
+    }
+
+    /// Asks for a checksum in [`Digests`], before the first byte is read.
+    pub fn want_checksum(&mut self, algorithm: ChecksumAlgorithm) {
+        assert_eq!(self.length, 0, "the hasher must see every byte");
+        self.wanted = Some(algorithm);
+        if !self
+            .hashers
+            .iter()
+            .any(|hasher| hasher.algorithm() == algorithm)
+        {
+            self.hashers.push(Hasher::new(algorithm));
+        }
+    }
+
+    /// Bytes that came off the connection, framing and all.
+    pub fn wire_bytes(&self) -> u64 {
+        self.wire_bytes
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// `IncompleteBody`, `RequestTimeout`, and those of the framing.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        while !self.is_over {
+            if let Some(data) = self.take_pending()? {
+                self.take(&data).await?;
+                return Ok(Some(data));
+            }
+            match self.read().await? {
+                Some(bytes) => self.pending = bytes,
+                None => self.end()?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Compares everything that was declared with what came.
+    ///
+    /// # Errors
+    /// `IncompleteBody`, `XAmzContentSHA256Mismatch`, `BadDigest`.
+    pub fn finish(&mut self) -> Result<Digests, Fault> {
+        if !self.is_over || self.length != self.expectation.length {
+            return Err(Code::IncompleteBody.into());
+        }
+        if let (Payload::Hash(expected), Some(context)) =
+            (&self.expectation.payload, self.sha256.take())
+            && context.finish().as_ref() != expected
+        {
+            return Err(Code::XAmzContentSHA256Mismatch.into());
+        }
+        let md5 = std::mem::take(&mut self.md5).finish();
+        if self
+            .expectation
+            .content_md5
+            .is_some_and(|expected| expected != md5)
+        {
+            return Err(Fault::new(
+                Code::BadDigest,
+                "The Content-MD5 you specified did not match what we received.",
+            ));
+        }
+        let hashers = std::mem::take(&mut self.hashers);
+        let values: Vec<_> = hashers
+            .into_iter()
+            .map(|hasher| (hasher.algorithm(), hasher.finish()))
+            .collect();
+        if let Some(declaration) = &self.expectation.checksum {
+            self.compare(declaration, &values)?;
+        }
+        let checksum = values
+            .into_iter()
+            .find(|(algorithm, _)| Some(*algorithm) == self.wanted);
+        Ok(Digests {
+            length: self.length,
+            md5,
+            checksum,
+        })
+    }
+
+    /// Reads a small body whole and compares it.
+    ///
+    /// # Errors
+    /// As [`next`](RequestBody::next) and [`finish`](RequestBody::finish), and
+    /// `MaxMessageLengthExceeded` beyond `bytes_max`.
+    pub async fn collect(&mut self, bytes_max: u64) -> Result<Bytes, Fault> {
+        if self.expectation.length > bytes_max {
+            return Err(Fault::from(Code::MaxMessageLengthExceeded)
+                .detail("MaxMessageLengthBytes", bytes_max.to_string()));
+        }
+        let mut whole = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            whole.extend_from_slice(&bytes);
+        }
+        self.finish()?;
+        Ok(Bytes::from(whole))
+    }
+
+    /// Reads a little of what nobody wants: closing a connection with unread bytes would destroy
+    /// the answer before the client has read it. A client that waits to be asked is not asked.
+    pub async fn drain_briefly(&mut self) {
+        let waits = self.expectation.waits_for_continue && !self.is_polled;
+        if self.is_over || waits || self.expectation.length > DRAIN_BYTES_MAX {
+            return;
+        }
+        let drain = async {
+            while let Ok(Some(bytes)) = self.read().await {
+                drop(bytes);
+                if self.wire_bytes > 2 * DRAIN_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        let _ = reactor::timeout(DRAIN_TIME_MAX, drain).await;
+    }
+
+    fn take_pending(&mut self) -> Result<Option<Bytes>, Fault> {
+        match &mut self.chunks {
+            Some(chunks) => chunks.next(&mut self.pending),
+            None if self.pending.is_empty() => Ok(None),
+            None => Ok(Some(std::mem::take(&mut self.pending))),
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
+        self.is_polled = true;
+        loop {
+            let frame = poll_fn(|context| self.wire.as_mut().poll_frame(context));
+            let frame = reactor::timeout(STALL_MAX, frame)
+                .await
+                .map_err(|_| Fault::from(Code::RequestTimeout))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(Fault::from(Code::IncompleteBody).because(error.to_string()));
+                }
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        self.wire_bytes += bytes.len() as u64;
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Fault> {
+        if let Some(chunks) = &mut self.chunks {
+            self.trailers = chunks.end()?;
+            for (name, _) in &self.trailers {
+                if !self.expectation.trailers.contains(name) {
+                    return Err(Code::MalformedTrailerError.into());
+                }
+            }
+        }
+        self.is_over = true;
+        Ok(())
+    }
+
+    async fn take(&mut self, data: &[u8]) -> Result<(), Fault> {
+        self.length += data.len() as u64;
+        if self.length > self.expectation.length {
+            return Err(Code::IncompleteBody.into());
+        }
+        for piece in data.chunks(HASH_BYTES_MAX) {
+            self.md5.update(piece);
+            if let Some(sha256) = &mut self.sha256 {
+                sha256.update(piece);
+            }
+            self.hashers
+                .iter_mut()
+                .for_each(|hasher| hasher.update(piece));
+            reactor::yield_if_due().await;
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        declaration: &Declaration,
+        values: &[(ChecksumAlgorithm, Vec<u8>)],
+    ) -> Result<(), Fault> {
+        let algorithm = declaration.algorithm;
+        let expected = match &declaration.declared {
+            Declared::Value(value) => value.clone(),
+            Declared::Trailer => self.trailer_value(algorithm)?,
+        };
+        let computed = values
+            .iter()
+            .find(|(found, _)| *found == algorithm)
+            .map(|(_, value)| value);
+        if computed == Some(&expected) {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Code::BadDigest,
+            format!(
+                "The {} you specified did not match the calculated checksum.",
+                checksum::name_of(algorithm)
+            ),
+        ))
+    }
+
+    fn trailer_value(&self, algorithm: ChecksumAlgorithm) -> Result<Vec<u8>, Fault> {
+        let found = self
+            .trailers
+            .iter()
+            .find(|(name, _)| checksum::by_header(name) == Some(algorithm))
+            .ok_or_else(|| Fault::from(Code::MalformedTrailerError))?;
+        checksum::parse_value(algorithm, &found.1)
+    }
+}

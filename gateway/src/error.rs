@@ -1,0 +1,301 @@
+//! What a request that failed is answered with: AWS's code, status and XML, and nothing else.
+//!
+//! Invariants: this is the one place that maps errors of the cluster to S3; a message never holds a
+//! secret or a place on a disk; every body carries the request id that is in the log.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use strata_net::ClusterError;
+use strata_raftlog::command::Refusal;
+
+macro_rules! codes {
+    ($($variant:ident $status:literal $message:literal,)*) => {
+        /// The error codes that are answered. Names are AWS's, but for `InsufficientStorage`,
+        /// which AWS has no need of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each is described by AWS under its name")]
+        pub enum Code { $($variant,)* }
+
+        impl Code {
+            /// The code as it stands in the XML.
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => stringify!($variant),)* }
+            }
+
+            /// The HTTP status.
+            pub fn status(self) -> StatusCode {
+                let number = match self { $(Code::$variant => $status,)* };
+                StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+
+            /// The message where nothing more precise is known.
+            pub fn message(self) -> &'static str {
+                match self { $(Code::$variant => $message,)* }
+            }
+
+            /// The code of that name.
+            pub fn from_name(name: &str) -> Option<Code> {
+                match name { $(stringify!($variant) => Some(Code::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    AccessDenied 403 "Access Denied",
+    AuthorizationHeaderMalformed 400 "The authorization header you provided is invalid.",
+    AuthorizationQueryParametersError 400 "The authorization query parameters are invalid.",
+    BadDigest 400 "The Content-MD5 or checksum value that you specified did not match what the server received.",
+    BadRequest 400 "Bad Request",
+    BucketAlreadyExists 409 "The requested bucket name is not available.",
+    BucketAlreadyOwnedByYou 409 "Your previous request to create the named bucket succeeded and you already own it.",
+    BucketNotEmpty 409 "The bucket you tried to delete is not empty.",
+    EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.",
+    EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.",
+    IllegalLocationConstraintException 400 "The specified location constraint is not valid for this server.",
+    IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+    InsufficientStorage 507 "No space is left for new data. Reads and deletes go on.",
+    InternalError 500 "We encountered an internal error. Please try again.",
+    InvalidAccessKeyId 403 "The AWS access key ID you provided does not exist in our records.",
+    InvalidArgument 400 "Invalid Argument",
+    InvalidBucketName 400 "The specified bucket is not valid.",
+    InvalidDigest 400 "The Content-MD5 or checksum value that you specified is not valid.",
+    InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
+    InvalidPartNumber 416 "The requested partnumber is not satisfiable.",
+    InvalidPartOrder 400 "The list of parts was not in ascending order. Parts list must be specified in order by part number.",
+    InvalidRange 416 "The requested range is not satisfiable",
+    InvalidRequest 400 "Invalid Request",
+    InvalidStorageClass 400 "The storage class you specified is not valid",
+    InvalidToken 400 "The provided token is malformed or otherwise invalid.",
+    InvalidURI 400 "Couldn't parse the specified URI.",
+    KeyTooLongError 400 "Your key is too long",
+    MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+    MalformedXML 400 "The XML you provided was not well-formed or did not validate against our published schema.",
+    MaxMessageLengthExceeded 400 "Your request was too big.",
+    MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size.",
+    MethodNotAllowed 405 "The specified method is not allowed against this resource.",
+    MissingContentLength 411 "You must provide the Content-Length HTTP header.",
+    MissingRequestBodyError 400 "Request Body is empty.",
+    NoSuchBucket 404 "The specified bucket does not exist",
+    NoSuchKey 404 "The specified key does not exist.",
+    NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
+    NoSuchVersion 404 "The specified version does not exist.",
+    NotImplemented 501 "A header you provided implies functionality that is not implemented.",
+    NotModified 304 "Not Modified",
+    PreconditionFailed 412 "At least one of the pre-conditions you specified did not hold",
+    RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
+    RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
+    ServiceUnavailable 503 "Service is unable to handle request.",
+    SignatureDoesNotMatch 403 "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+    SlowDown 503 "Please reduce your request rate.",
+    XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
+}
+
+/// An answer that is an error.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// The code.
+    pub code: Code,
+    /// What is wrong, for a person.
+    pub message: Cow<'static, str>,
+    /// Further elements of the XML, as AWS has them for the code.
+    pub details: Vec<(&'static str, String)>,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is to be logged beside it; never sent.
+    pub cause: Option<String>,
+}
+
+impl From<Code> for Fault {
+    fn from(code: Code) -> Fault {
+        Fault::new(code, code.message())
+    }
+}
+
+impl Fault {
+    /// A fault with a message of its own.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            headers: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// Adds an element to the XML.
+    #[must_use]
+    pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Fault {
+        self.details.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Fault {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds what is to be logged.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Fault {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The server does not have what the request asks for.
+    pub fn not_implemented(what: impl std::fmt::Display) -> Fault {
+        Fault::new(
+            Code::NotImplemented,
+            format!("{what} is not implemented by this server."),
+        )
+    }
+
+    /// A header asks for what the server does not have.
+    pub fn header_not_implemented(header: &str) -> Fault {
+        Fault::from(Code::NotImplemented).detail("Header", header)
+    }
+
+    /// An argument is wrong; named as AWS does.
+    pub fn argument(name: &str, value: &str, message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault::new(Code::InvalidArgument, message)
+            .detail("ArgumentName", name)
+            .detail("ArgumentValue", value)
+    }
+
+    /// The XML body.
+    pub fn body(&self, resource: &str, request_id: &str) -> Bytes {
+        let mut xml = String::with_capacity(512);
+        xml.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
+        element(&mut xml, "Code", self.code.name());
+        element(&mut xml, "Message", &self.message);
+        for (name, value) in &self.details {
+            element(&mut xml, name, value);
+        }
+        element(&mut xml, "Resource", resource);
+        element(&mut xml, "RequestId", request_id);
+        xml.push_str("</Error>");
+        Bytes::from(xml)
+    }
+}
+
+fn element(xml: &mut String, name: &str, text: &str) {
+    let _ = write!(xml, "<{name}>");
+    for character in text.chars() {
+        match character {
+            '<' => xml.push_str("&lt;"),
+            '>' => xml.push_str("&gt;"),
+            '&' => xml.push_str("&amp;"),
+            '"' => xml.push_str("&quot;"),
+            '\'' => xml.push_str("&apos;"),
+            '\r' | '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(xml, "&#x{:x};", character as u32);
+            }
+            other => xml.push(other),
+        }
+    }
+    let _ = write!(xml, "</{name}>");
+}
+
+impl From<ClusterError> for Fault {
+    fn from(error: ClusterError) -> Fault {
+        match error {
+            ClusterError::Refused(refusal) => Fault::from(refusal),
+            ClusterError::Busy(cause) => Fault::from(Code::SlowDown)
+                .header(http::header::RETRY_AFTER, HeaderValue::from_static("1"))
+                .because(cause),
+            ClusterError::Full(cause) => Fault::from(Code::InsufficientStorage).because(cause),
+            ClusterError::Unavailable(cause) => {
+                Fault::from(Code::ServiceUnavailable).because(cause)
+            }
+            ClusterError::Invalid(message) => Fault::new(Code::InvalidRequest, message),
+            ClusterError::Corrupt(cause) => Fault::new(
+                Code::InternalError,
+                "Stored data is damaged on every copy and was not returned.",
+            )
+            .because(cause),
+            ClusterError::NotFound(cause) | ClusterError::Bug(cause) => {
+                Fault::from(Code::InternalError).because(cause)
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        match refusal {
+            Refusal::Full => Fault::from(Code::InsufficientStorage).because("metadata is full"),
+            Refusal::NoSuchBucket => Code::NoSuchBucket.into(),
+            Refusal::BucketAlreadyOwnedByYou => Code::BucketAlreadyOwnedByYou.into(),
+            Refusal::BucketNotEmpty => Code::BucketNotEmpty.into(),
+            Refusal::NoSuchKey => Code::NoSuchKey.into(),
+            Refusal::PreconditionFailed => Code::PreconditionFailed.into(),
+            Refusal::NoSuchUpload => Code::NoSuchUpload.into(),
+            Refusal::InvalidPart(number) => {
+                Fault::from(Code::InvalidPart).detail("PartNumber", number.to_string())
+            }
+            Refusal::InvalidPartOrder => Code::InvalidPartOrder.into(),
+            Refusal::EntityTooSmall { number, size } => Fault::from(Code::EntityTooSmall)
+                .detail("ProposedSize", size.to_string())
+                .detail(
+                    "MinSizeAllowed",
+                    strata_raftlog::namespace::PART_BYTES_MIN.to_string(),
+                )
+                .detail("PartNumber", number.to_string()),
+            Refusal::EntityTooLarge => Code::EntityTooLarge.into(),
+            Refusal::ChecksumMismatch => Fault::new(Code::InvalidRequest, refusal.to_string()),
+            Refusal::TooManyOutstanding => Code::SlowDown.into(),
+            Refusal::SessionExpired
+            | Refusal::NotInitialised
+            | Refusal::EpochClosed { .. }
+            | Refusal::NoSuchWriter(_) => {
+                Fault::from(Code::ServiceUnavailable).because(refusal.to_string())
+            }
+            other => Fault::from(Code::InternalError).because(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_names_code_resource_and_request() {
+        let fault = Fault::from(Code::NoSuchKey).detail("Key", "a<b&\u{1}");
+        let xml = fault.body("/bucket/a", "4442587FB7D0A2F9");
+        let xml = std::str::from_utf8(&xml).unwrap();
+        assert!(xml.contains("<Code>NoSuchKey</Code>"), "{xml}");
+        assert!(xml.contains("<Key>a&lt;b&amp;&#x1;</Key>"), "{xml}");
+        assert!(
+            xml.contains("<RequestId>4442587FB7D0A2F9</RequestId>"),
+            "{xml}"
+        );
+    }
+
+    #[test]
+    fn every_code_finds_itself_by_name() {
+        for code in [
+            Code::AccessDenied,
+            Code::SlowDown,
+            Code::XAmzContentSHA256Mismatch,
+        ] {
+            assert_eq!(Code::from_name(code.name()), Some(code));
+        }
+        assert_eq!(Code::InsufficientStorage.status().as_u16(), 507);
+        assert_eq!(Code::from_name("Nonsense"), None);
+    }
+
+    #[test]
+    fn causes_stay_in_the_log() {
+        let fault = Fault::from(ClusterError::Full("/srv/disk3 is full".into()));
+        assert_eq!(fault.code, Code::InsufficientStorage);
+        let xml = fault.body("/b", "1");
+        assert!(!String::from_utf8_lossy(&xml).contains("disk3"));
+    }
+}

@@ -1,0 +1,265 @@
+use http::HeaderName;
+
+use super::*;
+use crate::auth::Signed;
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(&'static str, &str)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        )
+    };
+    pairs.iter().map(pair).collect()
+}
+
+/// Admits a request whose signature covers the headers named.
+fn ask(
+    method: Method,
+    uri: &str,
+    headers: HeaderMap,
+    signed: &[&str],
+    form: Form,
+) -> Result<Admitted, Fault> {
+    let payload = match headers.get("x-amz-trailer") {
+        Some(_) => Payload::Chunked {
+            signer: None,
+            trailers: true,
+        },
+        None => Payload::Unsigned,
+    };
+    let identity = Identity::Signed(Box::new(Signed {
+        access_key_id: "key".into(),
+        signed_headers: signed.iter().map(|name| (*name).to_owned()).collect(),
+        form,
+        payload,
+    }));
+    let opened = open(&uri.parse().unwrap())?;
+    admit(&method, headers, opened, identity, false)
+}
+
+/// All headers are under the signature.
+fn put(pairs: &[(&'static str, &str)]) -> Result<Admitted, Code> {
+    let mut all = headers(pairs);
+    all.insert("host", HeaderValue::from_static("h"));
+    if !all.contains_key("content-length") {
+        all.insert("content-length", HeaderValue::from_static("3"));
+    }
+    let signed: Vec<String> = all.keys().map(|name| name.as_str().to_owned()).collect();
+    let signed: Vec<&str> = signed.iter().map(String::as_str).collect();
+    ask(Method::PUT, "/bucket/key", all, &signed, Form::Header).map_err(|fault| fault.code)
+}
+
+fn refusal(pairs: &[(&'static str, &str)]) -> Code {
+    put(pairs).err().expect("the request must be refused")
+}
+
+const QUERY: Form = Form::Query {
+    expires_seconds: 60,
+};
+
+#[test]
+fn a_header_outside_the_signature_is_refused() {
+    // The trap of s3s: a presigned PUT with this header added became a copy.
+    let added = headers(&[("host", "h"), ("x-amz-copy-source", "/secret/key")]);
+    for form in [Form::Header, QUERY] {
+        let refused = ask(Method::PUT, "/bucket/key", added.clone(), &["host"], form);
+        let fault = refused.err().unwrap();
+        assert_eq!(fault.code, Code::AccessDenied);
+        assert_eq!(
+            fault.details,
+            [("HeadersNotSigned", "x-amz-copy-source".to_owned())]
+        );
+    }
+    for name in [
+        "x-amz-acl",
+        "x-amz-meta-a",
+        "x-amz-storage-class",
+        "x-amz-tagging",
+    ] {
+        let added = headers(&[("host", "h"), (name, "x")]);
+        let refused = ask(Method::PUT, "/bucket/key", added, &["host"], QUERY);
+        assert_eq!(refused.err().unwrap().code, Code::AccessDenied, "{name}");
+    }
+}
+
+#[test]
+fn the_host_must_be_under_the_signature() {
+    let all = headers(&[("host", "h")]);
+    let refused = ask(
+        Method::GET,
+        "/bucket/key",
+        all,
+        &["x-amz-date"],
+        Form::Header,
+    );
+    assert_eq!(refused.err().unwrap().code, Code::AccessDenied);
+}
+
+#[test]
+fn a_stored_content_type_must_be_under_a_signature_in_a_header() {
+    let all = headers(&[
+        ("host", "h"),
+        ("content-type", "text/html"),
+        ("content-length", "0"),
+    ]);
+    let in_header = ask(
+        Method::PUT,
+        "/bucket/key",
+        all.clone(),
+        &["host"],
+        Form::Header,
+    );
+    assert_eq!(in_header.err().unwrap().code, Code::AccessDenied);
+    assert!(ask(Method::PUT, "/bucket/key", all, &["host"], QUERY).is_ok());
+}
+
+#[test]
+fn headers_in_the_query_of_a_presigned_url_count() {
+    let uri = "/bucket/key?x-amz-meta-a=1&X-Amz-Signature=s&X-Amz-Date=d";
+    let all = headers(&[("host", "h"), ("content-length", "0")]);
+    let admitted = ask(Method::PUT, uri, all, &["host"], QUERY).unwrap();
+    assert_eq!(admitted.headers.get("x-amz-meta-a").unwrap(), "1");
+    assert!(!admitted.headers.contains_key("x-amz-signature"));
+    let uri = "/bucket/key?x-amz-tagging=a%3Db";
+    let all = headers(&[("host", "h"), ("content-length", "0")]);
+    let refused = ask(Method::PUT, uri, all, &["host"], QUERY);
+    assert_eq!(refused.err().unwrap().code, Code::NotImplemented);
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_never_ignored() {
+    for (name, value) in [
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-server-side-encryption-customer-key", "k"),
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-tagging", "a=b"),
+        ("x-amz-acl", "public-read"),
+        ("x-amz-grant-read", "id=1"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("x-amz-website-redirect-location", "/"),
+        ("x-amz-write-offset-bytes", "3"),
+        ("x-amz-never-heard-of", "1"),
+        ("if-unmodified-since", "Tue, 15 Nov 1994 12:45:26 GMT"),
+    ] {
+        assert_eq!(refusal(&[(name, value)]), Code::NotImplemented, "{name}");
+    }
+    assert_eq!(
+        refusal(&[("x-amz-security-token", "t")]),
+        Code::InvalidToken
+    );
+    for (name, value) in [
+        ("x-amz-acl", "private"),
+        ("x-amz-acl", "bucket-owner-full-control"),
+        ("x-amz-storage-class", "STANDARD"),
+        ("x-amz-meta-anything", "1"),
+        ("if-none-match", "*"),
+    ] {
+        assert!(put(&[(name, value)]).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn versions_are_refused_but_for_null() {
+    let get = |uri: &str| {
+        let outcome = ask(
+            Method::GET,
+            uri,
+            headers(&[("host", "h")]),
+            &["host"],
+            Form::Header,
+        );
+        outcome.map(|_| ()).map_err(|fault| fault.code)
+    };
+    assert_eq!(get("/bucket/key?versionId=null"), Ok(()));
+    assert_eq!(get("/bucket/key?versionId=3"), Err(Code::NotImplemented));
+}
+
+#[test]
+fn names_and_sizes_are_bounded() {
+    let get = |uri: &str| {
+        let outcome = ask(
+            Method::GET,
+            uri,
+            headers(&[("host", "h")]),
+            &["host"],
+            Form::Header,
+        );
+        outcome.map(|_| ()).map_err(|fault| fault.code)
+    };
+    assert_eq!(get("/Bucket/key"), Err(Code::InvalidBucketName));
+    assert_eq!(get("/ab/key"), Err(Code::InvalidBucketName));
+    assert_eq!(get(&format!("/bucket/{}", "k".repeat(1024))), Ok(()));
+    assert_eq!(
+        get(&format!("/bucket/{}", "k".repeat(1025))),
+        Err(Code::KeyTooLongError)
+    );
+    assert_eq!(get("/bucket/%zz"), Err(Code::InvalidURI));
+    assert_eq!(
+        refusal(&[("content-length", "5368709121")]),
+        Code::EntityTooLarge
+    );
+    assert_eq!(refusal(&[("content-length", "+1")]), Code::InvalidArgument);
+    assert_eq!(refusal(&[("content-md5", "AAAA")]), Code::InvalidDigest);
+}
+
+#[test]
+fn a_body_without_a_length_is_refused() {
+    let all = headers(&[("host", "h"), ("transfer-encoding", "chunked")]);
+    let refused = ask(Method::PUT, "/bucket/key", all, &["host"], Form::Header);
+    assert_eq!(refused.err().unwrap().code, Code::MissingContentLength);
+}
+
+#[test]
+fn trailers_must_be_known() {
+    let known = [
+        ("x-amz-trailer", "x-amz-checksum-crc32"),
+        ("x-amz-decoded-content-length", "3"),
+    ];
+    let admitted = put(&known).unwrap();
+    assert_eq!(admitted.body.unwrap().trailers, ["x-amz-checksum-crc32"]);
+    let unknown = [
+        ("x-amz-trailer", "x-amz-meta-a"),
+        ("x-amz-decoded-content-length", "3"),
+    ];
+    assert_eq!(refusal(&unknown), Code::InvalidRequest);
+}
+
+#[test]
+fn nobody_may_do_nothing_unless_it_is_allowed() {
+    let ask = |allowed, uri: &str| {
+        let opened = open(&uri.parse().unwrap()).unwrap();
+        admit(
+            &Method::GET,
+            HeaderMap::new(),
+            opened,
+            Identity::Anonymous,
+            allowed,
+        )
+        .map(|_| ())
+        .map_err(|fault| fault.code)
+    };
+    assert_eq!(ask(false, "/bucket/key"), Err(Code::AccessDenied));
+    assert_eq!(ask(true, "/bucket/key"), Ok(()));
+    assert_eq!(
+        ask(true, "/bucket/key?response-expires=x"),
+        Err(Code::InvalidRequest)
+    );
+}
+
+#[test]
+fn s3s_sees_no_signature() {
+    let uri = "/bucket/a%2Fb%20c?response-content-type=x&X-Amz-Signature=s&X-Amz-Credential=c";
+    let all = headers(&[
+        ("host", "h"),
+        ("authorization", "secret"),
+        ("range", "bytes=0-1"),
+    ]);
+    let admitted = ask(Method::GET, uri, all, &["host"], QUERY).unwrap();
+    let (headers, uri) = for_s3s(&admitted);
+    assert_eq!(uri, "/bucket/a/b%20c?response-content-type=x");
+    assert_eq!(
+        headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+        ["host"]
+    );
+}

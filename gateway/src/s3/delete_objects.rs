@@ -1,0 +1,139 @@
+//! `DeleteObject` and `DeleteObjects`.
+
+use s3s::S3Response;
+use s3s::dto;
+use strata_raftlog::command::{Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch};
+use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX};
+
+use super::{Shared, check_owner, conditions};
+use crate::context::Context;
+use crate::error::{Code, Fault};
+use crate::query;
+
+/// Keys of one request at most.
+const KEYS_MAX: usize = 1000;
+
+/// `DeleteObject`: a key that is absent is no error.
+pub async fn one(
+    shared: &Shared,
+    context: &Context,
+    _: dto::DeleteObjectInput,
+) -> Result<S3Response<dto::DeleteObjectOutput>, Fault> {
+    check_owner(context, "x-amz-expected-bucket-owner")?;
+    let (bucket, key) = context.object()?;
+    let condition = conditions::of_write(&context.headers);
+    if condition.if_none_match.is_some() {
+        return Err(Fault::header_not_implemented("If-None-Match"));
+    }
+    let keys = vec![DeleteKey {
+        key: key.to_vec(),
+        if_match: condition.if_match,
+    }];
+    let outcomes = delete(shared, bucket, keys).await?;
+    match outcomes.first() {
+        Some(DeleteOutcome::PreconditionFailed) => Err(Code::PreconditionFailed.into()),
+        _ => Ok(S3Response::new(dto::DeleteObjectOutput::default())),
+    }
+}
+
+/// `DeleteObjects`: up to 1,000 keys in one command, each with its own outcome.
+pub async fn many(
+    shared: &Shared,
+    context: &Context,
+    input: dto::DeleteObjectsInput,
+) -> Result<S3Response<dto::DeleteObjectsOutput>, Fault> {
+    check_owner(context, "x-amz-expected-bucket-owner")?;
+    let bucket = context.bucket()?;
+    let dto::Delete { objects, quiet } = input.delete;
+    if objects.is_empty() || objects.len() > KEYS_MAX {
+        return Err(Code::MalformedXML.into());
+    }
+    let (mut refused, mut wanted) = (Vec::new(), Vec::new());
+    for object in objects {
+        match key_of(&object) {
+            Ok(key) => wanted.push((object, key)),
+            Err(fault) => refused.push(error_of(&object, &fault)),
+        }
+    }
+    let keys = wanted.iter().map(|(_, key)| key.clone()).collect();
+    let outcomes = delete(shared, bucket, keys).await?;
+    if outcomes.len() != wanted.len() {
+        return Err(Fault::from(Code::InternalError).because("not one outcome for each key"));
+    }
+    let mut deleted = Vec::new();
+    for ((object, _), outcome) in wanted.iter().zip(outcomes) {
+        match outcome {
+            DeleteOutcome::PreconditionFailed => {
+                refused.push(error_of(object, &Code::PreconditionFailed.into()));
+            }
+            DeleteOutcome::Deleted | DeleteOutcome::Absent if quiet != Some(true) => {
+                deleted.push(dto::DeletedObject {
+                    key: Some(object.key.clone()),
+                    version_id: object.version_id.clone(),
+                    ..Default::default()
+                });
+            }
+            DeleteOutcome::Deleted | DeleteOutcome::Absent => {}
+        }
+    }
+    Ok(S3Response::new(dto::DeleteObjectsOutput {
+        deleted: (!deleted.is_empty()).then_some(deleted),
+        errors: (!refused.is_empty()).then_some(refused),
+        request_charged: None,
+    }))
+}
+
+async fn delete(
+    shared: &Shared,
+    bucket: &str,
+    keys: Vec<DeleteKey>,
+) -> Result<Vec<DeleteOutcome>, Fault> {
+    let command = DeleteObjects {
+        bucket: bucket.to_owned(),
+        keys,
+    };
+    match shared.cluster.change(command).await? {
+        Answer::Deleted(outcomes) => Ok(outcomes),
+        other => Err(Fault::from(Code::InternalError).because(format!("answered with {other:?}"))),
+    }
+}
+
+/// What the command says of a key of the list.
+fn key_of(object: &dto::ObjectIdentifier) -> Result<DeleteKey, Fault> {
+    if object
+        .version_id
+        .as_ref()
+        .is_some_and(|version| version != "null")
+    {
+        return Err(Fault::not_implemented("Versioning"));
+    }
+    if object.last_modified_time.is_some() || object.size.is_some() {
+        return Err(Fault::not_implemented("A condition on time or size"));
+    }
+    if object.key.is_empty() {
+        return Err(Fault::new(
+            Code::InvalidArgument,
+            "A key must not be empty.",
+        ));
+    }
+    if object.key.len() > KEY_BYTES_MAX {
+        return Err(Code::KeyTooLongError.into());
+    }
+    let if_match = object.e_tag.as_ref().map(|tag| match tag.value() {
+        "*" => ETagMatch::Any,
+        value => ETagMatch::OneOf(ETag::parse(value).into_iter().collect()),
+    });
+    Ok(DeleteKey {
+        key: object.key.clone().into_bytes(),
+        if_match,
+    })
+}
+
+fn error_of(object: &dto::ObjectIdentifier, fault: &Fault) -> dto::Error {
+    dto::Error {
+        code: Some(fault.code.name().to_owned()),
+        key: Some(query::encode_key(object.key.as_bytes(), false)),
+        message: Some(fault.message.clone().into_owned()),
+        version_id: object.version_id.clone(),
+    }
+}

@@ -1,0 +1,218 @@
+//! `HeadObject`, and what it shares with `GetObject`: which bytes a request selects.
+
+use std::ops::Range;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use s3s::S3Response;
+use s3s::dto;
+use strata_raftlog::namespace::{Object, PART_NUMBER_MAX, PieceSource, View};
+use strata_raftlog::store::StoreError;
+
+use super::{Shared, buckets, check_owner, conditions, metadata, ranges};
+use crate::context::Context;
+use crate::error::{Code, Fault};
+use crate::query;
+
+/// Pieces that are looked at in one go to find where a part begins.
+const SEARCH_PIECES: usize = 4096;
+
+/// The bytes of an object that a request selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selected {
+    /// All of them.
+    Whole,
+    /// A range of them.
+    Range(Range<u64>),
+    /// Those of a part.
+    Part(Range<u64>),
+}
+
+impl Selected {
+    /// The range in an object of that size.
+    pub fn range(&self, size: u64) -> Range<u64> {
+        match self {
+            Selected::Whole => 0..size,
+            Selected::Range(range) | Selected::Part(range) => range.clone(),
+        }
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Selected::Whole => StatusCode::OK,
+            Selected::Range(_) | Selected::Part(_) => StatusCode::PARTIAL_CONTENT,
+        }
+    }
+}
+
+/// `HeadObject`.
+pub async fn head(
+    shared: &Shared,
+    context: &Context,
+    _: dto::HeadObjectInput,
+) -> Result<S3Response<dto::HeadObjectOutput>, Fault> {
+    check_owner(context, "x-amz-expected-bucket-owner")?;
+    let (bucket, key) = context.object()?;
+    let (object, selected) = shared.cluster.names(|view| {
+        let Some(object) = view.object(bucket, key)? else {
+            return Ok(Err(no_such_key(
+                view.bucket(bucket)?.is_some(),
+                bucket,
+                key,
+            )));
+        };
+        Ok(select(view, context, &object)?.map(|selected| (object, selected)))
+    })??;
+    let headers = answer_headers(context, &object, &selected);
+    let range = selected.range(object.size);
+    let mut response = S3Response::with_headers(dto::HeadObjectOutput::default(), headers);
+    response.output.content_length = i64::try_from(range.end - range.start).ok();
+    context.set_status(selected.status());
+    Ok(response)
+}
+
+/// What is wrong where there is no object.
+pub fn no_such_key(bucket_exists: bool, bucket: &str, key: &[u8]) -> Fault {
+    match bucket_exists {
+        false => buckets::no_such_bucket(bucket),
+        true => Fault::from(Code::NoSuchKey).detail("Key", query::encode_key(key, false)),
+    }
+}
+
+/// Decides the conditions of a read and which bytes it selects.
+///
+/// # Errors
+/// Those of the namespace, outside; what the request is to be refused with, inside.
+pub fn select(
+    view: &View<'_>,
+    context: &Context,
+    object: &Object,
+) -> Result<Result<Selected, Fault>, StoreError> {
+    if let Err(fault) = conditions::check_read(&context.headers, &conditions::OF_READ, object) {
+        return Ok(Err(with_validators(fault, object)));
+    }
+    let range = context.header("range").and_then(ranges::parse);
+    if let Some(number) = context.query.get("partNumber") {
+        if context.headers.contains_key(header::RANGE) {
+            let message = "Cannot specify both Range header and partNumber query parameter";
+            return Ok(Err(Fault::new(Code::InvalidRequest, message)));
+        }
+        return part(view, object, number);
+    }
+    let Some(asked) = range.filter(|_| conditions::allows_range(&context.headers, object)) else {
+        return Ok(Ok(Selected::Whole));
+    };
+    Ok(match ranges::resolve(asked, object.size) {
+        Some(range) => Ok(Selected::Range(range)),
+        None => Err(unsatisfiable(
+            context.header("range").unwrap_or_default(),
+            object.size,
+        )),
+    })
+}
+
+fn unsatisfiable(asked: &str, size: u64) -> Fault {
+    let fault = Fault::from(Code::InvalidRange)
+        .detail("RangeRequested", asked)
+        .detail("ActualObjectSize", size.to_string());
+    match HeaderValue::from_str(&format!("bytes */{size}")) {
+        Ok(value) => fault.header(header::CONTENT_RANGE, value),
+        Err(_) => fault,
+    }
+}
+
+/// `304` tells what the object is, so that the client can tell whether it has it.
+fn with_validators(mut fault: Fault, object: &Object) -> Fault {
+    if fault.code == Code::NotModified {
+        let mut headers = HeaderMap::new();
+        metadata::add_validators(&mut headers, object);
+        fault.headers.extend(
+            headers
+                .into_iter()
+                .filter_map(|(name, value)| name.map(|name| (name, value))),
+        );
+    }
+    fault
+}
+
+/// The range of a part; an object put in one piece is its own part 1.
+fn part(
+    view: &View<'_>,
+    object: &Object,
+    number: &str,
+) -> Result<Result<Selected, Fault>, StoreError> {
+    let parsed = number
+        .parse::<u16>()
+        .ok()
+        .filter(|n| (1..=PART_NUMBER_MAX).contains(n));
+    let Some(parsed) = parsed else {
+        let message = "Part number must be an integer between 1 and 10000, inclusive";
+        return Ok(Err(Fault::argument("partNumber", number, message)));
+    };
+    let range = match object.etag.part_count {
+        0 if parsed == 1 => Some(0..object.size),
+        0 => None,
+        _ => nth_part(view, object, usize::from(parsed))?,
+    };
+    Ok(match range {
+        Some(range) => Ok(Selected::Part(range)),
+        None => Err(Fault::from(Code::InvalidPartNumber)
+            .detail("PartNumberRequested", number)
+            .detail("ActualPartCount", object.etag.part_count.max(1).to_string())),
+    })
+}
+
+/// Walks the pieces of a body: those of a part lie in a space of its own.
+fn nth_part(
+    view: &View<'_>,
+    object: &Object,
+    number: usize,
+) -> Result<Option<Range<u64>>, StoreError> {
+    let (mut at, mut count, mut begin, mut space) = (0, 0, 0, None);
+    while at < object.size {
+        let pieces = view
+            .body(object, at..object.size, SEARCH_PIECES)?
+            .unwrap_or_default();
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        for piece in pieces {
+            let here = match &piece.source {
+                PieceSource::Chunk { space, .. } => Some(*space),
+                PieceSource::Inline(_) | PieceSource::Zeros => None,
+            };
+            if count == 0 || here.is_none() || here != space {
+                if count == number {
+                    return Ok(Some(begin..piece.offset));
+                }
+                count += 1;
+                begin = piece.offset;
+                space = here;
+            }
+            at = piece.offset + piece.length;
+        }
+    }
+    Ok((count == number).then_some(begin..object.size))
+}
+
+/// The headers of an answer to GET or HEAD, but for the length.
+pub fn answer_headers(context: &Context, object: &Object, selected: &Selected) -> HeaderMap {
+    let mut headers = metadata::object_headers(context, object);
+    let range = selected.range(object.size);
+    if *selected != Selected::Whole
+        && !range.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&ranges::content_range(&range, object.size))
+    {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    if matches!(selected, Selected::Part(_)) && object.etag.part_count > 0 {
+        let count = HeaderValue::from(object.etag.part_count);
+        headers.insert(HeaderName::from_static("x-amz-mp-parts-count"), count);
+    }
+    // A checksum of the whole says nothing of a range, and clients would compare it.
+    if range == (0..object.size) {
+        metadata::add_checksum(&mut headers, context, object.checksum.as_ref());
+    }
+    headers
+}

@@ -1,0 +1,278 @@
+//! What is stored with an object and given back with it: standard headers, user metadata, checksum.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use s3s::dto::TimestampFormat;
+use strata_raftlog::namespace::{Checksum, Object, ObjectAttributes, StorageClass};
+
+use super::timestamp;
+use crate::checksum;
+use crate::context::Context;
+use crate::error::{Code, Fault};
+use crate::etag;
+
+/// Names and values of user metadata together, in bytes.
+const USER_METADATA_BYTES_MAX: usize = 2048;
+
+/// A standard header, in bytes.
+const HEADER_BYTES_MAX: usize = 8192;
+
+const META_PREFIX: &str = "x-amz-meta-";
+
+/// What AWS calls a body of which nothing is said.
+const CONTENT_TYPE_DEFAULT: &str = "binary/octet-stream";
+
+/// The attributes that the headers of a request give an object.
+///
+/// # Errors
+/// `MetadataTooLarge`, `InvalidArgument` for what is not UTF-8.
+pub fn attributes(headers: &HeaderMap) -> Result<ObjectAttributes, Fault> {
+    Ok(ObjectAttributes {
+        content_type: text(headers, header::CONTENT_TYPE)?,
+        cache_control: text(headers, header::CACHE_CONTROL)?,
+        content_disposition: text(headers, header::CONTENT_DISPOSITION)?,
+        content_encoding: content_encoding(headers)?,
+        content_language: text(headers, header::CONTENT_LANGUAGE)?,
+        expires: text(headers, header::EXPIRES)?,
+        website_redirect: None,
+        user_metadata: user_metadata(headers)?,
+        storage_class: StorageClass::Standard,
+    })
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Fault> {
+    let Some(value) = headers.get(&name) else {
+        return Ok(None);
+    };
+    if value.len() > HEADER_BYTES_MAX {
+        return Err(Code::MetadataTooLarge.into());
+    }
+    let text = utf8(name.as_str(), value)?;
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn utf8(name: &str, value: &HeaderValue) -> Result<String, Fault> {
+    let text = std::str::from_utf8(value.as_bytes());
+    let text = text.map_err(|_| Fault::argument(name, "", "The header is not UTF-8."))?;
+    Ok(text.to_owned())
+}
+
+/// `aws-chunked` is about the transfer and is not stored.
+fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let Some(all) = text(headers, header::CONTENT_ENCODING)? else {
+        return Ok(None);
+    };
+    let kept: Vec<&str> = all
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"))
+        .collect();
+    Ok((!kept.is_empty()).then(|| kept.join(",")))
+}
+
+/// By name; values of a name that is there more than once are joined.
+fn user_metadata(headers: &HeaderMap) -> Result<Vec<(String, String)>, Fault> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for name in headers.keys().map(HeaderName::as_str) {
+        let Some(short) = name.strip_prefix(META_PREFIX) else {
+            continue;
+        };
+        let values = headers
+            .get_all(name)
+            .into_iter()
+            .map(|value| utf8(name, value));
+        let values: Vec<String> = values.collect::<Result<_, _>>()?;
+        found.push((short.to_owned(), values.join(",")));
+    }
+    let bytes: usize = found
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if bytes > USER_METADATA_BYTES_MAX {
+        return Err(Fault::from(Code::MetadataTooLarge)
+            .detail("Size", bytes.to_string())
+            .detail("MaxSizeAllowed", USER_METADATA_BYTES_MAX.to_string()));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The headers of an object for GET and HEAD, with what the request overrides; without length,
+/// range and checksum.
+pub fn object_headers(context: &Context, object: &Object) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let attributes = &object.attributes;
+    let mut put = |name: HeaderName, stored: Option<&str>, parameter: &str| {
+        if let Some(text) = context.query.get(parameter).or(stored)
+            && let Ok(value) = HeaderValue::from_bytes(text.as_bytes())
+        {
+            headers.insert(name, value);
+        }
+    };
+    let content_type = attributes
+        .content_type
+        .as_deref()
+        .unwrap_or(CONTENT_TYPE_DEFAULT);
+    put(
+        header::CONTENT_TYPE,
+        Some(content_type),
+        "response-content-type",
+    );
+    put(
+        header::CACHE_CONTROL,
+        attributes.cache_control.as_deref(),
+        "response-cache-control",
+    );
+    let disposition = attributes.content_disposition.as_deref();
+    put(
+        header::CONTENT_DISPOSITION,
+        disposition,
+        "response-content-disposition",
+    );
+    let encoding = attributes.content_encoding.as_deref();
+    put(
+        header::CONTENT_ENCODING,
+        encoding,
+        "response-content-encoding",
+    );
+    let language = attributes.content_language.as_deref();
+    put(
+        header::CONTENT_LANGUAGE,
+        language,
+        "response-content-language",
+    );
+    put(
+        header::EXPIRES,
+        attributes.expires.as_deref(),
+        "response-expires",
+    );
+    for (name, value) in &attributes.user_metadata {
+        let name = HeaderName::from_bytes(format!("{META_PREFIX}{name}").as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&header_text(value))) {
+            headers.insert(name, value);
+        }
+    }
+    add_validators(&mut headers, object);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers
+}
+
+/// `ETag` and `Last-Modified`.
+pub fn add_validators(headers: &mut HeaderMap, object: &Object) {
+    if let Ok(value) = HeaderValue::from_str(&etag::quoted(object.etag)) {
+        headers.insert(header::ETAG, value);
+    }
+    let mut date = Vec::new();
+    let formatted = timestamp(object.modified_micros).format(TimestampFormat::HttpDate, &mut date);
+    if formatted.is_ok()
+        && let Ok(value) = HeaderValue::from_bytes(&date)
+    {
+        headers.insert(header::LAST_MODIFIED, value);
+    }
+}
+
+/// The checksum of an object, where the client asks for it.
+pub fn add_checksum(headers: &mut HeaderMap, context: &Context, checksum: Option<&Checksum>) {
+    if context.header("x-amz-checksum-mode") != Some("ENABLED") {
+        return;
+    }
+    let Some(checksum) = checksum else { return };
+    put_checksum(headers, checksum);
+    let kind = HeaderValue::from_static(checksum::kind_name(checksum.kind));
+    headers.insert(HeaderName::from_static("x-amz-checksum-type"), kind);
+}
+
+fn put_checksum(headers: &mut HeaderMap, checksum: &Checksum) {
+    let known = checksum::ALGORITHMS
+        .iter()
+        .find(|(known, ..)| *known == checksum.algorithm);
+    if let Some((_, _, name)) = known
+        && let Ok(value) = HeaderValue::from_str(&checksum::text_of(checksum))
+    {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// A value as a header can carry it: what is not ASCII in the encoded words of RFC 2047, as AWS
+/// does it.
+fn header_text(value: &str) -> String {
+    const WORD_BYTES_MAX: usize = 45;
+    if value
+        .bytes()
+        .all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\t')
+    {
+        return value.to_owned();
+    }
+    let mut words: Vec<String> = vec![String::new()];
+    for character in value.chars() {
+        let word = words
+            .last_mut()
+            .filter(|word| word.len() < WORD_BYTES_MAX - 4);
+        match word {
+            Some(word) => word.push(character),
+            None => words.push(character.to_string()),
+        }
+    }
+    let encode = |word: &String| format!("=?UTF-8?B?{}?=", BASE64.encode(word));
+    words.iter().map(encode).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let value = HeaderValue::from_bytes(value).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        headers
+    }
+
+    #[test]
+    fn attributes_are_those_of_the_headers() {
+        let found = attributes(&headers(&[
+            ("content-type", b"text/plain"),
+            ("content-encoding", b"aws-chunked, gzip"),
+            ("expires", b"never"),
+            ("x-amz-meta-b", b"2"),
+            ("x-amz-meta-a", b"1"),
+            ("x-amz-meta-a", b"3"),
+        ]))
+        .unwrap();
+        assert_eq!(found.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(found.content_encoding.as_deref(), Some("gzip"));
+        assert_eq!(found.expires.as_deref(), Some("never"));
+        let expected = [("a", "1,3"), ("b", "2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(found.user_metadata, expected);
+    }
+
+    #[test]
+    fn a_transfer_coding_alone_is_not_stored() {
+        let found = attributes(&headers(&[("content-encoding", b"aws-chunked")])).unwrap();
+        assert_eq!(found.content_encoding, None);
+    }
+
+    #[test]
+    fn too_much_or_unreadable_metadata_is_refused() {
+        let long = vec![b'x'; USER_METADATA_BYTES_MAX];
+        let code = |value: &[u8]| {
+            attributes(&headers(&[("x-amz-meta-a", value)]))
+                .unwrap_err()
+                .code
+        };
+        assert_eq!(code(&long), Code::MetadataTooLarge);
+        assert_eq!(code(b"\xff"), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn values_that_are_not_ascii_become_encoded_words() {
+        assert_eq!(header_text("plain"), "plain");
+        assert_eq!(header_text("é"), "=?UTF-8?B?w6k=?=");
+        let long = header_text(&"é".repeat(100));
+        assert!(long.split(' ').count() > 1 && long.split(' ').all(|word| word.len() <= 75));
+    }
+}

@@ -1,0 +1,192 @@
+//! Serving S3 over HTTP/1.1 on one reactor.
+//!
+//! Invariants: connections are bounded, and what is beyond the bound is told `503 SlowDown`; a
+//! connection that neither sends nor takes bytes ends; when the reactor is told to stop, requests
+//! that have begun are finished, for a bounded time.
+
+mod connection;
+mod exchange;
+mod patience;
+mod response;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use strata_engine::reactor::local::{Notify, Semaphore};
+use strata_engine::reactor::{self, TaskClass, TcpListener};
+use strata_net::Cluster;
+
+use crate::auth::{Credential, Verifier};
+use crate::metrics::GatewayMetrics;
+use crate::s3::{Frontend, Shared};
+
+/// Pause after a failed accept, which is mostly one without descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections of a reactor at most.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// How long requests may take to end when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(25);
+
+/// Connections that may be told at one time that there are too many.
+const REFUSALS_MAX: usize = 64;
+
+/// XML bodies that are held at one time on a reactor, in KiB.
+const XML_KIB_MAX: usize = 64 << 10;
+
+/// How the front end behaves.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The region that clients must sign for and that buckets are said to be in.
+    pub region: String,
+    /// Whether unsigned requests may do everything.
+    pub allow_anonymous: bool,
+    /// Keys beside the root key, which is in the replicated state.
+    pub credentials: Vec<Credential>,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> GatewayConfig {
+        GatewayConfig {
+            region: "us-east-1".to_owned(),
+            allow_anonymous: false,
+            credentials: Vec::new(),
+        }
+    }
+}
+
+/// What all connections of a reactor share.
+struct Server {
+    shared: Rc<Shared>,
+    service: S3Service,
+    verifier: Verifier,
+    metrics: Arc<GatewayMetrics>,
+    xml_room: Rc<Semaphore>,
+    connections: Cell<usize>,
+    refusals: Cell<usize>,
+    is_stopping: Cell<bool>,
+    stopping: Notify,
+    closed: Notify,
+}
+
+/// Serves what a listener accepts until `shutdown` is ready, then lets requests end. Returns when
+/// no connection is left, or when the time for that is over.
+pub async fn serve(
+    listener: TcpListener,
+    cluster: Cluster,
+    config: Rc<GatewayConfig>,
+    metrics: Arc<GatewayMetrics>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let server = Server::new(cluster, config, metrics);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = pin!(listener.accept());
+        match select(accepted, shutdown.as_mut()).await {
+            Either::Left((Ok((stream, _)), _)) => server.open(stream),
+            Either::Left((Err(error), _)) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                reactor::sleep(ACCEPT_PAUSE).await;
+            }
+            Either::Right(_) => break,
+        }
+    }
+    drop(listener);
+    server.drain().await;
+}
+
+impl Server {
+    fn new(
+        cluster: Cluster,
+        config: Rc<GatewayConfig>,
+        metrics: Arc<GatewayMetrics>,
+    ) -> Rc<Server> {
+        let verifier = Verifier::new(&config.region);
+        let shared = Rc::new(Shared { cluster, config });
+        Rc::new(Server {
+            service: S3ServiceBuilder::new(Frontend::new(Rc::clone(&shared))).build(),
+            shared,
+            verifier,
+            metrics,
+            xml_room: Semaphore::new(XML_KIB_MAX),
+            connections: Cell::new(0),
+            refusals: Cell::new(0),
+            is_stopping: Cell::new(false),
+            stopping: Notify::new(),
+            closed: Notify::new(),
+        })
+    }
+
+    fn open(self: &Rc<Self>, stream: reactor::TcpStream) {
+        let server = Rc::clone(self);
+        if self.connections.get() < CONNECTIONS_MAX {
+            let opened = Opened::new(server);
+            let serve = async move { connection::serve(&opened.0, stream).await };
+            reactor::spawn(TaskClass::Foreground, serve).detach();
+            return;
+        }
+        self.metrics.connection_refused();
+        if self.refusals.get() >= REFUSALS_MAX {
+            return;
+        }
+        self.refusals.set(self.refusals.get() + 1);
+        let refuse = async move {
+            connection::refuse(stream).await;
+            server.refusals.set(server.refusals.get() - 1);
+        };
+        reactor::spawn(TaskClass::Foreground, refuse).detach();
+    }
+
+    async fn drain(&self) {
+        self.is_stopping.set(true);
+        self.stopping.notify_all();
+        let all_closed = async {
+            while self.connections.get() > 0 {
+                self.closed.notified().await;
+            }
+        };
+        if reactor::timeout(DRAIN_MAX, all_closed).await.is_err() {
+            let left = self.connections.get();
+            tracing::warn!(
+                connections = left,
+                "requests did not end in time and are cut off"
+            );
+        }
+    }
+
+    /// Waits until the server is told to stop.
+    async fn told_to_stop(&self) {
+        let mut notified = pin!(self.stopping.notified());
+        poll_fn(|context| match self.is_stopping.get() {
+            true => std::task::Poll::Ready(()),
+            false => notified.as_mut().poll(context),
+        })
+        .await;
+    }
+}
+
+/// A connection that is counted while it is open.
+struct Opened(Rc<Server>);
+
+impl Opened {
+    fn new(server: Rc<Server>) -> Opened {
+        server.connections.set(server.connections.get() + 1);
+        server.metrics.connection_opened();
+        Opened(server)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.metrics.connection_closed();
+        self.0.closed.notify_all();
+    }
+}

@@ -1,0 +1,81 @@
+//! One connection.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use strata_engine::reactor::{self, HyperTimer, TcpStream};
+
+use super::patience::Patient;
+use super::{Server, exchange};
+use crate::error::{Code, Fault};
+use crate::request_id::RequestId;
+
+/// How long a connection may be idle, and how long the head of a request may take.
+const HEAD_MAX: Duration = Duration::from_secs(60);
+
+/// The longest head of a request, in bytes: a key of 1,024 bytes in percent-encoding, and headers.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Headers of a request at most.
+const HEADERS_MAX: usize = 200;
+
+/// What hyper reads ahead and buffers of an answer, in bytes. An idle connection holds 8 KiB.
+const BUFFER_BYTES_MAX: usize = 128 << 10;
+
+/// How long telling a client that there are too many may take.
+const REFUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Serves a connection to its end.
+pub async fn serve(server: &Rc<Server>, stream: TcpStream) {
+    let service = service_fn(|request| async {
+        Ok::<_, Infallible>(exchange::answer(server, request).await)
+    });
+    let connection = http1::Builder::new()
+        .timer(HyperTimer)
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .pipeline_flush(true)
+        .half_close(false)
+        .serve_connection(Patient::new(stream), service);
+    let mut connection = pin!(connection);
+    let told = pin!(server.told_to_stop());
+    let ended = match select(connection.as_mut(), told).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right(_) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Tells a client that there are too many connections.
+pub async fn refuse(stream: TcpStream) {
+    let fault = Fault::from(Code::SlowDown);
+    let request_id = RequestId::new().to_string();
+    let body = fault.body("/", &request_id);
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\
+         x-amz-request-id: {request_id}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let tell = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&body).await?;
+        stream.shutdown_write()?;
+        // Unread bytes would turn the close into a reset that destroys the answer.
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = reactor::timeout(REFUSE_MAX, tell).await;
+}
