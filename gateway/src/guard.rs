@@ -39,6 +39,7 @@ const KNOWN_HEADERS: &[&str] = &[
     "x-amz-copy-source-if-modified-since",
     "x-amz-copy-source-if-none-match",
     "x-amz-copy-source-if-unmodified-since",
+    "x-amz-copy-source-range",
     "x-amz-date",
     "x-amz-decoded-content-length",
     "x-amz-expected-bucket-owner",

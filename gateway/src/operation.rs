@@ -68,6 +68,10 @@ operations! {
     CreateMultipartUpload ["uploads"],
     /// `PUT /bucket/key?partNumber&uploadId`.
     UploadPart ["partNumber", "uploadId"],
+    /// `PUT /bucket/key?partNumber&uploadId` with `x-amz-copy-source`.
+    UploadPartCopy ["partNumber", "uploadId"],
+    /// `GET /bucket/key?tagging`.
+    GetObjectTagging ["tagging", "versionId"],
     /// `POST /bucket/key?uploadId`.
     CompleteMultipartUpload ["uploadId"],
     /// `DELETE /bucket/key?uploadId`.
@@ -218,6 +222,9 @@ fn refuse_subresources(method: &Method, address: &Address, query: &Query) -> Res
     let Some((_, noun)) = table.iter().find(|(parameter, _)| query.has(parameter)) else {
         return Ok(());
     };
+    if *noun == "ObjectTagging" && *method == Method::GET {
+        return Ok(());
+    }
     let verb = match *method {
         Method::GET | Method::HEAD => "Get",
         Method::PUT => "Put",
@@ -259,12 +266,11 @@ fn of_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Oper
     let is_copy = headers.contains_key("x-amz-copy-source");
     let (upload, part) = (query.has("uploadId"), query.has("partNumber"));
     match *method {
+        Method::GET if query.has("tagging") => Ok(Operation::GetObjectTagging),
         Method::GET if upload => Ok(Operation::ListParts),
         Method::GET => Ok(Operation::GetObject),
         Method::HEAD => Ok(Operation::HeadObject),
-        Method::PUT if upload && part && is_copy => {
-            Err(Fault::not_implemented("The operation UploadPartCopy"))
-        }
+        Method::PUT if upload && part && is_copy => Ok(Operation::UploadPartCopy),
         Method::PUT if upload && part => Ok(Operation::UploadPart),
         Method::PUT if upload || part => Err(Fault::new(
             Code::InvalidRequest,

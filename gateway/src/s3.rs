@@ -23,6 +23,7 @@ macro_rules! set_checksum {
 mod buckets;
 mod conditions;
 mod copy_object;
+mod copy_source;
 mod delete_objects;
 mod get_object;
 mod head_object;
@@ -33,6 +34,7 @@ mod multipart_lists;
 mod object_body;
 mod put_object;
 mod ranges;
+mod tagging;
 
 use std::rc::Rc;
 
@@ -129,6 +131,9 @@ operations! {
     copy_object CopyObject CopyObjectInput CopyObjectOutput copy_object::copy;
     create_multipart_upload CreateMultipartUpload CreateMultipartUploadInput
         CreateMultipartUploadOutput multipart::create;
+    upload_part_copy UploadPartCopy UploadPartCopyInput UploadPartCopyOutput
+        copy_object::copy_part;
+    get_object_tagging GetObjectTagging GetObjectTaggingInput GetObjectTaggingOutput tagging::get;
     upload_part UploadPart UploadPartInput UploadPartOutput multipart::put_part;
     complete_multipart_upload CompleteMultipartUpload CompleteMultipartUploadInput
         CompleteMultipartUploadOutput multipart::complete;

@@ -1,47 +1,35 @@
-//! `CopyObject`: a read and a write inside the server, into chunks of its own.
+//! `CopyObject` and `UploadPartCopy`: a read and a write inside the server.
+
+use std::ops::Range;
 
 use s3s::S3Response;
 use s3s::dto;
-use strata_engine::reactor;
-use strata_raftlog::command::{Answer, PutObject};
-use strata_raftlog::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ETag, Object, ObjectAttributes,
-};
+use strata_raftlog::command::{Answer, PutObject, PutPart};
+use strata_raftlog::namespace::{ChecksumAlgorithm, ObjectAttributes};
 
-use super::object_body::{BodyReader, Window, first_window};
+use super::copy_source::{Copied, Name, open, transfer};
 use super::put_object::{commit, kind_of};
-use super::{
-    ROOT_ACCOUNT, Shared, buckets, check_owner, conditions, head_object, metadata, timestamp,
-};
-use crate::checksum::{self, Hasher};
+use super::ranges::{Asked, parse, resolve};
+use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart, timestamp};
 use crate::context::Context;
 use crate::error::{Code, Fault};
-use crate::guard::PUT_BYTES_MAX;
-use crate::md5::Md5;
-use crate::{etag, query};
+use crate::{checksum, etag};
 
-/// Bytes that are hashed between two looks at the clock.
-const HASH_BYTES_MAX: usize = 64 << 10;
+/// The space of an object's own bytes.
+const SPACE_OBJECT: u32 = 0;
 
-/// What a copy is made of.
-struct Source {
-    object: Object,
-    window: Window,
-}
-
-/// `CopyObject`.
+/// `CopyObject`: all of an object of up to 5 GiB.
 pub async fn copy(
     shared: &Shared,
     context: &Context,
     _: dto::CopyObjectInput,
 ) -> Result<S3Response<dto::CopyObjectOutput>, Fault> {
     let (bucket, key) = context.object()?;
-    check_owner(context, "x-amz-source-expected-bucket-owner")?;
-    let (from_bucket, from_key) = source_of(context.header("x-amz-copy-source"))?;
+    let name = Name::parse(context.header("x-amz-copy-source"))?;
     let replaced = replacement(context)?;
-    let algorithm = wanted_algorithm(context)?;
-    let is_itself = from_bucket == bucket && from_key.as_bytes() == key;
-    if is_itself && replaced.is_none() && algorithm.is_none() {
+    let wanted = wanted_algorithm(context)?;
+    let is_itself = name.bucket == bucket && name.key.as_bytes() == key;
+    if is_itself && replaced.is_none() && wanted.is_none() {
         return Err(Fault::new(
             Code::InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without \
@@ -50,17 +38,22 @@ pub async fn copy(
         ));
     }
     buckets::find(shared, context)?;
-    let source = find(shared, context, &from_bucket, from_key.as_bytes())?;
-    let algorithm = algorithm.or(source.object.checksum.as_ref().map(|c| c.algorithm));
+    let inode = shared.cluster.new_inode().await?;
+    let source = open(shared, context, &name, |size| Ok(0..size))?;
+    let stored = source
+        .object
+        .checksum
+        .as_ref()
+        .map(|checksum| checksum.algorithm);
+    let algorithm = wanted.or(stored).unwrap_or(checksum::DEFAULT);
     let attributes = replaced.unwrap_or_else(|| source.object.attributes.clone());
-    let algorithm = algorithm.unwrap_or(checksum::DEFAULT);
+    let writer = shared.cluster.writer(inode, SPACE_OBJECT);
     let Copied {
-        inode,
         body,
         size,
         etag,
         checksum,
-    } = transfer(shared, source, algorithm).await?;
+    } = transfer(source, writer, algorithm).await?;
     let command = PutObject {
         bucket: bucket.to_owned(),
         key: key.to_vec(),
@@ -74,102 +67,89 @@ pub async fn copy(
         owner: ROOT_ACCOUNT,
     };
     let answer = commit(shared, command.into()).await?;
-    Ok(S3Response::new(output(&answer, etag, &checksum)))
+    let mut result = dto::CopyObjectResult {
+        e_tag: Some(etag::to_dto(etag)),
+        checksum_type: Some(kind_of(&checksum)),
+        ..Default::default()
+    };
+    if let Answer::Put {
+        modified_micros, ..
+    } = answer
+    {
+        result.last_modified = Some(timestamp(modified_micros));
+    }
+    set_checksum!(result, Some(&checksum));
+    let output = dto::CopyObjectOutput {
+        copy_object_result: Some(result),
+        ..Default::default()
+    };
+    Ok(S3Response::new(output))
 }
 
-/// What a copy came to before it has a name.
-struct Copied {
-    inode: u64,
-    body: Body,
-    size: u64,
-    etag: ETag,
-    checksum: Checksum,
-}
-
-/// Opens the source in the turn in which it was found, and only then waits for anything.
-async fn transfer(
+/// `UploadPartCopy`: a range of an object, or all of it, becomes a part.
+pub async fn copy_part(
     shared: &Shared,
-    source: Source,
-    algorithm: ChecksumAlgorithm,
-) -> Result<Copied, Fault> {
-    let Source { object, window } = source;
-    let size = object.size;
-    let mut reader = BodyReader::new(&shared.cluster, &object, 0..size, window);
-    let inode = shared.cluster.new_inode().await?;
-    let mut writer = shared.cluster.writer(inode, 0);
-    let (mut md5, mut hasher) = (Md5::default(), Hasher::new(algorithm));
-    let mut copied = 0;
-    while let Some(bytes) = reader.next().await {
-        let bytes = bytes?;
-        copied += bytes.len() as u64;
-        for piece in bytes.chunks(HASH_BYTES_MAX) {
-            md5.update(piece);
-            hasher.update(piece);
-            reactor::yield_if_due().await;
-        }
-        writer.write(bytes).await?;
-    }
-    if copied != size {
-        return Err(Fault::from(Code::InternalError).because("the source is shorter than it says"));
-    }
-    let body = writer.finish().await?;
-    let checksum = checksum::full_object(algorithm, hasher.finish());
-    Ok(Copied {
-        inode,
+    context: &Context,
+    _: dto::UploadPartCopyInput,
+) -> Result<S3Response<dto::UploadPartCopyOutput>, Fault> {
+    let (bucket, key) = context.object()?;
+    let number = multipart::part_number(context.query.get("partNumber").unwrap_or_default())?;
+    let name = Name::parse(context.header("x-amz-copy-source"))?;
+    let (upload, row) = multipart::find(shared, context)?;
+    let space = multipart::fresh_space(shared).await?;
+    let asked = context.header("x-amz-copy-source-range");
+    let source = open(shared, context, &name, |size| source_range(asked, size))?;
+    let algorithm = row
+        .checksum
+        .map_or(checksum::DEFAULT, |(algorithm, _)| algorithm);
+    let writer = shared.cluster.writer(upload, space);
+    let Copied {
         body,
         size,
-        etag: ETag::single(md5.finish()),
+        etag,
         checksum,
-    })
-}
-
-fn find(shared: &Shared, context: &Context, bucket: &str, key: &[u8]) -> Result<Source, Fault> {
-    shared.cluster.names(|view| {
-        let Some(object) = view.object(bucket, key)? else {
-            let exists = view.bucket(bucket)?.is_some();
-            return Ok(Err(head_object::no_such_key(exists, bucket, key)));
-        };
-        if let Err(fault) = conditions::check_source(&context.headers, &object) {
-            return Ok(Err(fault));
-        }
-        if object.size > PUT_BYTES_MAX {
-            let message = format!(
-                "The specified copy source is larger than the maximum allowable size for a copy \
-                 source: {PUT_BYTES_MAX}"
-            );
-            return Ok(Err(Fault::new(Code::InvalidRequest, message)));
-        }
-        let window = first_window(view, &object, &(0..object.size))?;
-        Ok(match window {
-            Some(window) => Ok(Source { object, window }),
-            None => Err(head_object::no_such_key(true, bucket, key)),
-        })
-    })?
-}
-
-/// Bucket and key of `x-amz-copy-source`: `[/]bucket/key`, percent-encoded, `?versionId=null` or
-/// nothing after it.
-fn source_of(header: Option<&str>) -> Result<(String, String), Fault> {
-    let text = header.unwrap_or_default();
-    let wrong = |message: &'static str| Fault::argument("x-amz-copy-source", text, message);
-    let (path, version) = match text.split_once("?versionId=") {
-        Some((path, version)) => (path, Some(version)),
-        None => (text, None),
+    } = transfer(source, writer, algorithm).await?;
+    let command = PutPart {
+        bucket: bucket.to_owned(),
+        key: key.to_vec(),
+        upload,
+        number,
+        space,
+        size,
+        etag,
+        checksum: Some(checksum.clone()),
+        body,
     };
-    if version.is_some_and(|version| version != "null") {
-        return Err(Fault::not_implemented("Versioning"));
-    }
-    if path.starts_with("arn:") {
-        return Err(Fault::not_implemented("An access point"));
-    }
-    let path = query::decode(path).ok_or_else(|| wrong("The copy source is not well encoded."))?;
-    let path = path.strip_prefix('/').unwrap_or(&path);
-    match path.split_once('/') {
-        Some((bucket, key)) if !key.is_empty() && s3s::path::check_bucket_name(bucket) => {
-            Ok((bucket.to_owned(), key.to_owned()))
+    commit(shared, command.into()).await?;
+    let mut result = dto::CopyPartResult {
+        e_tag: Some(etag::to_dto(etag)),
+        last_modified: Some(timestamp(strata_engine::reactor::wall_clock().0)),
+        ..Default::default()
+    };
+    set_checksum!(result, Some(&checksum));
+    let output = dto::UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        ..Default::default()
+    };
+    Ok(S3Response::new(output))
+}
+
+/// The range of a source: unlike that of a GET it must be whole and lie within the object.
+fn source_range(asked: Option<&str>, size: u64) -> Result<Range<u64>, Fault> {
+    let Some(text) = asked else {
+        return Ok(0..size);
+    };
+    let wrong = |message: &'static str| Fault::argument("x-amz-copy-source-range", text, message);
+    match parse(text) {
+        Some(asked @ Asked::Between(_, last)) if last < size => {
+            resolve(asked, size).ok_or_else(|| wrong("Range specified is not valid"))
         }
+        Some(Asked::Between(..)) => Err(wrong(
+            "Range specified is not valid for source object of that size",
+        )),
         _ => Err(wrong(
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first \
+             and last are the zero-based offsets of the first and last bytes to copy",
         )),
     }
 }
@@ -201,56 +181,24 @@ pub fn wanted_algorithm(context: &Context) -> Result<Option<ChecksumAlgorithm>, 
     })
 }
 
-fn output(answer: &Answer, etag: ETag, checksum: &Checksum) -> dto::CopyObjectOutput {
-    let mut result = dto::CopyObjectResult {
-        e_tag: Some(etag::to_dto(etag)),
-        checksum_type: Some(kind_of(checksum)),
-        ..Default::default()
-    };
-    if let Answer::Put {
-        modified_micros, ..
-    } = answer
-    {
-        result.last_modified = Some(timestamp(*modified_micros));
-    }
-    set_checksum!(result, Some(checksum));
-    dto::CopyObjectOutput {
-        copy_object_result: Some(result),
-        ..Default::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_read_with_and_without_a_slash() {
-        let pair = |bucket: &str, key: &str| (bucket.to_owned(), key.to_owned());
-        assert_eq!(
-            source_of(Some("/bucket/a%20b/c")).unwrap(),
-            pair("bucket", "a b/c")
-        );
-        assert_eq!(
-            source_of(Some("bucket/k?versionId=null")).unwrap(),
-            pair("bucket", "k")
-        );
-        assert_eq!(
-            source_of(Some("bucket/what%3F")).unwrap(),
-            pair("bucket", "what?")
-        );
+    fn the_range_of_a_source_lies_within_it() {
+        assert_eq!(source_range(None, 10).unwrap(), 0..10);
+        assert_eq!(source_range(Some("bytes=2-9"), 10).unwrap(), 2..10);
         for wrong in [
-            "",
-            "bucket",
-            "bucket/",
-            "/",
-            "b/k",
-            "bucket/%zz",
-            "arn:aws:s3:x/y",
+            "bytes=2-10",
+            "bytes=10-11",
+            "bytes=2-",
+            "bytes=-2",
+            "2-9",
+            "bytes=a-b",
         ] {
-            assert!(source_of(Some(wrong)).is_err(), "{wrong}");
+            let fault = source_range(Some(wrong), 10).unwrap_err();
+            assert_eq!(fault.code, Code::InvalidArgument, "{wrong}");
         }
-        let versioned = source_of(Some("bucket/k?versionId=3")).unwrap_err();
-        assert_eq!(versioned.code, Code::NotImplemented);
     }
 }

@@ -207,7 +207,11 @@ pub fn find(shared: &Shared, context: &Context) -> Result<(u64, Upload), Fault> 
     Ok((upload, row.ok_or_else(|| no_such_upload(id))?))
 }
 
-fn part_number(text: &str) -> Result<u16, Fault> {
+/// Reads the number of a part.
+///
+/// # Errors
+/// `InvalidArgument` outside 1 to 10,000.
+pub fn part_number(text: &str) -> Result<u16, Fault> {
     let number = text
         .parse::<u16>()
         .ok()
@@ -220,7 +224,10 @@ fn part_number(text: &str) -> Result<u16, Fault> {
 
 /// A number that no other part of the upload has: the low half of a fresh inode, which only comes
 /// round again after 2^32 of them.
-async fn fresh_space(shared: &Shared) -> Result<u32, Fault> {
+///
+/// # Errors
+/// Those of leasing inodes.
+pub async fn fresh_space(shared: &Shared) -> Result<u32, Fault> {
     loop {
         let space = shared.cluster.new_inode().await? as u32;
         if space != 0 {

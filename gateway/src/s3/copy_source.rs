@@ -1,0 +1,211 @@
+//! The source of a copy, and how its bytes go into chunks of their own.
+
+use std::ops::Range;
+
+use strata_engine::reactor;
+use strata_net::ObjectWriter;
+use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag, Object};
+
+use super::object_body::{BodyReader, first_window};
+use super::{Shared, check_owner, conditions, head_object};
+use crate::checksum::{self, Hasher};
+use crate::context::Context;
+use crate::error::{Code, Fault};
+use crate::guard::PUT_BYTES_MAX;
+use crate::md5::Md5;
+use crate::query;
+
+/// Bytes that are hashed between two looks at the clock.
+const HASH_BYTES_MAX: usize = 64 << 10;
+
+/// Bucket and key of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+}
+
+impl Name {
+    /// Reads `x-amz-copy-source`: `[/]bucket/key`, percent-encoded, with `?versionId=null` or
+    /// nothing after it.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NotImplemented` for versions and access points.
+    pub fn parse(header: Option<&str>) -> Result<Name, Fault> {
+        let text = header.unwrap_or_default();
+        let wrong = |message: &'static str| Fault::argument("x-amz-copy-source", text, message);
+        let (path, version) = match text.split_once("?versionId=") {
+            Some((path, version)) => (path, Some(version)),
+            None => (text, None),
+        };
+        if version.is_some_and(|version| version != "null") {
+            return Err(Fault::not_implemented("Versioning"));
+        }
+        if path.starts_with("arn:") {
+            return Err(Fault::not_implemented("An access point"));
+        }
+        let path =
+            query::decode(path).ok_or_else(|| wrong("The copy source is not well encoded."))?;
+        let path = path.strip_prefix('/').unwrap_or(&path);
+        match path.split_once('/') {
+            Some((bucket, key)) if !key.is_empty() && s3s::path::check_bucket_name(bucket) => {
+                Ok(Name {
+                    bucket: bucket.to_owned(),
+                    key: key.to_owned(),
+                })
+            }
+            _ => {
+                let message =
+                    "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
+                Err(wrong(message))
+            }
+        }
+    }
+}
+
+/// A source that is open: its space is kept from here on.
+pub struct Source {
+    /// The object.
+    pub object: Object,
+    length: u64,
+    reader: BodyReader,
+}
+
+/// Finds the source, decides the conditions on it, and opens what `select` wants of it, all on one
+/// state of the namespace.
+///
+/// # Errors
+/// `NoSuchBucket`, `NoSuchKey`, `PreconditionFailed`, those of `select`, and `InvalidRequest` for
+/// more than 5 GiB.
+pub fn open(
+    shared: &Shared,
+    context: &Context,
+    name: &Name,
+    select: impl FnOnce(u64) -> Result<Range<u64>, Fault>,
+) -> Result<Source, Fault> {
+    check_owner(context, "x-amz-source-expected-bucket-owner")?;
+    let Name { bucket, key } = name;
+    let key = key.as_bytes();
+    let (object, range, window) = shared.cluster.names(|view| {
+        let Some(object) = view.object(bucket, key)? else {
+            let exists = view.bucket(bucket)?.is_some();
+            return Ok(Err(head_object::no_such_key(exists, bucket, key)));
+        };
+        let checked = conditions::check_source(&context.headers, &object);
+        let range = match checked
+            .and_then(|()| select(object.size))
+            .and_then(check_length)
+        {
+            Ok(range) => range,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let window = first_window(view, &object, &range)?;
+        Ok(match window {
+            Some(window) => Ok((object, range, window)),
+            None => Err(head_object::no_such_key(true, bucket, key)),
+        })
+    })??;
+    let length = range.end - range.start;
+    let reader = BodyReader::new(&shared.cluster, &object, range, window);
+    Ok(Source {
+        object,
+        length,
+        reader,
+    })
+}
+
+fn check_length(range: Range<u64>) -> Result<Range<u64>, Fault> {
+    match range.end - range.start <= PUT_BYTES_MAX {
+        true => Ok(range),
+        false => Err(Fault::new(
+            Code::InvalidRequest,
+            format!(
+                "The specified copy source is larger than the maximum allowable size for a copy \
+                 source: {PUT_BYTES_MAX}"
+            ),
+        )),
+    }
+}
+
+/// What a copy came to before it has a name.
+pub struct Copied {
+    /// Where the bytes are.
+    pub body: Body,
+    /// How many.
+    pub size: u64,
+    /// Their tag.
+    pub etag: ETag,
+    /// Their checksum.
+    pub checksum: Checksum,
+}
+
+/// Copies the bytes of an open source.
+///
+/// # Errors
+/// Those of reading and writing chunks.
+pub async fn transfer(
+    source: Source,
+    mut writer: ObjectWriter,
+    algorithm: ChecksumAlgorithm,
+) -> Result<Copied, Fault> {
+    let Source {
+        length, mut reader, ..
+    } = source;
+    let (mut md5, mut hasher) = (Md5::default(), Hasher::new(algorithm));
+    let mut copied = 0;
+    while let Some(bytes) = reader.next().await {
+        let bytes = bytes?;
+        copied += bytes.len() as u64;
+        for piece in bytes.chunks(HASH_BYTES_MAX) {
+            md5.update(piece);
+            hasher.update(piece);
+            reactor::yield_if_due().await;
+        }
+        writer.write(bytes).await?;
+    }
+    let body = writer.finish().await?;
+    if copied != length || body.length() != length {
+        return Err(Fault::from(Code::InternalError).because("a copy is not as long as its source"));
+    }
+    let checksum = checksum::full_object(algorithm, hasher.finish());
+    Ok(Copied {
+        body,
+        size: length,
+        etag: ETag::single(md5.finish()),
+        checksum,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_with_and_without_a_slash() {
+        let parse = |text| Name::parse(Some(text)).map(|name| (name.bucket, name.key));
+        let pair = |bucket: &str, key: &str| (bucket.to_owned(), key.to_owned());
+        assert_eq!(parse("/bucket/a%20b/c").unwrap(), pair("bucket", "a b/c"));
+        assert_eq!(
+            parse("bucket/k?versionId=null").unwrap(),
+            pair("bucket", "k")
+        );
+        assert_eq!(parse("bucket/what%3F").unwrap(), pair("bucket", "what?"));
+        for wrong in [
+            "",
+            "bucket",
+            "bucket/",
+            "/",
+            "b/k",
+            "bucket/%zz",
+            "arn:aws:s3:x/y",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            parse("bucket/k?versionId=3").unwrap_err().code,
+            Code::NotImplemented
+        );
+    }
+}
