@@ -350,3 +350,6 @@ impl RequestBody {
         checksum::parse_value(algorithm, &found.1)
     }
 }
+
+#[cfg(test)]
+mod tests;

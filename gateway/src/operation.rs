@@ -374,13 +374,7 @@ mod tests {
             assert_eq!(ask(Method::GET, uri), Err(Code::NotImplemented), "{uri}");
             assert_eq!(ask(Method::PUT, uri), Err(Code::NotImplemented), "{uri}");
         }
-        for uri in [
-            "/b/k?acl",
-            "/b/k?torrent",
-            "/b/k?tagging",
-            "/b/k?attributes",
-            "/b/k?foo=1",
-        ] {
+        for uri in ["/b/k?acl", "/b/k?torrent", "/b/k?attributes", "/b/k?foo=1"] {
             assert_eq!(ask(Method::GET, uri), Err(Code::NotImplemented), "{uri}");
             assert_eq!(ask(Method::PUT, uri), Err(Code::NotImplemented), "{uri}");
         }
@@ -389,6 +383,7 @@ mod tests {
             Err(Code::InvalidArgument)
         );
         assert_eq!(ask(Method::PATCH, "/b/k"), Err(Code::MethodNotAllowed));
+        assert_eq!(ask(Method::PUT, "/b/k?tagging"), Err(Code::NotImplemented));
         assert_eq!(ask(Method::PUT, "/"), Err(Code::MethodNotAllowed));
         assert_eq!(
             ask(Method::PUT, "/b/k?uploadId=u"),
