@@ -45,8 +45,11 @@ const KNOWN_HEADERS: &[&str] = &[
     "x-amz-expected-bucket-owner",
     "x-amz-id-2",
     "x-amz-metadata-directive",
+    "x-amz-max-parts",
     "x-amz-mp-object-size",
+    "x-amz-object-attributes",
     "x-amz-object-ownership",
+    "x-amz-part-number-marker",
     "x-amz-request-payer",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-source-expected-bucket-owner",
@@ -177,7 +180,8 @@ pub fn for_s3s(admitted: &Admitted) -> (HeaderMap, String) {
     for (name, value) in &admitted.headers {
         let kept = matches!(*name, header::HOST | header::USER_AGENT)
             || name.as_str() == "x-amz-copy-source"
-            || name.as_str() == "x-amz-metadata-directive";
+            || name.as_str() == "x-amz-metadata-directive"
+            || name.as_str() == "x-amz-object-attributes";
         if kept {
             headers.append(name, value.clone());
         }
@@ -314,10 +318,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Fault> {
         if name.starts_with("x-amz-") && !is_ours {
             return Err(Fault::header_not_implemented(name));
         }
-        if name.starts_with("x-amz-")
-            && !name.starts_with("x-amz-meta-")
-            && headers.get_all(name).iter().count() > 1
-        {
+        let is_list = name.starts_with("x-amz-meta-") || name == "x-amz-object-attributes";
+        if name.starts_with("x-amz-") && !is_list && headers.get_all(name).iter().count() > 1 {
             return Err(Fault::argument(
                 name,
                 "",
@@ -339,7 +341,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Fault> {
 
 /// Writes know tags alone: a date is too coarse to decide which of two changes came first.
 fn check_conditions(operation: Operation, headers: &HeaderMap) -> Result<(), Fault> {
-    if matches!(operation, Operation::GetObject | Operation::HeadObject) {
+    use Operation::{GetObject, GetObjectAttributes, HeadObject};
+    if matches!(operation, GetObject | HeadObject | GetObjectAttributes) {
         return Ok(());
     }
     for name in [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE] {

@@ -70,6 +70,8 @@ operations! {
     UploadPart ["partNumber", "uploadId"],
     /// `PUT /bucket/key?partNumber&uploadId` with `x-amz-copy-source`.
     UploadPartCopy ["partNumber", "uploadId"],
+    /// `GET /bucket/key?attributes`.
+    GetObjectAttributes ["attributes", "versionId"],
     /// `GET /bucket/key?tagging`.
     GetObjectTagging ["tagging", "versionId"],
     /// `POST /bucket/key?uploadId`.
@@ -222,7 +224,7 @@ fn refuse_subresources(method: &Method, address: &Address, query: &Query) -> Res
     let Some((_, noun)) = table.iter().find(|(parameter, _)| query.has(parameter)) else {
         return Ok(());
     };
-    if *noun == "ObjectTagging" && *method == Method::GET {
+    if matches!(*noun, "ObjectTagging" | "ObjectAttributes") && *method == Method::GET {
         return Ok(());
     }
     let verb = match *method {
@@ -266,6 +268,7 @@ fn of_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Oper
     let is_copy = headers.contains_key("x-amz-copy-source");
     let (upload, part) = (query.has("uploadId"), query.has("partNumber"));
     match *method {
+        Method::GET if query.has("attributes") => Ok(Operation::GetObjectAttributes),
         Method::GET if query.has("tagging") => Ok(Operation::GetObjectTagging),
         Method::GET if upload => Ok(Operation::ListParts),
         Method::GET => Ok(Operation::GetObject),

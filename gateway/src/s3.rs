@@ -31,6 +31,7 @@ mod list_objects;
 mod metadata;
 mod multipart;
 mod multipart_lists;
+mod object_attributes;
 mod object_body;
 mod put_object;
 mod ranges;
@@ -134,6 +135,8 @@ operations! {
     upload_part_copy UploadPartCopy UploadPartCopyInput UploadPartCopyOutput
         copy_object::copy_part;
     get_object_tagging GetObjectTagging GetObjectTaggingInput GetObjectTaggingOutput tagging::get;
+    get_object_attributes GetObjectAttributes GetObjectAttributesInput GetObjectAttributesOutput
+        object_attributes::get;
     upload_part UploadPart UploadPartInput UploadPartOutput multipart::put_part;
     complete_multipart_upload CompleteMultipartUpload CompleteMultipartUploadInput
         CompleteMultipartUploadOutput multipart::complete;

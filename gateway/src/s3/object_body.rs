@@ -12,7 +12,8 @@ use std::task::{Context as TaskContext, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
-use strata_net::{BodySource, Cluster, ClusterError, ObjectReader};
+use strata_net::cluster::read::BodySource;
+use strata_net::{Cluster, ClusterError, ObjectReader};
 use strata_raftlog::namespace::{BodyPiece, Extent, ExtentKind, Object, PieceSource, View};
 use strata_raftlog::store::StoreError;
 
