@@ -204,6 +204,24 @@ pub fn for_s3s(admitted: &Admitted) -> (HeaderMap, String) {
     }
 }
 
+/// Refuses XML that names more things than the operation takes, before s3s makes them into values
+/// that are many times as large.
+///
+/// # Errors
+/// `MalformedXML`, as AWS answers it.
+pub fn check_xml(operation: Operation, xml: &[u8]) -> Result<(), Fault> {
+    let (element, count_max): (&[u8], usize) = match operation {
+        Operation::DeleteObjects => (b"Key", 1000),
+        Operation::CompleteMultipartUpload => (b"PartNumber", 10_000),
+        _ => return Ok(()),
+    };
+    let tags = xml.split(|byte| *byte == b'<').skip(1);
+    match tags.filter(|tag| tag.starts_with(element)).count() <= count_max {
+        true => Ok(()),
+        false => Err(Code::MalformedXML.into()),
+    }
+}
+
 /// The parts of a request that a signature is made of.
 pub fn subject<'a>(
     method: &'a Method,

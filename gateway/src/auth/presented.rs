@@ -1,5 +1,7 @@
 //! What a request presents as its signature, taken apart and not yet believed.
 
+use std::collections::BTreeSet;
+
 use time::{Date, Month, PrimitiveDateTime, Time};
 
 use super::Subject;
@@ -135,7 +137,8 @@ fn from_header(text: &str, subject: &Subject<'_>) -> Result<Presented, Fault> {
     Ok(Presented {
         access_key_id,
         scope,
-        signed_headers: signed_headers(field("SignedHeaders")?),
+        signed_headers: signed_headers(field("SignedHeaders")?)
+            .ok_or_else(|| malformed_header("a signed header is named twice."))?,
         signature: field("Signature")?.to_owned(),
         date_time: date_time.to_owned(),
         time_seconds,
@@ -167,7 +170,8 @@ fn from_query(query: &Query, subject: &Subject<'_>) -> Result<Presented, Fault> 
         malformed_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     })?;
     let expires_seconds = expires(field("X-Amz-Expires")?)?;
-    let signed_headers = signed_headers(field("X-Amz-SignedHeaders")?);
+    let signed_headers = signed_headers(field("X-Amz-SignedHeaders")?)
+        .ok_or_else(|| malformed_query("X-Amz-SignedHeaders names a header twice"))?;
     let header = subject
         .headers
         .get("x-amz-content-sha256")
@@ -202,11 +206,15 @@ fn expires(text: &str) -> Result<i64, Fault> {
     }
 }
 
-fn signed_headers(text: &str) -> Vec<String> {
-    text.split(';')
+/// A name that stood here twice would be hashed twice: a short request could ask for a lot of work.
+fn signed_headers(text: &str) -> Option<Vec<String>> {
+    let names = text
+        .split(';')
         .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+        .map(str::to_owned);
+    let names: Vec<String> = names.collect();
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    (distinct.len() == names.len()).then_some(names)
 }
 
 /// An access key id may hold slashes, so the scope is read from the end.
@@ -271,6 +279,15 @@ mod tests {
         ] {
             assert_eq!(parse_date_time(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_signed_header_is_named_once() {
+        assert_eq!(
+            signed_headers("host;x-amz-date").unwrap(),
+            ["host", "x-amz-date"]
+        );
+        assert_eq!(signed_headers("host;x-amz-date;host"), None);
     }
 
     #[test]

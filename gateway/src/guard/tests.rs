@@ -248,6 +248,22 @@ fn nobody_may_do_nothing_unless_it_is_allowed() {
 }
 
 #[test]
+fn xml_that_names_too_much_is_refused() {
+    let keys = |count: usize| {
+        format!(
+            "<Delete>{}</Delete>",
+            "<Object><Key>a</Key></Object>".repeat(count)
+        )
+    };
+    let check = |xml: String| check_xml(Operation::DeleteObjects, xml.as_bytes()).is_ok();
+    assert!(check(keys(1000)));
+    assert!(!check(keys(1001)));
+    let parts = "<Part><PartNumber>1</PartNumber></Part>".repeat(10_001);
+    assert!(check_xml(Operation::CompleteMultipartUpload, parts.as_bytes()).is_err());
+    assert!(check_xml(Operation::CreateBucket, parts.as_bytes()).is_ok());
+}
+
+#[test]
 fn s3s_sees_no_signature() {
     let uri = "/bucket/a%2Fb%20c?response-content-type=x&X-Amz-Signature=s&X-Amz-Credential=c";
     let all = headers(&[

@@ -18,6 +18,7 @@ use crate::body::{Expectation, RequestBody};
 use crate::context::Context;
 use crate::error::{Code, Fault};
 use crate::guard::{self, Admitted, XML_BYTES_MAX};
+use crate::operation::Operation;
 use crate::s3::ObjectBody;
 
 /// An answer that is no error.
@@ -124,7 +125,7 @@ async fn execute(
     let is_xml = operation.takes_xml();
     let mut body = request_body(incoming, expectation);
     let outcome = match is_xml {
-        true => collect(server, &mut body).await,
+        true => collect(server, operation, &mut body).await,
         false => Ok((Bytes::new(), None)),
     };
     let (xml, room) = match outcome {
@@ -168,11 +169,14 @@ async fn execute(
 /// Reads an XML body, within what the reactor has room for.
 async fn collect(
     server: &Server,
+    operation: Operation,
     body: &mut RequestBody,
 ) -> Result<(Bytes, Option<reactor::local::Permit>), Fault> {
     let length = body.expectation().length.min(XML_BYTES_MAX);
     let room = server.xml_room.acquire(length as usize / 1024 + 1).await;
-    Ok((body.collect(XML_BYTES_MAX).await?, Some(room)))
+    let xml = body.collect(XML_BYTES_MAX).await?;
+    guard::check_xml(operation, &xml)?;
+    Ok((xml, Some(room)))
 }
 
 fn outcome_of(
