@@ -377,7 +377,7 @@ mod tests {
             assert_eq!(ask(Method::GET, uri), Err(Code::NotImplemented), "{uri}");
             assert_eq!(ask(Method::PUT, uri), Err(Code::NotImplemented), "{uri}");
         }
-        for uri in ["/b/k?acl", "/b/k?torrent", "/b/k?attributes", "/b/k?foo=1"] {
+        for uri in ["/b/k?acl", "/b/k?torrent", "/b/k?foo=1"] {
             assert_eq!(ask(Method::GET, uri), Err(Code::NotImplemented), "{uri}");
             assert_eq!(ask(Method::PUT, uri), Err(Code::NotImplemented), "{uri}");
         }
