@@ -56,7 +56,7 @@ pub struct GroupConfig {
     pub group: u16,
     /// This node's id in it.
     pub node: u64,
-    /// Log partitions that are to hold the log (m + 1); the others only witness its generation.
+    /// Mirrors of the log at most (m + 1), of the devices that were formatted as such.
     pub mirrors: usize,
     /// A checkpoint is made this long after the last, if anything was applied.
     pub checkpoint_interval: Duration,

@@ -60,7 +60,8 @@ pub(crate) use types::{
     Applied, Entry, LogId, Proposal, SnapshotMeta, StoredMembership, Types, log_id,
 };
 
-/// A log partition of a device, for [`Group::start`](crate::group::Group::start).
+/// A log partition of a device, for [`Group::start`](crate::group::Group::start). The device's superblock
+/// says whether it is to hold the log; if not, it only witnesses the log's generation.
 pub struct LogPartition {
     /// The opened device.
     pub device: Device,

@@ -37,6 +37,18 @@ impl Source {
         }
     }
 
+    /// Whether the device was formatted as a mirror of the log: mirrors lie in different failure domains.
+    fn may_mirror(&self) -> bool {
+        match self {
+            Source::Partition(partition) => {
+                let superblock = partition.device.superblock();
+                superblock.log_mirrors.contains(&superblock.device)
+            }
+            #[cfg(test)]
+            Source::Memory(..) => true,
+        }
+    }
+
     async fn open(&self) -> Result<Medium, EngineError> {
         match self {
             Source::Partition(partition) => Journal::open(&partition.device, partition.partition)
@@ -242,7 +254,7 @@ fn first_members(
         let name = candidate.name();
         match candidate.state {
             State::Whole(medium, replayed) if replayed.last_number.is_none() => {
-                let role = if members < mirrors {
+                let role = if members < mirrors && candidate.source.may_mirror() {
                     Role::Member
                 } else {
                     Role::Witness
@@ -302,7 +314,8 @@ async fn recover_members(
     let mut members = slots.len() + 1;
     let mut changed = members != newest.members.len();
     for candidate in spare {
-        let slot = admit(candidate, members < mirrors, &medium, &replayed, report).await;
+        let rebuild = members < mirrors && candidate.source.may_mirror();
+        let slot = admit(candidate, rebuild, &medium, &replayed, report).await;
         if let Some((_, Some(_))) = slot {
             members += 1;
             changed = true;
