@@ -1,0 +1,95 @@
+//! The journal below the log, with records of every length: what was appended is read and replayed.
+
+use std::path::Path;
+
+use strata_engine::reactor::{Simulation, World};
+use strata_engine::{Journal, JournalPosition};
+
+use crate::support::{format, partitions, run};
+
+/// Bytes appended for each seed: a few segments.
+const APPENDED_BYTES: usize = 10 << 20;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    /// Mostly short, now and then longer than a window of the reader.
+    fn length(&mut self) -> u64 {
+        match self.below(12) {
+            0 => self.below(1_200_000),
+            1 => self.below(200_000),
+            2..6 => self.below(5_000),
+            _ => self.below(200),
+        }
+    }
+}
+
+fn body(length: u64) -> Vec<u8> {
+    (0..length).map(|at| (at * 31 + length) as u8).collect()
+}
+
+async fn append_some(journal: &Journal, random: &mut Random) -> Vec<(JournalPosition, Vec<u8>)> {
+    let mut appended = Vec::new();
+    let mut total = 0;
+    let mut last = JournalPosition(0);
+    while total < APPENDED_BYTES {
+        let body = body(random.length());
+        total += body.len() + 100;
+        last = journal.append(1, &body).expect("room");
+        appended.push((last, body));
+        if random.below(4) == 0 {
+            journal.flush(last).await.expect("flushed");
+        }
+    }
+    journal.flush(last).await.expect("flushed");
+    appended
+}
+
+#[test]
+fn records_of_every_length_are_read_and_replayed() {
+    for seed in 1..=12 {
+        let simulation = Simulation::new(seed);
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let written = run(World::Simulated(simulation.clone()), async || {
+            let paths = format(Path::new("/devices"), 1).await;
+            let part = partitions(&paths).await.remove(0);
+            let journal = Journal::open(&part.device, part.partition)
+                .await
+                .expect("open");
+            let appended = append_some(&journal, &mut random).await;
+            for (at, body) in &appended {
+                assert_eq!(
+                    journal.read(*at).await.expect("read").1,
+                    *body,
+                    "seed {seed}"
+                );
+            }
+            (paths, appended)
+        });
+        let (paths, appended) = written.expect("a run");
+        let replayed = run(World::Simulated(simulation), async || {
+            let part = partitions(&paths).await.remove(0);
+            let journal = Journal::open(&part.device, part.partition)
+                .await
+                .expect("open");
+            let mut found = Vec::new();
+            let mut visit = |at, _, body: &[u8]| {
+                found.push((at, body.to_vec()));
+                Ok(())
+            };
+            journal.replay(&mut visit).await.expect("replayed");
+            found
+        });
+        assert!(
+            replayed.expect("a run") == appended,
+            "seed {seed}: replay differs"
+        );
+    }
+}
