@@ -38,6 +38,9 @@ struct Inner {
 /// How much is read at a time while records are walked.
 const WINDOW_BYTES: usize = 1 << 20;
 
+/// How much is read at first of a single record; the rest of a longer one follows.
+const RECORD_BYTES: usize = 8 << 10;
+
 /// The longest body, in bytes.
 pub const JOURNAL_BODY_BYTES_MAX: usize = 3 << 20;
 
@@ -131,7 +134,7 @@ impl Journal {
         if at.0 < self.inner.trimmed.get() || self.inner.log.device_offset(at.0).is_none() {
             return Err(EngineError::NotFound);
         }
-        let mut walk = Walk::new(self.inner.log.clone(), at.0);
+        let mut walk = Walk::one(self.inner.log.clone(), at.0);
         match walk.next(self.inner.log.durable()).await? {
             Step::Entry(header, body) => Ok((header.content, body)),
             Step::Padding => Err(EngineError::corrupt(
@@ -292,15 +295,27 @@ struct Walk {
     position: u64,
     window: Vec<u8>,
     window_start: u64,
+    /// How much is read at a time, unless a record needs more.
+    window_bytes: usize,
 }
 
 impl Walk {
+    /// For walking on from a position.
     fn new(log: Rc<SegmentLog>, position: u64) -> Walk {
         Walk {
             log,
             position,
             window: Vec::new(),
             window_start: 0,
+            window_bytes: WINDOW_BYTES,
+        }
+    }
+
+    /// For the one record at a position.
+    fn one(log: Rc<SegmentLog>, position: u64) -> Walk {
+        Walk {
+            window_bytes: RECORD_BYTES,
+            ..Walk::new(log, position)
         }
     }
 
@@ -311,10 +326,13 @@ impl Walk {
         let position = self.position;
         let head = self.bytes(HEADER_BYTES, end).await?;
         let Some(claim) = entry::claim(head) else {
-            if position.is_multiple_of(alignment) || head.iter().any(|byte| *byte != 0) {
+            // Padding may be shorter than a header: behind it, the next batch begins.
+            let next = (position + 1).next_multiple_of(alignment);
+            let padding = head.iter().take((next - position) as usize);
+            if position.is_multiple_of(alignment) || padding.into_iter().any(|byte| *byte != 0) {
                 return Ok(Step::Bad("no record begins here".to_owned()));
             }
-            self.position = (position + 1).next_multiple_of(alignment);
+            self.position = next;
             return Ok(Step::Padding);
         };
         if claim.position != self.position || claim.body_bytes as usize > JOURNAL_BODY_BYTES_MAX {
@@ -350,7 +368,7 @@ impl Walk {
         self.window.clear();
         let segment_end =
             (self.position / self.log.map.segment_bytes + 1) * self.log.map.segment_bytes;
-        let wanted = (self.position + count as u64).max(self.position + WINDOW_BYTES as u64);
+        let wanted = (self.position + count as u64).max(self.position + self.window_bytes as u64);
         let stop =
             align_up(wanted.min(end.max(self.position + count as u64)), alignment).min(segment_end);
         let Some(offset) = self.log.device_offset(self.window_start) else {
