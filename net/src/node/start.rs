@@ -11,7 +11,7 @@ use std::sync::Arc;
 use strata_engine::reactor::{self, OneSender, Receiver, Sender, TaskClass};
 use strata_engine::{Device, PartitionKind, Uuid};
 use strata_raftlog::command::{
-    Answer, CloseWriter, Command, Envelope, FEATURE_LEVEL, Initialise, SetRootKey,
+    Answer, CloseWriter, Command, Envelope, FEATURE_LEVEL, Initialise, OpenSession, SetRootKey,
 };
 use strata_raftlog::group::{Group, GroupConfig, GroupError, ProposeError, Sender as GroupSender};
 use strata_raftlog::log::LogPartition;
@@ -29,6 +29,16 @@ use crate::cluster::write::CELL_BYTES;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place, Proposer};
 use crate::node::format::{self, NodeDevice};
+
+/// The proposer of the few commands that need no session.
+const SESSIONLESS: Proposer = Proposer {
+    session: 0,
+    sequence: 0,
+    lowest_unanswered: 0,
+};
+
+/// The start itself as the owner of a session, where reactors have their index.
+const START_OWNER: u64 = 0xffff;
 
 /// A snapshot is due at the latest when the log since the last takes this share of its quota: log, the snapshot before and the
 /// next one must fit together.
@@ -246,7 +256,10 @@ async fn initialise(
         .and_then(|view| view.cluster())
         .map_err(|error| view(&error))?;
     match initialised {
-        None => propose_now(metadata, first_command(config, devices, discovery)).await?,
+        None => {
+            let command = first_command(config, devices, discovery);
+            propose_now(metadata, command, SESSIONLESS).await?;
+        }
         Some(identity) if Uuid(identity.cluster) != devices[0].superblock.cluster => {
             return Err(NodeError::Metadata(format!(
                 "{} holds the metadata of cluster {}, the devices belong to {}: check storage.metadata_dir",
@@ -257,34 +270,61 @@ async fn initialise(
         }
         Some(_) => {}
     }
+    let mut changes = Vec::new();
     if let Some(key) = &config.replace_root_key {
-        propose_now(metadata, SetRootKey { key: key.clone() }.into()).await?;
+        changes.push(SetRootKey { key: key.clone() }.into());
     }
-    close_dead_writers(config, metadata, namespace).await
+    changes.extend(dead_writers(config, namespace)?);
+    propose_in_session(config, metadata, changes).await
 }
 
 /// The writers of this node's earlier starts are dead: their allocation epochs are closed for them.
-async fn close_dead_writers(
+fn dead_writers(
     config: &NodeConfig,
-    metadata: &Metadata,
     namespace: &NamespaceStore,
-) -> Result<(), NodeError> {
+) -> Result<Vec<Command>, NodeError> {
     let writers = namespace
         .view()
         .and_then(|view| view.writers())
         .map_err(|error| NodeError::Metadata(error.to_string()))?;
-    for writer in writers
+    let dead = writers
         .iter()
-        .filter(|writer| writer.node == config.node_id && writer.open)
-    {
-        propose_now(
-            metadata,
+        .filter(|writer| writer.node == config.node_id && writer.open);
+    Ok(dead
+        .map(|writer| {
             CloseWriter {
                 writer: writer.number,
             }
-            .into(),
-        )
-        .await?;
+            .into()
+        })
+        .collect())
+}
+
+/// Proposes commands one after the other in a session of the start itself.
+async fn propose_in_session(
+    config: &NodeConfig,
+    metadata: &Metadata,
+    commands: Vec<Command>,
+) -> Result<(), NodeError> {
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let owner = config.node_id << 16 | START_OWNER;
+    let session = match propose_now(metadata, OpenSession { owner }.into(), SESSIONLESS).await? {
+        Answer::Session(session) => session,
+        other => {
+            return Err(NodeError::Metadata(format!(
+                "OpenSession was answered with {other:?}"
+            )));
+        }
+    };
+    for (command, sequence) in commands.into_iter().zip(1..) {
+        let proposer = Proposer {
+            session,
+            sequence,
+            lowest_unanswered: sequence,
+        };
+        propose_now(metadata, command, proposer).await?;
     }
     Ok(())
 }
@@ -391,18 +431,17 @@ fn report(
     })
 }
 
-async fn propose_now(metadata: &Metadata, command: Command) -> Result<(), NodeError> {
+async fn propose_now(
+    metadata: &Metadata,
+    command: Command,
+    proposer: Proposer,
+) -> Result<Answer, NodeError> {
     let name = command.name();
-    let proposer = Proposer {
-        session: 0,
-        sequence: 0,
-        lowest_unanswered: 0,
-    };
     match propose(metadata, command, proposer).await {
         Ok(Answer::Refused(refusal)) => Err(NodeError::Metadata(format!(
             "{name} was refused: {refusal}"
         ))),
-        Ok(_) => Ok(()),
+        Ok(answer) => Ok(answer),
         Err(error) => Err(NodeError::Metadata(format!(
             "{name} could not be committed: {error}"
         ))),
