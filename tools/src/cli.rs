@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Su
 use crate::config::schema::{KEYS, Key, Kind, State};
 use crate::config::value::Value;
 use crate::config::{self, Config, Findings, Origin, Settings};
-use crate::version;
+use crate::{admin, server, version};
 
 /// A mistake in the command line or the configuration.
 const EXIT_USAGE: u8 = 2;
@@ -19,6 +19,7 @@ const EXIT_USAGE: u8 = 2;
 #[derive(Parser)]
 #[command(
     name = "strata",
+    version = version::VERSION,
     about = "A storage system: S3 in front, your disks behind.",
     disable_help_subcommand = true
 )]
@@ -30,6 +31,14 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Commands {
+    /// Run a server
+    Server {
+        #[command(flatten)]
+        flags: ServerFlags,
+    },
+    /// Administer a node from its own machine
+    #[command(subcommand, arg_required_else_help = true)]
+    Admin(AdminCommands),
     /// Check or show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommands),
@@ -55,6 +64,18 @@ enum ConfigCommands {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum AdminCommands {
+    /// Make a new root key, or take that of STRATA_ROOT_ACCESS_KEY_ID and STRATA_ROOT_SECRET_KEY
+    ///
+    /// Reads the same configuration as the server, to find its metadata directory. A running server takes the key up within
+    /// seconds, a stopped one when it starts.
+    RootKey {
+        #[command(flatten)]
+        flags: ServerFlags,
     },
 }
 
@@ -159,6 +180,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Commands) -> ExitCode {
     match command {
+        Commands::Server { flags } => match load(flags) {
+            Ok(loaded) => finish(server::run(loaded.config, &loaded.warnings)),
+            Err(status) => status,
+        },
+        Commands::Admin(AdminCommands::RootKey { flags }) => match load(flags) {
+            Ok(loaded) => finish(admin::replace_root_key(&loaded.config)),
+            Err(status) => status,
+        },
         Commands::Config(ConfigCommands::Check { flags }) => check(flags),
         Commands::Config(ConfigCommands::Show { flags, json }) => show(flags, json),
         Commands::Version { json } => {
@@ -186,6 +215,16 @@ fn load(flags: ServerFlags) -> Result<Loaded, ExitCode> {
         config,
         warnings,
     })
+}
+
+fn finish(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("strata: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn refuse(why: &str) -> ExitCode {

@@ -2,12 +2,14 @@
 //!
 //! Map:
 //! - [`cli`]: commands and flags; [`config`]: the table of keys and its four sources; [`logging`]: `tracing` set up;
-//! - [`version`]: what this binary is.
+//! - [`server`]: from a configuration to a node that serves; [`admin`]: a new root key; [`version`]: what this binary is.
 //!
 //! Invariants: a flag, a variable and a key of the file are three spellings of one row of [`config::schema::KEYS`]; exit
 //! status 0 is success, 1 a failure while working, 2 a mistake in the command line or the configuration.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod logging;
+pub mod server;
 pub mod version;

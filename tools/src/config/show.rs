@@ -8,6 +8,9 @@ use super::schema::{self, KEYS, Key, State};
 use super::value::Value;
 use super::{Config, Settings};
 
+/// What is shown in place of a secret, and refused as one.
+pub const HIDDEN: &str = "(secret)";
+
 /// The configuration as TOML, each key with its origin in a comment.
 pub fn as_toml(settings: &Settings, config: &Config) -> String {
     let mut text = String::new();
@@ -91,7 +94,7 @@ fn literal(value: &Value) -> String {
                     .map(|user| format!(", user_id = {}", quoted(user)));
                 let id = quoted(&credential.access_key_id);
                 format!(
-                    "{{ access_key_id = {id}, secret_key = \"(secret)\"{} }}",
+                    "{{ access_key_id = {id}, secret_key = \"{HIDDEN}\"{} }}",
                     user.unwrap_or_default()
                 )
             });

@@ -211,7 +211,11 @@ log_level = "info"
     let shown = show::as_toml(&settings, &config);
     assert!(!shown.contains("wJalr"), "{shown}");
     let again = file::parse(Path::new("shown"), &shown);
-    assert!(again.problems.is_empty(), "{:?}\n{shown}", again.problems);
+    assert_eq!(again.problems.len(), 1, "{:?}\n{shown}", again.problems);
+    assert!(
+        again.problems[0].contains("in place of one"),
+        "a hidden secret is no secret"
+    );
 }
 
 #[test]

@@ -375,6 +375,11 @@ pub fn check_key_pair(access_key_id: &str, secret_key: &Secret) -> Result<(), St
         );
     }
     let secret = secret_key.reveal();
+    if secret == super::show::HIDDEN {
+        return Err(format!(
+            "has the secret key `{secret}`, which is what `config show` prints in place of one"
+        ));
+    }
     if secret.len() < SECRET_KEY_CHARACTERS_MIN
         || !secret.bytes().all(|byte| byte.is_ascii_graphic())
     {

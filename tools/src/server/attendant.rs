@@ -1,0 +1,120 @@
+//! A small reactor beside those of the node: it answers for health and metrics and waits for signals.
+//!
+//! Invariants: it is up before the node begins to recover; the first signal drains, the second one ends the process at once;
+//! a signal during recovery ends the process at once, which is safe as every crash is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use strata_engine::reactor::{self, ReactorConfig, Signal, TaskClass, World};
+use strata_net::node::status::{NodeStatus, Phase};
+
+use super::health::{self, Health};
+use super::stop::{DRAIN_TIME_MAX, Stop};
+
+/// Buffer memory of this reactor, in bytes: it does no disk work.
+const ARENA_BYTES: usize = 4 << 20;
+
+/// What the attendant watches.
+#[derive(Clone)]
+pub struct Attendant {
+    /// The index of its reactor, past those of the node.
+    pub index: usize,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// What it answers from.
+    pub health: Health,
+    /// What a signal begins.
+    pub stop: Stop,
+}
+
+/// Starts the attendant on a thread of its own and returns once it listens.
+///
+/// # Errors
+/// When its reactor cannot be had or the address cannot be listened on.
+pub fn start(attendant: Attendant) -> Result<(), String> {
+    let (report, started) = mpsc::channel();
+    let body = move || {
+        let config = ReactorConfig {
+            index: attendant.index,
+            core: None,
+            name: "strata-attendant".to_owned(),
+            arena_bytes: ARENA_BYTES,
+            spin: Duration::ZERO,
+        };
+        let failed = report.clone();
+        if let Err(error) = reactor::run(config, World::Real, async move || {
+            attend(attendant, report).await
+        }) {
+            let _ = failed.send(Err(error.to_string()));
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("strata-attendant".to_owned())
+        .spawn(body);
+    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    started
+        .recv()
+        .map_err(|_| "the thread for metrics has ended".to_owned())?
+}
+
+async fn attend(attendant: Attendant, report: mpsc::Sender<Result<(), String>>) {
+    let address = attendant.address;
+    match health::listen(address) {
+        Ok(listener) => {
+            let serving = health::serve(listener, attendant.health.clone());
+            reactor::spawn(TaskClass::Foreground, serving).detach();
+            let _ = report.send(Ok(()));
+        }
+        Err(error) => {
+            let _ = report.send(Err(format!(
+                "cannot listen on {address} for metrics: {error}"
+            )));
+            return;
+        }
+    }
+    let terminate = watch(Signal::Terminate, attendant.clone());
+    reactor::spawn(TaskClass::Foreground, terminate).detach();
+    watch(Signal::Interrupt, attendant).await;
+}
+
+/// Handles a signal whenever it comes.
+async fn watch(signal: Signal, attendant: Attendant) {
+    loop {
+        match reactor::signal(signal).await {
+            Ok(()) => handle_signal(
+                &format!("{signal:?}"),
+                &attendant.health.status,
+                &attendant.stop,
+            ),
+            Err(error) => {
+                tracing::error!(%error, ?signal, "this signal cannot be waited for");
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+fn handle_signal(signal: &str, status: &Arc<NodeStatus>, stop: &Stop) {
+    if let Phase::Starting(what) = status.phase() {
+        tracing::info!(signal, during = what, "stopped during the start");
+        std::process::exit(0);
+    }
+    if !stop.begin() {
+        tracing::warn!(signal, "stopped without finishing the requests under way");
+        std::process::exit(1);
+    }
+    tracing::info!(signal, "stopping: requests under way are finished first");
+    status.enter(Phase::Stopping);
+    reactor::spawn(TaskClass::Foreground, async {
+        reactor::sleep(DRAIN_TIME_MAX).await;
+        tracing::error!(
+            seconds = DRAIN_TIME_MAX.as_secs(),
+            "the server did not stop in time and is ended"
+        );
+        std::process::exit(1);
+    })
+    .detach();
+}

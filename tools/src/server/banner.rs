@@ -1,0 +1,182 @@
+//! The lines of a start: where it listens, what the layout survives, the root key, a line to paste.
+//!
+//! Invariant: a secret is shown on a terminal only, and only by the start that made it.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use strata_net::node::status::NodeReport;
+use strata_raftlog::namespace::RootKey;
+
+use super::addresses::reachable;
+use super::root_key::Source;
+use crate::config::Config;
+use crate::version::VERSION;
+
+/// What the lines are made from.
+pub struct Banner<'a> {
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// What the start found.
+    pub report: &'a NodeReport,
+    /// The processors in use.
+    pub cores: &'a [usize],
+    /// Where S3 listens.
+    pub s3: SocketAddr,
+    /// Where metrics and health listen.
+    pub metrics: SocketAddr,
+    /// The copy of the root key.
+    pub key_file: &'a Path,
+    /// Whether that file exists.
+    pub key_file_exists: bool,
+    /// The key of a first start and where it came from.
+    pub first_key: Option<(&'a RootKey, Source)>,
+    /// Whether people read this.
+    pub terminal: bool,
+}
+
+impl Banner<'_> {
+    /// The lines, the last one ended.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let count = self.cores.len();
+        let cores = if count == 1 {
+            "1 core".to_owned()
+        } else {
+            format!("{count} cores")
+        };
+        let _ = writeln!(
+            text,
+            "Strata {VERSION}, node {}, cluster {}, {cores}",
+            self.config.node_id, self.report.cluster
+        );
+        self.line(
+            &mut text,
+            "S3",
+            &format!(
+                "http://{} (region {})",
+                reachable(self.s3),
+                self.config.region
+            ),
+        );
+        if self.s3.ip().is_loopback() {
+            self.line(
+                &mut text,
+                "",
+                "this machine only; --s3-addr 0.0.0.0:9002 listens on every interface",
+            );
+        }
+        self.line(
+            &mut text,
+            "metrics",
+            &format!(
+                "http://{}/metrics, also /healthz and /readyz",
+                reachable(self.metrics)
+            ),
+        );
+        for device in &self.report.devices {
+            self.line(&mut text, "data", device);
+        }
+        self.line(
+            &mut text,
+            "names",
+            &self.config.metadata_dir.display().to_string(),
+        );
+        self.line(&mut text, "layout", &self.report.layout);
+        let unused = format!(
+            "metadata {} and data {}: they wait until there is a cluster",
+            self.config.metadata_addr, self.config.data_addr
+        );
+        self.line(&mut text, "not open", &unused);
+        self.notes(&mut text);
+        self.key(&mut text);
+        self.paste(&mut text);
+        text
+    }
+
+    fn line(&self, text: &mut String, name: &str, what: &str) {
+        let _ = writeln!(text, "  {name:<9} {what}");
+    }
+
+    fn notes(&self, text: &mut String) {
+        for device in &self.report.missing_devices {
+            let what = format!(
+                "device {device} is missing: data is served from its other copies; put it back and restart"
+            );
+            self.line(text, "DEGRADED", &what);
+        }
+        for warning in &self.report.warnings {
+            self.line(text, "WARNING", warning);
+        }
+        if self.config.allow_anonymous {
+            self.line(
+                text,
+                "WARNING",
+                "s3.auth.allow_anonymous: whoever reaches the port may do everything",
+            );
+        }
+    }
+
+    fn key(&self, text: &mut String) {
+        let file = self.key_file.display();
+        match self.first_key {
+            Some((_, Source::Environment)) => {
+                self.line(text, "root key", "the one of the environment")
+            }
+            Some((key, _)) if self.terminal => {
+                let _ = writeln!(
+                    text,
+                    "\nThe root key, shown once (a copy that only you can read is {file}):"
+                );
+                let _ = writeln!(text, "  access key id      {}", key.access_key_id);
+                let _ = writeln!(text, "  secret access key  {}", key.secret_access_key);
+            }
+            None if !self.key_file_exists => {
+                let what = "as it was; when it is lost, `strata admin root-key` makes a new one";
+                self.line(text, "root key", what);
+            }
+            _ => self.line(text, "root key", &format!("in {file}")),
+        }
+    }
+
+    /// One line that works when it is pasted, whatever the terminal shows of the secret.
+    fn paste(&self, text: &mut String) {
+        let export = match self.first_key {
+            Some((_, Source::Environment)) => {
+                "AWS_ACCESS_KEY_ID=$STRATA_ROOT_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$STRATA_ROOT_SECRET_KEY".to_owned()
+            }
+            Some((key, _)) if self.terminal => format!(
+                "AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
+                key.access_key_id, key.secret_access_key
+            ),
+            None if !self.key_file_exists => return,
+            _ => format!("$(cat {})", quoted(self.key_file)),
+        };
+        let (region, endpoint) = (&self.config.region, reachable(self.s3));
+        let command = if self.report.first_start {
+            "s3 mb s3://first"
+        } else {
+            "s3 ls"
+        };
+        let _ = writeln!(text, "\nTo use it, paste:");
+        let _ = writeln!(
+            text,
+            "  export {export} AWS_DEFAULT_REGION={region}; aws --endpoint-url http://{endpoint} {command}"
+        );
+    }
+}
+
+/// A path as a word of the shell.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);
+    if text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

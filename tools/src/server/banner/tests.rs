@@ -1,0 +1,87 @@
+//! What a start says, and what it must not say.
+
+use super::*;
+use crate::config::{Findings, load};
+
+fn config() -> Config {
+    let (settings, _) = load(None, Findings::default(), &[]).expect("defaults");
+    Config::new(&settings, Some(Path::new("/home/me/strata"))).expect("whole")
+}
+
+fn key() -> RootKey {
+    RootKey {
+        access_key_id: "STRATAKEY".to_owned(),
+        secret_access_key: "hushhush".to_owned(),
+    }
+}
+
+fn text(source: Option<Source>, terminal: bool, key_file_exists: bool) -> String {
+    let key = key();
+    let report = NodeReport {
+        first_start: source.is_some(),
+        cluster: "c1".to_owned(),
+        layout: "single copy".to_owned(),
+        missing_devices: vec!["d9".to_owned()],
+        ..NodeReport::default()
+    };
+    let banner = Banner {
+        config: &config(),
+        report: &report,
+        cores: &[0, 1],
+        s3: ([0, 0, 0, 0], 4000).into(),
+        metrics: ([127, 0, 0, 1], 4001).into(),
+        key_file: Path::new("/home/me/my strata/root-key"),
+        key_file_exists,
+        first_key: source.map(|source| (&key, source)),
+        terminal,
+    };
+    banner.text()
+}
+
+#[test]
+fn a_terminal_sees_the_key_once() {
+    let first = text(Some(Source::Made), true, true);
+    assert!(
+        first.contains("STRATAKEY") && first.contains("hushhush"),
+        "{first}"
+    );
+    let later = text(None, true, true);
+    assert!(!later.contains("hushhush"), "{later}");
+    assert!(
+        later.contains("$(cat '/home/me/my strata/root-key')"),
+        "{later}"
+    );
+}
+
+#[test]
+fn elsewhere_only_the_path_is_shown() {
+    for source in [
+        Some(Source::Made),
+        Some(Source::Copy),
+        Some(Source::Environment),
+        None,
+    ] {
+        assert!(!text(source, false, true).contains("hushhush"));
+    }
+    assert!(text(Some(Source::Made), false, true).contains("root-key"));
+}
+
+#[test]
+fn it_says_where_it_listens_and_what_is_not_open() {
+    let lines = text(None, false, true);
+    assert!(
+        lines.contains("http://127.0.0.1:4000 (region us-east-1)"),
+        "{lines}"
+    );
+    assert!(lines.contains("http://127.0.0.1:4001/metrics"), "{lines}");
+    assert!(
+        lines.contains("not open") && lines.contains("127.0.0.1:9000"),
+        "{lines}"
+    );
+    assert!(lines.contains("device d9 is missing"), "{lines}");
+}
+
+#[test]
+fn a_lost_key_has_a_remedy() {
+    assert!(text(None, true, false).contains("strata admin root-key"));
+}

@@ -1,0 +1,257 @@
+//! What `/metrics` shows, in the OpenMetrics text that Prometheus reads.
+//!
+//! Reactors, stores and the Raft group count for themselves, in atomics; here they are given names when somebody asks. The
+//! front end registers families of its own.
+//!
+//! Invariant: reading costs the reactors nothing: no message, no lock of theirs.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use strata_engine::reactor::{ReactorStatistics, TaskClass};
+use strata_net::node::status::{NodeStatus, Phase};
+
+use crate::version::VERSION;
+
+/// The registry of the process.
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// A registry of what the node counts.
+    pub fn new(status: Arc<NodeStatus>) -> Metrics {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(NodeCollector {
+            status,
+            last: Mutex::default(),
+        }));
+        Metrics { registry }
+    }
+
+    /// For the families of a front end.
+    pub fn registry_mut(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
+    /// Everything, as text.
+    ///
+    /// # Errors
+    /// When a value cannot be written.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Busy and idle nanoseconds of a reactor at the last reading.
+type Times = (u64, u64);
+
+struct NodeCollector {
+    status: Arc<NodeStatus>,
+    last: Mutex<Vec<(usize, Times, f64)>>,
+}
+
+impl fmt::Debug for NodeCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeCollector").finish_non_exhaustive()
+    }
+}
+
+impl Collector for NodeCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut page = Page {
+            encoder: &mut encoder,
+        };
+        self.encode_cluster(&mut page)?;
+        self.encode_reactors(&mut page)?;
+        //PART
+        Ok(())
+    }
+}
+
+/// One row of a family: its labels and its value.
+type Row = (Vec<(&'static str, String)>, f64);
+
+struct Page<'page, 'encoder> {
+    encoder: &'page mut DescriptorEncoder<'encoder>,
+}
+
+impl Page<'_, '_> {
+    fn gauge(&mut self, name: &str, help: &str, rows: Vec<Row>) -> fmt::Result {
+        self.family(name, help, MetricType::Gauge, rows)
+    }
+
+    /// `_total` is added to the name.
+    fn counter(&mut self, name: &str, help: &str, rows: Vec<Row>) -> fmt::Result {
+        self.family(name, help, MetricType::Counter, rows)
+    }
+
+    fn family(&mut self, name: &str, help: &str, kind: MetricType, rows: Vec<Row>) -> fmt::Result {
+        let is_counter = matches!(kind, MetricType::Counter);
+        let mut metric = self.encoder.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in &rows {
+            let labels = labels.as_slice();
+            if labels.is_empty() {
+                write_value(&mut metric, is_counter, *value)?;
+            } else {
+                write_value(&mut metric.encode_family(&labels)?, is_counter, *value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_value(place: &mut MetricEncoder<'_>, is_counter: bool, value: f64) -> fmt::Result {
+    if is_counter {
+        place.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    } else {
+        place.encode_gauge(&value)
+    }
+}
+
+fn alone(value: f64) -> Vec<Row> {
+    vec![(Vec::new(), value)]
+}
+
+const NANOSECONDS: f64 = 1e9;
+
+impl NodeCollector {
+    fn encode_cluster(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let ready = f64::from(self.status.phase() == Phase::Ready);
+        let build = vec![(vec![("version", VERSION.to_owned())], 1.0)];
+        page.gauge("strata_build", "The version that runs", build)?;
+        page.gauge("strata_ready", "Whether requests are served", alone(ready))?;
+        page.gauge(
+            "strata_cluster_nodes_total",
+            "Nodes of the cluster",
+            alone(1.0),
+        )?;
+        page.gauge(
+            "strata_cluster_nodes_online",
+            "Nodes that serve",
+            alone(ready),
+        )?;
+        let missing = self.status.report().missing_devices.len() as f64;
+        page.gauge(
+            "strata_devices_missing",
+            "Devices of the node that are not there",
+            alone(missing),
+        )
+    }
+
+    fn encode_reactors(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let reactors = self.status.reactors();
+        let each = |value: &dyn Fn(&ReactorStatistics) -> f64| -> Vec<Row> {
+            reactors
+                .iter()
+                .map(|(index, of)| (vec![("reactor", index.to_string())], value(of)))
+                .collect()
+        };
+        let seconds = |nanoseconds: u64| nanoseconds as f64 / NANOSECONDS;
+        let busy = each(&|of| seconds(of.busy_nanoseconds.get()));
+        page.counter(
+            "strata_reactor_busy_seconds",
+            "Time spent running tasks",
+            busy,
+        )?;
+        let idle = each(&|of| seconds(of.idle_nanoseconds.get()));
+        page.counter(
+            "strata_reactor_idle_seconds",
+            "Time spent waiting for work",
+            idle,
+        )?;
+        let share = self.busy_shares(&reactors);
+        page.gauge(
+            "strata_reactor_busy_share",
+            "Share of the time since the reading before that tasks ran",
+            share,
+        )?;
+        let longest = each(&|of| seconds(of.longest_turn_nanoseconds.get()));
+        page.gauge(
+            "strata_reactor_longest_turn_seconds",
+            "The longest turn of a task since the start",
+            longest,
+        )?;
+        page.counter(
+            "strata_reactor_long_turns",
+            "Turns longer than 200 us",
+            each(&|of| of.long_turns.get() as f64),
+        )?;
+        page.counter(
+            "strata_reactor_turns",
+            "Turns given to tasks",
+            each(&|of| of.turns.get() as f64),
+        )?;
+        page.gauge(
+            "strata_reactor_tasks",
+            "Tasks that exist",
+            each(&|of| of.tasks.get() as f64),
+        )?;
+        page.gauge(
+            "strata_reactor_queue_depth",
+            "Tasks that are ready to run",
+            each(&|of| of.ready_tasks.get() as f64),
+        )?;
+        page.gauge(
+            "strata_reactor_disk_queue_depth",
+            "Disk operations under way",
+            each(&|of| of.disk_in_flight.get() as f64),
+        )?;
+        page.gauge(
+            "strata_reactor_buffer_used_bytes",
+            "Buffer memory in use",
+            each(&|of| of.arena_used_bytes.get() as f64),
+        )?;
+        page.gauge(
+            "strata_reactor_buffer_bytes",
+            "Buffer memory",
+            each(&|of| of.arena_total_bytes.get() as f64),
+        )?;
+        page.counter(
+            "strata_reactor_class_seconds",
+            "Run time of each class of tasks",
+            class_rows(&reactors),
+        )
+    }
+
+    /// The busy share of each reactor between two readings; readings that follow at once repeat the last answer.
+    fn busy_shares(&self, reactors: &[(usize, Arc<ReactorStatistics>)]) -> Vec<Row> {
+        const SHORTEST_NANOSECONDS: u64 = 100_000_000;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = Vec::new();
+        for (index, of) in reactors {
+            let now = (of.busy_nanoseconds.get(), of.idle_nanoseconds.get());
+            let before = last.iter().position(|(number, ..)| number == index);
+            let before = before.unwrap_or_else(|| {
+                last.push((*index, (0, 0), 0.0));
+                last.len() - 1
+            });
+            let (_, times, share) = &mut last[before];
+            let (busy, idle) = (now.0.saturating_sub(times.0), now.1.saturating_sub(times.1));
+            if busy + idle >= SHORTEST_NANOSECONDS {
+                (*times, *share) = (now, busy as f64 / (busy + idle) as f64);
+            }
+            rows.push((vec![("reactor", index.to_string())], *share));
+        }
+        rows
+    }
+}
+
+fn class_rows(reactors: &[(usize, Arc<ReactorStatistics>)]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (index, of) in reactors {
+        for (class, time) in TaskClass::ALL.iter().zip(&of.class_nanoseconds) {
+            let class = format!("{class:?}").to_lowercase();
+            let labels = vec![("reactor", index.to_string()), ("class", class)];
+            rows.push((labels, time.get() as f64 / NANOSECONDS));
+        }
+    }
+    rows
+}
