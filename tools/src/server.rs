@@ -36,10 +36,9 @@ use crate::config::Config;
 use crate::logging;
 use attendant::Attendant;
 use banner::Banner;
-use front_end::FrontEnd;
+use front_end::{Announcement, FrontEnd};
 use health::Health;
 use metrics::Metrics;
-use root_key::Source;
 use stop::Stop;
 
 /// The claimed addresses of a server.
@@ -51,7 +50,7 @@ struct Claims {
 /// The keys of a start.
 struct RootKeys {
     first: RootKey,
-    source: Source,
+    environment: Option<RootKey>,
     replacement: Option<RootKey>,
 }
 
@@ -81,10 +80,10 @@ pub fn run(config: Config, warnings: &[String]) -> Result<(), String> {
 fn root_keys(config: &Config) -> Result<RootKeys, String> {
     let environment = root_key::from_environment(|name| std::env::var(name).ok())?;
     let likely = !config.data_dirs.iter().any(|path| holds_something(path));
-    let (first, source) = root_key::for_first_start(&config.metadata_dir, environment, likely)?;
+    let first = root_key::for_first_start(&config.metadata_dir, environment.as_ref(), likely)?;
     Ok(RootKeys {
         first,
-        source,
+        environment,
         replacement: root_key::requested(&config.metadata_dir)?,
     })
 }
@@ -177,38 +176,39 @@ fn announcement(
     claims: &Claims,
     keys: RootKeys,
     status: Arc<NodeStatus>,
-) -> Box<dyn Fn() + Send + Sync> {
+) -> Announcement {
     let (config, cores) = (config.clone(), cores.to_vec());
     let (s3, metrics) = (claims.s3.address, claims.metrics.address);
-    Box::new(move || {
+    Box::new(move |in_force| {
         if keys.replacement.is_some()
             && let Err(why) = root_key::request_taken_up(&config.metadata_dir)
         {
             tracing::error!(%why, "the new root key is in force, but its request is still there");
         }
-        announce(&config, &cores, s3, metrics, &keys, &status);
+        announce(&config, &cores, (s3, metrics), &keys, &status, in_force);
     })
 }
 
 fn announce(
     config: &Config,
     cores: &[usize],
-    s3: SocketAddr,
-    metrics: SocketAddr,
+    (s3, metrics): (SocketAddr, SocketAddr),
     keys: &RootKeys,
     status: &NodeStatus,
+    in_force: Option<RootKey>,
 ) {
     let report = status.report();
-    let key_file = config.metadata_dir.join(root_key::COPY);
+    let environment = keys.environment.as_ref();
     let banner = Banner {
         config,
         report: &report,
         cores,
         s3,
         metrics,
-        key_file: &key_file,
-        key_file_exists: key_file.exists(),
-        first_key: report.first_start.then_some((&keys.first, keys.source)),
+        key_file: &config.metadata_dir.join(root_key::COPY),
+        key: in_force.as_ref(),
+        known: root_key::who_knows(&config.metadata_dir, in_force.as_ref(), environment),
+        environment_differs: environment.is_some() && environment != in_force.as_ref(),
         terminal: std::io::stdout().is_terminal(),
     };
     tracing::info!(%s3, %metrics, layout = report.layout, missing = report.missing_devices.len(), "ready");

@@ -10,7 +10,7 @@ use strata_net::node::status::NodeReport;
 use strata_raftlog::namespace::RootKey;
 
 use super::addresses::reachable;
-use super::root_key::Source;
+use super::root_key::Known;
 use crate::config::Config;
 use crate::version::VERSION;
 
@@ -28,10 +28,12 @@ pub struct Banner<'a> {
     pub metrics: SocketAddr,
     /// The copy of the root key.
     pub key_file: &'a Path,
-    /// Whether that file exists.
-    pub key_file_exists: bool,
-    /// The key of a first start and where it came from.
-    pub first_key: Option<(&'a RootKey, Source)>,
+    /// The key in force.
+    pub key: Option<&'a RootKey>,
+    /// Who knows it.
+    pub known: Known,
+    /// Whether the environment holds another key, which is not in force.
+    pub environment_differs: bool,
     /// Whether people read this.
     pub terminal: bool,
 }
@@ -120,11 +122,8 @@ impl Banner<'_> {
 
     fn key(&self, text: &mut String) {
         let file = self.key_file.display();
-        match self.first_key {
-            Some((_, Source::Environment)) => {
-                self.line(text, "root key", "the one of the environment")
-            }
-            Some((key, _)) if self.terminal => {
+        match (self.known, self.shown_key()) {
+            (_, Some(key)) => {
                 let _ = writeln!(
                     text,
                     "\nThe root key, shown once (a copy that only you can read is {file}):"
@@ -132,26 +131,40 @@ impl Banner<'_> {
                 let _ = writeln!(text, "  access key id      {}", key.access_key_id);
                 let _ = writeln!(text, "  secret access key  {}", key.secret_access_key);
             }
-            None if !self.key_file_exists => {
-                let what = "as it was; when it is lost, `strata admin root-key` makes a new one";
-                self.line(text, "root key", what);
+            (Known::Copy, None) => self.line(text, "root key", &format!("in {file}")),
+            (Known::Environment, None) => self.line(text, "root key", "the one of the environment"),
+            (Known::Elsewhere, None) => {
+                let id = self.key.map_or("unknown", |key| &key.access_key_id);
+                let what = format!(
+                    "{id}; no copy here. When it is lost, `strata admin root-key` makes a new one"
+                );
+                self.line(text, "root key", &what);
             }
-            _ => self.line(text, "root key", &format!("in {file}")),
+        }
+        if self.environment_differs {
+            let what = "STRATA_ROOT_ACCESS_KEY_ID and STRATA_ROOT_SECRET_KEY hold another key, and count at the first start only; \
+                        `strata admin root-key` brings it into force";
+            self.line(text, "WARNING", what);
         }
     }
 
-    /// One line that works when it is pasted, whatever the terminal shows of the secret.
+    /// The key, where it may be shown: made by this start, and people read this.
+    fn shown_key(&self) -> Option<&RootKey> {
+        let made_here = self.report.first_start && self.known == Known::Copy;
+        self.key.filter(|_| made_here && self.terminal)
+    }
+
+    /// One line that works when it is pasted, whether the secret is shown or not.
     fn paste(&self, text: &mut String) {
-        let export = match self.first_key {
-            Some((_, Source::Environment)) => {
+        let export = match (self.known, self.shown_key()) {
+            (_, Some(key)) => {
+                format!("AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}", key.access_key_id, key.secret_access_key)
+            }
+            (Known::Copy, None) => format!("$(cat {})", quoted(self.key_file)),
+            (Known::Environment, None) => {
                 "AWS_ACCESS_KEY_ID=$STRATA_ROOT_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$STRATA_ROOT_SECRET_KEY".to_owned()
             }
-            Some((key, _)) if self.terminal => format!(
-                "AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
-                key.access_key_id, key.secret_access_key
-            ),
-            None if !self.key_file_exists => return,
-            _ => format!("$(cat {})", quoted(self.key_file)),
+            (Known::Elsewhere, None) => return,
         };
         let (region, endpoint) = (&self.config.region, reachable(self.s3));
         let command = if self.report.first_start {

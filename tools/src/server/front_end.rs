@@ -14,6 +14,7 @@ use strata_gateway::{GatewayConfig, GatewayMetrics};
 use strata_net::Cluster;
 use strata_net::node::status::NodeStatus;
 use strata_raftlog::command::SetRootKey;
+use strata_raftlog::namespace::RootKey;
 
 use super::root_key;
 use super::stop::Stop;
@@ -23,6 +24,9 @@ const BACKLOG: u32 = 1024;
 
 /// How often a request for a new root key is looked for.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs when all reactors listen, with the root key in force.
+pub type Announcement = Box<dyn Fn(Option<RootKey>) + Send + Sync>;
 
 /// What every reactor's front end is made from.
 pub struct FrontEnd {
@@ -41,7 +45,7 @@ pub struct FrontEnd {
     /// Reactors that do not listen yet.
     pub waiting: AtomicUsize,
     /// Runs when all listen.
-    pub announce: Box<dyn Fn() + Send + Sync>,
+    pub announce: Announcement,
 }
 
 /// Serves on this reactor until the server is told to stop.
@@ -64,7 +68,7 @@ pub fn serve(front_end: Arc<FrontEnd>, cluster: Cluster) -> Pin<Box<dyn Future<O
             }
         };
         if front_end.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
-            (front_end.announce)();
+            (front_end.announce)(root_key_in_force(&cluster));
         }
         let watch = (reactor::index() == 0).then(|| {
             let watch = watch_root_key(cluster.clone(), front_end.metadata_dir.clone());
@@ -74,6 +78,15 @@ pub fn serve(front_end: Arc<FrontEnd>, cluster: Cluster) -> Pin<Box<dyn Future<O
         strata_gateway::serve(listener, cluster, config, front_end.metrics.clone(), told).await;
         drop(watch);
     })
+}
+
+fn root_key_in_force(cluster: &Cluster) -> Option<RootKey> {
+    cluster
+        .names(|view| view.root_key())
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "the root key in force cannot be read");
+            None
+        })
 }
 
 /// Takes up the keys that `strata admin root-key` leaves.

@@ -30,15 +30,32 @@ const SECRET_KEY_LINE: &str = "AWS_SECRET_ACCESS_KEY=";
 /// Characters of a secret that Strata makes: 40 of 62 kinds are 238 bits.
 const SECRET_CHARACTERS: usize = 40;
 
-/// Where a key came from.
+/// Who knows the key in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The two variables.
-    Environment,
-    /// The copy of an earlier start.
+pub enum Known {
+    /// The copy beside the metadata.
     Copy,
-    /// Made just now.
-    Made,
+    /// The two variables of this process.
+    Environment,
+    /// Neither.
+    Elsewhere,
+}
+
+/// Finds out who knows the key in force.
+pub fn who_knows(
+    metadata_dir: &Path,
+    in_force: Option<&RootKey>,
+    environment: Option<&RootKey>,
+) -> Known {
+    let copy = read(&metadata_dir.join(COPY)).unwrap_or_else(|why| {
+        tracing::warn!(%why, "the copy of the root key is left aside");
+        None
+    });
+    match in_force {
+        Some(_) if copy.as_ref() == in_force => Known::Copy,
+        Some(_) if environment == in_force => Known::Environment,
+        _ => Known::Elsewhere,
+    }
 }
 
 /// Makes a key.
@@ -104,21 +121,21 @@ pub fn from_environment(
 /// A malformed key, or a copy that cannot be read or written.
 pub fn for_first_start(
     metadata_dir: &Path,
-    environment: Option<RootKey>,
+    environment: Option<&RootKey>,
     write_copy: bool,
-) -> Result<(RootKey, Source), String> {
+) -> Result<RootKey, String> {
     if let Some(key) = environment {
-        return Ok((key, Source::Environment));
+        return Ok(key.clone());
     }
     let path = metadata_dir.join(COPY);
     if let Some(key) = read(&path)? {
-        return Ok((key, Source::Copy));
+        return Ok(key);
     }
     let key = make()?;
     if write_copy {
         write(&path, &key)?;
     }
-    Ok((key, Source::Made))
+    Ok(key)
 }
 
 /// Reads a key file; `None` when there is none.
@@ -236,18 +253,29 @@ mod tests {
     #[test]
     fn an_interrupted_first_start_keeps_its_key() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (made, source) = for_first_start(directory.path(), None, true).expect("made");
-        assert_eq!(source, Source::Made);
+        let made = for_first_start(directory.path(), None, true).expect("made");
         let mode = fs::metadata(directory.path().join(COPY))
             .expect("written")
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let (again, source) = for_first_start(directory.path(), None, true).expect("read");
-        assert_eq!(source, Source::Copy);
         assert_eq!(
-            (again.access_key_id, again.secret_access_key),
-            (made.access_key_id, made.secret_access_key)
+            for_first_start(directory.path(), None, true),
+            Ok(made.clone())
+        );
+        assert_eq!(who_knows(directory.path(), Some(&made), None), Known::Copy);
+        let other = make().expect("random");
+        assert_eq!(
+            who_knows(directory.path(), Some(&other), Some(&other)),
+            Known::Environment
+        );
+        assert_eq!(
+            who_knows(directory.path(), Some(&other), Some(&made)),
+            Known::Elsewhere
+        );
+        assert_eq!(
+            for_first_start(directory.path(), Some(&other), true),
+            Ok(other)
         );
     }
 

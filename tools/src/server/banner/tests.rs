@@ -15,10 +15,9 @@ fn key() -> RootKey {
     }
 }
 
-fn text(source: Option<Source>, terminal: bool, key_file_exists: bool) -> String {
-    let key = key();
+fn text(known: Known, first_start: bool, terminal: bool) -> String {
     let report = NodeReport {
-        first_start: source.is_some(),
+        first_start,
         cluster: "c1".to_owned(),
         layout: "single copy".to_owned(),
         missing_devices: vec!["d9".to_owned()],
@@ -31,8 +30,9 @@ fn text(source: Option<Source>, terminal: bool, key_file_exists: bool) -> String
         s3: ([0, 0, 0, 0], 4000).into(),
         metrics: ([127, 0, 0, 1], 4001).into(),
         key_file: Path::new("/home/me/my strata/root-key"),
-        key_file_exists,
-        first_key: source.map(|source| (&key, source)),
+        key: Some(&key()),
+        known,
+        environment_differs: known == Known::Elsewhere,
         terminal,
     };
     banner.text()
@@ -40,12 +40,12 @@ fn text(source: Option<Source>, terminal: bool, key_file_exists: bool) -> String
 
 #[test]
 fn a_terminal_sees_the_key_once() {
-    let first = text(Some(Source::Made), true, true);
+    let first = text(Known::Copy, true, true);
     assert!(
         first.contains("STRATAKEY") && first.contains("hushhush"),
         "{first}"
     );
-    let later = text(None, true, true);
+    let later = text(Known::Copy, false, true);
     assert!(!later.contains("hushhush"), "{later}");
     assert!(
         later.contains("$(cat '/home/me/my strata/root-key')"),
@@ -55,20 +55,18 @@ fn a_terminal_sees_the_key_once() {
 
 #[test]
 fn elsewhere_only_the_path_is_shown() {
-    for source in [
-        Some(Source::Made),
-        Some(Source::Copy),
-        Some(Source::Environment),
-        None,
-    ] {
-        assert!(!text(source, false, true).contains("hushhush"));
+    for known in [Known::Copy, Known::Environment, Known::Elsewhere] {
+        for first_start in [true, false] {
+            assert!(!text(known, first_start, false).contains("hushhush"));
+        }
     }
-    assert!(text(Some(Source::Made), false, true).contains("root-key"));
+    assert!(!text(Known::Environment, true, true).contains("hushhush"));
+    assert!(text(Known::Copy, true, false).contains("root-key"));
 }
 
 #[test]
 fn it_says_where_it_listens_and_what_is_not_open() {
-    let lines = text(None, false, true);
+    let lines = text(Known::Copy, false, false);
     assert!(
         lines.contains("http://127.0.0.1:4000 (region us-east-1)"),
         "{lines}"
@@ -83,5 +81,10 @@ fn it_says_where_it_listens_and_what_is_not_open() {
 
 #[test]
 fn a_lost_key_has_a_remedy() {
-    assert!(text(None, true, false).contains("strata admin root-key"));
+    let lines = text(Known::Elsewhere, false, true);
+    assert!(
+        lines.contains("STRATAKEY; no copy here") && lines.contains("strata admin root-key"),
+        "{lines}"
+    );
+    assert!(lines.contains("hold another key"), "{lines}");
 }
