@@ -13,7 +13,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use strata_engine::reactor::{ReactorStatistics, TaskClass};
+use strata_engine::reactor::{Gauge, ReactorStatistics, TaskClass};
 use strata_net::node::status::{NodeStatus, Phase};
 
 use crate::version::VERSION;
@@ -93,6 +93,32 @@ impl Page<'_, '_> {
         self.family(name, help, MetricType::Counter, rows)
     }
 
+    /// The families of a table, each with a row for everything that counts.
+    fn table<Counts>(
+        &mut self,
+        label: &'static str,
+        families: &[Family<Counts>],
+        counting: &[(String, Arc<Counts>)],
+    ) -> fmt::Result {
+        for family in families {
+            let row = |(name, of): &(String, Arc<Counts>)| {
+                let labels = if label.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![(label, name.clone())]
+                };
+                (labels, (family.read)(of))
+            };
+            self.family(
+                family.name,
+                family.help,
+                family.kind,
+                counting.iter().map(row).collect(),
+            )?;
+        }
+        Ok(())
+    }
+
     fn family(&mut self, name: &str, help: &str, kind: MetricType, rows: Vec<Row>) -> fmt::Result {
         let is_counter = matches!(kind, MetricType::Counter);
         let mut metric = self.encoder.encode_descriptor(name, help, None, kind)?;
@@ -115,6 +141,97 @@ fn write_value(place: &mut MetricEncoder<'_>, is_counter: bool, value: f64) -> f
         place.encode_gauge(&value)
     }
 }
+
+/// A family that shows one number of everything that counts in the same way.
+struct Family<Counts> {
+    kind: MetricType,
+    name: &'static str,
+    help: &'static str,
+    read: fn(&Counts) -> f64,
+}
+
+/// `_total` is added to the name.
+const fn counter<Counts>(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&Counts) -> f64,
+) -> Family<Counts> {
+    Family {
+        kind: MetricType::Counter,
+        name,
+        help,
+        read,
+    }
+}
+
+const fn gauge<Counts>(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&Counts) -> f64,
+) -> Family<Counts> {
+    Family {
+        kind: MetricType::Gauge,
+        name,
+        help,
+        read,
+    }
+}
+
+fn seconds(nanoseconds: &Gauge) -> f64 {
+    nanoseconds.get() as f64 / NANOSECONDS
+}
+
+static REACTOR: &[Family<ReactorStatistics>] = &[
+    counter(
+        "strata_reactor_busy_seconds",
+        "Time spent running tasks",
+        |of| seconds(&of.busy_nanoseconds),
+    ),
+    counter(
+        "strata_reactor_idle_seconds",
+        "Time spent waiting for work",
+        |of| seconds(&of.idle_nanoseconds),
+    ),
+    gauge(
+        "strata_reactor_longest_turn_seconds",
+        "The longest turn of a task since the start",
+        |of| seconds(&of.longest_turn_nanoseconds),
+    ),
+    counter(
+        "strata_reactor_long_turns",
+        "Turns longer than 200 us",
+        |of| of.long_turns.get() as f64,
+    ),
+    counter("strata_reactor_turns", "Turns given to tasks", |of| {
+        of.turns.get() as f64
+    }),
+    counter(
+        "strata_reactor_parks",
+        "Times the reactor went to sleep in the kernel",
+        |of| of.parks.get() as f64,
+    ),
+    gauge("strata_reactor_tasks", "Tasks that exist", |of| {
+        of.tasks.get() as f64
+    }),
+    gauge(
+        "strata_reactor_queue_depth",
+        "Tasks that are ready to run",
+        |of| of.ready_tasks.get() as f64,
+    ),
+    gauge(
+        "strata_reactor_disk_queue_depth",
+        "Disk operations under way",
+        |of| of.disk_in_flight.get() as f64,
+    ),
+    gauge(
+        "strata_reactor_buffer_used_bytes",
+        "Buffer memory in use",
+        |of| of.arena_used_bytes.get() as f64,
+    ),
+    gauge("strata_reactor_buffer_bytes", "Buffer memory", |of| {
+        of.arena_total_bytes.get() as f64
+    }),
+];
 
 fn alone(value: f64) -> Vec<Row> {
     vec![(Vec::new(), value)]
@@ -148,71 +265,16 @@ impl NodeCollector {
 
     fn encode_reactors(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let reactors = self.status.reactors();
-        let each = |value: &dyn Fn(&ReactorStatistics) -> f64| -> Vec<Row> {
-            reactors
-                .iter()
-                .map(|(index, of)| (vec![("reactor", index.to_string())], value(of)))
-                .collect()
-        };
-        let seconds = |nanoseconds: u64| nanoseconds as f64 / NANOSECONDS;
-        let busy = each(&|of| seconds(of.busy_nanoseconds.get()));
-        page.counter(
-            "strata_reactor_busy_seconds",
-            "Time spent running tasks",
-            busy,
-        )?;
-        let idle = each(&|of| seconds(of.idle_nanoseconds.get()));
-        page.counter(
-            "strata_reactor_idle_seconds",
-            "Time spent waiting for work",
-            idle,
-        )?;
+        let named: Vec<(String, Arc<ReactorStatistics>)> = reactors
+            .iter()
+            .map(|(index, of)| (index.to_string(), of.clone()))
+            .collect();
+        page.table("reactor", REACTOR, &named)?;
         let share = self.busy_shares(&reactors);
         page.gauge(
             "strata_reactor_busy_share",
             "Share of the time since the reading before that tasks ran",
             share,
-        )?;
-        let longest = each(&|of| seconds(of.longest_turn_nanoseconds.get()));
-        page.gauge(
-            "strata_reactor_longest_turn_seconds",
-            "The longest turn of a task since the start",
-            longest,
-        )?;
-        page.counter(
-            "strata_reactor_long_turns",
-            "Turns longer than 200 us",
-            each(&|of| of.long_turns.get() as f64),
-        )?;
-        page.counter(
-            "strata_reactor_turns",
-            "Turns given to tasks",
-            each(&|of| of.turns.get() as f64),
-        )?;
-        page.gauge(
-            "strata_reactor_tasks",
-            "Tasks that exist",
-            each(&|of| of.tasks.get() as f64),
-        )?;
-        page.gauge(
-            "strata_reactor_queue_depth",
-            "Tasks that are ready to run",
-            each(&|of| of.ready_tasks.get() as f64),
-        )?;
-        page.gauge(
-            "strata_reactor_disk_queue_depth",
-            "Disk operations under way",
-            each(&|of| of.disk_in_flight.get() as f64),
-        )?;
-        page.gauge(
-            "strata_reactor_buffer_used_bytes",
-            "Buffer memory in use",
-            each(&|of| of.arena_used_bytes.get() as f64),
-        )?;
-        page.gauge(
-            "strata_reactor_buffer_bytes",
-            "Buffer memory",
-            each(&|of| of.arena_total_bytes.get() as f64),
         )?;
         page.counter(
             "strata_reactor_class_seconds",

@@ -5,7 +5,7 @@ use crate::config::{Findings, load};
 
 fn config() -> Config {
     let (settings, _) = load(None, Findings::default(), &[]).expect("defaults");
-    Config::new(&settings, Some(Path::new("/home/me/strata"))).expect("whole")
+    Config::new(&settings, Some(Path::new("/data/strata"))).expect("whole")
 }
 
 fn key() -> RootKey {
@@ -29,7 +29,7 @@ fn text(known: Known, first_start: bool, terminal: bool) -> String {
         cores: &[0, 1],
         s3: ([0, 0, 0, 0], 4000).into(),
         metrics: ([127, 0, 0, 1], 4001).into(),
-        key_file: Path::new("/home/me/my strata/root-key"),
+        key_file: Path::new("/data/my strata/root-key"),
         key: Some(&key()),
         known,
         environment_differs: known == Known::Elsewhere,
@@ -48,7 +48,7 @@ fn a_terminal_sees_the_key_once() {
     let later = text(Known::Copy, false, true);
     assert!(!later.contains("hushhush"), "{later}");
     assert!(
-        later.contains("$(cat '/home/me/my strata/root-key')"),
+        later.contains("$(cat '/data/my strata/root-key')"),
         "{later}"
     );
 }
