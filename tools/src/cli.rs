@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Su
 use crate::config::schema::{KEYS, Key, Kind, State};
 use crate::config::value::Value;
 use crate::config::{self, Config, Findings, Origin, Settings};
-use crate::{admin, server, version};
+use crate::{admin, inspect, server, version};
 
 /// A mistake in the command line or the configuration.
 const EXIT_USAGE: u8 = 2;
@@ -42,6 +42,14 @@ enum Commands {
     /// Check or show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommands),
+    /// Print what lies on disk: the rows of a metadata directory; changes nothing
+    Inspect {
+        /// A metadata directory
+        path: PathBuf,
+        /// Print so many structures at most
+        #[arg(long, value_name = "COUNT", default_value_t = u64::MAX, hide_default_value = true)]
+        limit: u64,
+    },
     /// Show what this binary is
     Version {
         /// Print JSON
@@ -190,6 +198,9 @@ fn dispatch(command: Commands) -> ExitCode {
         },
         Commands::Config(ConfigCommands::Check { flags }) => check(flags),
         Commands::Config(ConfigCommands::Show { flags, json }) => show(flags, json),
+        Commands::Inspect { path, limit } => {
+            finish(inspect::run(&path, inspect::Options { limit }))
+        }
         Commands::Version { json } => {
             print!("{}", version::describe(json));
             ExitCode::SUCCESS

@@ -2,7 +2,8 @@
 //!
 //! Map:
 //! - [`cli`]: commands and flags; [`config`]: the table of keys and its four sources; [`logging`]: `tracing` set up;
-//! - [`server`]: from a configuration to a node that serves; [`admin`]: a new root key; [`version`]: what this binary is.
+//! - [`server`]: from a configuration to a node that serves; [`admin`]: a new root key; [`inspect`]: what lies on
+//!   disk; [`version`]: what this binary is.
 //!
 //! Invariants: a flag, a variable and a key of the file are three spellings of one row of [`config::schema::KEYS`]; exit
 //! status 0 is success, 1 a failure while working, 2 a mistake in the command line or the configuration.
@@ -10,6 +11,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod inspect;
 pub mod logging;
 pub mod server;
 pub mod version;
