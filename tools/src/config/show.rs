@@ -73,7 +73,8 @@ fn effective(settings: &Settings, config: &Config, key: &Key) -> Option<Value> {
 fn literal(value: &Value) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     match value {
-        Value::Integer(number) | Value::Size(number) => number.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Size(bytes) => size(*bytes),
         Value::Flag(flag) => flag.to_string(),
         Value::Text(text) => quoted(text),
         Value::Directory(path) => quoted(&path.to_string_lossy()),
@@ -101,6 +102,13 @@ fn literal(value: &Value) -> String {
             format!("[{}]", items.collect::<Vec<_>>().join(", "))
         }
     }
+}
+
+/// In the largest unit that leaves a whole number.
+fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    whole.map_or_else(|| bytes.to_string(), |(name, unit)| format!("\"{}{name}\"", bytes / unit))
 }
 
 fn json(value: &Value) -> serde_json::Value {

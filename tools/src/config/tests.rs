@@ -210,6 +210,7 @@ log_level = "info"
     );
     let shown = show::as_toml(&settings, &config);
     assert!(!shown.contains("wJalr"), "{shown}");
+    assert!(shown.contains("map_size = \"64GiB\"  # default"), "{shown}");
     let again = file::parse(Path::new("shown"), &shown);
     assert_eq!(again.problems.len(), 1, "{:?}\n{shown}", again.problems);
     assert!(
