@@ -42,10 +42,13 @@ enum Commands {
     /// Check or show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommands),
-    /// Print what lies on disk: the rows of a metadata directory; changes nothing
+    /// Print what lies on disk: the structures of a device or the rows of a metadata directory; changes nothing
     Inspect {
-        /// A metadata directory
+        /// A data directory, a device file, or a metadata directory
         path: PathBuf,
+        /// Only the structure at this offset of a device, in bytes
+        #[arg(long, value_name = "OFFSET")]
+        at: Option<u64>,
         /// Print so many structures at most
         #[arg(long, value_name = "COUNT", default_value_t = u64::MAX, hide_default_value = true)]
         limit: u64,
@@ -198,8 +201,8 @@ fn dispatch(command: Commands) -> ExitCode {
         },
         Commands::Config(ConfigCommands::Check { flags }) => check(flags),
         Commands::Config(ConfigCommands::Show { flags, json }) => show(flags, json),
-        Commands::Inspect { path, limit } => {
-            finish(inspect::run(&path, inspect::Options { limit }))
+        Commands::Inspect { path, at, limit } => {
+            finish(inspect::run(&path, inspect::Options { limit, at }))
         }
         Commands::Version { json } => {
             print!("{}", version::describe(json));

@@ -2,10 +2,13 @@
 //!
 //! Invariants: nothing is changed, also beside a running server; bytes that are not in order are a line that says so.
 
+mod device;
+
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use strata_net::node::discover::{DEVICE_FILE, device_path};
 use strata_raftlog::namespace::describe;
 use strata_raftlog::store::{self, Inspected};
 
@@ -14,24 +17,33 @@ use strata_raftlog::store::{self, Inspected};
 pub struct Options {
     /// The most structures to print.
     pub limit: u64,
+    /// Only the structure at this offset of a device, in bytes.
+    pub at: Option<u64>,
 }
 
-/// Prints what lies at a path: the names of a metadata directory.
+/// Prints what lies at a path: the rows of a metadata directory, or the structures of a device.
 ///
 /// # Errors
 /// Nothing of Strata's lies there, or it cannot be read.
 pub fn run(path: &Path, options: Options) -> Result<(), String> {
     let mut page = Page::new(options.limit);
-    if path.join("data.mdb").exists() {
-        print_names(path, &mut page)?;
-    } else {
-        return Err(format!(
-            "{} is neither a metadata directory (no data.mdb in it) nor a device",
-            path.display()
-        ));
+    let device = device_path(path);
+    match options.at {
+        Some(offset) => device::print_at(&device, offset, &mut page)?,
+        None if path.join(NAMES_FILE).exists() => print_names(path, &mut page)?,
+        None if path.is_dir() && !device.is_file() => {
+            return Err(format!(
+                "{} is neither a data directory ({DEVICE_FILE} in it) nor a metadata directory ({NAMES_FILE} in it)",
+                path.display()
+            ));
+        }
+        None => device::print(&device, &mut page)?,
     }
     page.end()
 }
+
+/// LMDB's file in a metadata directory.
+const NAMES_FILE: &str = "data.mdb";
 
 /// Lines on standard output, up to a limit. A reader that goes away (`| head`) is no error.
 struct Page {
@@ -56,6 +68,11 @@ impl Page {
         }
         self.left -= 1;
         self.note(text);
+        self.wants_more()
+    }
+
+    /// Whether the limit leaves room for another structure.
+    fn wants_more(&self) -> bool {
         self.left > 0 && self.error.is_none()
     }
 
