@@ -106,9 +106,17 @@ fn literal(value: &Value) -> String {
 
 /// In the largest unit that leaves a whole number.
 fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    const UNITS: [(&str, u64); 4] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
     let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
-    whole.map_or_else(|| bytes.to_string(), |(name, unit)| format!("\"{}{name}\"", bytes / unit))
+    whole.map_or_else(
+        || bytes.to_string(),
+        |(name, unit)| format!("\"{}{name}\"", bytes / unit),
+    )
 }
 
 fn json(value: &Value) -> serde_json::Value {

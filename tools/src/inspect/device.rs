@@ -10,7 +10,9 @@ use std::path::Path;
 
 use strata_engine::Superblock;
 use strata_engine::format::describe::describe;
-use strata_engine::format::layout::{BLOCK_BYTES, SEGMENTS_OFFSET, SUPERBLOCK_OFFSETS, anchor_offset};
+use strata_engine::format::layout::{
+    BLOCK_BYTES, SEGMENTS_OFFSET, SUPERBLOCK_OFFSETS, anchor_offset,
+};
 use strata_engine::format::segment::{Content, SegmentHeader};
 use strata_engine::format::{entry, record};
 
@@ -26,7 +28,11 @@ const STRUCTURE_BYTES_MAX: usize = 4 << 20;
 pub fn print(path: &Path, page: &mut Page) -> Result<(), String> {
     let device = DeviceFile::open(path)?;
     let superblock = device.print_head(page)?;
-    let length = device.file.metadata().map_err(|error| device.failed(&error))?.len();
+    let length = device
+        .file
+        .metadata()
+        .map_err(|error| device.failed(&error))?
+        .len();
     let mut offset = SEGMENTS_OFFSET;
     while offset < length && page.wants_more() {
         device.print_segment(offset, &superblock, page)?;
@@ -53,7 +59,8 @@ struct DeviceFile<'a> {
 
 impl DeviceFile<'_> {
     fn open(path: &Path) -> Result<DeviceFile<'_>, String> {
-        let file = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let file =
+            File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Ok(DeviceFile { path, file })
     }
 
@@ -66,7 +73,10 @@ impl DeviceFile<'_> {
         let mut bytes = vec![0; length];
         let mut filled = 0;
         while filled < length {
-            match self.file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            match self
+                .file
+                .read_at(&mut bytes[filled..], offset + filled as u64)
+            {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -84,12 +94,19 @@ impl DeviceFile<'_> {
             let bytes = self.read(offset, BLOCK_BYTES)?;
             page.structure(line(offset, &bytes));
             if let Ok(block) = Superblock::decode(&bytes)
-                && best.as_ref().is_none_or(|best| best.generation < block.generation)
+                && best
+                    .as_ref()
+                    .is_none_or(|best| best.generation < block.generation)
             {
                 best = Some(block);
             }
         }
-        let superblock = best.ok_or_else(|| format!("{} holds no superblock that this version can read", self.path.display()))?;
+        let superblock = best.ok_or_else(|| {
+            format!(
+                "{} holds no superblock that this version can read",
+                self.path.display()
+            )
+        })?;
         for partition in &superblock.partitions {
             for slot in 0..2 {
                 let offset = anchor_offset(partition.number, slot);
@@ -102,14 +119,22 @@ impl DeviceFile<'_> {
         Ok(superblock)
     }
 
-    fn print_segment(&self, offset: u64, superblock: &Superblock, page: &mut Page) -> Result<(), String> {
+    fn print_segment(
+        &self,
+        offset: u64,
+        superblock: &Superblock,
+        page: &mut Page,
+    ) -> Result<(), String> {
         let head = self.read(offset, BLOCK_BYTES)?;
         if is_blank(&head) {
             return Ok(());
         }
         page.structure(line(offset, &head));
-        let Ok(header) = SegmentHeader::decode(&head) else { return Ok(()) };
-        let length = usize::try_from(superblock.segment_bytes).map_err(|_| "a segment is too long".to_owned())?;
+        let Ok(header) = SegmentHeader::decode(&head) else {
+            return Ok(());
+        };
+        let length = usize::try_from(superblock.segment_bytes)
+            .map_err(|_| "a segment is too long".to_owned())?;
         let segment = self.read(offset, length)?;
         let mut at = BLOCK_BYTES.max(superblock.alignment as usize);
         while at < segment.len() && page.wants_more() {
@@ -123,7 +148,9 @@ impl DeviceFile<'_> {
                     page.structure(line(offset + at as u64, bytes));
                     at += length.max(1);
                 }
-                Found::Nothing => at = (at + 1).next_multiple_of(superblock.alignment.max(512) as usize),
+                Found::Nothing => {
+                    at = (at + 1).next_multiple_of(superblock.alignment.max(512) as usize)
+                }
             }
         }
         Ok(())
@@ -140,13 +167,21 @@ enum Found {
 
 impl Found {
     fn page(bytes: &[u8]) -> Found {
-        if is_blank(&bytes[..BLOCK_BYTES.min(bytes.len())]) { Found::Nothing } else { Found::Structure(BLOCK_BYTES) }
+        if is_blank(&bytes[..BLOCK_BYTES.min(bytes.len())]) {
+            Found::Nothing
+        } else {
+            Found::Structure(BLOCK_BYTES)
+        }
     }
 
     fn record(bytes: &[u8], superblock: &Superblock, header: &SegmentHeader) -> Found {
         let present = |position: u64| position / superblock.segment_bytes == header.sequence;
         if let Ok((found, _)) = entry::decode(bytes) {
-            return if present(found.position) { Found::Structure(found.entry_bytes() as usize) } else { Found::Nothing };
+            return if present(found.position) {
+                Found::Structure(found.entry_bytes() as usize)
+            } else {
+                Found::Nothing
+            };
         }
         match record::decode_header(bytes) {
             Ok(found) if present(found.position) => {

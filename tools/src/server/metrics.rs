@@ -6,6 +6,7 @@
 //! Invariant: reading costs the reactors nothing: no message, no lock of theirs.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -13,8 +14,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use strata_engine::ChunkStoreStatistics;
 use strata_engine::reactor::{Gauge, ReactorStatistics, TaskClass};
 use strata_net::node::status::{NodeStatus, Phase};
+use strata_raftlog::group::GroupStatistics;
 
 use crate::version::VERSION;
 
@@ -71,8 +74,14 @@ impl Collector for NodeCollector {
         };
         self.encode_cluster(&mut page)?;
         self.encode_reactors(&mut page)?;
-        //PART
-        Ok(())
+        page.table("partition", PARTITION, &self.status.partitions())?;
+        let group: Vec<_> = self
+            .status
+            .group()
+            .into_iter()
+            .map(|of| (String::new(), of))
+            .collect();
+        page.table("", GROUP, &group)
     }
 }
 
@@ -230,6 +239,124 @@ static REACTOR: &[Family<ReactorStatistics>] = &[
     ),
     gauge("strata_reactor_buffer_bytes", "Buffer memory", |of| {
         of.arena_total_bytes.get() as f64
+    }),
+];
+
+static GROUP: &[Family<GroupStatistics>] = &[
+    gauge("strata_raft_term", "The term", |of| of.term() as f64),
+    gauge("strata_raft_leader", "Whether this node leads", |of| {
+        f64::from(of.is_leader())
+    }),
+    gauge("strata_raft_log_index", "The last entry of the log", |of| {
+        of.last_log() as f64
+    }),
+    gauge(
+        "strata_raft_applied_index",
+        "The last entry that was applied",
+        |of| of.applied() as f64,
+    ),
+    gauge(
+        "strata_raft_checkpoint_index",
+        "The last entry in a durable checkpoint",
+        |of| of.checkpoint() as f64,
+    ),
+    gauge(
+        "strata_raft_snapshot_index",
+        "The last entry in a snapshot",
+        |of| of.snapshot() as f64,
+    ),
+    gauge(
+        "strata_raft_queue_depth",
+        "Proposals that wait for their answers",
+        |of| of.outstanding() as f64,
+    ),
+    gauge(
+        "strata_raft_log_mirrors",
+        "Copies of the log that are written",
+        |of| of.mirrors() as f64,
+    ),
+    gauge(
+        "strata_raft_log_used_bytes",
+        "Bytes of the log in the fullest copy",
+        |of| of.log_used_bytes() as f64,
+    ),
+    gauge(
+        "strata_raft_log_bytes",
+        "Bytes that the log may use",
+        |of| of.log_capacity_bytes() as f64,
+    ),
+];
+
+fn number(value: &AtomicU64) -> f64 {
+    value.load(Ordering::Relaxed) as f64
+}
+
+fn elapsed(nanoseconds: &AtomicU64) -> f64 {
+    number(nanoseconds) / NANOSECONDS
+}
+
+/// Of each data partition. The mean latency of a device is a rate of seconds over a rate of operations.
+static PARTITION: &[Family<ChunkStoreStatistics>] = &[
+    counter("strata_data_reads", "Ranges of shards read", |of| {
+        number(&of.reads)
+    }),
+    counter("strata_data_writes", "Shards written", |of| {
+        number(&of.writes)
+    }),
+    counter("strata_data_frees", "Shards freed", |of| number(&of.frees)),
+    counter(
+        "strata_data_read_bytes",
+        "Bytes read from the device",
+        |of| number(&of.bytes_read),
+    ),
+    counter(
+        "strata_data_written_bytes",
+        "Bytes written to the device",
+        |of| number(&of.log.bytes_written),
+    ),
+    counter("strata_device_read_seconds", "Time spent in reads", |of| {
+        elapsed(&of.read_nanoseconds)
+    }),
+    counter(
+        "strata_device_write_seconds",
+        "Time spent in writes with their flush",
+        |of| elapsed(&of.log.write_nanoseconds),
+    ),
+    counter(
+        "strata_device_flushes",
+        "Writes with their flush, each for all that waited",
+        |of| number(&of.log.batches),
+    ),
+    counter(
+        "strata_data_corruptions",
+        "Reads and records that did not match their checksum",
+        |of| number(&of.corruptions),
+    ),
+    counter(
+        "strata_data_checkpoints",
+        "Checkpoints of the index",
+        |of| number(&of.checkpoints),
+    ),
+    counter(
+        "strata_data_compacted_segments",
+        "Segments emptied by compaction",
+        |of| number(&of.compacted_segments),
+    ),
+    gauge("strata_data_shards", "Shards that are stored", |of| {
+        number(&of.shards)
+    }),
+    gauge(
+        "strata_data_live_bytes",
+        "Bytes of the shards that are stored",
+        |of| number(&of.live_bytes),
+    ),
+    gauge(
+        "strata_data_free_segments",
+        "Segments that are free",
+        |of| number(&of.log.free_segments),
+    ),
+    gauge("strata_data_segments", "Segments", |of| {
+        number(&of.log.total_segments)
     }),
 ];
 
