@@ -67,6 +67,11 @@ pub enum CommandError {
     /// Reserved bytes are not zero.
     #[error("reserved bytes of the command are not zero")]
     Reserved,
+    /// The command asks for a feature level that this binary cannot follow.
+    #[error(
+        "feature level {0} needs a newer version than this, which follows up to {FEATURE_LEVEL}"
+    )]
+    FeatureLevel(u16),
     /// The body is no archive of its kind.
     #[error("malformed command body: {0}")]
     Malformed(String),
@@ -79,8 +84,14 @@ impl Envelope {
     /// The bytes that are proposed.
     ///
     /// # Errors
-    /// `Unarchivable` where the body exceeds what an archive can hold (2 GiB).
+    /// `Unarchivable` where the body exceeds what an archive can hold (2 GiB); `FeatureLevel` where
+    /// the command would raise the level above what this binary can follow, which would stop it.
     pub fn encode(&self) -> Result<Vec<u8>, CommandError> {
+        if let Command::RaiseFeatureLevel(raise) = &self.command
+            && raise.level > FEATURE_LEVEL
+        {
+            return Err(CommandError::FeatureLevel(raise.level));
+        }
         let body = self.command.archive()?;
         let length = u32::try_from(body.len())
             .map_err(|_| CommandError::Unarchivable("the body is too long".into()))?;

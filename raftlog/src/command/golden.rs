@@ -396,6 +396,16 @@ fn what_is_reserved_or_newer_is_refused_by_name() {
     for reserved in (12..16).chain(52..64) {
         assert_eq!(with(reserved, 1), Err(CommandError::Reserved));
     }
+    let raise = envelope(
+        RaiseFeatureLevel {
+            level: FEATURE_LEVEL + 1,
+        }
+        .into(),
+    );
+    assert_eq!(
+        raise.encode(),
+        Err(CommandError::FeatureLevel(FEATURE_LEVEL + 1))
+    );
     let mut stamped = bytes.clone();
     Envelope::stamp(&mut stamped, 42).unwrap();
     assert_eq!(Envelope::decode(&stamped).unwrap().time_micros, 42);
