@@ -478,3 +478,44 @@ fn what_outlives_its_reactor_still_works_on_the_next() {
         drop(file);
     });
 }
+
+#[test]
+fn a_write_that_fails_cancels_its_flush_and_a_pair_can_be_given_up() {
+    let directory = tempfile::tempdir_in(".").expect("directory");
+    run(async || {
+        let path = directory.path().join("file");
+        let options = OpenOptions {
+            read_only: false,
+            create: true,
+            direct: true,
+        };
+        drop(File::open(&path, options).await.expect("open"));
+        let read_only = OpenOptions {
+            read_only: true,
+            ..options
+        };
+        let file = File::open(&path, read_only).await.expect("open");
+        let mut buffer = reactor::allocate(1 << 18).await;
+        buffer.set_len(1 << 18);
+        let view = buffer.freeze();
+        for _ in 0..50 {
+            let refused = file.write_durable(vec![view.clone()], 0).await;
+            assert_eq!(
+                refused.expect_err("read only").raw_os_error(),
+                Some(libc::EBADF)
+            );
+        }
+        let file = File::open(&path, options).await.expect("open");
+        for round in 0..200 {
+            let limit = Duration::from_micros(round * 2);
+            let _ = reactor::timeout(limit, file.write_durable(vec![view.clone()], 0)).await;
+        }
+        file.write_durable(vec![view], 0).await.expect("write");
+        let statistics = reactor::statistics();
+        while statistics.orphaned_operations.get() + statistics.disk_in_flight.get() > 0
+            || reactor::arena_pressure().free_bytes < 8 << 20
+        {
+            reactor::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}

@@ -27,7 +27,7 @@ const ALIGNMENT_MIN: usize = 512;
 /// Most pieces of memory in one gathered write.
 const VECTORS_MAX: usize = 1024;
 /// A durable write up to this size goes with its own flush flag; above it a linked flush is cheaper.
-const SELF_FLUSHING_BYTES_MAX: usize = 64 << 10;
+const SELF_FLUSHING_BYTES_MAX: usize = 16 << 10;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -460,10 +460,11 @@ impl RealFile {
             }
             let (write, flush) = with_current(|reactor| {
                 let mut driver = reactor.driver().borrow_mut();
-                let (entry, resources) =
-                    self.write_entry(&driver, rest.next_views(), rest.offset, Durability::Cached);
-                let (flush, file) = self.flush_entry(&driver);
-                driver.start_linked((entry, Sort::Disk, resources), (flush, Sort::Barrier, file))
+                let views = rest.next_views();
+                let length: usize = views.iter().map(|view| view.len()).sum();
+                let write = self.write_entry(&driver, views, rest.offset, Durability::Cached);
+                let flush = self.flush_entry(&driver);
+                driver.start_write_and_flush(write, length as i32, flush)
             });
             rest.advance(write.await)?;
             let flushed = result_of(flush.await).0;

@@ -78,6 +78,9 @@ enum State {
 struct Slot {
     generation: u32,
     state: State,
+    /// The other half of a linked pair of which the kernel reports only the half that fails or comes last, and the
+    /// result that follows for the other half from a report of this one.
+    partner: Option<(Key, i32)>,
 }
 
 /// Names one operation; the kernel carries it as user data.
@@ -124,12 +127,14 @@ impl Slots {
             self.slots.push(Slot {
                 generation: 0,
                 state: State::Vacant,
+                partner: None,
             });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
         debug_assert!(matches!(slot.state, State::Vacant));
         slot.state = state;
+        slot.partner = None;
         Key {
             index,
             generation: slot.generation,
@@ -160,6 +165,13 @@ impl Slots {
         })
     }
 
+    /// Ties a write to the flush linked behind it: the kernel reports either the write's failure, and the flush is then
+    /// cancelled, or the flush, and all of the write has then succeeded.
+    pub(super) fn tie(&mut self, write: Key, written: i32, flush: Key) {
+        self.slots[write.index as usize].partner = Some((flush, -libc::ECANCELED));
+        self.slots[flush.index as usize].partner = Some((write, written));
+    }
+
     pub(super) fn watch(&mut self, watcher: Rc<dyn Watcher>) -> Key {
         self.insert(State::Watching(watcher))
     }
@@ -180,16 +192,28 @@ impl Slots {
 
     /// Takes in one completion. `more` says that the operation goes on.
     pub(super) fn complete(&mut self, key: Key, result: i32, more: bool, reaped: &mut Reaped) {
+        if let Some((partner, result)) = self.end(key, result, more, reaped) {
+            self.end(partner, result, false, reaped);
+        }
+    }
+
+    /// Ends one operation; its partner and the result that follows for it.
+    fn end(
+        &mut self,
+        key: Key,
+        result: i32,
+        more: bool,
+        reaped: &mut Reaped,
+    ) -> Option<(Key, i32)> {
         let slot = self.slots.get_mut(key.index as usize);
-        let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
-            return;
-        };
+        let slot = slot.filter(|slot| slot.generation == key.generation)?;
         if let State::Watching(watcher) = &slot.state {
             watcher.event(result, &mut reaped.woken);
             if more {
-                return;
+                return None;
             }
         }
+        let partner = slot.partner.take();
         debug_assert!(!more, "only watched operations complete many times");
         match std::mem::replace(&mut slot.state, State::Vacant) {
             State::Watching(watcher) => {
@@ -213,6 +237,7 @@ impl Slots {
             }
             state @ (State::Vacant | State::Finished(_)) => slot.state = state,
         }
+        partner
     }
 
     fn poll(&mut self, key: Key, waker: &Waker) -> Option<Completion> {
@@ -234,7 +259,7 @@ impl Slots {
         }
     }
 
-    /// The future is gone. `true`: the kernel still works on it, and the slot keeps what it uses.
+    /// The future is gone. While the kernel works on the operation, the slot keeps what it uses.
     pub(super) fn abandon(&mut self, key: Key) -> Abandoned {
         let slot = &mut self.slots[key.index as usize];
         assert_eq!(

@@ -174,24 +174,30 @@ impl Driver {
         Operation::new(key, self.reactor)
     }
 
-    /// Starts two operations of which the second begins only when the first has fully succeeded.
-    pub(super) fn start_linked(
+    /// Starts a write of `length` bytes and a flush that begins only when all of them are written.
+    pub(super) fn start_write_and_flush(
         &mut self,
-        first: (Entry, Sort, Resources),
-        second: (Entry, Sort, Resources),
+        write: (Entry, Resources),
+        length: i32,
+        flush: (Entry, Resources),
     ) -> (Operation, Operation) {
-        let first_key = self.slots.start(first.1, first.2);
-        let second_key = self.slots.start(second.1, second.2);
-        let first = first
+        let write_key = self.slots.start(Sort::Disk, write.1);
+        let flush_key = self.slots.start(Sort::Barrier, flush.1);
+        let mut first = write
             .0
-            .user_data(first_key.user_data())
+            .user_data(write_key.user_data())
             .flags(Flags::IO_LINK);
-        let second = second.0.user_data(second_key.user_data());
+        if self.ring.params().is_feature_skip_cqe_on_success() {
+            // Saves waking up for the write when the flush is what everybody waits for.
+            first = first.flags(Flags::SKIP_SUCCESS);
+            self.slots.tie(write_key, length, flush_key);
+        }
+        let second = flush.0.user_data(flush_key.user_data());
         self.push(Batch::Pair([first, second]));
         self.submit_eagerly();
         (
-            Operation::new(first_key, self.reactor),
-            Operation::new(second_key, self.reactor),
+            Operation::new(write_key, self.reactor),
+            Operation::new(flush_key, self.reactor),
         )
     }
 
