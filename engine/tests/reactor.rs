@@ -109,6 +109,9 @@ fn files_write_read_sync_and_lock() {
             .await
             .expect("self-flushing");
         file.sync().await.expect("sync");
+        file.write_durable(Vec::new(), 0)
+            .await
+            .expect("nothing to write is a flush");
         let buffer = reactor::allocate(1 << 18).await;
         let buffer = file.read(buffer, 0, 1 << 18).await.expect("read");
         assert_eq!(buffer.len(), 1 << 18);
