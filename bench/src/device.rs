@@ -1,0 +1,210 @@
+//! One file, or block device, through the reactor: random reads and sequential writes past the page cache.
+//!
+//! Invariants: the file holds written data from end to end before anything is measured, because a hole or an
+//! unwritten extent answers without the device; writes stay inside it; the depth never changes during a run.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+use strata_engine::reactor::{
+    Buffer, BufferView, File, OpenOptions, ReactorConfig, TaskClass, World, allocate, now,
+    random_u64, run as run_reactor, spawn, statistics,
+};
+
+use crate::affinity::thread_time;
+use crate::report::{Report, Tally, parse_size};
+
+/// Size of the writes that prepare a file.
+const PREPARE_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Pattern {
+    /// At random offsets, aligned to the block.
+    RandomRead,
+    /// From the beginning, over and over.
+    SequentialWrite,
+    /// Writes the file from end to end and measures nothing else.
+    Prepare,
+}
+
+/// Options of `device`.
+#[derive(Args)]
+pub struct Options {
+    /// The file. It is made and filled when it is missing or too short.
+    #[arg(long)]
+    file: PathBuf,
+    /// How much of the file is used.
+    #[arg(long, value_parser = parse_size, default_value = "4GiB")]
+    file_size: u64,
+    #[arg(long, value_enum, default_value = "random-read")]
+    pattern: Pattern,
+    /// Bytes of one operation; 4 KiB for reads and 1 MiB for writes unless told otherwise.
+    #[arg(long, value_parser = parse_size)]
+    block: Option<u64>,
+    /// Operations in flight.
+    #[arg(long, default_value_t = 32)]
+    depth: usize,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// The core to run on.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Microseconds to look for work before sleeping.
+    #[arg(long, default_value_t = 0)]
+    spin: u64,
+}
+
+/// Runs the pattern on one pinned reactor.
+pub fn run(options: &Options) -> anyhow::Result<Report> {
+    let block = usize::try_from(options.block.unwrap_or(match options.pattern {
+        Pattern::RandomRead => 4 << 10,
+        _ => 1 << 20,
+    }))?;
+    ensure!(options.depth > 0, "a depth of zero does nothing");
+    ensure!(
+        options.file_size >= block as u64,
+        "the file is smaller than one block"
+    );
+    let config = ReactorConfig {
+        index: 0,
+        core: Some(options.core),
+        name: "device".into(),
+        arena_bytes: (options.depth * block.next_power_of_two()).max(16 << 20),
+        spin: Duration::from_micros(options.spin),
+    };
+    run_reactor(config, World::Real, async || measure(options, block).await)?
+}
+
+async fn measure(options: &Options, block: usize) -> anyhow::Result<Report> {
+    prepare(
+        &options.file,
+        options.file_size,
+        options.pattern == Pattern::Prepare,
+    )
+    .await?;
+    if options.pattern == Pattern::Prepare {
+        return Ok(Report::default());
+    }
+    let file = open(&options.file).await?;
+    let deadline = now() + Duration::from_secs(options.seconds);
+    let (begun, used, counters) = (now(), thread_time(), statistics());
+    let (enters, parks) = (counters.ring_enters.get(), counters.parks.get());
+    let blocks = options.file_size / block as u64;
+    let next = Rc::new(Cell::new(0));
+    let tasks: Vec<_> = (0..options.depth)
+        .map(|_| match options.pattern {
+            Pattern::RandomRead => spawn(
+                TaskClass::Foreground,
+                read_until(file.clone(), deadline, block, blocks),
+            ),
+            _ => spawn(
+                TaskClass::Foreground,
+                write_until(file.clone(), deadline, block, blocks, next.clone()),
+            ),
+        })
+        .collect();
+    let mut tally = Tally::default();
+    for task in tasks {
+        tally.merge(&task.await?);
+    }
+    let elapsed = begun.elapsed();
+    let used = thread_time() - used;
+    let operations = tally.count().max(1) as f64;
+    let mut report = Report::default();
+    report.tally("", &tally, elapsed);
+    report.number("cpu_us_per_op", used.as_secs_f64() * 1e6 / operations);
+    report.number("cpu_share", used.as_secs_f64() / elapsed.as_secs_f64());
+    report.number(
+        "enters_per_op",
+        (counters.ring_enters.get() - enters) as f64 / operations,
+    );
+    report.number(
+        "parks_per_op",
+        (counters.parks.get() - parks) as f64 / operations,
+    );
+    Ok(report)
+}
+
+async fn open(path: &Path) -> anyhow::Result<File> {
+    let options = OpenOptions {
+        read_only: false,
+        create: true,
+        direct: true,
+    };
+    File::open(path, options)
+        .await
+        .with_context(|| format!("open {}", path.display()))
+}
+
+async fn prepare(path: &Path, bytes: u64, always: bool) -> anyhow::Result<()> {
+    let file = open(path).await?;
+    if !always && file.length().await? >= bytes {
+        return Ok(());
+    }
+    let view = block_of_noise(PREPARE_BYTES).await;
+    let mut offset = 0;
+    while offset < bytes {
+        file.write(vec![view.clone()], offset)
+            .await
+            .context("prepare")?;
+        offset += PREPARE_BYTES as u64;
+    }
+    file.sync().await.context("prepare")
+}
+
+async fn block_of_noise(bytes: usize) -> BufferView {
+    let mut buffer = allocate(bytes).await;
+    buffer.set_len(bytes);
+    strata_engine::reactor::random_bytes(&mut buffer);
+    buffer.freeze()
+}
+
+async fn read_until(
+    file: File,
+    deadline: strata_engine::reactor::Instant,
+    block: usize,
+    blocks: u64,
+) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut buffer: Buffer = allocate(block).await;
+    let mut begun = now();
+    while begun < deadline {
+        buffer = file
+            .read(buffer, random_u64() % blocks * block as u64, block)
+            .await?;
+        ensure!(
+            buffer.len() == block,
+            "a read ended at {} bytes",
+            buffer.len()
+        );
+        let ended = now();
+        tally.add(ended - begun, block as u64);
+        begun = ended;
+    }
+    Ok(tally)
+}
+
+async fn write_until(
+    file: File,
+    deadline: strata_engine::reactor::Instant,
+    block: usize,
+    blocks: u64,
+    next: Rc<Cell<u64>>,
+) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let view = block_of_noise(block).await;
+    let mut begun = now();
+    while begun < deadline {
+        let place = next.replace((next.get() + 1) % blocks);
+        file.write(vec![view.clone()], place * block as u64).await?;
+        let ended = now();
+        tally.add(ended - begun, block as u64);
+        begun = ended;
+    }
+    Ok(tally)
+}

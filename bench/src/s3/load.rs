@@ -1,0 +1,418 @@
+//! Puts and gets of objects of one size, in a closed loop or at a fixed rate.
+//!
+//! Invariants: in an open loop a latency begins when its operation was due, also when no connection was free then;
+//! a put takes the next number, so a run that broke off goes on with `--first`; every body read is compared with
+//! the one that belongs to its key.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use clap::Args;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::payload::{Comparison, Payloads};
+use super::session::{Endpoint, Session};
+use crate::report::{Report, Tally, parse_size};
+
+/// How long a connection rests after an error, so that a refusing server is not flooded.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// Options of `put` and `get`.
+#[derive(Args, Clone)]
+pub struct Options {
+    /// Bytes of one object.
+    #[arg(long, value_parser = parse_size, default_value = "4KiB")]
+    pub size: u64,
+    /// Numbers from `first` to here: a put ends after the last, a get chooses among them.
+    #[arg(long)]
+    pub objects: Option<u64>,
+    /// The first number.
+    #[arg(long, default_value_t = 0)]
+    pub first: u64,
+    /// Connections; in an open loop the most that may be in use.
+    #[arg(long, default_value_t = 16)]
+    pub concurrency: usize,
+    /// Seconds to run; a put with `--objects` runs until it is done unless this ends it.
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// Operations a second in an open loop; a closed loop without it.
+    #[arg(long)]
+    pub rate: Option<u64>,
+    /// Get every number once, in order.
+    #[arg(long)]
+    pub each: bool,
+}
+
+/// What one operation of a load does with its number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Store the object.
+    Put,
+    /// Read the object and compare it.
+    Get,
+}
+
+/// What all connections of a load share.
+pub struct Plan {
+    /// Where to.
+    pub endpoint: Rc<Endpoint>,
+    /// What keys begin with.
+    pub prefix: String,
+    /// The bodies.
+    pub payloads: Payloads,
+    /// Put or get.
+    pub verb: Verb,
+    /// Which numbers, in which order.
+    pub numbers: Numbers,
+}
+
+/// Gives out the numbers of the objects.
+pub enum Numbers {
+    /// Each once, in order.
+    Consecutive { next: Cell<u64>, end: u64 },
+    /// Any of them, again and again.
+    Random {
+        first: u64,
+        count: u64,
+        state: Cell<u64>,
+    },
+}
+
+impl Numbers {
+    /// From `first` to before `end`, in order.
+    pub fn consecutive(first: u64, end: u64) -> Numbers {
+        Numbers::Consecutive {
+            next: Cell::new(first),
+            end,
+        }
+    }
+
+    /// Among `count` numbers from `first` on.
+    pub fn random(first: u64, count: u64) -> Numbers {
+        Numbers::Random {
+            first,
+            count,
+            state: Cell::new(0x2545_f491_4f6c_dd1d),
+        }
+    }
+
+    fn take(&self) -> Option<u64> {
+        match self {
+            Numbers::Consecutive { next, end } => {
+                (next.get() < *end).then(|| next.replace(next.get() + 1))
+            }
+            Numbers::Random {
+                first,
+                count,
+                state,
+            } => {
+                let mut x = state.get();
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                state.set(x);
+                // The high bits of a multiplication spread evenly over the count.
+                Some(first + ((u128::from(x) * u128::from(*count)) >> 64) as u64)
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// The key of an object by its number.
+    pub fn key(&self, number: u64) -> String {
+        key(&self.prefix, number)
+    }
+
+    /// Does one operation; the bytes of its body.
+    pub async fn perform(&self, session: &mut Session, number: u64) -> anyhow::Result<u64> {
+        let body = self.payloads.body(number);
+        match self.verb {
+            Verb::Put => session.put(&self.key(number), body).await.map(|_| ())?,
+            Verb::Get => {
+                let mut comparison = Comparison::new(body);
+                session
+                    .get(&self.key(number), |piece| comparison.take(piece))
+                    .await?;
+                ensure!(
+                    comparison.is_equal(),
+                    "an object came back with other bytes than were stored"
+                );
+            }
+        }
+        Ok(body.len() as u64)
+    }
+}
+
+/// The key of an object: spread over 256 folders, so that a prefix does not hold everything.
+pub fn key(prefix: &str, number: u64) -> String {
+    format!("{prefix}{:02x}/{number:010}", number % 256)
+}
+
+/// Stores objects.
+pub async fn put(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    Session::new(endpoint).create_bucket().await?;
+    let end = options
+        .objects
+        .map_or(u64::MAX, |objects| options.first.saturating_add(objects));
+    let seconds = options.seconds.or(options.objects.is_none().then_some(10));
+    run(
+        endpoint,
+        prefix,
+        options,
+        Verb::Put,
+        Numbers::consecutive(options.first, end),
+        seconds,
+    )
+    .await
+}
+
+/// Reads objects that `put` stored.
+pub async fn get(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    let objects = options.objects.unwrap_or(1000);
+    ensure!(objects > 0, "nothing to get: --objects is zero");
+    let (numbers, seconds) = if options.each {
+        (
+            Numbers::consecutive(options.first, options.first.saturating_add(objects)),
+            options.seconds,
+        )
+    } else {
+        (
+            Numbers::random(options.first, objects),
+            options.seconds.or(Some(10)),
+        )
+    };
+    run(endpoint, prefix, options, Verb::Get, numbers, seconds).await
+}
+
+async fn run(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    options: &Options,
+    verb: Verb,
+    numbers: Numbers,
+    seconds: Option<u64>,
+) -> anyhow::Result<Report> {
+    ensure!(
+        options.concurrency > 0,
+        "a concurrency of zero does nothing"
+    );
+    let payloads = Payloads::new(usize::try_from(options.size)?);
+    let plan = Rc::new(Plan {
+        endpoint: endpoint.clone(),
+        prefix: prefix.into(),
+        payloads,
+        verb,
+        numbers,
+    });
+    let begun = Instant::now();
+    let deadline = seconds.map(|seconds| begun + Duration::from_secs(seconds));
+    let tally = match options.rate {
+        None => closed_loop(&plan, options.concurrency, deadline).await?,
+        Some(rate) => {
+            ensure!(rate > 0, "a rate of zero does nothing");
+            open_loop(&plan, options.concurrency, rate, deadline).await?
+        }
+    };
+    let mut report = Report::default();
+    report.tally("", &tally, begun.elapsed());
+    Ok(report)
+}
+
+/// Every connection begins its next operation when the last one has ended.
+pub async fn closed_loop(
+    plan: &Rc<Plan>,
+    connections: usize,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Tally> {
+    let workers: Vec<JoinHandle<Tally>> = (0..connections)
+        .map(|_| {
+            let plan = plan.clone();
+            spawn_local(async move {
+                let (mut tally, mut session) = (Tally::default(), Session::new(&plan.endpoint));
+                while deadline.is_none_or(|deadline| Instant::now() < deadline) {
+                    let Some(number) = plan.numbers.take() else {
+                        break;
+                    };
+                    measure(&plan, &mut session, number, Instant::now(), &mut tally).await;
+                }
+                tally
+            })
+        })
+        .collect();
+    join(workers).await
+}
+
+/// Operations begin at fixed moments, whatever became of those before.
+pub async fn open_loop(
+    plan: &Rc<Plan>,
+    connections: usize,
+    rate: u64,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Tally> {
+    let due = Rc::new(Due {
+        moments: RefCell::default(),
+        waiting: Semaphore::new(0),
+    });
+    let workers: Vec<JoinHandle<Tally>> = (0..connections)
+        .map(|_| {
+            let (plan, due) = (plan.clone(), due.clone());
+            spawn_local(async move {
+                let (mut tally, mut session) = (Tally::default(), Session::new(&plan.endpoint));
+                while let Some((number, moment)) = due.next().await {
+                    measure(&plan, &mut session, number, moment, &mut tally).await;
+                }
+                tally
+            })
+        })
+        .collect();
+    due.fill(plan, rate, deadline).await;
+    join(workers).await
+}
+
+/// Operations that are due and not begun.
+struct Due {
+    moments: RefCell<VecDeque<(u64, Instant)>>,
+    waiting: Semaphore,
+}
+
+impl Due {
+    /// Hands operations out at their moments, then closes. It spins: a sleep is good to a millisecond, and the
+    /// client has its core for itself.
+    async fn fill(&self, plan: &Plan, rate: u64, deadline: Option<Instant>) {
+        let begun = Instant::now();
+        for turn in 0u64.. {
+            let nanoseconds = u128::from(turn) * 1_000_000_000 / u128::from(rate);
+            let moment =
+                begun + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+            if deadline.is_some_and(|deadline| moment >= deadline) {
+                break;
+            }
+            while Instant::now() < moment {
+                tokio::task::yield_now().await;
+            }
+            let Some(number) = plan.numbers.take() else {
+                break;
+            };
+            self.moments.borrow_mut().push_back((number, moment));
+            self.waiting.add_permits(1);
+        }
+        // What is queued is still done: a worker ends when the queue is empty and closed.
+        while !self.moments.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        self.waiting.close();
+    }
+
+    async fn next(&self) -> Option<(u64, Instant)> {
+        self.waiting.acquire().await.ok()?.forget();
+        self.moments.borrow_mut().pop_front()
+    }
+}
+
+async fn measure(
+    plan: &Plan,
+    session: &mut Session,
+    number: u64,
+    since: Instant,
+    tally: &mut Tally,
+) {
+    match plan.perform(session, number).await {
+        Ok(bytes) => tally.add(since.elapsed(), bytes),
+        Err(error) => {
+            tally.fail(&error);
+            tokio::time::sleep(ERROR_PAUSE).await;
+        }
+    }
+}
+
+/// Adds up what the workers did.
+pub async fn join(workers: Vec<JoinHandle<Tally>>) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    for worker in workers {
+        tally.merge(&worker.await?);
+    }
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consecutive_numbers_end_and_random_ones_stay_in_range() {
+        let numbers = Numbers::consecutive(5, 7);
+        assert_eq!(
+            [numbers.take(), numbers.take(), numbers.take()],
+            [Some(5), Some(6), None]
+        );
+        let numbers = Numbers::random(100, 10);
+        let mut seen = [false; 10];
+        for _ in 0..1000 {
+            seen[usize::try_from(numbers.take().unwrap() - 100).unwrap()] = true;
+        }
+        assert_eq!(seen, [true; 10]);
+    }
+
+    #[test]
+    fn keys_are_spread_and_distinct() {
+        assert_eq!(key("p/", 258), "p/02/0000000258");
+        assert_ne!(key("p/", 1), key("p/", 257));
+    }
+
+    /// A server that answers every request after 20 ms, one at a time.
+    fn slow_server() -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            while stream.read(&mut request).is_ok_and(|length| length > 0) {
+                std::thread::sleep(Duration::from_millis(20));
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    .unwrap();
+            }
+        });
+        url
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_open_loop_counts_the_time_spent_waiting_for_a_connection() {
+        let signer = super::super::sign::Signer::new("a".into(), "b".into(), "us-east-1".into());
+        let endpoint = Rc::new(Endpoint::new(&slow_server(), "b".into(), signer, true).unwrap());
+        let plan = Rc::new(Plan {
+            endpoint,
+            prefix: String::new(),
+            payloads: Payloads::new(0),
+            verb: Verb::Get,
+            numbers: Numbers::consecutive(0, 10),
+        });
+        let local = tokio::task::LocalSet::new();
+        let tally = local
+            .run_until(open_loop(&plan, 1, 1000, None))
+            .await
+            .unwrap();
+        assert_eq!((tally.count(), tally.error_count()), (10, 0));
+        // Ten operations due within 10 ms on one connection that takes 20 ms each: the last waited for nine others.
+        assert!(tally.quantile_ms(1.0) > 180.0, "{}", tally.quantile_ms(1.0));
+        assert!(
+            tally.quantile_ms(0.05) < 40.0,
+            "{}",
+            tally.quantile_ms(0.05)
+        );
+    }
+}

@@ -1,0 +1,325 @@
+//! Small reads at a fixed rate, first alone, then beside one paced put stream, a LIST of 1,000 keys and the deletion
+//! of 1,000 keys every second.
+//!
+//! Invariants: both phases read the same objects at the same rate over the same number of connections; the keys to
+//! delete are stored before the first phase; the stream never runs ahead of its rate and catches up when late.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use tokio::task::spawn_local;
+
+use super::load::{Numbers, Plan, Verb, closed_loop, key, open_loop};
+use super::payload::{Payloads, hash};
+use super::session::{Endpoint, Request, Session};
+use crate::report::{Report, Tally, parse_size};
+
+/// Keys in a LIST page and in a batch to delete.
+const BATCH: u64 = 1000;
+/// Objects of the stream before it begins to overwrite, so that a long run does not fill the disk.
+const STREAM_OBJECTS: u64 = 16;
+/// Seconds before a phase counts.
+const WARM_UP_SECONDS: u64 = 2;
+
+/// Options of `mixed`.
+#[derive(Args)]
+pub struct Options {
+    /// Bytes of an object that is read.
+    #[arg(long, value_parser = parse_size, default_value = "4KiB")]
+    size: u64,
+    /// Objects to read from.
+    #[arg(long, default_value_t = 10_000)]
+    objects: u64,
+    /// Reads a second.
+    #[arg(long, default_value_t = 2000)]
+    rate: u64,
+    /// Connections for the reads.
+    #[arg(long, default_value_t = 64)]
+    concurrency: usize,
+    /// Seconds of each phase.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Bytes a second of the put stream.
+    #[arg(long, value_parser = parse_size, default_value = "100MiB")]
+    stream_rate: u64,
+    /// Bytes of one object of the put stream.
+    #[arg(long, value_parser = parse_size, default_value = "16MiB")]
+    stream_size: u64,
+    /// The objects to read are there from an earlier run.
+    #[arg(long)]
+    filled: bool,
+}
+
+/// Runs both phases.
+pub async fn run(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    ensure!(
+        options.objects >= BATCH,
+        "a LIST of {BATCH} keys needs as many objects"
+    );
+    ensure!(
+        options.rate > 0 && options.stream_rate > 0,
+        "a rate of zero does nothing"
+    );
+    Session::new(endpoint).create_bucket().await?;
+    if !options.filled {
+        fill(
+            endpoint,
+            &format!("{prefix}read/"),
+            options.size,
+            options.objects,
+        )
+        .await?;
+    }
+    fill(
+        endpoint,
+        &format!("{prefix}doomed/"),
+        options.size,
+        (options.seconds + WARM_UP_SECONDS) * BATCH,
+    )
+    .await?;
+    phase(endpoint, prefix, options, WARM_UP_SECONDS).await?;
+    let alone = phase(endpoint, prefix, options, options.seconds).await?;
+    let beside = Beside::start(endpoint, prefix, options);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let loaded = phase(endpoint, prefix, options, options.seconds).await?;
+    let others = beside.stop().await?;
+    let mut report = Report::default();
+    let span = Duration::from_secs(options.seconds);
+    report
+        .tally("unloaded_", &alone, span)
+        .tally("loaded_", &loaded, span);
+    others.report(&mut report);
+    let bound = (3.0 * alone.quantile_ms(0.99)).max(2.0);
+    report.number("bound_ms", bound);
+    report.word(
+        "verdict",
+        if loaded.quantile_ms(0.99) <= bound {
+            "held"
+        } else {
+            "missed"
+        },
+    );
+    Ok(report)
+}
+
+async fn fill(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    size: u64,
+    objects: u64,
+) -> anyhow::Result<()> {
+    let plan = plan(
+        endpoint,
+        prefix,
+        size,
+        Verb::Put,
+        Numbers::consecutive(0, objects),
+    )?;
+    let tally = closed_loop(&plan, 32, None).await?;
+    ensure!(
+        tally.error_count() == 0,
+        "{} of {objects} objects could not be stored: {tally:?}",
+        tally.error_count()
+    );
+    Ok(())
+}
+
+fn plan(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    size: u64,
+    verb: Verb,
+    numbers: Numbers,
+) -> anyhow::Result<Rc<Plan>> {
+    let payloads = Payloads::new(usize::try_from(size)?);
+    Ok(Rc::new(Plan {
+        endpoint: endpoint.clone(),
+        prefix: prefix.into(),
+        payloads,
+        verb,
+        numbers,
+    }))
+}
+
+async fn phase(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    options: &Options,
+    seconds: u64,
+) -> anyhow::Result<Tally> {
+    let numbers = Numbers::random(0, options.objects);
+    let plan = plan(
+        endpoint,
+        &format!("{prefix}read/"),
+        options.size,
+        Verb::Get,
+        numbers,
+    )?;
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    open_loop(&plan, options.concurrency, options.rate, Some(deadline)).await
+}
+
+/// What runs beside the reads.
+struct Beside {
+    stop: Rc<Cell<bool>>,
+    begun: Instant,
+    stream: tokio::task::JoinHandle<anyhow::Result<Tally>>,
+    lists: tokio::task::JoinHandle<anyhow::Result<Tally>>,
+    deletes: tokio::task::JoinHandle<anyhow::Result<Tally>>,
+}
+
+/// What they did.
+struct Others {
+    elapsed: Duration,
+    stream: Tally,
+    lists: Tally,
+    deletes: Tally,
+}
+
+impl Others {
+    fn report(&self, report: &mut Report) {
+        report.tally("stream_", &self.stream, self.elapsed);
+        report.tally("list_", &self.lists, self.elapsed);
+        report.tally("delete_", &self.deletes, self.elapsed);
+    }
+}
+
+impl Beside {
+    fn start(endpoint: &Rc<Endpoint>, prefix: &str, options: &Options) -> Beside {
+        let stop = Rc::new(Cell::new(false));
+        let (rate, size) = (options.stream_rate, options.stream_size);
+        let batches = options.seconds + WARM_UP_SECONDS;
+        Beside {
+            begun: Instant::now(),
+            stream: spawn_local(stream(
+                endpoint.clone(),
+                format!("{prefix}stream/"),
+                rate,
+                size,
+                stop.clone(),
+            )),
+            lists: spawn_local(lists(
+                endpoint.clone(),
+                format!("{prefix}read/"),
+                stop.clone(),
+            )),
+            deletes: spawn_local(deletes(
+                endpoint.clone(),
+                format!("{prefix}doomed/"),
+                batches,
+                stop.clone(),
+            )),
+            stop,
+        }
+    }
+
+    async fn stop(self) -> anyhow::Result<Others> {
+        self.stop.set(true);
+        let stream = self.stream.await?.context("put stream")?;
+        let elapsed = self.begun.elapsed();
+        let lists = self.lists.await?.context("lists")?;
+        let deletes = self.deletes.await?.context("batch deletes")?;
+        Ok(Others {
+            elapsed,
+            stream,
+            lists,
+            deletes,
+        })
+    }
+}
+
+async fn stream(
+    endpoint: Rc<Endpoint>,
+    prefix: String,
+    rate: u64,
+    size: u64,
+    stop: Rc<Cell<bool>>,
+) -> anyhow::Result<Tally> {
+    let payloads = Payloads::new(usize::try_from(size)?);
+    // One body for all, hashed once: hashing is not to steal the core from the reads.
+    let (body, payload_hash) = (payloads.body(0), hash(payloads.body(0)));
+    let (mut tally, mut session) = (Tally::default(), Session::new(&endpoint));
+    let (begun, mut sent) = (Instant::now(), 0u64);
+    for number in 0u64.. {
+        if stop.get() {
+            break;
+        }
+        let key = key(&prefix, number % STREAM_OBJECTS);
+        let request = Request {
+            method: "PUT",
+            key: &key,
+            query: "",
+            headers: &[],
+            payload_hash: &payload_hash,
+        };
+        let started = Instant::now();
+        let due = async |bytes: usize| {
+            let moment = begun + Duration::from_secs_f64(sent as f64 / rate as f64);
+            while Instant::now() < moment {
+                tokio::time::sleep_until(moment.into()).await;
+            }
+            sent += bytes as u64;
+        };
+        session.perform_paced(&request, body, due).await?;
+        tally.add(started.elapsed(), size);
+    }
+    Ok(tally)
+}
+
+async fn lists(
+    endpoint: Rc<Endpoint>,
+    prefix: String,
+    stop: Rc<Cell<bool>>,
+) -> anyhow::Result<Tally> {
+    let mut session = Session::new(&endpoint);
+    every_second(u64::MAX, &stop, async |_| {
+        let keys = session.list(&prefix).await?;
+        ensure!(
+            keys as u64 == BATCH,
+            "a LIST gave {keys} keys instead of {BATCH}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+async fn deletes(
+    endpoint: Rc<Endpoint>,
+    prefix: String,
+    batches: u64,
+    stop: Rc<Cell<bool>>,
+) -> anyhow::Result<Tally> {
+    let mut session = Session::new(&endpoint);
+    every_second(batches, &stop, async |turn| {
+        session
+            .delete_batch((turn * BATCH..(turn + 1) * BATCH).map(|number| key(&prefix, number)))
+            .await
+    })
+    .await
+}
+
+async fn every_second(
+    turns: u64,
+    stop: &Cell<bool>,
+    mut act: impl AsyncFnMut(u64) -> anyhow::Result<()>,
+) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    for turn in 0..turns {
+        ticks.tick().await;
+        if stop.get() {
+            break;
+        }
+        let started = Instant::now();
+        act(turn).await?;
+        tally.add(started.elapsed(), 0);
+    }
+    Ok(tally)
+}
