@@ -15,7 +15,7 @@ use strata_engine::reactor::{
     random_u64, run as run_reactor, spawn, statistics,
 };
 
-use crate::affinity::thread_time;
+use crate::affinity::ThreadClock;
 use crate::report::{Report, Tally, parse_size};
 
 /// Size of the writes that prepare a file.
@@ -92,7 +92,8 @@ async fn measure(options: &Options, block: usize) -> anyhow::Result<Report> {
     }
     let file = open(&options.file).await?;
     let deadline = now() + Duration::from_secs(options.seconds);
-    let (begun, used, counters) = (now(), thread_time(), statistics());
+    let clock = ThreadClock::of_this_thread()?;
+    let (begun, used, counters) = (now(), clock.time()?, statistics());
     let (enters, parks) = (counters.ring_enters.get(), counters.parks.get());
     let blocks = options.file_size / block as u64;
     let next = Rc::new(Cell::new(0));
@@ -113,7 +114,7 @@ async fn measure(options: &Options, block: usize) -> anyhow::Result<Report> {
         tally.merge(&task.await?);
     }
     let elapsed = begun.elapsed();
-    let used = thread_time() - used;
+    let used = clock.time()? - used;
     let operations = tally.count().max(1) as f64;
     let mut report = Report::default();
     report.tally("", &tally, elapsed);

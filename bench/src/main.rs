@@ -4,6 +4,7 @@
 //! - [`report`]: latencies, figures, how they are printed
 //! - [`connection`]: a keep-alive HTTP/1.1 client that costs little
 //! - [`device`]: reads and writes of one file through the reactor
+//! - [`http`]: hyper on the reactor against hyper on tokio
 //! - [`s3`]: loads for an S3 endpoint
 //!
 //! Invariants: every run ends by itself; a server is driven from another core than its own; a latency in an open
@@ -12,6 +13,7 @@
 mod affinity;
 mod connection;
 mod device;
+mod http;
 mod report;
 mod s3;
 
@@ -34,6 +36,8 @@ struct CommandLine {
 enum Subject {
     /// Random reads and sequential writes of one file through the reactor.
     Device(device::Options),
+    /// Requests a second of hyper on the reactor or on tokio, one core for the server and one for the client.
+    Http(http::Options),
     /// Loads for an S3 endpoint.
     S3(s3::Options),
 }
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     let outcome = match line.subject {
         Subject::Device(options) => device::run(&options),
+        Subject::Http(options) => http::run(&options),
         Subject::S3(options) => s3::run(options),
     };
     match outcome {
