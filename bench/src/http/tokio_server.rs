@@ -32,7 +32,7 @@ async fn serve_here(setup: Setup) -> anyhow::Result<()> {
     let started = Started {
         address: listener.local_addr()?,
         clock: ThreadClock::of_this_thread()?,
-        stop: Box::new(move || drop(stop.send(()))),
+        stop: Box::new(move || _ = stop.send(())),
     };
     let accepting = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
