@@ -5,6 +5,7 @@
 //! - [`connection`]: a keep-alive HTTP/1.1 client that costs little
 //! - [`device`]: reads and writes of one file through the reactor
 //! - [`http`]: hyper on the reactor against hyper on tokio
+//! - [`journal`]: group commit of the engine's journal
 //! - [`s3`]: loads for an S3 endpoint
 //!
 //! Invariants: every run ends by itself; a server is driven from another core than its own; a latency in an open
@@ -14,6 +15,7 @@ mod affinity;
 mod connection;
 mod device;
 mod http;
+mod journal;
 mod report;
 mod s3;
 
@@ -38,6 +40,8 @@ enum Subject {
     Device(device::Options),
     /// Requests a second of hyper on the reactor or on tokio, one core for the server and one for the client.
     Http(http::Options),
+    /// Group commit of small records through the engine's journal.
+    Journal(journal::Options),
     /// Loads for an S3 endpoint.
     S3(s3::Options),
 }
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match line.subject {
         Subject::Device(options) => device::run(&options),
         Subject::Http(options) => http::run(&options),
+        Subject::Journal(options) => journal::run(&options),
         Subject::S3(options) => s3::run(options),
     };
     match outcome {

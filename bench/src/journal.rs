@@ -1,0 +1,210 @@
+//! Group commit through the engine's journal: writers that each append a record, wait until it is durable, and append
+//! the next.
+//!
+//! Invariants: the partition was written from end to end before anything counts, so that no write waits for the file
+//! system to make blocks; segments are given up as fast as they fill, so the run never meets the quota.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use strata_engine::reactor::{
+    Instant, ReactorConfig, TaskClass, World, now, run as run_reactor, sleep, spawn,
+};
+use strata_engine::{
+    Device, DeviceOptions, FormatOptions, Journal, JournalPosition, PartitionKind, Uuid,
+    format_device,
+};
+
+use crate::affinity::ThreadClock;
+use crate::report::{Report, Tally, parse_size};
+
+const SEGMENT_BYTES: u64 = 16 << 20;
+const LOG_SEGMENTS: u32 = 16;
+/// Kept behind the tail; everything older is given up.
+const KEPT_BYTES: u64 = 4 * SEGMENT_BYTES;
+
+/// Options of `journal`.
+#[derive(Args)]
+pub struct Options {
+    /// A new file for the device; it is formatted.
+    #[arg(long)]
+    device: PathBuf,
+    /// Writers.
+    #[arg(long, default_value_t = 64)]
+    writers: usize,
+    /// Bytes of a record's body.
+    #[arg(long, value_parser = parse_size, default_value = "4KiB")]
+    record: u64,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// The core to run on.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Microseconds to look for work before sleeping.
+    #[arg(long, default_value_t = 0)]
+    spin: u64,
+}
+
+/// Runs the writers on one pinned reactor.
+pub fn run(options: &Options) -> anyhow::Result<Report> {
+    let config = ReactorConfig {
+        index: 0,
+        core: Some(options.core),
+        name: "journal".into(),
+        arena_bytes: 64 << 20,
+        spin: Duration::from_micros(options.spin),
+    };
+    run_reactor(config, World::Real, async || measure(options).await)?
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Report> {
+    let journal = open(&options.device).await.context("open the journal")?;
+    let statistics = journal.statistics();
+    let body: Rc<[u8]> = vec![0x5a; usize::try_from(options.record)?].into();
+    let trimming = spawn(TaskClass::Foreground, trim(journal.clone()));
+    let warm_up = Until::Position(JournalPosition(statistics.capacity_bytes() + KEPT_BYTES));
+    write(&journal, &body, 64, warm_up)
+        .await
+        .context("warm up")?;
+    let count = || {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&statistics.batches), read(&statistics.bytes_written))
+    };
+    let clock = ThreadClock::of_this_thread()?;
+    let (begun, used, before) = (now(), clock.time()?, count());
+    let deadline = begun + Duration::from_secs(options.seconds);
+    let tally = write(&journal, &body, options.writers, Until::Moment(deadline)).await?;
+    let (elapsed, used, after) = (begun.elapsed(), clock.time()? - used, count());
+    drop(trimming);
+    journal.close().await;
+    let (batches, bytes) = ((after.0 - before.0).max(1), after.1 - before.1);
+    let mut report = Report::default();
+    report.tally("", &tally, elapsed);
+    report.count("batches", batches);
+    report.number("records_per_batch", tally.count() as f64 / batches as f64);
+    report.number("device_bytes_per_batch", bytes as f64 / batches as f64);
+    report.number(
+        "device_mib_per_second",
+        bytes as f64 / elapsed.as_secs_f64() / f64::from(1 << 20),
+    );
+    report.number(
+        "cpu_us_per_record",
+        used.as_secs_f64() * 1e6 / tally.count().max(1) as f64,
+    );
+    Ok(report)
+}
+
+async fn open(path: &Path) -> anyhow::Result<Journal> {
+    let uuid = Uuid([7; 16]);
+    let format = FormatOptions {
+        cluster: uuid,
+        device: uuid,
+        pool: uuid,
+        node: 1,
+        data_partitions: 1,
+        segment_bytes: SEGMENT_BYTES,
+        log_segments: LOG_SEGMENTS,
+        log_mirrors: vec![uuid],
+    };
+    format_device(path, format).await?;
+    let options = DeviceOptions {
+        capacity_bytes: 4 << 30,
+        ..DeviceOptions::default()
+    };
+    let device = Device::open(path, options).await?;
+    let partitions = &device.superblock().partitions;
+    let log = partitions
+        .iter()
+        .find(|entry| entry.kind == PartitionKind::Log);
+    let number = log.context("the device has no log partition")?.number;
+    let journal = Journal::open(&device, number).await?;
+    // A journal takes records once it was replayed; a new one has none.
+    journal.replay(&mut |_, _, _| Ok(())).await?;
+    Ok(journal)
+}
+
+#[derive(Clone, Copy)]
+enum Until {
+    Moment(Instant),
+    Position(JournalPosition),
+}
+
+async fn write(
+    journal: &Journal,
+    body: &Rc<[u8]>,
+    writers: usize,
+    until: Until,
+) -> anyhow::Result<Tally> {
+    let tasks: Vec<_> = (0..writers)
+        .map(|_| {
+            spawn(
+                TaskClass::Foreground,
+                write_alone(journal.clone(), body.clone(), until),
+            )
+        })
+        .collect();
+    let mut tally = Tally::default();
+    for task in tasks {
+        tally.merge(&task.await?);
+    }
+    Ok(tally)
+}
+
+async fn write_alone(journal: Journal, body: Rc<[u8]>, until: Until) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut begun = now();
+    loop {
+        let position = journal.append(1, &body)?;
+        journal.flush(position).await?;
+        let ended = now();
+        tally.add(ended - begun, body.len() as u64);
+        begun = ended;
+        let over = match until {
+            Until::Moment(moment) => ended >= moment,
+            Until::Position(end) => position >= end,
+        };
+        if over {
+            return Ok(tally);
+        }
+    }
+}
+
+/// Gives up what lies far enough behind the tail, twenty times a second.
+async fn trim(journal: Journal) -> anyhow::Result<()> {
+    let position = |journal: &Journal| journal.append(1, b"tail");
+    loop {
+        sleep(Duration::from_millis(50)).await;
+        let tail = position(&journal)?;
+        journal
+            .trim(JournalPosition(tail.0.saturating_sub(KEPT_BYTES)))
+            .await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_get_through_the_quota_more_than_once() {
+        let directory =
+            std::env::temp_dir().join(format!("strata-bench-journal-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let options = Options {
+            device: directory.join("device"),
+            writers: 4,
+            record: 64 << 10,
+            seconds: 0,
+            core: 0,
+            spin: 0,
+        };
+        let outcome = run(&options);
+        std::fs::remove_dir_all(&directory).unwrap();
+        outcome.unwrap();
+    }
+}
