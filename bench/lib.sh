@@ -2,9 +2,10 @@
 # Sourced, never run. Everything started here is stopped when the script ends; nothing listens beyond loopback.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-bench=$target/release/strata-bench
-strata=$target/release/strata
+# Where the two binaries are; without it they are built here.
+binaries=${STRATA_BENCH_BINARIES:-${CARGO_TARGET_DIR:-$root/target}/release}
+bench=$binaries/strata-bench
+strata=$binaries/strata
 # Where data goes; on the file system that is to be measured.
 place=${STRATA_BENCH_DIR:-${TMPDIR:-/var/tmp}/strata-bench}
 server_core=${STRATA_BENCH_SERVER_CORE:-0}
@@ -15,7 +16,7 @@ server_pid=""
 reserved_before=""
 
 build() {
-    (cd "$root" && cargo build --locked --release -p strata -p strata-bench 1>&2)
+    [ -n "${STRATA_BENCH_BINARIES:-}" ] || (cd "$root" && cargo build --locked --release -p strata -p strata-bench 1>&2)
 }
 
 # Takes a scratch directory of its own; kept between runs only where a script resumes.
