@@ -2,6 +2,7 @@
 # The reactor against its controls, in interleaved pairs: hyper on tokio for HTTP, fio for the device and the journal.
 # Both sides of a device comparison use 2 MiB pages, or neither does. Prints one line per bound: medians, their ratio,
 # the control's own spread from run to run, and the verdict. Takes about ten minutes with the defaults.
+# On a machine that has other work, `chrt -r 1 bench/bounds.sh` keeps that work off both sides.
 # Usage: bounds.sh [http] [device] [journal]    PAIRS=5 SECONDS_EACH=5 STRATA_BENCH_DIR=/disk/to/measure
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -73,31 +74,40 @@ device_pairs() {
     rm -f "$file"
 }
 
-# journal_pairs WRITERS BOUND: fio writes the batch sizes that the journal made, each with its fdatasync.
+# journal_pairs WRITERS BOUND: fio writes the batch sizes that the journal made, each with its fdatasync, at depth 1. The
+# bound is on io_uring, which a reactor has to use; what blocking system calls reach is printed beside it.
 journal_pairs() {
-    local writers=$1 bound=$2 file=$work/batches ours="" control="" batches="" line batch memory
-    memory=$(fio_memory)
+    local writers=$1 bound=$2 file=$work/batches ours="" control="" blocking="" batches="" line batch size_of_block column
     "$bench" device --file "$file" --file-size 1GiB --pattern prepare
     for _ in $(seq "$pairs"); do
         rm -f "$work/journal"
         line=$("$bench" journal --device "$work/journal" --writers "$writers" --core "$server_core" --seconds "$each" --json)
         # What it wrote to the device in a batch, in whole blocks.
-        batch=$(field device_bytes_per_batch <<<"$line" | awk '{ print int(($1 + 4095) / 4096) * 4096 }')
+        batch=$(field device_bytes_per_batch <<<"$line" | awk '{ print int(($1 + 2048) / 4096) * 4096 }')
         batches+=" $batch"
+        # One writer is compared by flushes: its record and the header it needs against a bare block.
         if [ "$writers" = 1 ]; then
-            # One writer is compared by flushes: its record and the header it needs against a bare block.
+            size_of_block=4096 column=49
             ours+=" $(field ops_per_second <<<"$line")"
-            control+=" $(run_fio 49 --filename="$file" --size=1G --rw=write --bs=4k --ioengine=io_uring --iodepth=1 --fdatasync=1 "$memory")"
         else
-            ours+=" $(field device_mib_per_second <<<"$line")"
-            control+=" $(run_fio 48 --filename="$file" --size=1G --rw=write --bs="$batch" --ioengine=io_uring --iodepth=1 --fdatasync=1 "$memory" | awk '{ print $1 / 1024 }')"
+            size_of_block=$batch column=48
+            ours+=" $(field device_mib_per_second <<<"$line" | awk '{ print $1 * 1024 }')"
         fi
+        control+=" $(flushing_fio io_uring $column "$size_of_block")"
+        blocking+=" $(flushing_fio psync $column "$size_of_block")"
     done
-    local unit=MiB/s
+    local unit=KiB/s
     [ "$writers" = 1 ] && unit=records/s
     # shellcheck disable=SC2086
     verdict "journal, $writers writers of 4 KiB, batches of $(median $batches) bytes, huge pages $huge" $unit "$bound" ">=" "$ours" "$control"
+    # shellcheck disable=SC2086
+    echo "  for information: fio with blocking calls $(median $blocking) $unit, ratio $(ratio "$(median $ours)" "$(median $blocking)")"
     rm -f "$file" "$work/journal"
+}
+
+# flushing_fio ENGINE FIELD BLOCK
+flushing_fio() {
+    run_fio "$2" --filename="$work/batches" --size=1G --rw=write --bs="$3" --ioengine="$1" --iodepth=1 --fdatasync=1 "$(fio_memory)"
 }
 
 reserve_huge_pages 128
