@@ -35,6 +35,9 @@ struct Inner {
     found: Vec<(u64, u64)>,
 }
 
+/// What is called for each record of a replay: where it lies, what it is, its body.
+pub type Visit<'a> = dyn FnMut(JournalPosition, u8, &[u8]) -> Result<(), EngineError> + 'a;
+
 /// How much is read at a time while records are walked.
 const WINDOW_BYTES: usize = 1 << 20;
 
@@ -70,10 +73,7 @@ impl Journal {
     ///
     /// # Errors
     /// What the visitor returns; those of reading.
-    pub async fn replay(
-        &self,
-        visit: &mut dyn FnMut(JournalPosition, u8, &[u8]) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    pub async fn replay(&self, visit: &mut Visit<'_>) -> Result<(), EngineError> {
         for (start, end) in &self.inner.found {
             let mut walk = Walk::new(
                 self.inner.log.clone(),

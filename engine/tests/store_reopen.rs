@@ -213,7 +213,7 @@ fn journal_records_come_back_in_order_and_trimmed_ones_do_not() {
             assert!(skipped <= 400);
             for (number, (at, kind, body)) in (skipped..).zip(&found) {
                 assert_eq!((*at, *kind), (positions[number], number as u8));
-                assert!(*body == content(number as u64, (number * 97 % 30_000) as usize));
+                assert!(*body == content(number as u64, number * 97 % 30_000));
             }
             positions.push(
                 journal
