@@ -438,16 +438,22 @@ impl Reactor {
             return self.clock();
         }
         let barriers = self.driver().borrow().slots.barriers_in_flight;
-        if barriers == 0 && self.idleness.spinning_pays() && self.spin(started, deadline) {
-            return self.woke(started);
+        if barriers == 0 && self.idleness.spinning_pays(started) {
+            let found = self.spin(started, deadline);
+            self.idleness.spun(found);
+            if found {
+                return self.woke(started);
+            }
         }
+        let slept = self.clock();
         self.park(deadline);
-        self.woke(started)
+        let now = self.woke(started);
+        self.idleness.slept(now - slept);
+        now
     }
 
     fn woke(&self, started: u64) -> u64 {
         let now = self.clock();
-        self.idleness.learn(now - started);
         self.statistics.idle_nanoseconds.add(now - started);
         now
     }
