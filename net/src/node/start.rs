@@ -63,14 +63,15 @@ pub(super) async fn run_metadata_core(
         TaskClass::Foreground,
         serve_mailbox(mailbox, Some(metadata.clone()), serve),
     );
-    let outcome = match bring_up(&config, &status, &peers, &metadata).await {
-        Ok(parts) => {
+    // The devices hold the locks that keep other servers off them: they live until everything has stopped.
+    let (outcome, _devices) = match bring_up(&config, &status, &peers, &metadata).await {
+        Ok((parts, devices)) => {
             serve_until_stopped(&status, &peers, parts).await;
-            Ok(())
+            (Ok(()), devices)
         }
         Err(error) => {
             status.enter(Phase::Failed(error.to_string()));
-            Err(error)
+            (Err(error), Vec::new())
         }
     };
     for peer in peers.iter().rev() {
@@ -119,7 +120,7 @@ async fn bring_up(
     status: &Arc<NodeStatus>,
     peers: &[Sender<NodeRequest>],
     metadata: &Metadata,
-) -> Result<Arc<ClusterParts>, NodeError> {
+) -> Result<(Arc<ClusterParts>, Vec<NodeDevice>), NodeError> {
     status.enter(Phase::Starting("looking for devices".to_owned()));
     let discovery = discover::discover(config).await?;
     let (devices, first_start) = (
@@ -133,14 +134,15 @@ async fn bring_up(
     initialise(config, metadata, &namespace, &devices, &discovery).await?;
     let report = report(&namespace, &devices, first_start, warnings)?;
     status.set_report(report);
-    Ok(Arc::new(ClusterParts {
+    let parts = ClusterParts {
         node_id: config.node_id,
         peers: peers.to_vec(),
         owners,
         namespace,
         readers: Readers::new(peers.len()),
         status: status.clone(),
-    }))
+    };
+    Ok((Arc::new(parts), devices))
 }
 
 /// Deals the data partitions out to the reactors in the order of uuids, and has each reactor open its own.
@@ -233,7 +235,12 @@ async fn start_group(
         GroupSender::Unreachable,
     )
     .await;
-    let group = group.map_err(|error| failed(&error))?;
+    let group = group.map_err(|error| {
+        let place = config.metadata_dir.display();
+        NodeError::Metadata(format!(
+            "{error}. The metadata directory is {place}: check storage.data_dir and storage.metadata_dir"
+        ))
+    })?;
     for remark in &group.log_report().remarks {
         tracing::warn!(%remark, "the log's mirrors");
     }
