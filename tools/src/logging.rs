@@ -49,7 +49,10 @@ fn directives(level: &str) -> String {
         _ => "warn",
     };
     let ours = OURS.iter().map(|name| format!(",{name}={level}"));
-    std::iter::once(libraries.to_owned()).chain(ours).collect()
+    // The gateway logs every failed request itself; s3s would log it again, with the whole answer.
+    let twice = if level == "trace" { "" } else { ",s3s=off" };
+    let all = std::iter::once(libraries.to_owned()).chain(ours);
+    all.chain([twice.to_owned()]).collect()
 }
 
 #[cfg(test)]

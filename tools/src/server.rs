@@ -208,6 +208,7 @@ fn announce(
         key_file: &config.metadata_dir.join(root_key::COPY),
         key: in_force.as_ref(),
         known: root_key::who_knows(&config.metadata_dir, in_force.as_ref(), environment),
+        shared_disks: directories::describe_shared_disks(config),
         environment_differs: environment.is_some() && environment != in_force.as_ref(),
         terminal: std::io::stdout().is_terminal(),
     };

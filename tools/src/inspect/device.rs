@@ -197,9 +197,11 @@ fn is_blank(bytes: &[u8]) -> bool {
 }
 
 fn line(offset: u64, bytes: &[u8]) -> String {
-    match describe(bytes) {
-        Ok(text) => format!("{offset:#012x}  {text}"),
-        Err(error) if is_blank(bytes) => format!("{offset:#012x}  zeros ({error})"),
-        Err(error) => format!("{offset:#012x}  not in order: {error}"),
-    }
+    let text = match describe(bytes) {
+        _ if bytes.is_empty() => "behind the end".to_owned(),
+        Ok(text) => text,
+        Err(_) if is_blank(&bytes[..BLOCK_BYTES.min(bytes.len())]) => "zeros".to_owned(),
+        Err(error) => format!("not in order: {error}"),
+    };
+    format!("{offset:#012x}  {text}")
 }

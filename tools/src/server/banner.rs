@@ -34,6 +34,8 @@ pub struct Banner<'a> {
     pub known: Known,
     /// Whether the environment holds another key, which is not in force.
     pub environment_differs: bool,
+    /// What is to be said of data directories that share a disk.
+    pub shared_disks: Option<String>,
     /// Whether people read this.
     pub terminal: bool,
 }
@@ -104,9 +106,13 @@ impl Banner<'_> {
     fn notes(&self, text: &mut String) {
         for device in &self.report.missing_devices {
             let what = format!(
-                "device {device} is missing: data is served from its other copies; put it back and restart"
+                "device {device} is missing. What it held is served from the other copies; new objects above 16 KiB need a \
+                 disk for each copy. Put it back and restart"
             );
             self.line(text, "DEGRADED", &what);
+        }
+        if let Some(note) = &self.shared_disks {
+            self.line(text, "NOTE", note);
         }
         for warning in &self.report.warnings {
             self.line(text, "WARNING", warning);

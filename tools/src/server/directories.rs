@@ -7,6 +7,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use strata_net::node::failure_domain;
+
+use crate::config::Config;
+
 /// The file that a running server holds locked, with its process id inside.
 pub const LOCK_FILE: &str = "server.lock";
 
@@ -139,6 +143,29 @@ pub fn prepare(data_dirs: &[PathBuf], metadata_dir: &Path) -> Result<Lock, Strin
         check_direct_io(path)?;
     }
     Ok(lock)
+}
+
+/// What is to be said when several data directories are on fewer disks than there are directories.
+pub fn describe_shared_disks(config: &Config) -> Option<String> {
+    if config.assume_separate_failure_domains {
+        return None;
+    }
+    let domains: Vec<_> = config
+        .data_dirs
+        .iter()
+        .map(|path| failure_domain::resolve(path))
+        .collect();
+    let mut groups = failure_domain::group(&domains);
+    groups.sort_unstable();
+    groups.dedup();
+    let (directories, disks) = (config.data_dirs.len(), groups.len());
+    (disks < directories).then(|| {
+        format!(
+            "the {directories} data directories count as {disks} failure domain{}: those on one disk, or on one that the \
+             system does not tell, fail together",
+            if disks == 1 { "" } else { "s" }
+        )
+    })
 }
 
 fn is_file(path: &Path) -> bool {

@@ -32,6 +32,7 @@ fn text(known: Known, first_start: bool, terminal: bool) -> String {
         key_file: Path::new("/data/my strata/root-key"),
         key: Some(&key()),
         known,
+        shared_disks: None,
         environment_differs: known == Known::Elsewhere,
         terminal,
     };
