@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 build
 scratch p99
 rm -rf "${work:?}"/*
-start_server "$work" 127.0.0.1:0 --cores "$server_core"
+start_server "$work" 127.0.0.1:0 --cores "$server_core-$server_core"
 wait_for_endpoint 60
 line=$("$bench" s3 mixed --endpoint "$endpoint" --core "$client_core" --seconds "${SECONDS_EACH:-20}" --rate "${RATE:-2000}" --json) || echo "some operations failed" >&2
 stop_server TERM
