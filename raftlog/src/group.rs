@@ -241,6 +241,7 @@ impl Group {
             report,
         }));
         group.lead().await?;
+        housekeeping::shorten(&group.0).await?;
         let housekeeping = housekeeping::run(Rc::downgrade(&group.0));
         *group.0.housekeeping.borrow_mut() =
             Some(reactor::spawn(TaskClass::Foreground, housekeeping));

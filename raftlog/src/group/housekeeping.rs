@@ -10,12 +10,17 @@ use std::time::Duration;
 use openraft::rt::WatchReceiver as _;
 use strata_engine::reactor;
 
-use super::{Inner, Shared, machine};
+use super::{GroupError, Inner, Shared, machine};
 use crate::log::{LogError, LogId};
 use crate::namespace::LogPosition;
 use crate::store::StoreError;
 
 const TICK: Duration = Duration::from_millis(100);
+/// While a start waits for its log to be shortened, and how often it looks.
+const SHORTEN_PAUSE: Duration = Duration::from_millis(2);
+const SHORTEN_TURNS_IDLE: u32 = 500;
+/// Between two requests for a snapshot: openraft may miss one while it still hears of the last.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
 /// Most room that is kept in the log beyond the next snapshot.
 const LOG_MARGIN_BYTES_MAX: u64 = 8 << 20;
 
@@ -38,17 +43,26 @@ enum TurnError {
 struct Done {
     checkpoint: reactor::Instant,
     released: Option<LogId>,
-    /// A snapshot was made since the start.
+    /// A snapshot was asked for since the start.
     shortened: bool,
+    /// No other is asked for before.
+    next_snapshot: reactor::Instant,
+}
+
+impl Done {
+    fn new() -> Done {
+        Done {
+            checkpoint: reactor::now(),
+            released: None,
+            shortened: false,
+            next_snapshot: reactor::now(),
+        }
+    }
 }
 
 /// Runs until the group is dropped or fails.
 pub(super) async fn run(weak: Weak<Inner>) {
-    let mut done = Done {
-        checkpoint: reactor::now(),
-        released: None,
-        shortened: false,
-    };
+    let mut done = Done::new();
     loop {
         reactor::sleep(TICK).await;
         let Some(inner) = weak.upgrade() else { return };
@@ -63,6 +77,33 @@ pub(super) async fn run(weak: Weak<Inner>) {
     }
 }
 
+/// At a start: every start writes to new segments of the journals. Where that has used up half of a log,
+/// it is shortened before anything is served, so that a node that starts again and again keeps room.
+pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
+    let mut done = Done::new();
+    if !snapshot_due(inner, &mut done) {
+        return Ok(());
+    }
+    let shared = &inner.shared;
+    let stopped = |error: TurnError| GroupError::Stopped(shared.cause(&error));
+    let before = shared.log.snapshot_number();
+    checkpoint(shared).await?;
+    done.shortened = false;
+    let mut idle = 0;
+    while done.released.is_none() && idle < SHORTEN_TURNS_IDLE {
+        turn(inner, &mut done).await.map_err(stopped)?;
+        reactor::sleep(SHORTEN_PAUSE).await;
+        if let Some(cause) = &*shared.failure.borrow() {
+            return Err(GroupError::Stopped(cause.clone()));
+        }
+        idle += u32::from(!shared.building.get());
+    }
+    if shared.log.snapshot_number() == before {
+        tracing::warn!("the log is nearly full and could not be shortened");
+    }
+    Ok(())
+}
+
 async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     let shared = &inner.shared;
     let raft = inner.raft.trigger();
@@ -74,8 +115,8 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
         done.checkpoint = reactor::now();
     }
     let stopped = |error: &dyn std::fmt::Display| TurnError::Raft(shared.cause(error));
-    if snapshot_due(inner, done) {
-        shared.building.set(true);
+    if reactor::now() >= done.next_snapshot && snapshot_due(inner, done) {
+        done.next_snapshot = reactor::now() + SNAPSHOT_PAUSE;
         raft.snapshot().await.map_err(|error| stopped(&error))?;
     }
     if let Some(target) = purge_target(inner)

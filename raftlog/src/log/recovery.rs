@@ -7,7 +7,7 @@
 //! 4. Mirrors that were corrupt or stale are erased and rebuilt, as long as mirrors are lacking.
 //! 5. If the members are not what the generation says, the next one is raised before going on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use futures_util::future::join_all;
 use strata_engine::{EngineError, Journal, JournalPosition};
@@ -17,6 +17,9 @@ use super::medium::Medium;
 use super::mirrors::{Mirrors, Role, Slot, uuid_text};
 use super::record::{self, Generation, Record};
 use super::{GroupLog, Log, LogError, LogPartition, LogReport, is_corrupt};
+
+/// Places of records remembered from a replay; far more than crashes leave a mirror behind.
+const RECENT_RECORDS: usize = 16_384;
 
 /// Bytes copied to a mirror between two flushes.
 const COPY_BATCH_BYTES: usize = 4 << 20;
@@ -78,6 +81,8 @@ impl Source {
 struct Replayed {
     generation: Option<Generation>,
     last_number: Option<u64>,
+    /// Numbers and places of the last records: what another mirror lacks is mostly among them.
+    recent: VecDeque<(u64, JournalPosition)>,
     groups: BTreeMap<u16, (Facts, Track)>,
 }
 
@@ -100,6 +105,10 @@ impl Replayed {
             ));
         }
         self.last_number = Some(number);
+        self.recent.push_back((number, place));
+        if self.recent.len() > RECENT_RECORDS {
+            self.recent.pop_front();
+        }
         if let Record::Generation(generation) = record {
             self.generation = Some(generation);
             return Ok(());
@@ -424,22 +433,39 @@ async fn catch_up(
     if replayed.last_number == good_replayed.last_number {
         return Ok((medium, replayed, 0));
     }
-    let known = replayed.last_number.unwrap_or(0);
-    let mut missing = Vec::new();
+    let missing = records_after(good, good_replayed, replayed.last_number.unwrap_or(0)).await?;
+    copy(good, &missing, &medium, &mut replayed).await?;
+    Ok((medium, replayed, missing.len()))
+}
+
+/// The places of all records of a higher number.
+async fn records_after(
+    good: &Medium,
+    good_replayed: &Replayed,
+    known: u64,
+) -> Result<Vec<JournalPosition>, EngineError> {
+    let remembered = good_replayed.recent.front();
+    if remembered.is_some_and(|(first, _)| *first <= known) {
+        let recent = good_replayed
+            .recent
+            .iter()
+            .filter(|(number, _)| *number > known);
+        return Ok(recent.map(|(_, place)| *place).collect());
+    }
+    let mut places = Vec::new();
     let mut collect = |place: JournalPosition, kind: u8, body: &[u8]| {
-        let (_, number, _) =
-            record::decode(kind, body).map_err(|malformed| EngineError::Corrupt {
-                place: format!("log position {}", place.0),
-                detail: malformed.0,
-            })?;
+        let decoded = record::decode(kind, body);
+        let (_, number, _) = decoded.map_err(|malformed| EngineError::Corrupt {
+            place: format!("log position {}", place.0),
+            detail: malformed.0,
+        })?;
         if number > known {
-            missing.push(place);
+            places.push(place);
         }
         Ok(())
     };
     good.replay(&mut collect).await?;
-    copy(good, &missing, &medium, &mut replayed).await?;
-    Ok((medium, replayed, missing.len()))
+    Ok(places)
 }
 
 /// Copies records, numbers and all, and notes them on the way.

@@ -73,6 +73,17 @@ impl LogStore {
         })
     }
 
+    /// The number of the newest complete snapshot, 0 where there is none.
+    pub(crate) fn snapshot_number(&self) -> u64 {
+        self.with(|group| {
+            group
+                .facts
+                .snapshot
+                .as_ref()
+                .map_or(0, |manifest| manifest.snapshot)
+        })
+    }
+
     /// Bytes and entries written since the last snapshot.
     pub(crate) fn since_snapshot(&self) -> (u64, u64) {
         self.with(|group| {

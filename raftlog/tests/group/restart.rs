@@ -1,9 +1,9 @@
 //! On files of this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strata_engine::reactor::{self, World};
+use strata_engine::reactor::{self, Simulation, World};
 use strata_raftlog::group::GroupConfig;
 
 use crate::support::{Acknowledged, Client, check, config, format, keys, run, start};
@@ -96,4 +96,27 @@ fn a_small_log_is_shortened_by_snapshots_and_outlives_the_metadata() {
         group.stop().await.expect("a stop");
     })
     .expect("a reactor");
+}
+
+#[test]
+fn a_node_that_starts_again_and_again_keeps_room_in_its_log() {
+    let acknowledged = Acknowledged::default();
+    let simulation = Simulation::new(3);
+    let world = World::Simulated(simulation.clone());
+    let paths = run(world, async || format(Path::new("/devices"), 2).await).expect("formatted");
+    // Every start begins a new one of eight segments.
+    for life in 0..40 {
+        let world = World::Simulated(simulation.clone());
+        run(world, async || {
+            let metadata = tempfile::tempdir().expect("a directory");
+            let started = start(&paths, metadata.path(), config(2)).await;
+            let (group, store) = started.unwrap_or_else(|error| panic!("life {life}: {error}"));
+            check(&store, &acknowledged, &format!("life {life}"));
+            let mut client = Client::new(group, acknowledged.clone())
+                .await
+                .expect("a client");
+            client.put(&format!("life{life}"), 100).await.expect("put");
+        })
+        .expect("a run");
+    }
 }
