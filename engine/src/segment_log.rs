@@ -553,9 +553,11 @@ impl SegmentLog {
         let mut batch: Vec<Queued> = Vec::new();
         let (mut bytes, mut pieces) = (0, 0);
         while let Some(next) = state.queue.front() {
-            let follows = batch
-                .last()
-                .is_none_or(|last| last.position + last.bytes == next.position);
+            // A segment that is full to its last byte ends where the next begins, but they lie apart.
+            let follows = batch.last().is_none_or(|last| {
+                last.position + last.bytes == next.position
+                    && !matches!(next.piece, Piece::Header(_))
+            });
             if !follows
                 || bytes + next.bytes > BATCH_BYTES_MAX && !batch.is_empty()
                 || pieces >= BATCH_PIECES_MAX

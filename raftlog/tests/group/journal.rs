@@ -1,5 +1,6 @@
 //! The journal below the log, with records of every length: what was appended is read and replayed.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use strata_engine::reactor::{Simulation, World};
@@ -92,4 +93,53 @@ fn records_of_every_length_are_read_and_replayed() {
             "seed {seed}: replay differs"
         );
     }
+}
+
+#[test]
+fn segments_that_are_full_to_the_last_byte_stay_apart() {
+    let simulation = Simulation::new(1);
+    // With its header of 32 bytes, 341 of these fill a segment of 4 MiB behind its first block.
+    let body = vec![5; 3 * 4096 - 32];
+    let written = run(World::Simulated(simulation.clone()), async || {
+        let paths = format(Path::new("/devices"), 1).await;
+        let part = partitions(&paths).await.remove(0);
+        let journal = Journal::open(&part.device, part.partition)
+            .await
+            .expect("open");
+        let mut kept: VecDeque<JournalPosition> = VecDeque::new();
+        // Segments are given back and used again in another order than they lie in.
+        for round in 0..40 {
+            for _ in 0..341 / 2 {
+                kept.push_back(journal.append(round, &body).expect("room"));
+            }
+            journal.flush(kept[kept.len() - 1]).await.expect("flushed");
+            while kept.len() > 900 {
+                kept.pop_front();
+            }
+            journal.trim(kept[0]).await.expect("trimmed");
+            for at in &kept {
+                assert_eq!(
+                    journal.read(*at).await.expect("read").1.len(),
+                    body.len(),
+                    "round {round}"
+                );
+            }
+        }
+        (paths, kept)
+    });
+    let (paths, kept) = written.expect("a run");
+    run(World::Simulated(simulation), async || {
+        let part = partitions(&paths).await.remove(0);
+        let journal = Journal::open(&part.device, part.partition)
+            .await
+            .expect("open");
+        let mut found = Vec::new();
+        let mut visit = |at, _, _: &[u8]| {
+            found.push(at);
+            Ok(())
+        };
+        journal.replay(&mut visit).await.expect("replayed");
+        assert!(found.ends_with(&Vec::from(kept)));
+    })
+    .expect("a run");
 }
