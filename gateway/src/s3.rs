@@ -49,7 +49,7 @@ use crate::error::{Code, Fault};
 use crate::operation::Operation;
 use crate::serve::GatewayConfig;
 
-pub use object_body::ObjectBody;
+pub use object_body::{ObjectBody, ReadRoom};
 
 /// The account that owns everything: there is one until accounts exist.
 pub const ROOT_ACCOUNT: u64 = 1;
@@ -60,6 +60,8 @@ pub struct Shared {
     pub cluster: Cluster,
     /// The configuration.
     pub config: Rc<GatewayConfig>,
+    /// Room for readers that read ahead.
+    pub read_room: ReadRoom,
 }
 
 /// The operations, as s3s calls them. Lives and dies on its reactor.

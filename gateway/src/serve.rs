@@ -24,13 +24,13 @@ use strata_net::Cluster;
 
 use crate::auth::{Credential, Verifier};
 use crate::metrics::GatewayMetrics;
-use crate::s3::{Frontend, Shared};
+use crate::s3::{Frontend, ReadRoom, Shared};
 
 /// Pause after a failed accept, which is mostly one without descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections of a reactor at most.
-const CONNECTIONS_MAX: usize = 4096;
+const CONNECTIONS_MAX: usize = 2048;
 
 /// How long requests may take to end when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
@@ -109,7 +109,12 @@ impl Server {
         metrics: Arc<GatewayMetrics>,
     ) -> Rc<Server> {
         let verifier = Verifier::new(&config.region);
-        let shared = Rc::new(Shared { cluster, config });
+        let read_room = ReadRoom::new(cluster.parts().peers.len());
+        let shared = Rc::new(Shared {
+            cluster,
+            config,
+            read_room,
+        });
         Rc::new(Server {
             service: S3ServiceBuilder::new(Frontend::new(Rc::clone(&shared))).build(),
             shared,

@@ -108,7 +108,7 @@ pub fn open(
         })
     })??;
     let length = range.end - range.start;
-    let reader = BodyReader::new(&shared.cluster, &object, range, window);
+    let reader = BodyReader::new(shared, &object, range, window);
     Ok(Source {
         object,
         length,

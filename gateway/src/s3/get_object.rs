@@ -35,7 +35,7 @@ pub async fn get(
     let range = selected.range(object.size);
     let length = range.end - range.start;
     if length > 0 {
-        let reader = BodyReader::new(&shared.cluster, &object, range, window);
+        let reader = BodyReader::new(shared, &object, range, window);
         context.answer_with(ObjectBody::new(reader, length, context.request_id));
     }
     let mut response = S3Response::with_headers(dto::GetObjectOutput::default(), headers);

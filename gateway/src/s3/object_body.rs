@@ -1,31 +1,116 @@
 //! The bytes of an object on their way out: to a client, or into a copy.
 //!
 //! Invariants: where the bytes are is looked up a window at a time, so that what is held does not
-//! grow with the object; a failure ends the stream with an error, which closes the connection, so
-//! that a body is never silently short.
+//! grow with the object; clients that take nothing hold no more than a share of the arena; a
+//! failure ends the stream with an error, which closes the connection, so that a body is never
+//! silently short.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
+use strata_engine::reactor;
+use strata_engine::reactor::local::{Permit, Semaphore};
 use strata_net::cluster::read::BodySource;
 use strata_net::{Cluster, ClusterError, ObjectReader};
 use strata_raftlog::namespace::{BodyPiece, Extent, ExtentKind, Object, PieceSource, View};
 use strata_raftlog::store::StoreError;
 
+use super::Shared;
 use crate::request_id::RequestId;
 
 /// Pieces that are looked up at a time; with chunks of 1 MiB a window is 4 GiB.
 const WINDOW_PIECES: usize = 4096;
 
+/// The bytes of the arena that a reader may hold for a client: what it reads ahead, what it hands out.
+const HELD_BYTES_MAX: u64 = 768 << 10;
+
+/// Bytes that are read at a time by a reader that holds nothing of the arena.
+const LEAN_BYTES: u64 = 64 << 10;
+
+/// Room of a reactor for readers that read ahead and hand out buffers of the arena as they are.
+///
+/// Clients that ask for much and take nothing would otherwise hold the whole arena, and everybody
+/// else would wait for them. A reader that finds no room reads a little at a time and hands out
+/// copies: it costs a copy, and holds no buffer while its client makes it wait.
+pub struct ReadRoom {
+    kib: Rc<Semaphore>,
+}
+
+impl ReadRoom {
+    /// Half of an arena shared by all reactors, because each may hold buffers of any other; but at
+    /// least a sixteenth.
+    pub fn new(reactor_count: usize) -> ReadRoom {
+        let arena_kib = reactor::arena_pressure().total_bytes / 1024;
+        let share = arena_kib / 2 / reactor_count.max(1);
+        ReadRoom {
+            kib: Semaphore::new(share.max(arena_kib / 16)),
+        }
+    }
+
+    fn take(&self, length: u64) -> Option<Permit> {
+        let kib = length.min(HELD_BYTES_MAX).div_ceil(1024) as usize;
+        self.kib.try_acquire(kib.max(1))
+    }
+}
+
 /// A run of a body.
 enum Run {
-    Bytes(Bytes),
-    Reader(ObjectReader),
+    /// Bytes that lay in the namespace.
+    Bytes(Option<Bytes>),
+    /// Chunks, read ahead.
+    Ahead(ObjectReader),
+    /// Chunks, read when they are wanted. The reader of nothing keeps their space.
+    Lean {
+        rest: VecDeque<Extent>,
+        _pin: ObjectReader,
+    },
+}
+
+impl Run {
+    async fn next(&mut self, cluster: &Cluster) -> Option<Result<Bytes, ClusterError>> {
+        match self {
+            Run::Bytes(bytes) => bytes.take().map(Ok),
+            Run::Ahead(reader) => reader.next().await,
+            Run::Lean { rest, .. } => {
+                let piece = take_piece(rest)?;
+                Some(read_copy(cluster, piece).await)
+            }
+        }
+    }
+}
+
+/// Cuts a little off the front.
+fn take_piece(rest: &mut VecDeque<Extent>) -> Option<Extent> {
+    let front = rest.front_mut()?;
+    let length = front.length.min(LEAN_BYTES);
+    let piece = Extent {
+        length,
+        ..front.clone()
+    };
+    front.length -= length;
+    if front.kind == ExtentKind::Chunk {
+        front.offset += length;
+    }
+    if front.length == 0 {
+        rest.pop_front();
+    }
+    Some(piece)
+}
+
+async fn read_copy(cluster: &Cluster, piece: Extent) -> Result<Bytes, ClusterError> {
+    let length = piece.length;
+    let mut copy = Vec::with_capacity(length as usize);
+    let mut reader = cluster.reader(BodySource::Extents(vec![piece]), 0..length);
+    while let Some(bytes) = reader.next().await {
+        copy.extend_from_slice(&bytes?);
+    }
+    Ok(Bytes::from(copy))
 }
 
 /// Where the first bytes of a range are.
@@ -52,21 +137,18 @@ pub struct BodyReader {
     /// What is not looked up yet.
     ahead: Range<u64>,
     runs: VecDeque<Run>,
+    permit: Option<Permit>,
 }
 
 impl BodyReader {
     /// A reader of a range. To be called in the turn in which the window was looked up: from here
     /// on the space is kept.
-    pub fn new(
-        cluster: &Cluster,
-        object: &Object,
-        range: Range<u64>,
-        window: Window,
-    ) -> BodyReader {
+    pub fn new(shared: &Shared, object: &Object, range: Range<u64>, window: Window) -> BodyReader {
         let mut reader = BodyReader {
-            cluster: cluster.clone(),
+            cluster: shared.cluster.clone(),
             inode: object.inode,
             size: object.size,
+            permit: shared.read_room.take(range.end - range.start),
             ahead: range,
             runs: VecDeque::new(),
         };
@@ -78,58 +160,37 @@ impl BodyReader {
     ///
     /// # Errors
     /// Those of reading chunks, and `NotFound` where the object went while it was being read.
+    /// Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Bytes, ClusterError>> {
-        loop {
-            match self.runs.front_mut() {
-                Some(Run::Bytes(bytes)) => {
-                    let bytes = std::mem::take(bytes);
-                    self.runs.pop_front();
-                    return Some(Ok(bytes));
-                }
-                Some(Run::Reader(reader)) => match reader.next().await {
-                    Some(outcome) => return Some(outcome),
-                    None => self.next_run()?,
-                },
-                None => return self.missing(),
+        while let Some(run) = self.runs.front_mut() {
+            if let Some(outcome) = run.next(&self.cluster).await {
+                return Some(outcome);
             }
-            if let Some(error) = self.look_ahead() {
+            // The run that has ended keeps the space until those of the next window do.
+            if self.runs.len() == 1
+                && !self.ahead.is_empty()
+                && let Err(error) = self.look_up()
+            {
+                self.runs.clear();
+                self.ahead = 0..0;
                 return Some(Err(error));
             }
-        }
-    }
-
-    /// Drops the run that has ended, after the next window's have been opened: the space that
-    /// they lie in is kept without a gap.
-    fn next_run(&mut self) -> Option<()> {
-        if self.runs.len() > 1 || self.ahead.is_empty() {
             self.runs.pop_front();
         }
-        (!self.runs.is_empty() || !self.ahead.is_empty()).then_some(())
+        (!self.ahead.is_empty()).then(|| Err(self.gone()))
     }
 
-    fn missing(&self) -> Option<Result<Bytes, ClusterError>> {
-        match self.ahead.is_empty() {
-            true => None,
-            false => Some(Err(self.gone())),
-        }
-    }
-
-    fn look_ahead(&mut self) -> Option<ClusterError> {
-        if self.runs.len() > 1 || self.ahead.is_empty() {
-            return None;
-        }
+    fn look_up(&mut self) -> Result<(), ClusterError> {
         let (inode, size, range) = (self.inode, self.size, self.ahead.clone());
-        match self
+        let pieces = self
             .cluster
-            .names(|view| view.body_of(inode, size, range, WINDOW_PIECES))
-        {
-            Ok(Some(pieces)) if !pieces.is_empty() => {
+            .names(|view| view.body_of(inode, size, range, WINDOW_PIECES))?;
+        match pieces {
+            Some(pieces) if !pieces.is_empty() => {
                 self.take_window(Window(pieces));
-                self.runs.pop_front();
-                None
+                Ok(())
             }
-            Ok(_) => Some(self.gone()),
-            Err(error) => Some(error),
+            _ => Err(self.gone()),
         }
     }
 
@@ -149,7 +210,7 @@ impl BodyReader {
                 PieceSource::Zeros => extents.push(zeros(piece.length)),
                 PieceSource::Inline(bytes) => {
                     self.open(std::mem::take(&mut extents));
-                    self.runs.push_back(Run::Bytes(Bytes::from(bytes)));
+                    self.runs.push_back(Run::Bytes(Some(Bytes::from(bytes))));
                 }
             }
         }
@@ -158,10 +219,16 @@ impl BodyReader {
 
     fn open(&mut self, extents: Vec<Extent>) {
         let length = extents.iter().map(|extent| extent.length).sum();
-        if length > 0 {
-            let reader = self.cluster.reader(BodySource::Extents(extents), 0..length);
-            self.runs.push_back(Run::Reader(reader));
+        if length == 0 {
+            return;
         }
+        self.runs.push_back(match self.permit {
+            Some(_) => Run::Ahead(self.cluster.reader(BodySource::Extents(extents), 0..length)),
+            None => Run::Lean {
+                rest: VecDeque::from(extents),
+                _pin: self.cluster.reader(BodySource::Extents(Vec::new()), 0..0),
+            },
+        });
     }
 }
 
