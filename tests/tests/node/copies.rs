@@ -108,7 +108,7 @@ async fn a_copy_may_be_conditional() {
         .key("c")
         .copy_source(&source);
     let wrong = wrong
-        .copy_source_if_match("\"9dd4e461268c8034f5c8564e155c67a6\"")
+        .copy_source_if_match("\"00000000000000000000000000000000\"")
         .send()
         .await;
     assert_eq!(failure(wrong), code(412, "PreconditionFailed"));

@@ -65,7 +65,27 @@ fn a_start_without_configuration_makes_a_key_that_only_the_owner_reads() {
         command.args([flag, "127.0.0.1:0"]);
     }
     command.args(["--capacity", "1GiB"]);
+    let log = folder.path().join("log");
+    let file = || {
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log")
+    };
+    command.stdout(file()).stderr(file());
     let mut child = spawn(command).expect("it starts");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let said = loop {
+        let said = std::fs::read_to_string(&log).expect("the log");
+        let has_ended = child.try_wait().expect("its status").is_some();
+        if said.contains("To use it") || has_ended || Instant::now() > deadline {
+            break said;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    child.kill().expect("kill");
+    child.wait().expect("its status");
     let is_key = |path: &PathBuf| {
         let name = path
             .file_name()
@@ -74,20 +94,7 @@ fn a_start_without_configuration_makes_a_key_that_only_the_owner_reads() {
             .into_owned();
         name.contains("root") && path.metadata().is_ok_and(|metadata| metadata.len() > 0)
     };
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let key = loop {
-        if let Some(key) = files(folder.path()).into_iter().find(is_key) {
-            break Some(key);
-        }
-        if Instant::now() > deadline || child.try_wait().expect("its status").is_some() {
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    std::thread::sleep(Duration::from_millis(500));
-    child.kill().expect("kill");
-    let output = child.wait_with_output().expect("what it said");
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let key = files(folder.path()).into_iter().find(is_key);
     let key = key.unwrap_or_else(|| panic!("no file with a root key: {said}"));
     let mode = key.metadata().expect("the key file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "{}", key.display());

@@ -48,14 +48,7 @@ async fn operations_that_are_not_there_say_so() {
         "analytics",
         "metrics",
     ];
-    let object_queries = [
-        "tagging",
-        "retention",
-        "legal-hold",
-        "torrent",
-        "attributes",
-        "acl",
-    ];
+    let object_queries = ["retention", "legal-hold", "torrent", "acl"];
     let on_bucket = bucket_queries.map(|query| format!("/{name}?{query}"));
     let on_object = object_queries.map(|query| format!("/{name}/k?{query}"));
     for target in on_bucket.iter().chain(&on_object) {
@@ -103,6 +96,9 @@ async fn operations_that_are_not_there_say_so() {
             "{name_of} was taken and would be ignored"
         );
     }
+    let tags = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
+    let tagging = send(Request::new("PUT", &format!("/{name}/k?tagging")).body(tags));
+    assert_eq!(tagging.status, 501, "{}", tagging.text());
     let version = send(Request::new("GET", &format!("/{name}/k?versionId=abc")));
     assert!(
         version.status >= 400,

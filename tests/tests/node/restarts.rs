@@ -67,6 +67,8 @@ async fn a_stop_lets_requests_finish_and_takes_no_new_ones() {
         .signer()
         .sign(request, server.s3(), Payload::Hashed, None);
     let answer = request.send_with_pause(server.s3(), 200_000, || {
+        // The request has begun once the server has read its head.
+        std::thread::sleep(Duration::from_millis(300));
         server.terminate();
         std::thread::sleep(Duration::from_millis(500));
         let late = Request::new("GET", "/").send(server.s3());
@@ -108,6 +110,7 @@ async fn three_directories_survive_the_loss_of_two() {
     for directory in &lost[1..] {
         std::fs::rename(directory, directory.with_extension("away")).expect("moved away");
     }
+    server.options_mut().data_dirs = 1;
     std::fs::remove_dir_all(server.metadata_dir()).expect("the namespace is removed");
     server.restart();
     assert_there(&server, "first").await;
