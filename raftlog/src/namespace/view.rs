@@ -99,7 +99,7 @@ impl<'t> View<'t> {
         Ok(entry.map(|entry| bucket_of(name.to_owned(), &entry)))
     }
 
-    /// All buckets, by name.
+    /// All buckets, in the byte order of their names.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
@@ -113,6 +113,8 @@ impl<'t> View<'t> {
             let name = String::from_utf8_lossy(name).into_owned();
             buckets.push(bucket_of(name, &entry));
         }
+        // Their segments end in `/`, which is above `-` and `.`.
+        buckets.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(buckets)
     }
 
