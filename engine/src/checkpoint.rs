@@ -6,9 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::device::view_of;
 use crate::error::EngineError;
-use crate::format::layout::BLOCK_BYTES;
 use crate::format::page::{self, ENTRIES_PER_PAGE, PAGE_BYTES};
 use crate::format::segment::Content;
 use crate::id::ShardId;
@@ -60,16 +58,9 @@ impl PageWriter<'_> {
     }
 
     async fn next_segment(&mut self) -> Result<(), EngineError> {
-        let (slot, offset, header) = self.store.inner.log.take_index_segment()?;
+        let (slot, pages) = self.store.inner.log.begin_index_segment().await?;
         self.segments.push(slot);
-        self.store
-            .inner
-            .log
-            .device
-            .write(vec![view_of(&header).await], offset)
-            .await?;
-        self.offset = offset + BLOCK_BYTES as u64;
-        self.segment_end = offset + self.store.inner.log.map.segment_bytes;
+        (self.offset, self.segment_end) = (pages.start, pages.end);
         Ok(())
     }
 
@@ -101,11 +92,11 @@ impl ChunkStore {
 
     pub(crate) async fn checkpoint_locked(&self) -> Result<(), EngineError> {
         let log = &self.inner.log;
-        let replay_from = log.roll()?;
-        self.wait_until_entered(replay_from).await?;
+        let replay_from = log.durable();
+        self.enter_durable();
         let mut writer = PageWriter {
             store: self,
-            generation: log.anchor().index_generation + 1,
+            generation: log.next_index_generation().await,
             segments: Vec::new(),
             run: None,
             offset: 0,
@@ -122,19 +113,15 @@ impl ChunkStore {
         let (segments, pages, entries) = (writer.segments, writer.pages, writer.entries);
         let named = segments.clone();
         let commit = log.write_anchor(|anchor| {
-            anchor.replay_from = replay_from;
+            (anchor.replay_from, anchor.replay_run) = (replay_from, log.run());
             anchor.index_generation = generation;
             (anchor.page_count, anchor.entry_count, anchor.index_segments) =
                 (pages, entries, named);
         });
         commit.await?;
         self.inner.replay_from.set(replay_from);
-        let first = replay_from / log.map.segment_bytes;
-        let index = self.inner.index.borrow();
-        log.release(|sequence, slot, content| match content {
-            Content::Index => !segments.contains(&slot),
-            Content::Records => sequence < first && index.live_bytes(sequence) == 0,
-        });
+        log.release(|_, slot, content| content == Content::Index && !segments.contains(&slot));
+        self.release_dead();
         self.inner
             .statistics
             .checkpoints
@@ -157,19 +144,15 @@ impl ChunkStore {
         self.inner.log.device.sync().await
     }
 
-    /// Waits until every record below the position is durable and in the index.
-    async fn wait_until_entered(&self, position: u64) -> Result<(), EngineError> {
-        self.inner.log.wait_durable(position).await?;
-        while self
-            .inner
-            .under_way
-            .borrow()
-            .first()
-            .is_some_and(|first| *first < position)
-        {
-            self.inner.settled.notified().await;
-        }
-        Ok(())
+    /// Gives back the segments that hold nothing live and are not replayed. What freed or moved their records is durable and
+    /// is replayed, so that nothing points to them after a start either.
+    pub(crate) fn release_dead(&self) -> usize {
+        let log = &self.inner.log;
+        let first = self.inner.replay_from.get() / log.map.segment_bytes;
+        let index = self.inner.index.borrow();
+        log.release(|sequence, _, content| {
+            content == Content::Records && sequence < first && index.live_bytes(sequence) == 0
+        })
     }
 
     /// Whether the tail has grown so long that the next start would take too long.

@@ -1,9 +1,10 @@
 //! Compaction: gives back the space of freed shards by moving the live ones out of mostly dead segments.
 //!
 //! Invariants: a record is moved by appending it again, with its CRCs unchanged and verified on the way; its old segment is given
-//! back only after a checkpoint that points to the new place is durable, so that a crash at any moment leaves one good copy that
-//! the index or the replay finds. The work is paced and yields, so that requests come first.
+//! back only when the new place is durable and the replay of a start does not need the old one, so that a crash at any moment
+//! leaves one good copy that the index or the replay finds. The work is paced and yields, so that requests come first.
 
+use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::format::layout::BLOCK_BYTES;
 use crate::format::record::{self, Body, RecordHeader};
 use crate::reactor::{self, BufferView};
 use crate::store::ChunkStore;
+use crate::write::SEGMENTS_KEPT_FROM_WRITES;
 
 /// How often upkeep looks by itself whether something is due.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -20,8 +22,14 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Segments are not worth moving when more than this share of them, in percent, is live.
 const LIVE_PERCENT_MAX: u64 = 85;
 
-/// Segments emptied between two checkpoints.
+/// Segments emptied in one go: enough for one to be gained when all are as full as is worth it.
 const VICTIMS_MAX: usize = 8;
+
+/// Rounds without a gain after which there is nothing to reclaim: what is left is lost between records and segment ends.
+const FRUITLESS_ROUNDS_MAX: u32 = 3;
+
+/// Makes whole numbers of the scores of cost and benefit.
+const SCORE_UNIT: u64 = 1 << 10;
 
 /// Free segments below which compaction begins, as a divisor of all segments.
 const LOW_WATER_DIVISOR: u32 = 8;
@@ -50,8 +58,8 @@ impl ChunkStore {
         if self.inner.log.device.failure().is_some() {
             return Ok(());
         }
-        if self.inner.log.free_segments() <= self.low_water() && self.reclaimable() {
-            return self.compact().await;
+        if self.inner.log.free_segments() <= self.low_water() && !self.is_exhausted() {
+            self.compact().await?;
         }
         if self.checkpoint_due() {
             self.checkpoint().await
@@ -61,64 +69,106 @@ impl ChunkStore {
     }
 
     fn low_water(&self) -> usize {
-        (self.inner.log.map.count / LOW_WATER_DIVISOR) as usize + self.reserved_segments()
+        let reserve = self.kept(SEGMENTS_KEPT_FROM_WRITES);
+        (self.inner.log.map.count / LOW_WATER_DIVISOR) as usize + reserve
     }
 
-    /// Whether compaction would free a segment: some are dead, or the mostly dead ones hold a segment's worth of dead bytes.
-    pub(crate) fn reclaimable(&self) -> bool {
-        let segment_bytes = self.inner.log.map.segment_bytes;
-        let victims = self.victims();
-        let index = self.inner.index.borrow();
-        let dead: u64 = victims
-            .iter()
-            .map(|sequence| segment_bytes - index.live_bytes(*sequence).min(segment_bytes))
-            .sum();
-        dead > segment_bytes
+    /// Whether upkeep found nothing to reclaim, and nothing has been written since.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.inner.exhausted_at.get() == Some(self.inner.log.end())
     }
 
-    /// Sealed segments worth emptying, the best first: least live bytes, then oldest (cost-benefit with equal cost of reading).
+    /// Sealed segments worth emptying, the best first by cost and benefit: dead bytes times age over the cost of reading the
+    /// segment and writing what lives.
     fn victims(&self) -> Vec<u64> {
         let segment_bytes = self.inner.log.map.segment_bytes;
         let present = self.inner.log.end() / segment_bytes;
         let index = self.inner.index.borrow();
-        let mut victims: Vec<(u64, u64)> = self
+        let kept = self.inner.kept.borrow();
+        let sealed = self.inner.log.record_segments().into_iter();
+        let mut victims: Vec<(u64, u64)> = sealed
+            .filter(|sequence| *sequence < present && !kept.contains(sequence))
+            .map(|sequence| (index.live_bytes(sequence), sequence))
+            .filter(|(live, _)| live * 100 <= segment_bytes * LIVE_PERCENT_MAX)
+            .map(|(live, sequence)| {
+                let benefit = segment_bytes.saturating_sub(live) * (present - sequence);
+                (benefit * SCORE_UNIT / (segment_bytes + live), sequence)
+            })
+            .collect();
+        victims.sort_unstable_by_key(|(score, sequence)| (Reverse(*score), *sequence));
+        victims.into_iter().map(|(_, sequence)| sequence).collect()
+    }
+
+    /// Empties the best segments and gives them back, until there is room above the low water mark.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] on a failed device.
+    pub async fn compact(&self) -> Result<(), EngineError> {
+        let _upkeep = self.inner.upkeep.lock().await;
+        let before = self.inner.log.free_segments();
+        let outcome = self.compact_locked().await;
+        let gained = self.inner.log.free_segments() > before;
+        let fruitless = if gained {
+            0
+        } else {
+            self.inner.fruitless_rounds.get() + 1
+        };
+        self.inner.fruitless_rounds.set(fruitless);
+        if fruitless >= FRUITLESS_ROUNDS_MAX {
+            self.inner.exhausted_at.set(Some(self.inner.log.end()));
+        }
+        match outcome {
+            Err(EngineError::Full { .. }) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn compact_locked(&self) -> Result<(), EngineError> {
+        self.release_dead();
+        if self
+            .victims()
+            .into_iter()
+            .any(|sequence| self.is_replayed(sequence))
+        {
+            self.checkpoint_locked().await?;
+        }
+        for sequence in self.victims().into_iter().take(VICTIMS_MAX) {
+            if self.inner.log.free_segments() > self.low_water() {
+                break;
+            }
+            let hurry = self.inner.log.free_segments() <= self.kept(SEGMENTS_KEPT_FROM_WRITES);
+            self.empty_segment(sequence, hurry).await?;
+            let emptied = self.release_dead() as u64;
+            self.inner
+                .statistics
+                .compacted_segments
+                .fetch_add(emptied, Ordering::Relaxed);
+        }
+        let short = self.inner.log.free_segments() <= self.kept(SEGMENTS_KEPT_FROM_WRITES);
+        if short && self.has_dead_tail() {
+            self.checkpoint_locked().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint alone would free a segment.
+    fn has_dead_tail(&self) -> bool {
+        let present = self.inner.log.end() / self.inner.log.map.segment_bytes;
+        let index = self.inner.index.borrow();
+        let sealed = self
             .inner
             .log
             .record_segments()
             .into_iter()
-            .filter(|sequence| *sequence != present && !self.inner.kept.borrow().contains(sequence))
-            .map(|sequence| (index.live_bytes(sequence), sequence))
-            .filter(|(live, _)| live * 100 <= segment_bytes * LIVE_PERCENT_MAX)
-            .collect();
-        victims.sort_unstable();
-        victims.into_iter().map(|(_, sequence)| sequence).collect()
+            .filter(|sequence| *sequence < present);
+        sealed
+            .into_iter()
+            .any(|sequence| self.is_replayed(sequence) && index.live_bytes(sequence) == 0)
     }
 
-    /// Empties the best segments and gives them back.
-    ///
-    /// # Errors
-    /// [`EngineError::Full`] when not even the reserve has room, [`EngineError::Failed`] on a failed device.
-    pub async fn compact(&self) -> Result<(), EngineError> {
-        let _upkeep = self.inner.upkeep.lock().await;
-        let segment_bytes = self.inner.log.map.segment_bytes;
-        let hurry = self.inner.log.free_segments() <= self.reserved_segments();
-        let mut moved = 0;
-        let mut emptied = 0;
-        for sequence in self.victims().into_iter().take(VICTIMS_MAX) {
-            let live = self.inner.index.borrow().live_bytes(sequence);
-            if moved + live > segment_bytes && emptied > 0 {
-                break;
-            }
-            self.empty_segment(sequence, hurry).await?;
-            moved += live;
-            emptied += 1;
-        }
-        self.checkpoint_locked().await?;
-        self.inner
-            .statistics
-            .compacted_segments
-            .fetch_add(emptied, Ordering::Relaxed);
-        Ok(())
+    /// Whether a start would replay the segment: it must then keep its records until the next checkpoint.
+    fn is_replayed(&self, sequence: u64) -> bool {
+        sequence >= self.inner.replay_from.get() / self.inner.log.map.segment_bytes
     }
 
     /// Moves every live record of a segment to the end of the log.
@@ -177,7 +227,10 @@ impl ChunkStore {
             self.read_exactly(offset, claim.header_bytes as usize)
                 .await?
         };
-        Ok(record::decode_header(&header).ok())
+        let salt = self.inner.log.salt(position);
+        Ok(record::decode_header(&header)
+            .ok()
+            .filter(|header| Some(header.origin.salt) == salt))
     }
 
     /// Appends a live record again. A record that does not verify stays where it is and is reported: its segment is kept.
@@ -211,8 +264,9 @@ impl ChunkStore {
             .borrow()
             .get(shard.id)
             .is_some_and(|entry| entry.position == position);
-        if live && !self.inner.freeing.borrow().contains(&shard.id) {
-            self.append(header.body.clone(), padded).await?;
+        if live && !self.is_changing(shard.id) {
+            self.append(header.body.clone(), padded, self.kept(0))
+                .await?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ pub struct FormatOptions {
 }
 
 /// The smallest segment: a record of the longest chunk must fit.
-pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+pub const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 
 /// The least alignment of records, in bytes. A device with larger physical sectors than it admits to writes them in a
 /// read-modify-write: a power cut then damages what shares the sector, so records that were acknowledged share none.
@@ -152,6 +152,9 @@ pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), En
     }
     file.sync().await?;
     match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() => {
+            Ok(reactor::sync_directory(Path::new(".")).await?)
+        }
         Some(directory) => Ok(reactor::sync_directory(directory).await?),
         None => Ok(()),
     }
@@ -383,6 +386,22 @@ impl Device {
         length: usize,
     ) -> Result<Buffer, EngineError> {
         Ok(self.inner.file.read(buffer, offset, length).await?)
+    }
+
+    /// Writes where the file may have to grow. That there is no space for it is no failure of the device.
+    pub(crate) async fn write_new(
+        &self,
+        views: Vec<BufferView>,
+        offset: u64,
+    ) -> Result<(), EngineError> {
+        self.refuse_when_failed()?;
+        match self.inner.file.write(views, offset).await {
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                let what = format!("the file system of {}", self.inner.path.display());
+                Err(EngineError::Full { what })
+            }
+            written => self.judge(written),
+        }
     }
 
     /// Writes without a barrier.

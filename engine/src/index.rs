@@ -6,12 +6,18 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::error::EngineError;
+use crate::format::align_up;
+use crate::format::layout::BLOCK_BYTES;
 use crate::format::page::IndexEntry;
 use crate::id::ShardId;
 
 /// Entries beyond which new shards are refused while the whole index is resident.
 pub const ENTRY_COUNT_MAX: usize = 10_000_000;
+
+/// Bytes that a record takes on the device: one block of header, and the payload in whole blocks.
+fn record_bytes(entry: &IndexEntry) -> u64 {
+    BLOCK_BYTES as u64 + align_up(u64::from(entry.payload_bytes), BLOCK_BYTES as u64)
+}
 
 /// The resident index.
 #[derive(Debug)]
@@ -30,30 +36,26 @@ impl Index {
         }
     }
 
-    /// Points a shard to a place, in place of an earlier one.
-    ///
-    /// # Errors
-    /// [`EngineError::Full`] beyond [`ENTRY_COUNT_MAX`].
-    pub(crate) fn insert(&mut self, id: ShardId, entry: IndexEntry) -> Result<(), EngineError> {
-        if self.entries.len() >= ENTRY_COUNT_MAX && !self.entries.contains_key(&id) {
-            return Err(EngineError::Full {
-                what: format!("the index of a partition ({ENTRY_COUNT_MAX} shards)"),
-            });
-        }
+    /// Whether a new shard would be one too many.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= ENTRY_COUNT_MAX
+    }
+
+    /// Points a shard to a place, instead of an earlier one.
+    pub(crate) fn insert(&mut self, id: ShardId, entry: IndexEntry) {
         self.remove(id);
         *self
             .live
             .entry(entry.position / self.segment_bytes)
-            .or_default() += u64::from(entry.payload_bytes);
+            .or_default() += record_bytes(&entry);
         self.entries.insert(id, entry);
-        Ok(())
     }
 
     pub(crate) fn remove(&mut self, id: ShardId) -> Option<IndexEntry> {
         let entry = self.entries.remove(&id)?;
         let sequence = entry.position / self.segment_bytes;
         if let Some(live) = self.live.get_mut(&sequence) {
-            *live -= u64::from(entry.payload_bytes);
+            *live -= record_bytes(&entry);
             if *live == 0 {
                 self.live.remove(&sequence);
             }
@@ -70,12 +72,12 @@ impl Index {
         self.entries.len()
     }
 
-    /// Payload bytes of a segment that are still referred to.
+    /// Bytes of the records of a segment that are still referred to.
     pub(crate) fn live_bytes(&self, sequence: u64) -> u64 {
         self.live.get(&sequence).copied().unwrap_or(0)
     }
 
-    /// Payload bytes of all segments that are still referred to.
+    /// Bytes of the records of all segments that are still referred to.
     pub(crate) fn live_bytes_total(&self) -> u64 {
         self.live.values().sum()
     }
@@ -105,17 +107,17 @@ mod tests {
 
     #[test]
     fn live_bytes_follow_the_entries() {
-        let mut index = Index::new(1000);
+        let mut index = Index::new(1 << 20);
         let entry = |position| IndexEntry {
             position,
             payload_bytes: 100,
             inode: 1,
         };
-        index.insert(id(1), entry(1000)).unwrap();
-        index.insert(id(2), entry(1200)).unwrap();
-        assert_eq!(index.live_bytes(1), 200);
-        index.insert(id(1), entry(5000)).unwrap();
-        assert_eq!((index.live_bytes(1), index.live_bytes(5)), (100, 100));
+        index.insert(id(1), entry(1 << 20));
+        index.insert(id(2), entry(3 << 19));
+        assert_eq!(index.live_bytes(1), 2 * 8192);
+        index.insert(id(1), entry(5 << 20));
+        assert_eq!((index.live_bytes(1), index.live_bytes(5)), (8192, 8192));
         index.remove(id(2));
         assert_eq!((index.live_bytes(1), index.len()), (0, 1));
     }

@@ -1,7 +1,7 @@
 //! The journal of a log partition: opaque records, appended in order, durable in groups.
 //!
 //! Invariants: a record is returned only after its CRC has been checked; records become durable in the order in which they were
-//! appended; what a torn tail held is never seen again, because every run writes to new segments; damage below a position that
+//! appended; what a torn tail held is never seen again (see `segment_log`); damage below a position that
 //! anything later shows to have been durable is an error that names the place, never a shorter log.
 
 use std::cell::Cell;
@@ -56,10 +56,10 @@ impl Journal {
         let (log, found) = SegmentLog::open(device, partition).await?;
         let trimmed = found.anchor.replay_from;
         let extents = find_extents(&log, &found).await?;
+        let end = extents.last().map_or(trimmed, |(_, end)| *end);
         let first = trimmed / log.map.segment_bytes;
         log.release(|sequence, _, _| sequence < first);
-        let end = extents.last().map_or(trimmed, |(_, end)| *end);
-        log.begin(end).await?;
+        log.begin(end, true).await?;
         Ok(Journal {
             inner: Rc::new(Inner {
                 log,
@@ -75,15 +75,19 @@ impl Journal {
     /// What the visitor returns; those of reading.
     pub async fn replay(&self, visit: &mut Visit<'_>) -> Result<(), EngineError> {
         for (start, end) in &self.inner.found {
-            let mut walk = Walk::new(
-                self.inner.log.clone(),
-                (*start).max(self.inner.trimmed.get()),
-            );
+            if *end <= self.inner.trimmed.get() {
+                continue;
+            }
+            let mut walk = Walk::new(self.inner.log.clone(), *start);
             while walk.position < *end {
                 match walk.next(*end).await? {
-                    Step::Entry(header, body) => {
-                        visit(JournalPosition(header.position), header.content, &body)?
+                    Step::Entry(header, _) if header.origin.position < self.inner.trimmed.get() => {
                     }
+                    Step::Entry(header, body) => visit(
+                        JournalPosition(header.origin.position),
+                        header.content,
+                        &body,
+                    )?,
                     Step::Padding => {}
                     Step::Bad(detail) => {
                         return Err(EngineError::corrupt(
@@ -111,11 +115,11 @@ impl Journal {
             )));
         }
         let log = &self.inner.log;
-        let position = log.reserve(entry::entry_bytes(body.len()))?;
+        let origin = log.reserve(entry::entry_bytes(body.len()), 0)?;
         let mut bytes = Vec::with_capacity(entry::entry_bytes(body.len()) as usize);
-        entry::encode(content, position, log.durable(), body, &mut bytes);
-        log.push_gathered(position, &bytes);
-        Ok(JournalPosition(position))
+        entry::encode(content, origin, body, &mut bytes);
+        log.push_gathered(origin.position, &bytes);
+        Ok(JournalPosition(origin.position))
     }
 
     /// Returns when the record at the position and all before it are durable.
@@ -145,19 +149,19 @@ impl Journal {
         }
     }
 
-    /// Gives up the records below a position, by whole segments; durable on return.
+    /// Gives up the records below a position; durable on return. Their space comes back by whole segments.
     ///
     /// # Errors
     /// [`EngineError::Failed`] on a failed device.
     pub async fn trim(&self, below: JournalPosition) -> Result<(), EngineError> {
         let log = &self.inner.log;
-        let first = below.0 / log.map.segment_bytes;
-        let to = first * log.map.segment_bytes;
+        let to = below.0.min(log.end());
         if to <= self.inner.trimmed.get() {
             return Ok(());
         }
         log.write_anchor(|anchor| anchor.replay_from = to).await?;
         self.inner.trimmed.set(to);
+        let first = to / log.map.segment_bytes;
         log.release(|sequence, _, _| sequence < first);
         Ok(())
     }
@@ -204,12 +208,29 @@ async fn find_extents(
 ) -> Result<Vec<(u64, u64)>, EngineError> {
     let segment_bytes = log.map.segment_bytes;
     let first = found.anchor.replay_from / segment_bytes;
-    let records = found.segments.iter().filter(|(sequence, segment)| {
-        **sequence >= first && segment.header.content == Content::Records
-    });
+    let records = found
+        .segments
+        .iter()
+        .filter(|(sequence, segment)| **sequence >= first && segment.content == Content::Records);
     let segments: Vec<(u64, u64)> = records
-        .map(|(sequence, segment)| (*sequence, segment.header.previous_end))
+        .map(|(sequence, segment)| (*sequence, segment.previous_end))
         .collect();
+    let place = || log.place(found.anchor.replay_from);
+    match segments.first() {
+        None if found.anchor.durable_position > found.anchor.replay_from => {
+            return Err(EngineError::corrupt(
+                place(),
+                "no segment is left of the log",
+            ));
+        }
+        Some((_, previous_end)) if *previous_end > found.anchor.replay_from => {
+            return Err(EngineError::corrupt(
+                place(),
+                "the first segments of the log are missing",
+            ));
+        }
+        _ => {}
+    }
     let mut extents = Vec::new();
     for (at, (sequence, _)) in segments.iter().enumerate() {
         let start = sequence * segment_bytes + BLOCK_BYTES as u64;
@@ -247,13 +268,13 @@ async fn tail_end(log: &Rc<SegmentLog>, start: u64, durable: u64) -> Result<u64,
         reactor::yield_if_due().await;
     }
     let end = align_up(end, log.device.alignment() as u64);
-    if durable > end && durable <= segment_end {
+    if durable > end {
         return Err(EngineError::corrupt(
             log.place(end),
             format!("the log was durable up to {durable}"),
         ));
     }
-    search_behind(log, end, segment_end).await?;
+    search_behind(log, end, segment_end, walk.run).await?;
     Ok(end)
 }
 
@@ -262,16 +283,18 @@ async fn search_behind(
     log: &Rc<SegmentLog>,
     end: u64,
     segment_end: u64,
+    run: u32,
 ) -> Result<(), EngineError> {
     let alignment = log.device.alignment() as u64;
     let mut walk = Walk::new(log.clone(), end + alignment);
+    walk.run = run;
     while walk.position < segment_end {
         let here = walk.position;
         match walk.next(segment_end).await? {
-            Step::Entry(header, _) if header.durable_before > end => {
+            Step::Entry(header, _) if header.origin.durable_before > end => {
                 let detail = format!(
                     "the record at {} was written when everything below {} was durable",
-                    header.position, header.durable_before
+                    header.origin.position, header.origin.durable_before
                 );
                 return Err(EngineError::corrupt(log.place(end), detail));
             }
@@ -293,6 +316,8 @@ enum Step {
 struct Walk {
     log: Rc<SegmentLog>,
     position: u64,
+    /// The run of the last entry: those of earlier runs do not count behind it.
+    run: u32,
     window: Vec<u8>,
     window_start: u64,
     /// How much is read at a time, unless a record needs more.
@@ -305,6 +330,7 @@ impl Walk {
         Walk {
             log,
             position,
+            run: 0,
             window: Vec::new(),
             window_start: 0,
             window_bytes: WINDOW_BYTES,
@@ -335,7 +361,11 @@ impl Walk {
             self.position = next;
             return Ok(Step::Padding);
         };
-        if claim.position != self.position || claim.body_bytes as usize > JOURNAL_BODY_BYTES_MAX {
+        if claim.origin.position != self.position
+            || Some(claim.origin.salt) != self.log.salt(self.position)
+            || claim.origin.run < self.run
+            || claim.body_bytes as usize > JOURNAL_BODY_BYTES_MAX
+        {
             return Ok(Step::Bad("a record of another time begins here".to_owned()));
         }
         let whole = self
@@ -345,6 +375,7 @@ impl Walk {
             Ok((header, body)) => {
                 let body = body.to_vec();
                 self.position += header.entry_bytes();
+                self.run = header.origin.run;
                 Ok(Step::Entry(header, body))
             }
             Err(error) => Ok(Step::Bad(error.to_string())),

@@ -104,7 +104,7 @@ impl ChunkStore {
             .map_err(|error| EngineError::from_format(place(), error))?;
         match header.body {
             Body::Shard(shard)
-                if header.position == entry.position
+                if header.origin.position == entry.position
                     && shard.id == id
                     && shard.cell_bytes == CELL_BYTES_GUESS =>
             {

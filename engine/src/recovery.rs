@@ -2,10 +2,10 @@
 //!
 //! Invariants: replay is bounded by the tail since the last checkpoint; a record that is damaged at or below a position that
 //! anything later shows to have been durable is reported as corruption and left out, never silently; above it, it is a torn tail
-//! and cut. Records of this run go to a new segment, so what was cut never comes back.
+//! and cut. What was cut never comes back: records carry the number of the run that wrote them (see `segment_log`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,7 +43,21 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// What lies at a position.
 enum Found {
     Record(Box<RecordHeader>, u64),
+    /// The header is good, the payload is not.
+    Damaged(Box<RecordHeader>, u64, String),
     Bad(String),
+}
+
+/// The part of a segment that is replayed.
+struct Walk {
+    start: u64,
+    segment_end: u64,
+    /// Where the next segment says that this one ends.
+    known_end: Option<u64>,
+    /// What the anchor knows to be durable.
+    durable: u64,
+    /// The run of the last record: those of earlier runs do not count behind it.
+    run: u32,
 }
 
 impl ChunkStore {
@@ -63,14 +77,14 @@ impl ChunkStore {
         let inner = Inner {
             index: RefCell::new(Index::new(log.map.segment_bytes)),
             log,
-            under_way: RefCell::new(BTreeSet::new()),
-            settled: Notify::new(),
-            freeing: RefCell::new(BTreeSet::new()),
+            under_way: RefCell::new(BTreeMap::new()),
             kept: RefCell::new(BTreeSet::new()),
             upkeep: Mutex::new(()),
             upkeep_wanted: Notify::new(),
             upkeep_done: Notify::new(),
             replay_from: Cell::new(found.anchor.replay_from),
+            exhausted_at: Cell::new(None),
+            fruitless_rounds: Cell::new(0),
             closing: Cell::new(false),
             statistics: Arc::new(statistics),
             background: RefCell::new(None),
@@ -81,8 +95,12 @@ impl ChunkStore {
         let mut report = RecoveryReport::default();
         store.load_index(&found, &mut report).await?;
         let end = store.replay(&found, &mut report).await?;
-        store.release_dead(&found);
-        store.inner.log.begin(end).await?;
+        store
+            .inner
+            .log
+            .begin(end, end >= found.anchor.durable_position)
+            .await?;
+        store.release_dead();
         store.count_index();
         let corruptions = report.damage.len() as u64;
         store
@@ -146,7 +164,8 @@ impl ChunkStore {
         let mut index = self.inner.index.borrow_mut();
         entries
             .into_iter()
-            .try_for_each(|(id, entry)| index.insert(id, entry))
+            .for_each(|(id, entry)| index.insert(id, entry));
+        Ok(())
     }
 
     /// Walks the records after the checkpoint in order; returns where they end.
@@ -156,88 +175,153 @@ impl ChunkStore {
         report: &mut RecoveryReport,
     ) -> Result<u64, EngineError> {
         let segment_bytes = self.inner.log.map.segment_bytes;
-        let from = found.anchor.replay_from;
-        let records = found
+        let (from, durable) = (found.anchor.replay_from, found.anchor.durable_position);
+        let tail: Vec<(u64, u64)> = found
             .segments
             .iter()
-            .filter(|(_, segment)| segment.header.content == Content::Records);
-        let tail: Vec<(u64, u64)> = records
-            .filter(|(sequence, _)| **sequence >= from / segment_bytes)
-            .map(|(sequence, segment)| (*sequence, segment.header.previous_end))
+            .filter(|(sequence, header)| {
+                header.content == Content::Records && **sequence >= from / segment_bytes
+            })
+            .map(|(sequence, header)| (*sequence, header.previous_end))
             .collect();
         let mut end = from;
-        for (at, (sequence, _)) in tail.iter().enumerate() {
-            let start = (sequence * segment_bytes + BLOCK_BYTES as u64).max(from);
-            let known_end = tail.get(at + 1).map(|(_, previous_end)| *previous_end);
-            end = self
-                .replay_segment(start, known_end, found.anchor.durable_position, report)
-                .await?;
+        for (at, (sequence, previous_end)) in tail.iter().enumerate() {
+            if *previous_end > end {
+                report.damage.push(self.missing(end, *previous_end));
+            }
+            let first = sequence * segment_bytes + BLOCK_BYTES as u64;
+            let walk = Walk {
+                start: first.max(from),
+                segment_end: (sequence + 1) * segment_bytes,
+                known_end: tail
+                    .get(at + 1)
+                    .map(|(_, end)| (*end).min((sequence + 1) * segment_bytes)),
+                durable,
+                run: if first < from {
+                    found.anchor.replay_run
+                } else {
+                    0
+                },
+            };
+            end = self.replay_segment(walk, report).await?;
+        }
+        if durable > end {
+            report.damage.push(self.missing(end, durable));
         }
         Ok(end)
     }
 
+    fn missing(&self, from: u64, to: u64) -> String {
+        format!(
+            "{}: the records from here to {to} are missing",
+            self.inner.log.place(from)
+        )
+    }
+
     async fn replay_segment(
         &self,
-        start: u64,
-        known_end: Option<u64>,
-        durable: u64,
+        mut walk: Walk,
         report: &mut RecoveryReport,
     ) -> Result<u64, EngineError> {
-        let segment_end =
-            (start / self.inner.log.map.segment_bytes + 1) * self.inner.log.map.segment_bytes;
-        let mut position = start;
-        while position < known_end.unwrap_or(segment_end) {
-            match self.look_at(position, segment_end).await? {
+        let mut position = walk.start;
+        while position < walk.known_end.unwrap_or(walk.segment_end) {
+            let (detail, after) = match self.look_at(position, &walk).await? {
                 Found::Record(header, bytes) => {
-                    self.enter(header.position, &header.body)?;
+                    self.enter(position, &header.body);
                     report.records_replayed += 1;
+                    walk.run = header.origin.run;
                     position += bytes;
+                    reactor::yield_if_due().await;
+                    continue;
                 }
-                Found::Bad(detail) => match self
-                    .after_damage(position, segment_end, known_end, durable)
-                    .await?
-                {
-                    ControlFlow::Break(torn) => {
-                        report.torn_tail |= torn;
-                        return Ok(position);
-                    }
-                    ControlFlow::Continue(next) => {
-                        report
-                            .damage
-                            .push(format!("{}: {detail}", self.inner.log.place(position)));
-                        position = next;
-                    }
-                },
+                Found::Damaged(header, bytes, detail) => (detail, Some((header, bytes))),
+                Found::Bad(detail) => (detail, None),
+            };
+            match self.after_damage(position, &walk).await? {
+                ControlFlow::Break(torn) => {
+                    report.torn_tail |= torn;
+                    return Ok(position);
+                }
+                ControlFlow::Continue(next) => {
+                    report
+                        .damage
+                        .push(format!("{}: {detail}", self.inner.log.place(position)));
+                    position = self.keep_damaged(position, after, next);
+                }
             }
-            reactor::yield_if_due().await;
         }
         Ok(position)
+    }
+
+    /// A record with a good header whose payload is damaged stays in the index, so that reading it says so.
+    fn keep_damaged(
+        &self,
+        position: u64,
+        record: Option<(Box<RecordHeader>, u64)>,
+        next: u64,
+    ) -> u64 {
+        let Some((header, bytes)) = record else {
+            return next;
+        };
+        self.enter(position, &header.body);
+        position + bytes
     }
 
     /// Decides what a bad record is: the torn tail (stop), or damage (go on at the next good record).
     async fn after_damage(
         &self,
         bad: u64,
-        segment_end: u64,
-        known_end: Option<u64>,
-        durable: u64,
+        walk: &Walk,
     ) -> Result<ControlFlow<bool, u64>, EngineError> {
-        let alignment = self.inner.log.device.alignment() as u64;
-        let mut position = bad + alignment;
-        while position < known_end.unwrap_or(segment_end) {
-            if let Found::Record(header, _) = self.look_at(position, segment_end).await?
-                && (known_end.is_some() || header.durable_before > bad || durable > bad)
+        let mut position = bad + self.inner.log.device.alignment() as u64;
+        while let Some(next) = self.next_claim(position, walk).await? {
+            let later = self.look_at(next, walk).await?;
+            if let Found::Record(header, _) | Found::Damaged(header, ..) = later
+                && (walk.known_end.is_some()
+                    || header.origin.durable_before > bad
+                    || walk.durable > bad)
             {
-                return Ok(ControlFlow::Continue(position));
+                return Ok(ControlFlow::Continue(next));
             }
-            position += alignment;
-            reactor::yield_if_due().await;
+            position = next + self.inner.log.device.alignment() as u64;
         }
-        match known_end {
+        match walk.known_end {
             Some(end) => Ok(ControlFlow::Continue(end)),
-            None if durable > bad => Ok(ControlFlow::Continue(durable.min(segment_end))),
+            None if walk.durable > bad => {
+                Ok(ControlFlow::Continue(walk.durable.min(walk.segment_end)))
+            }
             None => Ok(ControlFlow::Break(self.anything_at(bad).await?)),
         }
+    }
+
+    /// The next position that claims to begin a record.
+    async fn next_claim(&self, from: u64, walk: &Walk) -> Result<Option<u64>, EngineError> {
+        let alignment = self.inner.log.device.alignment();
+        let end = walk.known_end.unwrap_or(walk.segment_end);
+        let mut start = from;
+        while start < end {
+            let Some(offset) = self.inner.log.device_offset(start) else {
+                return Ok(None);
+            };
+            let length = (end - start).min(WINDOW_BYTES as u64) as usize;
+            let window = self
+                .inner
+                .log
+                .device
+                .read(reactor::allocate(length).await, offset, length)
+                .await?;
+            let claims = |(at, block): (usize, &[u8])| {
+                let position = start + (at * alignment) as u64;
+                let claim = record::claim(block, alignment)?;
+                (claim.position == position).then_some(position)
+            };
+            if let Some(position) = window.chunks(alignment).enumerate().find_map(claims) {
+                return Ok(Some(position));
+            }
+            start += length as u64;
+            reactor::yield_if_due().await;
+        }
+        Ok(None)
     }
 
     /// Whether a place holds more than what was never written.
@@ -264,7 +348,7 @@ impl ChunkStore {
     }
 
     /// Reads and verifies the record at a position.
-    async fn look_at(&self, position: u64, segment_end: u64) -> Result<Found, EngineError> {
+    async fn look_at(&self, position: u64, walk: &Walk) -> Result<Found, EngineError> {
         let bad = |detail: &str| Ok(Found::Bad(detail.to_owned()));
         let Some(head) = self.head_at(position).await? else {
             return bad("nothing was written here");
@@ -273,7 +357,8 @@ impl ChunkStore {
         let Some(claim) = record::claim(&head, alignment) else {
             return bad("no record begins here");
         };
-        if claim.position != position || position + u64::from(claim.header_bytes) > segment_end {
+        if claim.position != position || position + u64::from(claim.header_bytes) > walk.segment_end
+        {
             return bad("a record of another time begins here");
         }
         let offset = self
@@ -293,9 +378,13 @@ impl ChunkStore {
             Ok(header) => header,
             Err(error) => return Ok(Found::Bad(error.to_string())),
         };
+        if Some(header.origin.salt) != self.inner.log.salt(position) || header.origin.run < walk.run
+        {
+            return bad("a record of another time begins here");
+        }
         let bytes = u64::from(header.header_bytes)
             + align_up(u64::from(header.body.payload_bytes()), alignment as u64);
-        if position + bytes > segment_end {
+        if position + bytes > walk.segment_end {
             return bad("the record is longer than its segment");
         }
         match &header.body {
@@ -304,7 +393,7 @@ impl ChunkStore {
                     .payload_damage(shard, offset + u64::from(header.header_bytes))
                     .await?
                 {
-                    return Ok(Found::Bad(detail));
+                    return Ok(Found::Damaged(Box::new(header), bytes, detail));
                 }
             }
             Body::Tombstones(_) => {}
@@ -342,14 +431,5 @@ impl ChunkStore {
             done += length;
         }
         Ok(None)
-    }
-
-    /// Segments before the checkpoint without a live record are free.
-    fn release_dead(&self, found: &FoundLog) {
-        let index = self.inner.index.borrow();
-        let first = found.anchor.replay_from / self.inner.log.map.segment_bytes;
-        self.inner.log.release(|sequence, _, content| {
-            content == Content::Records && sequence < first && index.live_bytes(sequence) == 0
-        });
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! Invariants:
 //! - a position is a byte offset over the life of the partition: sequence number of the segment times its length, plus the offset
-//!   in it. Sequence numbers are never used twice, not even by a run that crashed before anything of it was seen again;
+//!   in it;
 //! - what is appended reaches the device in order, one batch at a time: one gathered write and one barrier for all that waited.
 //!   So everything below the durable position is durable, and a hole can only lie above it;
 //! - a segment's header is written together with its first records, after everything before it is durable;
+//! - what a torn batch left behind never comes back: every opening for writing is a run with a higher number, which is durable
+//!   before its first record, and behind a record of one run those of earlier runs do not count;
+//! - a segment is written over in full before its first use, so that a flush of records changes no metadata of a file system;
 //! - after a failed write nothing is acknowledged any more.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,8 +23,9 @@ use crate::format::FormatError;
 use crate::format::align_up;
 use crate::format::anchor::Anchor;
 use crate::format::layout::{BLOCK_BYTES, SegmentMap, anchor_offset};
+use crate::format::record::Origin;
 use crate::format::segment::{Content, SegmentHeader};
-use crate::reactor::local::Notify;
+use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, BufferView, TaskClass};
 
 /// The most that one batch gathers, in bytes and in pieces.
@@ -67,8 +71,8 @@ impl LogStatistics {
 
 /// Bytes on their way to the device.
 enum Piece {
-    /// A new segment begins.
-    Header(SegmentHeader),
+    /// A new segment begins in this slot.
+    Header(u32, SegmentHeader),
     /// Small entries, gathered until the batch is taken.
     Gathered(Vec<u8>),
     /// A header and its payload, both whole alignment units.
@@ -81,17 +85,28 @@ struct Queued {
     piece: Piece,
 }
 
+/// What of a segment is needed to find and to write records in it.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    slot: u32,
+    content: Content,
+    salt: u64,
+}
+
 #[derive(Default)]
 struct State {
-    /// Segments in use: sequence -> number in the partition.
-    in_use: BTreeMap<u64, (u32, Content)>,
+    /// Segments in use, by sequence.
+    in_use: BTreeMap<u64, Segment>,
     free: BTreeSet<u32>,
+    /// Slots whose every byte has been written since the device was formatted.
+    written: BTreeSet<u32>,
     next_sequence: u64,
-    /// Where the next byte goes; `None` before the first append of this run.
+    /// Where the next byte goes; `None` while no segment is open.
     cursor: Option<u64>,
     /// Where records end that were found at the start.
     recovered_end: u64,
     durable: u64,
+    run: u32,
     queue: VecDeque<Queued>,
     failed: bool,
     closing: bool,
@@ -102,25 +117,20 @@ pub(crate) struct SegmentLog {
     pub(crate) partition: u16,
     pub(crate) map: SegmentMap,
     state: RefCell<State>,
-    anchor: RefCell<Anchor>,
+    anchor: Mutex<Anchor>,
+    /// Held while a slot is written over for the first time.
+    preparing: Mutex<()>,
     work: Notify,
     progress: Notify,
     statistics: Arc<LogStatistics>,
     writer: RefCell<Option<reactor::Task<()>>>,
-    writing: Cell<bool>,
-}
-
-/// A segment found on the device.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FoundSegment {
-    pub(crate) header: SegmentHeader,
 }
 
 /// What the device holds, before the records are looked at.
 pub(crate) struct FoundLog {
     pub(crate) anchor: Anchor,
     /// By sequence.
-    pub(crate) segments: BTreeMap<u64, FoundSegment>,
+    pub(crate) segments: BTreeMap<u64, SegmentHeader>,
 }
 
 impl SegmentLog {
@@ -129,49 +139,26 @@ impl SegmentLog {
         device: &Device,
         partition: u16,
     ) -> Result<(Rc<SegmentLog>, FoundLog), EngineError> {
+        // What a killed process has written may still be in the device's cache: only after this may it be built upon.
+        device.sync().await?;
         let map = device.segment_map(partition)?;
         let anchor = read_anchor(device, partition).await?;
-        let segments = read_segment_headers(device, partition, &map).await?;
-        let mut state = State {
-            free: (0..map.count).collect(),
-            ..State::default()
-        };
-        let mut found = BTreeMap::new();
-        for (slot, header) in segments {
-            let index = header.content == Content::Index;
-            let current = if index {
-                anchor.index_segments.contains(&slot)
-            } else {
-                header.sequence >= 1
-            };
-            if current {
-                state.free.remove(&slot);
-                state.in_use.insert(header.sequence, (slot, header.content));
-                found.insert(header.sequence, FoundSegment { header });
-            }
-        }
-        let last = found.keys().next_back().copied().unwrap_or(0);
-        state.next_sequence = anchor.next_sequence.max(last + 1) + 1;
+        let headers = read_segment_headers(device, partition, &map).await?;
+        let (state, segments) = first_state(&map, &anchor, headers);
         let log = SegmentLog {
             device: device.clone(),
             partition,
             map,
             state: RefCell::new(state),
-            anchor: RefCell::new(anchor.clone()),
+            anchor: Mutex::new(anchor.clone()),
+            preparing: Mutex::new(()),
             work: Notify::new(),
             progress: Notify::new(),
             statistics: Arc::new(LogStatistics::default()),
             writer: RefCell::new(None),
-            writing: Cell::new(false),
         };
         log.count_segments();
-        Ok((
-            Rc::new(log),
-            FoundLog {
-                anchor,
-                segments: found,
-            },
-        ))
+        Ok((Rc::new(log), FoundLog { anchor, segments }))
     }
 
     /// Empties the partition: replay begins behind every sequence number that it has seen.
@@ -191,22 +178,20 @@ impl SegmentLog {
             .map(|(_, header)| header.sequence)
             .max()
             .unwrap_or(0);
-        let next_sequence = before.next_sequence.max(seen + 1) + 1;
+        let next_sequence = before.next_sequence.max(seen + 1);
         let replay_from = next_sequence * map.segment_bytes;
-        let anchor = Anchor {
-            partition,
-            generation: before.generation + 1,
-            replay_from,
-            durable_position: replay_from,
-            next_sequence,
-            ..Anchor::default()
-        };
-        for generation in [anchor.generation, anchor.generation + 1] {
+        for step in 1..=2 {
             let anchor = Anchor {
-                generation,
-                ..anchor.clone()
+                partition,
+                generation: before.generation + step,
+                replay_from,
+                durable_position: replay_from,
+                next_sequence,
+                run: before.run + 1,
+                replay_run: before.run + 1,
+                ..Anchor::default()
             };
-            let offset = anchor_offset(partition, (generation % 2) as usize);
+            let offset = anchor_offset(partition, (anchor.generation % 2) as usize);
             device
                 .write_durable(vec![view_of(&anchor.encode()).await], offset)
                 .await?;
@@ -214,17 +199,34 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Begins to write, after recovery has found where the records end. The sequence numbers of this run are made durable first.
-    pub(crate) async fn begin(self: &Rc<Self>, recovered_end: u64) -> Result<(), EngineError> {
+    /// Begins to write, after recovery has found where the records end. The number of this run is made durable first.
+    /// `whole`: the end is where the last run stopped, so that records can go on there.
+    pub(crate) async fn begin(
+        self: &Rc<Self>,
+        recovered_end: u64,
+        whole: bool,
+    ) -> Result<(), EngineError> {
+        let run = self.anchor.lock().await.run + 1;
         {
             let mut state = self.state.borrow_mut();
-            (state.recovered_end, state.durable) = (recovered_end, recovered_end);
+            (state.recovered_end, state.durable, state.run) = (recovered_end, recovered_end, run);
+            let last = state
+                .in_use
+                .iter()
+                .rev()
+                .find(|(_, segment)| segment.content == Content::Records);
+            let goes_on = last
+                .is_some_and(|(sequence, _)| recovered_end / self.map.segment_bytes == *sequence);
+            state.cursor = (goes_on && whole).then_some(recovered_end);
         }
-        self.write_anchor(|_| {}).await?;
+        self.write_anchor(|anchor| anchor.run = run).await?;
         let log = self.clone();
-        *self.writer.borrow_mut() = Some(reactor::spawn(TaskClass::Foreground, async move {
-            log.write_batches().await
-        }));
+        let writer = reactor::spawn(
+            TaskClass::Foreground,
+            async move { log.write_batches().await },
+        );
+        *self.writer.borrow_mut() = Some(writer);
+        self.prepare_ahead();
         Ok(())
     }
 
@@ -233,7 +235,8 @@ impl SegmentLog {
         &self,
         change: impl FnOnce(&mut Anchor),
     ) -> Result<(), EngineError> {
-        let mut anchor = self.anchor.borrow().clone();
+        let mut current = self.anchor.lock().await;
+        let mut anchor = current.clone();
         change(&mut anchor);
         anchor.generation += 1;
         {
@@ -244,12 +247,13 @@ impl SegmentLog {
         self.device
             .write_durable(vec![view_of(&anchor.encode()).await], offset)
             .await?;
-        *self.anchor.borrow_mut() = anchor;
+        *current = anchor;
         Ok(())
     }
 
-    pub(crate) fn anchor(&self) -> Anchor {
-        self.anchor.borrow().clone()
+    /// The generation that the next checkpoint's pages get.
+    pub(crate) async fn next_index_generation(&self) -> u64 {
+        self.anchor.lock().await.index_generation + 1
     }
 
     pub(crate) fn statistics(&self) -> Arc<LogStatistics> {
@@ -259,6 +263,11 @@ impl SegmentLog {
     /// Everything below is durable.
     pub(crate) fn durable(&self) -> u64 {
         self.state.borrow().durable
+    }
+
+    /// The number of this run.
+    pub(crate) fn run(&self) -> u32 {
+        self.state.borrow().run
     }
 
     /// Where the next byte would go, if it went into the present segment.
@@ -273,8 +282,8 @@ impl SegmentLog {
 
     /// Whether so many bytes fit into the present segment.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
-        self.state
-            .borrow()
+        let state = self.state.borrow();
+        state
             .cursor
             .is_some_and(|cursor| self.room_after(cursor) >= bytes)
     }
@@ -288,11 +297,11 @@ impl SegmentLog {
         }
     }
 
-    /// Gives the position of the next record of so many bytes, opening a segment where it must.
+    /// Gives the place of the next record of so many bytes, opening a segment where it must and more than `keep` are free.
     ///
     /// # Errors
     /// [`EngineError::Full`] without a free segment, [`EngineError::Failed`] after a failed write.
-    pub(crate) fn reserve(&self, bytes: u64) -> Result<u64, EngineError> {
+    pub(crate) fn reserve(&self, bytes: u64, keep: usize) -> Result<Origin, EngineError> {
         self.device.refuse_when_failed()?;
         if bytes > self.map.segment_bytes - BLOCK_BYTES as u64 {
             return Err(EngineError::Invalid(format!(
@@ -300,98 +309,183 @@ impl SegmentLog {
             )));
         }
         if !self.fits(bytes) {
-            self.roll()?;
+            self.roll(keep)?;
         }
         let mut state = self.state.borrow_mut();
-        let cursor = state
-            .cursor
-            .ok_or_else(|| EngineError::Invalid("no segment is open".to_owned()))?;
-        state.cursor = Some(cursor + bytes);
-        Ok(cursor)
+        let no_segment = || EngineError::Invalid("no segment is open".to_owned());
+        let position = state.cursor.ok_or_else(no_segment)?;
+        let segment = state
+            .in_use
+            .get(&(position / self.map.segment_bytes))
+            .ok_or_else(no_segment)?;
+        let origin = Origin {
+            position,
+            durable_before: state.durable,
+            salt: segment.salt,
+            run: state.run,
+        };
+        state.cursor = Some(position + bytes);
+        Ok(origin)
     }
 
-    /// Ends the present segment and opens the next one. Returns the position of its first record.
-    pub(crate) fn roll(&self) -> Result<u64, EngineError> {
+    /// Ends the present segment and opens the next one.
+    fn roll(&self, keep: usize) -> Result<(), EngineError> {
         self.close_gathering();
+        if self.free_segments() <= keep {
+            return Err(self.full());
+        }
         let previous_end = self.end();
-        let (sequence, _) = self.take_segment(Content::Records)?;
+        let (sequence, segment) = self.take_segment(Content::Records)?;
         let mut state = self.state.borrow_mut();
-        let header = self.header(&state, sequence, Content::Records, previous_end);
+        let header = self.header(&state, sequence, segment, previous_end);
         let position = sequence * self.map.segment_bytes;
-        let first = position + BLOCK_BYTES as u64;
         state.queue.push_back(Queued {
             position,
             bytes: BLOCK_BYTES as u64,
-            piece: Piece::Header(header),
+            piece: Piece::Header(segment.slot, header),
         });
-        state.cursor = Some(first);
+        state.cursor = Some(position + BLOCK_BYTES as u64);
         drop(state);
         self.work.notify_one();
-        Ok(first)
+        Ok(())
+    }
+
+    /// The error of a partition without a free segment.
+    pub(crate) fn full(&self) -> EngineError {
+        EngineError::Full {
+            what: format!(
+                "{} partition {}",
+                self.device.path().display(),
+                self.partition
+            ),
+        }
     }
 
     fn header(
         &self,
         state: &State,
         sequence: u64,
-        content: Content,
+        segment: Segment,
         previous_end: u64,
     ) -> SegmentHeader {
         let superblock = self.device.superblock();
         SegmentHeader {
             device: superblock.device.0,
             partition: self.partition,
-            content,
+            content: segment.content,
             sequence,
             previous_end,
             durable_before: state.durable,
             writer_node: superblock.writer_node,
             writer_epoch: superblock.writer_epoch,
+            salt: segment.salt,
         }
     }
 
-    fn take_segment(&self, content: Content) -> Result<(u64, u32), EngineError> {
+    fn take_segment(&self, content: Content) -> Result<(u64, Segment), EngineError> {
         let mut state = self.state.borrow_mut();
-        let Some(slot) = state.free.pop_first() else {
-            let what = format!(
-                "{} partition {}",
-                self.device.path().display(),
-                self.partition
-            );
-            return Err(EngineError::Full { what });
-        };
+        let written = state
+            .free
+            .iter()
+            .find(|slot| state.written.contains(*slot))
+            .copied();
+        let slot = written
+            .or_else(|| state.free.first().copied())
+            .ok_or_else(|| self.full())?;
+        state.free.remove(&slot);
         let sequence = state.next_sequence;
         state.next_sequence += 1;
-        state.in_use.insert(sequence, (slot, content));
+        let segment = Segment {
+            slot,
+            content,
+            salt: reactor::random_u64(),
+        };
+        state.in_use.insert(sequence, segment);
         drop(state);
         self.count_segments();
-        Ok((sequence, slot))
+        Ok((sequence, segment))
     }
 
-    /// A segment for index pages: its number and where its pages begin on the device. Its header is written by the caller's
-    /// first write, which is told the bytes.
-    pub(crate) fn take_index_segment(&self) -> Result<(u32, u64, Vec<u8>), EngineError> {
-        let (sequence, slot) = self.take_segment(Content::Index)?;
-        let state = self.state.borrow();
-        let header = self.header(&state, sequence, Content::Index, state.durable);
-        Ok((slot, self.map.offset(slot), header.encode()))
+    /// A segment for index pages, with its header written: its number and where its pages begin and end on the device.
+    pub(crate) async fn begin_index_segment(
+        &self,
+    ) -> Result<(u32, std::ops::Range<u64>), EngineError> {
+        let (sequence, segment) = self.take_segment(Content::Index)?;
+        let header = {
+            let state = self.state.borrow();
+            self.header(&state, sequence, segment, state.durable)
+        };
+        self.prepare(segment.slot).await?;
+        let offset = self.map.offset(segment.slot);
+        self.device
+            .write(vec![view_of(&header.encode()).await], offset)
+            .await?;
+        Ok((
+            segment.slot,
+            offset + BLOCK_BYTES as u64..offset + self.map.segment_bytes,
+        ))
+    }
+
+    /// Writes a slot over once, so that its space is the file's for good.
+    async fn prepare(&self, slot: u32) -> Result<(), EngineError> {
+        let _one = self.preparing.lock().await;
+        if self.state.borrow().written.contains(&slot) {
+            return Ok(());
+        }
+        let offset = self.map.offset(slot);
+        let chunk = self.map.segment_bytes.min(COPY_BYTES_MAX as u64);
+        let mut zeroes = reactor::allocate(chunk as usize).await;
+        zeroes.set_len(chunk as usize);
+        zeroes.fill(0);
+        let zeroes = zeroes.freeze();
+        for done in (0..self.map.segment_bytes).step_by(chunk as usize) {
+            self.device
+                .write_new(vec![zeroes.clone()], offset + done)
+                .await?;
+        }
+        self.device.sync().await?;
+        self.state.borrow_mut().written.insert(slot);
+        Ok(())
+    }
+
+    /// Prepares the segment after the present one in the background, so that no write waits for it.
+    fn prepare_ahead(self: &Rc<Self>) {
+        let next = {
+            let state = self.state.borrow();
+            match state.free.iter().any(|slot| state.written.contains(slot)) {
+                true => None,
+                false => state.free.first().copied(),
+            }
+        };
+        let Some(slot) = next else { return };
+        let log = self.clone();
+        let prepare = async move {
+            if let Err(error) = log.prepare(slot).await {
+                tracing::warn!(%error, partition = log.partition, "the next segment could not be prepared");
+            }
+        };
+        reactor::spawn(TaskClass::Compaction, prepare).detach();
     }
 
     /// Gives segments back whose content nobody needs after the last anchor.
     pub(crate) fn release(&self, unneeded: impl Fn(u64, u32, Content) -> bool) -> usize {
         let mut state = self.state.borrow_mut();
-        let present = state.cursor.map(|cursor| cursor / self.map.segment_bytes);
+        let present = state
+            .cursor
+            .map(|cursor| (cursor - 1) / self.map.segment_bytes);
         let gone: Vec<(u64, u32)> = state
             .in_use
             .iter()
-            .filter(|(sequence, (slot, content))| {
-                Some(**sequence) != present && unneeded(**sequence, *slot, *content)
+            .filter(|(sequence, segment)| {
+                Some(**sequence) != present && unneeded(**sequence, segment.slot, segment.content)
             })
-            .map(|(sequence, (slot, _))| (*sequence, *slot))
+            .map(|(sequence, segment)| (*sequence, segment.slot))
             .collect();
         for (sequence, slot) in &gone {
             state.in_use.remove(sequence);
-            state.free.insert(*slot);
+            if *slot < self.map.count {
+                state.free.insert(*slot);
+            }
         }
         drop(state);
         self.count_segments();
@@ -399,13 +493,14 @@ impl SegmentLog {
     }
 
     fn count_segments(&self) {
-        self.statistics
+        let statistics = &self.statistics;
+        statistics
             .free_segments
             .store(self.free_segments() as u64, Ordering::Relaxed);
-        self.statistics
+        statistics
             .total_segments
             .store(u64::from(self.map.count), Ordering::Relaxed);
-        self.statistics
+        statistics
             .segment_bytes
             .store(self.map.segment_bytes, Ordering::Relaxed);
     }
@@ -413,28 +508,35 @@ impl SegmentLog {
     /// The record segments in use, by sequence.
     pub(crate) fn record_segments(&self) -> Vec<u64> {
         let state = self.state.borrow();
-        state
+        let records = state
             .in_use
             .iter()
-            .filter(|(_, (_, content))| *content == Content::Records)
-            .map(|(sequence, _)| *sequence)
-            .collect()
+            .filter(|(_, segment)| segment.content == Content::Records);
+        records.map(|(sequence, _)| *sequence).collect()
     }
 
     /// Where a position lies on the device; `None` when its segment has been given back.
     pub(crate) fn device_offset(&self, position: u64) -> Option<u64> {
         let state = self.state.borrow();
-        let (slot, _) = state.in_use.get(&(position / self.map.segment_bytes))?;
-        Some(self.map.offset(*slot) + position % self.map.segment_bytes)
+        let segment = state.in_use.get(&(position / self.map.segment_bytes))?;
+        Some(self.map.offset(segment.slot) + position % self.map.segment_bytes)
+    }
+
+    /// The salt of the segment of a position.
+    pub(crate) fn salt(&self, position: u64) -> Option<u64> {
+        let state = self.state.borrow();
+        Some(state.in_use.get(&(position / self.map.segment_bytes))?.salt)
     }
 
     /// Queues a record at the position that was reserved for it in this turn. Header and views are whole alignment units.
     pub(crate) fn push_record(&self, position: u64, header: Vec<u8>, views: Vec<BufferView>) {
-        let bytes = header.len() as u64 + views.iter().map(|view| view.len() as u64).sum::<u64>();
+        let payload = views.iter().map(|view| view.len() as u64).sum::<u64>();
+        let bytes = header.len() as u64 + payload;
+        let piece = Piece::Record(header, views);
         self.state.borrow_mut().queue.push_back(Queued {
             position,
             bytes,
-            piece: Piece::Record(header, views),
+            piece,
         });
         self.work.notify_one();
     }
@@ -529,21 +631,34 @@ impl SegmentLog {
                 self.work.notified().await;
                 continue;
             }
-            self.writing.set(true);
+            let opens = matches!(
+                batch.first(),
+                Some(Queued {
+                    piece: Piece::Header(..),
+                    ..
+                })
+            );
             let outcome = self.write_batch(batch).await;
-            self.writing.set(false);
-            let mut state = self.state.borrow_mut();
-            match outcome {
-                Ok(durable) => state.durable = durable,
-                Err(_) => state.failed = true,
+            {
+                let mut state = self.state.borrow_mut();
+                match &outcome {
+                    Ok(durable) => state.durable = *durable,
+                    Err(_) => state.failed = true,
+                }
             }
-            let failed = state.failed;
-            drop(state);
             self.progress.notify_all();
-            if failed {
+            if outcome.is_err() || (opens && self.after_opening().await.is_err()) {
+                self.state.borrow_mut().failed = true;
+                self.progress.notify_all();
                 return;
             }
         }
+    }
+
+    /// Notes in the anchor that a segment has been opened, so that its loss would be seen, and prepares the next one.
+    async fn after_opening(self: &Rc<Self>) -> Result<(), EngineError> {
+        self.prepare_ahead();
+        self.write_anchor(|_| {}).await
     }
 
     /// Takes the pieces that lie one after the other on the device.
@@ -554,10 +669,11 @@ impl SegmentLog {
         let (mut bytes, mut pieces) = (0, 0);
         while let Some(next) = state.queue.front() {
             // A segment that is full to its last byte ends where the next begins, but they lie apart.
-            let follows = batch.last().is_none_or(|last| {
-                last.position + last.bytes == next.position
-                    && !matches!(next.piece, Piece::Header(_))
-            });
+            let opens = matches!(next.piece, Piece::Header(..));
+            let follows = match batch.last() {
+                None => true,
+                Some(last) => !opens && last.position + last.bytes == next.position,
+            };
             if !follows
                 || bytes + next.bytes > BATCH_BYTES_MAX && !batch.is_empty()
                 || pieces >= BATCH_PIECES_MAX
@@ -581,24 +697,12 @@ impl SegmentLog {
             return Ok(self.durable());
         };
         let (start, end) = (first.position, last.position + last.bytes);
-        let offset = self
-            .device_offset(start)
-            .ok_or_else(|| EngineError::Invalid("a batch without a segment".to_owned()))?;
-        let mut views = Vec::with_capacity(batch.len() * 2);
-        for queued in batch {
-            match queued.piece {
-                Piece::Record(header, mut payload) => {
-                    views.push(view_of(&header).await);
-                    views.append(&mut payload);
-                }
-                Piece::Header(header) => views.push(view_of(&header.encode()).await),
-                Piece::Gathered(bytes) => {
-                    for part in bytes.chunks(COPY_BYTES_MAX) {
-                        views.push(view_of(part).await);
-                    }
-                }
-            }
+        if let Piece::Header(slot, _) = &first.piece {
+            self.prepare(*slot).await?;
         }
+        let without = || EngineError::Invalid("a batch without a segment".to_owned());
+        let offset = self.device_offset(start).ok_or_else(without)?;
+        let views = views_of(batch).await;
         let before = reactor::now();
         self.device.write_durable(views, offset).await?;
         let took = (reactor::now() - before).as_nanos() as u64;
@@ -632,6 +736,56 @@ impl SegmentLog {
             self.partition
         )
     }
+}
+
+/// The pieces of a batch as views, small ones copied into buffers of the arena.
+async fn views_of(batch: Vec<Queued>) -> Vec<BufferView> {
+    let mut views = Vec::with_capacity(batch.len() * 2);
+    for queued in batch {
+        match queued.piece {
+            Piece::Record(header, mut payload) => {
+                views.push(view_of(&header).await);
+                views.append(&mut payload);
+            }
+            Piece::Header(_, header) => views.push(view_of(&header.encode()).await),
+            Piece::Gathered(bytes) => {
+                for part in bytes.chunks(COPY_BYTES_MAX) {
+                    views.push(view_of(part).await);
+                }
+            }
+        }
+    }
+    views
+}
+
+/// Sorts the segments that were found into those in use and the free ones.
+fn first_state(
+    map: &SegmentMap,
+    anchor: &Anchor,
+    headers: Vec<(u32, SegmentHeader)>,
+) -> (State, BTreeMap<u64, SegmentHeader>) {
+    let mut state = State {
+        free: (0..map.count).collect(),
+        next_sequence: anchor.next_sequence,
+        ..State::default()
+    };
+    let mut found = BTreeMap::new();
+    for (slot, header) in headers {
+        state.written.insert(slot);
+        state.next_sequence = state.next_sequence.max(header.sequence + 1);
+        let named = anchor.index_segments.contains(&slot);
+        if header.content == Content::Records || named {
+            state.free.remove(&slot);
+            let segment = Segment {
+                slot,
+                content: header.content,
+                salt: header.salt,
+            };
+            state.in_use.insert(header.sequence, segment);
+            found.insert(header.sequence, header);
+        }
+    }
+    (state, found)
 }
 
 async fn read_anchor(device: &Device, partition: u16) -> Result<Anchor, EngineError> {

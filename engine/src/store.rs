@@ -5,13 +5,14 @@
 //! have returned from is durable; one checkpoint or compaction runs at a time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::EngineError;
 use crate::format::page::IndexEntry;
+use crate::format::record::Body;
 use crate::id::{Owner, ShardId};
 use crate::index::Index;
 use crate::reactor::local::{Mutex, Notify};
@@ -67,7 +68,7 @@ pub struct ChunkStoreStatistics {
     pub corruptions: AtomicU64,
     /// Shards in the index.
     pub shards: AtomicU64,
-    /// Payload bytes that are referred to.
+    /// Bytes of records that are referred to.
     pub live_bytes: AtomicU64,
     /// Checkpoints written.
     pub checkpoints: AtomicU64,
@@ -86,11 +87,8 @@ pub struct ChunkStore {
 pub(crate) struct Inner {
     pub(crate) log: Rc<SegmentLog>,
     pub(crate) index: RefCell<Index>,
-    /// Records whose write is under way: they are not in the index yet.
-    pub(crate) under_way: RefCell<BTreeSet<u64>>,
-    pub(crate) settled: Notify,
-    /// Shards whose tombstone is under way.
-    pub(crate) freeing: RefCell<BTreeSet<ShardId>>,
+    /// Records by position that are not in the index yet. They enter it in order once they are durable.
+    pub(crate) under_way: RefCell<BTreeMap<u64, Body>>,
     /// Segments that hold a damaged record and are not emptied.
     pub(crate) kept: RefCell<BTreeSet<u64>>,
     /// Held by a checkpoint or a compaction.
@@ -98,6 +96,10 @@ pub(crate) struct Inner {
     pub(crate) upkeep_wanted: Notify,
     pub(crate) upkeep_done: Notify,
     pub(crate) replay_from: Cell<u64>,
+    /// Where the log ended when upkeep found nothing to reclaim.
+    pub(crate) exhausted_at: Cell<Option<u64>>,
+    /// Rounds of compaction since the last one that gained a segment.
+    pub(crate) fruitless_rounds: Cell<u32>,
     pub(crate) closing: Cell<bool>,
     pub(crate) statistics: Arc<ChunkStoreStatistics>,
     pub(crate) background: RefCell<Option<reactor::Task<()>>>,

@@ -11,14 +11,15 @@ use crate::error::EngineError;
 use crate::format::page::{ENTRIES_PER_PAGE, IndexEntry, PAGE_BYTES};
 use crate::format::record::{self, Body, ShardHeader, TOMBSTONE_COUNT_MAX};
 use crate::id::ShardId;
+use crate::index::ENTRY_COUNT_MAX;
 use crate::reactor::{self, BufferView, Task};
 use crate::store::{ChunkStore, ShardWrite};
 
-/// Segments kept back for tombstones and compaction, beside those that the next index needs.
-const RESERVED_SEGMENTS: usize = 2;
+/// Free segments that new shards leave to tombstones and compaction, beside those that the next index needs.
+pub(crate) const SEGMENTS_KEPT_FROM_WRITES: usize = 2;
 
-/// Rounds of compaction that a write waits for before it is refused.
-const COMPACTIONS_WAITED_FOR: usize = 4;
+/// Free segments that tombstones leave to compaction.
+pub(crate) const SEGMENTS_KEPT_FROM_FREES: usize = 1;
 
 /// A task that goes on when nobody waits for it any more.
 struct ToTheEnd<T>(Option<Task<T>>);
@@ -60,9 +61,17 @@ impl ChunkStore {
     }
 
     async fn write_to_the_end(&self, shard: ShardWrite) -> Result<(), EngineError> {
+        if self.inner.index.borrow().is_full() {
+            return Err(EngineError::Full {
+                what: format!("the index of a partition ({ENTRY_COUNT_MAX} shards)"),
+            });
+        }
         let (body, payload) = self.record_of(shard)?;
-        self.make_room(&body).await?;
-        self.append(body, payload).await?;
+        reactor::yield_if_due().await;
+        let bytes = body.record_bytes(self.inner.log.device.alignment());
+        self.make_room(bytes, SEGMENTS_KEPT_FROM_WRITES).await?;
+        self.append(body, payload, self.kept(SEGMENTS_KEPT_FROM_WRITES))
+            .await?;
         self.inner.statistics.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -72,11 +81,8 @@ impl ChunkStore {
     /// # Errors
     /// [`EngineError::Failed`] on a failed device, [`EngineError::Full`] when not even the reserve has room.
     pub async fn free(&self, ids: &[ShardId]) -> Result<(), EngineError> {
-        let known: Vec<ShardId> = ids
-            .iter()
-            .copied()
-            .filter(|id| self.inner.index.borrow().get(*id).is_some())
-            .collect();
+        let present = |id: &ShardId| self.inner.index.borrow().get(*id).is_some();
+        let known: Vec<ShardId> = ids.iter().copied().filter(present).collect();
         for some in known.chunks(TOMBSTONE_COUNT_MAX) {
             let (store, ids) = (self.clone(), some.to_vec());
             ToTheEnd::spawn(async move { store.free_to_the_end(ids).await }).await?;
@@ -90,39 +96,53 @@ impl ChunkStore {
     }
 
     async fn free_to_the_end(&self, ids: Vec<ShardId>) -> Result<(), EngineError> {
-        self.inner.freeing.borrow_mut().extend(ids.iter().copied());
-        let outcome = self.append(Body::Tombstones(ids.clone()), Vec::new()).await;
-        let mut freeing = self.inner.freeing.borrow_mut();
-        ids.iter().for_each(|id| {
-            freeing.remove(id);
-        });
-        outcome
+        let body = Body::Tombstones(ids);
+        let bytes = body.record_bytes(self.inner.log.device.alignment());
+        self.make_room(bytes, SEGMENTS_KEPT_FROM_FREES).await?;
+        self.append(body, Vec::new(), self.kept(SEGMENTS_KEPT_FROM_FREES))
+            .await?;
+        Ok(())
     }
 
-    /// Appends a record, waits for its barrier and enters it into the index.
+    /// Appends a record, leaving `keep` segments free, waits for its barrier and lets it into the index.
     pub(crate) async fn append(
         &self,
         body: Body,
         payload: Vec<BufferView>,
+        keep: usize,
     ) -> Result<(), EngineError> {
         let log = &self.inner.log;
         let alignment = log.device.alignment();
         let mut header = vec![0; body.header_bytes(alignment) as usize];
         let bytes = body.record_bytes(alignment);
-        let position = log.reserve(bytes)?;
-        record::encode_header(&body, position, log.durable(), &mut header);
-        log.push_record(position, header, payload);
-        self.inner.under_way.borrow_mut().insert(position);
-        let durable = log.wait_durable(position + bytes).await;
-        let entered = durable.and_then(|()| self.enter(position, &body));
-        self.inner.under_way.borrow_mut().remove(&position);
-        self.inner.settled.notify_all();
+        let origin = log.reserve(bytes, keep)?;
+        record::encode_header(&body, origin, &mut header);
+        log.push_record(origin.position, header, payload);
+        self.inner
+            .under_way
+            .borrow_mut()
+            .insert(origin.position, body);
+        log.wait_durable(origin.position + bytes).await?;
+        self.enter_durable();
         self.count_index();
-        entered
+        Ok(())
+    }
+
+    /// Lets every durable record that is not in the index yet into it, in the order of the log.
+    pub(crate) fn enter_durable(&self) {
+        let durable = self.inner.log.durable();
+        let mut under_way = self.inner.under_way.borrow_mut();
+        while let Some(first) = under_way
+            .first_entry()
+            .filter(|first| *first.key() < durable)
+        {
+            let (position, body) = first.remove_entry();
+            self.enter(position, &body);
+        }
     }
 
     /// Applies a durable record to the index.
-    pub(crate) fn enter(&self, position: u64, body: &Body) -> Result<(), EngineError> {
+    pub(crate) fn enter(&self, position: u64, body: &Body) {
         let mut index = self.inner.index.borrow_mut();
         match body {
             Body::Shard(shard) => {
@@ -131,15 +151,21 @@ impl ChunkStore {
                     payload_bytes: shard.payload_bytes,
                     inode: shard.owner.inode,
                 };
-                index.insert(shard.id, entry)
+                index.insert(shard.id, entry);
             }
-            Body::Tombstones(ids) => {
-                for id in ids {
-                    index.remove(*id);
-                }
-                Ok(())
-            }
+            Body::Tombstones(ids) => ids.iter().for_each(|id| {
+                index.remove(*id);
+            }),
         }
+    }
+
+    /// Whether a record that frees or replaces the shard is on its way.
+    pub(crate) fn is_changing(&self, id: ShardId) -> bool {
+        let under_way = self.inner.under_way.borrow();
+        under_way.values().any(|body| match body {
+            Body::Shard(shard) => shard.id == id,
+            Body::Tombstones(ids) => ids.contains(&id),
+        })
     }
 
     fn record_of(&self, shard: ShardWrite) -> Result<(Body, Vec<BufferView>), EngineError> {
@@ -155,6 +181,7 @@ impl ChunkStore {
                 shard.cell_crcs.len()
             )));
         }
+        check_cells(&shard)?;
         let alignment = self.inner.log.device.alignment();
         let mut payload = shard.payload;
         if let Some(last) = payload.last_mut() {
@@ -185,40 +212,57 @@ impl ChunkStore {
         Ok((Body::Shard(header), payload))
     }
 
-    /// Waits for compaction where it can help; refuses where it cannot.
-    async fn make_room(&self, body: &Body) -> Result<(), EngineError> {
-        let bytes = body.record_bytes(self.inner.log.device.alignment());
-        for _ in 0..COMPACTIONS_WAITED_FOR {
-            if self.has_room(bytes) {
-                return Ok(());
-            }
+    /// Waits for upkeep where it can help; refuses where it cannot.
+    async fn make_room(&self, bytes: u64, keep: usize) -> Result<(), EngineError> {
+        while !self.has_room(bytes, keep) {
             self.inner.log.device.refuse_when_failed()?;
-            if !self.reclaimable() || self.inner.closing.get() {
-                break;
+            if self.is_exhausted() || self.inner.closing.get() {
+                return Err(self.inner.log.full());
             }
             self.inner.upkeep_wanted.notify_one();
             self.inner.upkeep_done.notified().await;
         }
-        if self.has_room(bytes) {
-            return Ok(());
+        Ok(())
+    }
+
+    fn has_room(&self, bytes: u64, keep: usize) -> bool {
+        let (free, kept) = (self.inner.log.free_segments(), self.kept(keep));
+        if self.inner.log.fits(bytes) {
+            free >= kept
+        } else {
+            free > kept
         }
-        Err(EngineError::Full {
-            what: format!(
-                "{} partition {}",
-                self.inner.log.device.path().display(),
-                self.inner.log.partition
-            ),
-        })
     }
 
-    fn has_room(&self, bytes: u64) -> bool {
-        self.inner.log.fits(bytes) || self.inner.log.free_segments() > self.reserved_segments()
-    }
-
-    /// Segments that new shards must leave: for tombstones, compaction and the pages of the next checkpoint.
-    pub(crate) fn reserved_segments(&self) -> usize {
-        let pages = self.inner.index.borrow().len().div_ceil(ENTRIES_PER_PAGE) + 1;
+    /// The segments that the pages of the next checkpoint need, and so many more.
+    pub(crate) fn kept(&self, more: usize) -> usize {
+        let entries = self.inner.index.borrow().len() + self.inner.under_way.borrow().len();
+        let pages = (entries + entries / 8).div_ceil(ENTRIES_PER_PAGE) + 1;
         let pages_per_segment = self.inner.log.map.segment_bytes as usize / PAGE_BYTES - 1;
-        RESERVED_SEGMENTS + pages.div_ceil(pages_per_segment)
+        pages.div_ceil(pages_per_segment) + more
     }
+}
+
+/// The CRCs come from where the bytes came in: what was damaged on the way here is refused, not stored under a new CRC.
+fn check_cells(shard: &ShardWrite) -> Result<(), EngineError> {
+    let cell_bytes = shard.cell_bytes as usize;
+    let (mut crc, mut filled, mut cells) = (0, 0, shard.cell_crcs.iter());
+    let mut left = shard.shard_bytes as usize;
+    for mut piece in shard.payload.iter().map(|view| &view[..]) {
+        while !piece.is_empty() {
+            let (part, rest) = piece.split_at(piece.len().min(cell_bytes - filled));
+            crc = crc32c::crc32c_append(crc, part);
+            (filled, left, piece) = (filled + part.len(), left - part.len(), rest);
+            if filled == cell_bytes || left == 0 {
+                if cells.next() != Some(&crc) {
+                    return Err(EngineError::Invalid(format!(
+                        "{}: the payload does not match its CRCs",
+                        shard.id
+                    )));
+                }
+                (crc, filled) = (0, 0);
+            }
+        }
+    }
+    Ok(())
 }

@@ -200,7 +200,7 @@ fn journal_records_come_back_in_order_and_trimmed_ones_do_not() {
             .expect("flush");
         journal.trim(positions[400]).await.expect("trim");
     });
-    for _ in 0..3 {
+    for _ in 0..20 {
         run(async || {
             let journal = Journal::open(&open(&path).await, 0).await.expect("open");
             let mut found = Vec::new();

@@ -24,7 +24,9 @@ struct Raw {
     next_sequence: u64,
     index_generation: u64,
     index_segment_count: u32,
-    reserved_later: [u8; 180],
+    run: u32,
+    replay_run: u32,
+    reserved_later: [u8; 172],
     index_segments: [u32; INDEX_SEGMENT_COUNT_MAX],
 }
 
@@ -50,6 +52,10 @@ pub struct Anchor {
     pub next_sequence: u64,
     /// Which checkpoint the index pages are of.
     pub index_generation: u64,
+    /// How often the partition has been opened for writing. Records carry it.
+    pub run: u32,
+    /// The run in which `replay_from` was set: older records behind it are what a torn batch left.
+    pub replay_run: u32,
     /// The segments of the index pages, by their number in the partition.
     pub index_segments: Vec<u32>,
 }
@@ -70,6 +76,7 @@ impl Anchor {
         (raw.entry_count, raw.page_count) = (self.entry_count, self.page_count);
         raw.next_sequence = self.next_sequence;
         raw.index_generation = self.index_generation;
+        (raw.run, raw.replay_run) = (self.run, self.replay_run);
         raw.index_segment_count = self.index_segments.len() as u32;
         raw.index_segments[..self.index_segments.len()].copy_from_slice(&self.index_segments);
         let mut bytes = bytemuck::bytes_of(&raw).to_vec();
@@ -96,6 +103,8 @@ impl Anchor {
             page_count: raw.page_count,
             next_sequence: raw.next_sequence,
             index_generation: raw.index_generation,
+            run: raw.run,
+            replay_run: raw.replay_run,
             index_segments: segments
                 .ok_or(FormatError::Field("number of index segments"))?
                 .to_vec(),
@@ -118,6 +127,8 @@ mod tests {
             page_count: 2,
             next_sequence: 77,
             index_generation: 4,
+            run: 3,
+            replay_run: 2,
             index_segments: vec![4, 9],
         };
         assert_eq!(Anchor::decode(&anchor.encode()), Ok(anchor));

@@ -25,10 +25,10 @@ pub fn describe(bytes: &[u8]) -> Result<String, FormatError> {
             let (header, body) = entry::decode(bytes)?;
             Ok(format!(
                 "log entry at {}: content {}, {} bytes, durable before {}",
-                header.position,
+                header.origin.position,
                 header.content,
                 body.len(),
-                header.durable_before
+                header.origin.durable_before
             ))
         }
         kind::LEAF => leaf_text(bytes),
@@ -77,7 +77,7 @@ fn record_text(bytes: &[u8]) -> Result<String, FormatError> {
         Body::Shard(shard) => format!(
             "{} at {}: {} bytes in {} cells, geometry {}, layout epoch {}, inode {:#x} space {} offset {}",
             shard.id,
-            header.position,
+            header.origin.position,
             shard.payload_bytes,
             shard.cell_crcs.len(),
             shard.geometry,
@@ -88,7 +88,11 @@ fn record_text(bytes: &[u8]) -> Result<String, FormatError> {
         ),
         Body::Tombstones(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            format!("tombstones at {}: {}", header.position, ids.join(", "))
+            format!(
+                "tombstones at {}: {}",
+                header.origin.position,
+                ids.join(", ")
+            )
         }
     })
 }

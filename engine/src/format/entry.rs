@@ -4,6 +4,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::record::Origin;
 use super::{FormatError, Preamble, align_up, kind, read, seal};
 
 #[repr(C)]
@@ -15,10 +16,13 @@ struct Raw {
     body_bytes: u32,
     content: u8,
     reserved: [u8; 3],
+    salt: u64,
+    run: u32,
+    reserved_later: [u8; 4],
 }
 
 /// Length of the header, in bytes.
-pub const HEADER_BYTES: usize = 32;
+pub const HEADER_BYTES: usize = 48;
 const _: () = assert!(size_of::<Raw>() == HEADER_BYTES);
 
 /// Entries begin at multiples of this, in bytes.
@@ -27,10 +31,8 @@ pub const ENTRY_ALIGNMENT: u64 = 16;
 /// The header of an entry whose CRC has been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryHeader {
-    /// Where the entry begins, over the life of the partition.
-    pub position: u64,
-    /// Everything below was durable when this was written.
-    pub durable_before: u64,
+    /// Where and when it was written.
+    pub origin: Origin,
     /// What the body is, in the words of the writer.
     pub content: u8,
     /// Length of the body, in bytes.
@@ -50,10 +52,11 @@ pub fn entry_bytes(body_bytes: usize) -> u64 {
 }
 
 /// Appends an entry to `out`.
-pub fn encode(content: u8, position: u64, durable_before: u64, body: &[u8], out: &mut Vec<u8>) {
+pub fn encode(content: u8, origin: Origin, body: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let mut raw = Raw::zeroed();
-    (raw.position, raw.durable_before) = (position, durable_before);
+    (raw.position, raw.durable_before) = (origin.position, origin.durable_before);
+    (raw.salt, raw.run) = (origin.salt, origin.run);
     (raw.content, raw.body_bytes) = (content, body.len() as u32);
     out.extend_from_slice(bytemuck::bytes_of(&raw));
     out.extend_from_slice(body);
@@ -79,7 +82,7 @@ pub fn decode(bytes: &[u8]) -> Result<(EntryHeader, &[u8]), FormatError> {
         expected,
     })?;
     super::check(whole, kind::ENTRY)?;
-    if raw.reserved != [0; 3] {
+    if raw.reserved != [0; 3] || raw.reserved_later != [0; 4] {
         return Err(FormatError::Field("reserved bytes of the entry"));
     }
     Ok((header(&raw), &whole[HEADER_BYTES..]))
@@ -87,8 +90,12 @@ pub fn decode(bytes: &[u8]) -> Result<(EntryHeader, &[u8]), FormatError> {
 
 fn header(raw: &Raw) -> EntryHeader {
     EntryHeader {
-        position: raw.position,
-        durable_before: raw.durable_before,
+        origin: Origin {
+            position: raw.position,
+            durable_before: raw.durable_before,
+            salt: raw.salt,
+            run: raw.run,
+        },
         content: raw.content,
         body_bytes: raw.body_bytes,
     }
@@ -101,13 +108,24 @@ mod tests {
     #[test]
     fn entries_come_back_one_after_the_other() {
         let mut bytes = Vec::new();
-        encode(1, 4096, 0, b"first", &mut bytes);
+        let origin = Origin {
+            position: 4096,
+            durable_before: 0,
+            salt: 1,
+            run: 2,
+        };
+        encode(1, origin, b"first", &mut bytes);
         let second = bytes.len();
-        encode(2, 4096 + second as u64, 4096, b"", &mut bytes);
+        let origin = Origin {
+            position: 4096 + second as u64,
+            durable_before: 4096,
+            ..origin
+        };
+        encode(2, origin, b"", &mut bytes);
         let (header, body) = decode(&bytes).unwrap();
         assert_eq!((header.content, body), (1, &b"first"[..]));
         assert_eq!(header.entry_bytes(), second as u64);
-        assert_eq!(decode(&bytes[second..]).unwrap().0.durable_before, 4096);
+        assert_eq!(decode(&bytes[second..]).unwrap().0.origin, origin);
     }
 
     proptest::proptest! {

@@ -36,7 +36,9 @@ struct Raw {
     shard: u8,
     reserved: [u8; 3],
     table_count: u32,
-    reserved_later: [u8; 24],
+    salt: u64,
+    run: u32,
+    reserved_later: [u8; 12],
 }
 
 /// Length of the fixed part of a header, in bytes.
@@ -76,13 +78,24 @@ pub enum Body {
     Tombstones(Vec<ShardId>),
 }
 
-/// The header of a record, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordHeader {
+/// Where and when a record was written: what tells it from one of another time and from the bytes of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
     /// Where the record begins, over the life of the partition.
     pub position: u64,
     /// Everything below was durable when this was written.
     pub durable_before: u64,
+    /// The salt of its segment.
+    pub salt: u64,
+    /// The run that wrote it. Along a segment runs never go down, except to what a torn batch left behind.
+    pub run: u32,
+}
+
+/// The header of a record, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Where and when it was written.
+    pub origin: Origin,
     /// Length of the header with its padding, in bytes.
     pub header_bytes: u32,
     /// What it says.
@@ -125,9 +138,10 @@ impl Body {
 }
 
 /// Writes a header into the beginning of `out`, which must be zero and as long as [`Body::header_bytes`] says.
-pub fn encode_header(body: &Body, position: u64, durable_before: u64, out: &mut [u8]) {
+pub fn encode_header(body: &Body, origin: Origin, out: &mut [u8]) {
     let mut raw = Raw::zeroed();
-    (raw.position, raw.durable_before) = (position, durable_before);
+    (raw.position, raw.durable_before) = (origin.position, origin.durable_before);
+    (raw.salt, raw.run) = (origin.salt, origin.run);
     (raw.header_bytes, raw.payload_bytes) = (out.len() as u32, body.payload_bytes());
     raw.table_count = body.table_count() as u32;
     let kind = match body {
@@ -211,9 +225,14 @@ pub fn decode_header(bytes: &[u8]) -> Result<RecordHeader, FormatError> {
     };
     refuse_nonzero(&raw.reserved, "reserved bytes of the record")?;
     refuse_nonzero(&raw.reserved_later, "reserved bytes of the record")?;
-    Ok(RecordHeader {
+    let origin = Origin {
         position: raw.position,
         durable_before: raw.durable_before,
+        salt: raw.salt,
+        run: raw.run,
+    };
+    Ok(RecordHeader {
+        origin,
         header_bytes: raw.header_bytes,
         body,
     })
@@ -302,7 +321,13 @@ mod tests {
 
     fn encoded(body: &Body) -> Vec<u8> {
         let mut bytes = vec![0; body.header_bytes(512) as usize];
-        encode_header(body, 8192, 4096, &mut bytes);
+        let origin = Origin {
+            position: 8192,
+            durable_before: 4096,
+            salt: 5,
+            run: 6,
+        };
+        encode_header(body, origin, &mut bytes);
         bytes
     }
 
@@ -315,7 +340,7 @@ mod tests {
         for body in [example(), Body::Tombstones(ids.collect())] {
             let bytes = encoded(&body);
             let header = decode_header(&bytes).unwrap();
-            assert_eq!((header.position, header.durable_before), (8192, 4096));
+            assert_eq!((header.origin.position, header.origin.run), (8192, 6));
             assert_eq!(header.body, body);
             assert_eq!(
                 claim(&bytes, 512),

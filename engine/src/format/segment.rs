@@ -18,14 +18,15 @@ struct Raw {
     durable_before: u64,
     writer_node: u64,
     writer_epoch: u64,
+    salt: u64,
     partition: u16,
     content: u16,
     reserved: [u8; 4],
-    tail: [u8; BLOCK_BYTES - 72],
+    tail: [u8; BLOCK_BYTES - 80],
 }
 
 const _: () = assert!(size_of::<Raw>() == BLOCK_BYTES);
-const _: () = assert!(std::mem::offset_of!(Raw, tail) == 72);
+const _: () = assert!(std::mem::offset_of!(Raw, tail) == 80);
 
 /// What a segment holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct SegmentHeader {
     pub writer_node: u64,
     /// In which epoch.
     pub writer_epoch: u64,
+    /// A random number that every record of the segment repeats: bytes of a client that look like a record have another one.
+    pub salt: u64,
 }
 
 impl SegmentHeader {
@@ -68,6 +71,7 @@ impl SegmentHeader {
         };
         (raw.previous_end, raw.durable_before) = (self.previous_end, self.durable_before);
         (raw.writer_node, raw.writer_epoch) = (self.writer_node, self.writer_epoch);
+        raw.salt = self.salt;
         let mut bytes = bytemuck::bytes_of(&raw).to_vec();
         seal(&mut bytes, kind::SEGMENT);
         bytes
@@ -96,6 +100,7 @@ impl SegmentHeader {
             durable_before: raw.durable_before,
             writer_node: raw.writer_node,
             writer_epoch: raw.writer_epoch,
+            salt: raw.salt,
         })
     }
 }
@@ -115,6 +120,7 @@ mod tests {
             durable_before: 900,
             writer_node: 1,
             writer_epoch: 4,
+            salt: 0x1234_5678_9abc_def0,
         };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
     }

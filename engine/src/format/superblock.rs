@@ -177,7 +177,7 @@ impl Superblock {
         refuse_nonzero(&raw.tail, "reserved bytes of the superblock")?;
         if !raw.alignment.is_power_of_two()
             || !raw.segment_bytes.is_power_of_two()
-            || raw.segment_bytes < 1 << 20
+            || raw.segment_bytes < 256 << 10
         {
             return Err(FormatError::Field(
                 "alignment and segment length of the superblock",
