@@ -10,9 +10,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use strata_engine::reactor::{self, BufferView, TaskClass};
 use strata_engine::{EngineError, ShardId};
-use strata_raftlog::namespace::{Extent, ExtentKind};
+use strata_raftlog::namespace::{ChunkId, Extent, ExtentKind};
 
 use super::Cluster;
+use super::write::CELL_BYTES;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::node::readers::ReaderPin;
@@ -92,16 +93,47 @@ impl Cluster {
         let mut copies: Vec<(usize, Place)> =
             slots.into_iter().enumerate().filter(masked).collect();
         copies.sort_by_key(|(_, place)| self.peer_of(*place).is_some());
+        match self.fetch_copy(chunk, &copies, range.clone()).await {
+            Err(ClusterError::Corrupt(_)) if copies.len() > 1 => {
+                self.fetch_cells(chunk, &copies, range).await
+            }
+            whole => whole,
+        }
+    }
+
+    /// Copies that are damaged in different places still hold every byte between them.
+    async fn fetch_cells(
+        &self,
+        chunk: ChunkId,
+        copies: &[(usize, Place)],
+        range: Range<u64>,
+    ) -> Result<Vec<BufferView>, ClusterError> {
+        let mut views = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let end = (at / CELL_BYTES as u64 + 1) * CELL_BYTES as u64;
+            let cell = at..end.min(range.end);
+            at = cell.end;
+            views.extend(self.fetch_copy(chunk, copies, cell).await?);
+        }
+        Ok(views)
+    }
+
+    /// Reads a range from the first copy that has all of it.
+    async fn fetch_copy(
+        &self,
+        chunk: ChunkId,
+        copies: &[(usize, Place)],
+        range: Range<u64>,
+    ) -> Result<Vec<BufferView>, ClusterError> {
         let mut last = ClusterError::Unavailable(format!("no device that holds {chunk} is there"));
         for (shard, place) in copies {
             let id = ShardId {
                 chunk,
-                shard: shard as u8,
+                shard: *shard as u8,
             };
-            match self
-                .fetch_shard(place, id, range.start as u32..range.end as u32)
-                .await
-            {
+            let range = range.start as u32..range.end as u32;
+            match self.fetch_shard(*place, id, range).await {
                 Ok(views) => return Ok(views),
                 Err(error) => {
                     tracing::warn!(%chunk, shard, device = %place.device, %error, "a copy could not be read");
