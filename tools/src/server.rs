@@ -199,13 +199,16 @@ fn announce(
 ) {
     let report = status.report();
     let environment = keys.environment.as_ref();
+    // The line to paste must work in any directory.
+    let key_file = config.metadata_dir.join(root_key::COPY);
+    let key_file = std::path::absolute(&key_file).unwrap_or(key_file);
     let banner = Banner {
         config,
         report: &report,
         cores,
         s3,
         metrics,
-        key_file: &config.metadata_dir.join(root_key::COPY),
+        key_file: &key_file,
         key: in_force.as_ref(),
         known: root_key::who_knows(&config.metadata_dir, in_force.as_ref(), environment),
         shared_disks: directories::describe_shared_disks(config),

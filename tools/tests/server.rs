@@ -1,4 +1,6 @@
 //! A started server as its operator meets it: what it says, what it refuses, how it stops. What it stores is tested in `tests`.
+//!
+//! Data lies below the target folder, as direct I/O may not work where temporary files are.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -126,7 +128,7 @@ fn secret_in(file: &Path) -> String {
 
 #[test]
 fn a_first_start_says_what_is_needed_and_stops_clean() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let data = directory.path().join("data");
     let arguments = ["--data-dir", data.to_str().expect("text")];
     let mut server = Server::spawn(directory.path(), &arguments);
@@ -170,7 +172,7 @@ fn a_first_start_says_what_is_needed_and_stops_clean() {
 
 #[test]
 fn a_second_server_on_the_same_devices_is_refused() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let (data, other) = (
         directory.path().join("data"),
         directory.path().join("other"),
@@ -179,7 +181,7 @@ fn a_second_server_on_the_same_devices_is_refused() {
     let mut first = Server::spawn(directory.path(), &["--data-dir", data]);
     first.wait_for("To use it, paste:");
 
-    let elsewhere = tempfile::tempdir().expect("a directory");
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let (status, said) = Server::spawn(elsewhere.path(), &["--data-dir", data]).end();
     assert_eq!(status, Some(1));
     let process = format!("(process {})", first.child.id());
@@ -198,7 +200,7 @@ fn a_second_server_on_the_same_devices_is_refused() {
 
 #[test]
 fn a_port_in_use_is_an_error_that_names_it() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
     let data = directory.path().join("data");
@@ -222,7 +224,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
 
 #[test]
 fn a_running_server_takes_up_a_new_root_key() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let data = directory.path().join("data");
     let data = data.to_str().expect("text");
     let mut server = Server::spawn(directory.path(), &["--data-dir", data]);

@@ -1,7 +1,7 @@
 //! The structures of a device file, in the order in which they lie there.
 //!
 //! Invariants: lengths come from headers whose CRC holds, so that a payload is never taken for a structure; what a segment
-//! holds from an earlier use is known by its position and left out.
+//! holds from an earlier use is known by its salt and position and left out.
 
 use std::fs::File;
 use std::io;
@@ -175,16 +175,19 @@ impl Found {
     }
 
     fn record(bytes: &[u8], superblock: &Superblock, header: &SegmentHeader) -> Found {
-        let present = |position: u64| position / superblock.segment_bytes == header.sequence;
+        let present = |origin: record::Origin| {
+            origin.salt == header.salt
+                && origin.position / superblock.segment_bytes == header.sequence
+        };
         if let Ok((found, _)) = entry::decode(bytes) {
-            return if present(found.position) {
+            return if present(found.origin) {
                 Found::Structure(found.entry_bytes() as usize)
             } else {
                 Found::Nothing
             };
         }
         match record::decode_header(bytes) {
-            Ok(found) if present(found.position) => {
+            Ok(found) if present(found.origin) => {
                 Found::Structure(found.body.record_bytes(superblock.alignment as usize) as usize)
             }
             _ => Found::Nothing,
