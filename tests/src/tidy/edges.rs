@@ -1,6 +1,8 @@
 //! The dependency direction: a crate uses only what stands left of it.
 //!
-//!     engine <- raftlog <- net <- { gateway, mount } <- tools <- { bench, tests }
+//! ```text
+//! engine <- raftlog <- net <- { gateway, mount } <- tools <- { bench, tests }
+//! ```
 
 use std::collections::BTreeMap;
 
