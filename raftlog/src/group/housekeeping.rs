@@ -162,7 +162,8 @@ fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
     let estimate = shared.snapshot_estimate.get();
     let (used, all) = inner.log.space();
     let free = all.saturating_sub(used);
-    let due = bytes > inner.config.snapshot_log_bytes.max(estimate)
+    let last = shared.log.snapshot_bytes();
+    let due = bytes > inner.config.snapshot_log_bytes.max(last)
         || entries > inner.config.snapshot_entries;
     // A log that is nearly full is shortened early, if there is something to shorten: what was written
     // since the last snapshot, or, once in a start, the segments that earlier starts left half empty.

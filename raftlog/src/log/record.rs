@@ -63,6 +63,14 @@ pub(crate) struct Manifest {
     pub pieces: Vec<(u32, u32)>,
 }
 
+impl Manifest {
+    /// Bytes of all pieces.
+    pub(crate) fn bytes(&self) -> u64 {
+        let lengths = self.pieces.iter().map(|(length, _)| u64::from(*length));
+        lengths.sum()
+    }
+}
+
 /// The mirrors that hold the log; a higher generation makes every lower one stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {

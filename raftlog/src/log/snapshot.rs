@@ -84,6 +84,11 @@ impl LogStore {
         })
     }
 
+    /// Bytes of the newest complete snapshot, 0 where there is none.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.with(|group| group.facts.snapshot.as_ref().map_or(0, Manifest::bytes))
+    }
+
     /// Bytes and entries written since the last snapshot.
     pub(crate) fn since_snapshot(&self) -> (u64, u64) {
         self.with(|group| {
@@ -205,11 +210,7 @@ impl SnapshotBody {
 
     /// Bytes of all pieces.
     pub(crate) fn bytes(&self) -> u64 {
-        self.manifest
-            .pieces
-            .iter()
-            .map(|(length, _)| u64::from(*length))
-            .sum()
+        self.manifest.bytes()
     }
 
     /// What state it is of, as it was given to `finish`.

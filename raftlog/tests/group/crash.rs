@@ -36,6 +36,11 @@ async fn live(paths: &[PathBuf], acknowledged: &Acknowledged, context: &str) {
             reactor::sleep(Duration::from_millis(150)).await;
         }
     }
+    let statistics = client.group.statistics();
+    assert!(
+        statistics.snapshot() > 0 && statistics.purged() > 0,
+        "{context}: snapshots are part of the test: {statistics:?}"
+    );
 }
 
 /// A life that may end in a crash at its operation `at`; says whether it did.
