@@ -267,6 +267,7 @@ async fn tail_end(log: &Rc<SegmentLog>, start: u64, durable: u64) -> Result<u64,
         }
         reactor::yield_if_due().await;
     }
+    let good_end = end;
     let end = align_up(end, log.device.alignment() as u64);
     if durable > end {
         return Err(EngineError::corrupt(
@@ -275,7 +276,29 @@ async fn tail_end(log: &Rc<SegmentLog>, start: u64, durable: u64) -> Result<u64,
         ));
     }
     search_behind(log, end, segment_end, walk.run).await?;
+    clear_torn(log, good_end).await?;
     Ok(end)
+}
+
+/// A batch that was torn within a block leaves its first records whole and bytes without meaning behind
+/// them. Those become zeros, as padding is, before anything is written behind the block: a later start
+/// would take them for damage. The whole records are written as they are.
+async fn clear_torn(log: &Rc<SegmentLog>, good_end: u64) -> Result<(), EngineError> {
+    let alignment = log.device.alignment();
+    let keep = (good_end % alignment as u64) as usize;
+    let Some(offset) = log.device_offset(good_end - keep as u64) else {
+        return Ok(());
+    };
+    if keep == 0 {
+        return Ok(());
+    }
+    let buffer = reactor::allocate(alignment).await;
+    let mut block = log.device.read(buffer, offset, alignment).await?;
+    if block.iter().skip(keep).all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    block.iter_mut().skip(keep).for_each(|byte| *byte = 0);
+    log.device.write_durable(vec![block.freeze()], offset).await
 }
 
 /// A good record behind the tail that knew the tail to be durable shows that it is damage.
