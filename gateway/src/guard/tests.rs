@@ -1,3 +1,5 @@
+//! Requests signed and unsigned, and what the guard makes of their headers and parameters.
+
 use http::HeaderName;
 
 use super::*;

@@ -2,8 +2,9 @@
 
 use s3s::S3Response;
 use s3s::dto;
-use strata_raftlog::command::{CreateBucket, DeleteBucket};
-use strata_raftlog::namespace::Bucket;
+use strata_net::ClusterError;
+use strata_raftlog::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
+use strata_raftlog::namespace::{Bucket, ListQuery, UploadQuery};
 
 use super::{ROOT_ACCOUNT, Shared, check_owner, owner, timestamp};
 use crate::context::Context;
@@ -11,6 +12,9 @@ use crate::error::{Code, Fault};
 
 /// The region whose name `GetBucketLocation` leaves out.
 const CLASSIC_REGION: &str = "us-east-1";
+
+/// Uploads that are aborted between two looks at a bucket that is deleted.
+const UPLOADS_AT_ONCE: usize = 100;
 
 /// Buckets of a page at most.
 const PAGE_BUCKETS_MAX: usize = 10_000;
@@ -127,8 +131,55 @@ pub async fn delete(
 ) -> Result<S3Response<dto::DeleteBucketOutput>, Fault> {
     check_owner(context, "x-amz-expected-bucket-owner")?;
     let bucket = context.bucket()?.to_owned();
-    shared.cluster.change(DeleteBucket { bucket }).await?;
+    let command = DeleteBucket { bucket };
+    let refused = match shared.cluster.change(command.clone()).await {
+        Err(ClusterError::Refused(Refusal::BucketNotEmpty)) => Refusal::BucketNotEmpty,
+        outcome => return Ok(outcome.map(|_| S3Response::new(dto::DeleteBucketOutput {}))?),
+    };
+    if !abort_uploads(shared, context).await? {
+        return Err(refused.into());
+    }
+    shared.cluster.change(command).await?;
     Ok(S3Response::new(dto::DeleteBucketOutput {}))
+}
+
+/// Aborts the uploads of a bucket without objects: uploads alone do not keep a bucket, as with AWS.
+/// Whether there were no objects.
+async fn abort_uploads(shared: &Shared, context: &Context) -> Result<bool, Fault> {
+    let bucket = find(shared, context)?;
+    let any = ListQuery {
+        limit: 1,
+        ..ListQuery::default()
+    };
+    let query = UploadQuery {
+        limit: UPLOADS_AT_ONCE,
+        ..UploadQuery::default()
+    };
+    loop {
+        let (objects, uploads) = shared.cluster.names(|view| {
+            Ok((
+                view.list(bucket.inode, &any)?,
+                view.uploads(bucket.inode, &query)?,
+            ))
+        })?;
+        if !objects.objects.is_empty() {
+            return Ok(false);
+        }
+        if uploads.uploads.is_empty() {
+            return Ok(true);
+        }
+        for upload in uploads.uploads {
+            let abort = AbortUpload {
+                bucket: bucket.name.clone(),
+                key: upload.key,
+                upload: upload.upload,
+            };
+            match shared.cluster.change(abort).await {
+                Ok(_) | Err(ClusterError::Refused(Refusal::NoSuchUpload)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 /// `GetBucketLocation`.

@@ -1,17 +1,24 @@
 //! `DeleteObject` and `DeleteObjects`.
 
+use futures_util::StreamExt as _;
 use s3s::S3Response;
 use s3s::dto;
 use strata_raftlog::command::{Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch};
 use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX};
 
-use super::{Shared, check_owner, conditions};
+use super::{Shared, buckets, check_owner, conditions};
 use crate::context::Context;
 use crate::error::{Code, Fault};
 use crate::query;
 
 /// Keys of one request at most.
 const KEYS_MAX: usize = 1000;
+
+/// Keys of one command: more would be a long turn of the metadata core, and others wait for it.
+const COMMAND_KEYS_MAX: usize = 32;
+
+/// Commands of one request that are under way together; they share a flush.
+const COMMANDS_AT_ONCE_MAX: usize = 2;
 
 /// `DeleteObject`: a key that is absent is no error.
 pub async fn one(
@@ -36,7 +43,7 @@ pub async fn one(
     }
 }
 
-/// `DeleteObjects`: up to 1,000 keys in one command, each with its own outcome.
+/// `DeleteObjects`: up to 1,000 keys, each with its own outcome, a few to a command.
 pub async fn many(
     shared: &Shared,
     context: &Context,
@@ -55,25 +62,31 @@ pub async fn many(
             Err(fault) => refused.push(error_of(&object, &fault)),
         }
     }
-    let keys = wanted.iter().map(|(_, key)| key.clone()).collect();
-    let outcomes = delete(shared, bucket, keys).await?;
-    if outcomes.len() != wanted.len() {
-        return Err(Fault::from(Code::InternalError).because("not one outcome for each key"));
+    buckets::find(shared, context)?;
+    let commands = wanted.chunks(COMMAND_KEYS_MAX).map(|part| async move {
+        let keys = part.iter().map(|(_, key)| key.clone()).collect();
+        (part, delete(shared, bucket, keys).await)
+    });
+    let mut outcomes = futures_util::stream::iter(commands).buffered(COMMANDS_AT_ONCE_MAX);
+    let mut outcome_of_keys = Vec::with_capacity(wanted.len());
+    while let Some((part, outcomes)) = outcomes.next().await {
+        outcome_of_keys.extend(one_by_one(part, outcomes));
     }
     let mut deleted = Vec::new();
-    for ((object, _), outcome) in wanted.iter().zip(outcomes) {
+    for (object, outcome) in outcome_of_keys {
         match outcome {
-            DeleteOutcome::PreconditionFailed => {
+            Err(fault) => refused.push(error_of(object, &fault)),
+            Ok(DeleteOutcome::PreconditionFailed) => {
                 refused.push(error_of(object, &Code::PreconditionFailed.into()));
             }
-            DeleteOutcome::Deleted | DeleteOutcome::Absent if quiet != Some(true) => {
+            Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) if quiet != Some(true) => {
                 deleted.push(dto::DeletedObject {
                     key: Some(object.key.clone()),
                     version_id: object.version_id.clone(),
                     ..Default::default()
                 });
             }
-            DeleteOutcome::Deleted | DeleteOutcome::Absent => {}
+            Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) => {}
         }
     }
     Ok(S3Response::new(dto::DeleteObjectsOutput {
@@ -81,6 +94,29 @@ pub async fn many(
         errors: (!refused.is_empty()).then_some(refused),
         request_charged: None,
     }))
+}
+
+type Named = (dto::ObjectIdentifier, DeleteKey);
+type KeyOutcome<'a> = (&'a dto::ObjectIdentifier, Result<DeleteOutcome, Fault>);
+
+/// What a command came to, key by key: one that failed as a whole has failed for each of its keys.
+fn one_by_one(
+    part: &[Named],
+    outcomes: Result<Vec<DeleteOutcome>, Fault>,
+) -> impl Iterator<Item = KeyOutcome<'_>> {
+    let outcomes = outcomes.and_then(|outcomes| match outcomes.len() == part.len() {
+        true => Ok(outcomes),
+        false => Err(Fault::from(Code::InternalError).because("not one outcome for each key")),
+    });
+    part.iter().enumerate().map(move |(at, (object, _))| {
+        (
+            object,
+            outcomes
+                .as_ref()
+                .map(|outcomes| outcomes[at])
+                .map_err(Clone::clone),
+        )
+    })
 }
 
 async fn delete(
