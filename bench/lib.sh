@@ -76,6 +76,7 @@ start_server() {
     shift 2
     mkdir -p "$directory/data" "$directory/metadata"
     server_log=$directory/server.log
+    : >"$server_log"
     taskset -c "${STRATA_BENCH_SERVER_CPUS:-$server_core}" "$strata" server --data-dir "$directory/data" \
         --metadata-dir "$directory/metadata" --s3-addr "$address" --metrics-addr 127.0.0.1:0 \
         --metadata-addr 127.0.0.1:0 --data-addr 127.0.0.1:0 "$@" >"$server_log" 2>&1 &
