@@ -15,6 +15,8 @@
 pub mod anchor;
 pub mod describe;
 pub mod entry;
+#[cfg(test)]
+mod golden;
 pub mod layout;
 pub mod page;
 pub mod record;

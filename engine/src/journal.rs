@@ -116,9 +116,9 @@ impl Journal {
         }
         let log = &self.inner.log;
         let origin = log.reserve(entry::entry_bytes(body.len()), 0)?;
-        let mut bytes = Vec::with_capacity(entry::entry_bytes(body.len()) as usize);
-        entry::encode(content, origin, body, &mut bytes);
-        log.push_gathered(origin.position, &bytes);
+        log.push_gathered(origin.position, |out| {
+            entry::encode(content, origin, body, out)
+        });
         Ok(JournalPosition(origin.position))
     }
 

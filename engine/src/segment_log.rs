@@ -11,6 +11,8 @@
 //! - a segment is written over in full before its first use, so that a flush of records changes no metadata of a file system;
 //! - after a failed write nothing is acknowledged any more.
 
+mod found;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -19,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::{Device, view_of};
 use crate::error::EngineError;
-use crate::format::FormatError;
 use crate::format::align_up;
 use crate::format::anchor::Anchor;
 use crate::format::layout::{BLOCK_BYTES, SegmentMap, anchor_offset};
@@ -28,12 +29,18 @@ use crate::format::segment::{Content, SegmentHeader};
 use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, BufferView, TaskClass};
 
+pub(crate) use self::found::FoundLog;
+use self::found::{first_state, read_anchor, read_segment_headers};
+
 /// The most that one batch gathers, in bytes and in pieces.
 const BATCH_BYTES_MAX: u64 = 8 << 20;
 const BATCH_PIECES_MAX: usize = 512;
 
 /// Bytes of small entries that are gathered into one piece.
 const GATHER_BYTES_MAX: usize = 512 << 10;
+
+/// Gathered pieces whose memory is kept: one that is written and one that fills.
+const SPARE_COUNT_MAX: usize = 2;
 
 /// The largest piece of memory written at once.
 const COPY_BYTES_MAX: usize = 1 << 20;
@@ -108,8 +115,22 @@ struct State {
     durable: u64,
     run: u32,
     queue: VecDeque<Queued>,
+    /// Memory of gathered pieces that were written, for the next ones.
+    spare: Vec<Vec<u8>>,
     failed: bool,
     closing: bool,
+}
+
+impl State {
+    fn keep_spare(&mut self, spare: Vec<Vec<u8>>) {
+        for mut bytes in spare
+            .into_iter()
+            .take(SPARE_COUNT_MAX - self.spare.len().min(SPARE_COUNT_MAX))
+        {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
 }
 
 pub(crate) struct SegmentLog {
@@ -124,13 +145,6 @@ pub(crate) struct SegmentLog {
     progress: Notify,
     statistics: Arc<LogStatistics>,
     writer: RefCell<Option<reactor::Task<()>>>,
-}
-
-/// What the device holds, before the records are looked at.
-pub(crate) struct FoundLog {
-    pub(crate) anchor: Anchor,
-    /// By sequence.
-    pub(crate) segments: BTreeMap<u64, SegmentHeader>,
 }
 
 impl SegmentLog {
@@ -159,44 +173,6 @@ impl SegmentLog {
         };
         log.count_segments();
         Ok((Rc::new(log), FoundLog { anchor, segments }))
-    }
-
-    /// Empties the partition: replay begins behind every sequence number that it has seen.
-    pub(crate) async fn erase(device: &Device, partition: u16) -> Result<(), EngineError> {
-        let map = device.segment_map(partition)?;
-        let before = match read_anchor(device, partition).await {
-            Ok(anchor) => anchor,
-            Err(EngineError::Corrupt { .. }) => Anchor {
-                partition,
-                ..Anchor::default()
-            },
-            Err(error) => return Err(error),
-        };
-        let headers = read_segment_headers(device, partition, &map).await?;
-        let seen = headers
-            .iter()
-            .map(|(_, header)| header.sequence)
-            .max()
-            .unwrap_or(0);
-        let next_sequence = before.next_sequence.max(seen + 1);
-        let replay_from = next_sequence * map.segment_bytes;
-        for step in 1..=2 {
-            let anchor = Anchor {
-                partition,
-                generation: before.generation + step,
-                replay_from,
-                durable_position: replay_from,
-                next_sequence,
-                run: before.run + 1,
-                replay_run: before.run + 1,
-                ..Anchor::default()
-            };
-            let offset = anchor_offset(partition, (anchor.generation % 2) as usize);
-            device
-                .write_durable(vec![view_of(&anchor.encode()).await], offset)
-                .await?;
-        }
-        Ok(())
     }
 
     /// Begins to write, after recovery has found where the records end. The number of this run is made durable first.
@@ -541,30 +517,31 @@ impl SegmentLog {
         self.work.notify_one();
     }
 
-    /// Queues a small entry at the position that was reserved for it in this turn. Entries that follow each other are gathered.
-    pub(crate) fn push_gathered(&self, position: u64, entry: &[u8]) {
+    /// Queues a small entry, appended by `encode`, at the position that was reserved for it in this turn. Entries that follow
+    /// each other are gathered.
+    pub(crate) fn push_gathered(&self, position: u64, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.borrow_mut();
         let follows = |last: &&mut Queued| {
-            last.position + last.bytes == position && (last.bytes as usize) < GATHER_BYTES_MAX
+            last.position + last.bytes == position
+                && (last.bytes as usize) < GATHER_BYTES_MAX
+                && matches!(last.piece, Piece::Gathered(_))
         };
-        let tail = state.queue.back_mut().filter(follows);
-        match tail {
-            Some(Queued {
-                bytes,
-                piece: Piece::Gathered(gathered),
-                ..
-            }) => {
-                gathered.extend_from_slice(entry);
-                *bytes += entry.len() as u64;
-            }
-            _ => {
-                let piece = Piece::Gathered(entry.to_vec());
-                state.queue.push_back(Queued {
-                    position,
-                    bytes: entry.len() as u64,
-                    piece,
-                });
-            }
+        if state.queue.back_mut().filter(follows).is_none() {
+            let piece = Piece::Gathered(state.spare.pop().unwrap_or_default());
+            state.queue.push_back(Queued {
+                position,
+                bytes: 0,
+                piece,
+            });
+        }
+        if let Some(Queued {
+            bytes,
+            piece: Piece::Gathered(gathered),
+            ..
+        }) = state.queue.back_mut()
+        {
+            encode(gathered);
+            *bytes = gathered.len() as u64;
         }
         let full = state
             .queue
@@ -702,7 +679,8 @@ impl SegmentLog {
         }
         let without = || EngineError::Invalid("a batch without a segment".to_owned());
         let offset = self.device_offset(start).ok_or_else(without)?;
-        let views = views_of(batch).await;
+        let (views, spare) = views_of(batch).await;
+        self.state.borrow_mut().keep_spare(spare);
         let before = reactor::now();
         self.device.write_durable(views, offset).await?;
         let took = (reactor::now() - before).as_nanos() as u64;
@@ -738,9 +716,10 @@ impl SegmentLog {
     }
 }
 
-/// The pieces of a batch as views, small ones copied into buffers of the arena.
-async fn views_of(batch: Vec<Queued>) -> Vec<BufferView> {
+/// The pieces of a batch as views, small ones copied into buffers of the arena, and the memory that the small ones were in.
+async fn views_of(batch: Vec<Queued>) -> (Vec<BufferView>, Vec<Vec<u8>>) {
     let mut views = Vec::with_capacity(batch.len() * 2);
+    let mut spare = Vec::new();
     for queued in batch {
         match queued.piece {
             Piece::Record(header, mut payload) => {
@@ -752,98 +731,9 @@ async fn views_of(batch: Vec<Queued>) -> Vec<BufferView> {
                 for part in bytes.chunks(COPY_BYTES_MAX) {
                     views.push(view_of(part).await);
                 }
+                spare.push(bytes);
             }
         }
     }
-    views
-}
-
-/// Sorts the segments that were found into those in use and the free ones.
-fn first_state(
-    map: &SegmentMap,
-    anchor: &Anchor,
-    headers: Vec<(u32, SegmentHeader)>,
-) -> (State, BTreeMap<u64, SegmentHeader>) {
-    let mut state = State {
-        free: (0..map.count).collect(),
-        next_sequence: anchor.next_sequence,
-        ..State::default()
-    };
-    let mut found = BTreeMap::new();
-    for (slot, header) in headers {
-        state.written.insert(slot);
-        state.next_sequence = state.next_sequence.max(header.sequence + 1);
-        let named = anchor.index_segments.contains(&slot);
-        if header.content == Content::Records || named {
-            state.free.remove(&slot);
-            let segment = Segment {
-                slot,
-                content: header.content,
-                salt: header.salt,
-            };
-            state.in_use.insert(header.sequence, segment);
-            found.insert(header.sequence, header);
-        }
-    }
-    (state, found)
-}
-
-async fn read_anchor(device: &Device, partition: u16) -> Result<Anchor, EngineError> {
-    let mut best: Option<Anchor> = None;
-    let mut damage = FormatError::Field("no anchor");
-    for slot in 0..2 {
-        let offset = anchor_offset(partition, slot);
-        let block = device
-            .read(reactor::allocate(BLOCK_BYTES).await, offset, BLOCK_BYTES)
-            .await?;
-        match Anchor::decode(&block) {
-            Ok(anchor)
-                if best
-                    .as_ref()
-                    .is_none_or(|best| anchor.generation > best.generation) =>
-            {
-                best = Some(anchor)
-            }
-            Ok(_) => {}
-            Err(error) => damage = error,
-        }
-    }
-    let place = || {
-        format!(
-            "{} anchor of partition {partition}",
-            device.path().display()
-        )
-    };
-    best.ok_or_else(|| EngineError::from_format(place(), damage))
-}
-
-async fn read_segment_headers(
-    device: &Device,
-    partition: u16,
-    map: &SegmentMap,
-) -> Result<Vec<(u32, SegmentHeader)>, EngineError> {
-    let length = device.length().await?;
-    let mut found = Vec::new();
-    for slot in 0..map.count {
-        let offset = map.offset(slot);
-        if offset + BLOCK_BYTES as u64 > length {
-            continue;
-        }
-        let block = device
-            .read(reactor::allocate(BLOCK_BYTES).await, offset, BLOCK_BYTES)
-            .await?;
-        match SegmentHeader::decode(&block) {
-            Ok(header)
-                if header.partition == partition
-                    && header.device == device.superblock().device.0 =>
-            {
-                found.push((slot, header))
-            }
-            Err(FormatError::NewerFormat { features }) => {
-                return Err(EngineError::NewerFormat { features });
-            }
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Ok(found)
+    (views, spare)
 }

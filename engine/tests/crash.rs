@@ -245,7 +245,7 @@ fn crash_at(seed: u64, operation: u64, rounds: u64) -> (bool, u64) {
     simulation.crash_after(start + operation);
     let whole = live(&simulation, &model, &mut dice, rounds, &place);
     if !whole {
-        if operation % 3 != 0 {
+        if !operation.is_multiple_of(3) {
             simulation.power_cut();
         }
         let again = operations(&simulation) + 1 + operation % 29;
@@ -329,7 +329,8 @@ fn a_failed_flush_fails_the_device_and_loses_nothing_acknowledged() {
                     Err(error) => panic!("{error}"),
                 }
             }
-            for (number, version) in model.borrow().acknowledged.clone() {
+            let acknowledged = model.borrow().acknowledged.clone();
+            for (number, version) in acknowledged {
                 let bytes = content(number, version);
                 let back = store
                     .read(id(number), 0..bytes.len() as u32)
@@ -351,12 +352,14 @@ fn a_failed_flush_fails_the_device_and_loses_nothing_acknowledged() {
     }
 }
 
+type Records = Vec<(JournalPosition, Vec<u8>)>;
+
 /// Appends and flushes until the crash; what was flushed must be there, and no hole before anything that is.
 fn journal_crash_at(seed: u64, operation: u64) -> bool {
     let simulation = formatted(seed);
     let start = operations(&simulation);
     let mut dice = Dice(seed * 77);
-    let appended: Rc<RefCell<Vec<(JournalPosition, Vec<u8>)>>> = Rc::default();
+    let appended: Rc<RefCell<Records>> = Rc::default();
     let flushed = Rc::new(RefCell::new(0));
     simulation.crash_after(start + operation);
     let mut whole = true;
@@ -407,7 +410,7 @@ fn journal_crash_at(seed: u64, operation: u64) -> bool {
             Ok(()) => {}
             Err(ReactorError::Crashed) => {
                 whole = life > 0;
-                if operation % 2 == 0 {
+                if operation.is_multiple_of(2) {
                     simulation.power_cut();
                 }
                 simulation.crash_after(if life == 0 {

@@ -1,0 +1,211 @@
+//! The first version of every structure as a file: it must be written so, and read so, for good.
+//!
+//! The files are made by `cargo test -p strata-engine golden -- --ignored`, once per version; a later version adds files and
+//! keeps these.
+
+use super::anchor::Anchor;
+use super::record::{Body, Origin, ShardHeader};
+use super::segment::{Content, SegmentHeader};
+use super::superblock::{PartitionEntry, PartitionKind, Superblock};
+use super::{entry, page, record};
+use crate::id::{ChunkId, Owner, ShardId, Uuid};
+
+const ORIGIN: Origin = Origin {
+    position: 0x0102_0304_0506,
+    durable_before: 0x0102_0304_0000,
+    salt: 0x1122_3344_5566_7788,
+    run: 9,
+};
+
+fn shard_id(number: u64) -> ShardId {
+    ShardId {
+        chunk: ChunkId::new(0x0a_0b0c, 0x0102_0304, 0x0506_0708, number),
+        shard: 3,
+    }
+}
+
+fn superblock() -> Superblock {
+    let partition = |number, kind, first_segment, stride| PartitionEntry {
+        number,
+        kind,
+        first_segment,
+        stride,
+    };
+    Superblock {
+        cluster: Uuid([0x11; 16]),
+        device: Uuid([0x22; 16]),
+        pool: Uuid([0x33; 16]),
+        generation: 5,
+        incarnation: 2,
+        alignment: 4096,
+        segment_bytes: 4 << 20,
+        log_segments: 12,
+        writer_node: 7,
+        writer_epoch: 8,
+        partitions: vec![
+            partition(0, PartitionKind::Log, 0, 1),
+            partition(1, PartitionKind::Data, 12, 2),
+            partition(2, PartitionKind::Data, 13, 2),
+        ],
+        log_mirrors: vec![Uuid([0x22; 16]), Uuid([0x44; 16])],
+        mirror_generation: 6,
+    }
+}
+
+fn anchor() -> Anchor {
+    Anchor {
+        partition: 1,
+        generation: 44,
+        replay_from: 0x0a00_0000,
+        durable_position: 0x0b00_0000,
+        entry_count: 120,
+        page_count: 2,
+        next_sequence: 77,
+        index_generation: 13,
+        run: 9,
+        replay_run: 8,
+        index_segments: vec![4, 6],
+    }
+}
+
+fn segment() -> SegmentHeader {
+    SegmentHeader {
+        device: [0x22; 16],
+        partition: 1,
+        content: Content::Records,
+        sequence: 76,
+        previous_end: 0x0b00_0000,
+        durable_before: 0x0b00_0000,
+        writer_node: 7,
+        writer_epoch: 8,
+        salt: ORIGIN.salt,
+    }
+}
+
+fn shard() -> Body {
+    Body::Shard(ShardHeader {
+        id: shard_id(1),
+        payload_bytes: 100_000,
+        chunk_bytes: 100_000,
+        cell_bytes: 65_536,
+        geometry: 2,
+        layout_epoch: 4,
+        owner: Owner {
+            group: 1,
+            inode: 0x0001_0000_0000_0042,
+            version: 3,
+            space: 5,
+            offset: 1 << 20,
+        },
+        cell_crcs: vec![0x0123_4567, 0x89ab_cdef],
+    })
+}
+
+fn tombstones() -> Body {
+    Body::Tombstones(vec![shard_id(2), shard_id(3)])
+}
+
+fn header_bytes(body: &Body) -> Vec<u8> {
+    let mut bytes = vec![0; body.header_bytes(4096) as usize];
+    record::encode_header(body, ORIGIN, &mut bytes);
+    bytes
+}
+
+fn leaf() -> Vec<(ShardId, page::IndexEntry)> {
+    let entry = |number: u64| page::IndexEntry {
+        position: number << 20,
+        payload_bytes: 1000,
+        inode: number,
+    };
+    (1..=3)
+        .map(|number| (shard_id(number), entry(number)))
+        .collect()
+}
+
+/// Every structure: name, what is written now, what the file holds.
+fn structures() -> Vec<(&'static str, Vec<u8>)> {
+    let mut page_bytes = vec![0; page::PAGE_BYTES];
+    page::encode(13, 1, &leaf(), &mut page_bytes);
+    let mut entry_bytes = Vec::new();
+    entry::encode(4, ORIGIN, b"a body of the log", &mut entry_bytes);
+    vec![
+        ("superblock", superblock().encode()),
+        ("anchor", anchor().encode()),
+        ("segment", segment().encode()),
+        ("shard", header_bytes(&shard())),
+        ("tombstones", header_bytes(&tombstones())),
+        ("index_page", page_bytes),
+        ("log_entry", entry_bytes),
+    ]
+}
+
+fn path(name: &str) -> String {
+    format!(
+        "{}/src/format/golden/{name}.v1.bin",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(path(name)).expect("a golden file")
+}
+
+#[test]
+fn structures_are_written_as_ever() {
+    for (name, bytes) in structures() {
+        assert!(
+            bytes == file(name),
+            "{name} is written differently: that is a new version"
+        );
+    }
+}
+
+#[test]
+fn the_first_version_is_read_by_this_one() {
+    assert_eq!(Superblock::decode(&file("superblock")), Ok(superblock()));
+    assert_eq!(Anchor::decode(&file("anchor")), Ok(anchor()));
+    assert_eq!(SegmentHeader::decode(&file("segment")), Ok(segment()));
+    for (name, body) in [("shard", shard()), ("tombstones", tombstones())] {
+        let header = record::decode_header(&file(name)).expect("a record");
+        assert_eq!((header.origin, header.body), (ORIGIN, body));
+    }
+    assert_eq!(page::decode(&file("index_page"), 13, 1), Ok(leaf()));
+    let bytes = file("log_entry");
+    let (header, body) = entry::decode(&bytes).expect("an entry");
+    assert_eq!(
+        (header.content, header.origin, body),
+        (4, ORIGIN, &b"a body of the log"[..])
+    );
+}
+
+#[test]
+fn every_flipped_bit_of_every_structure_is_noticed() {
+    let readable = |name: &str, bytes: &[u8]| match name {
+        "superblock" => Superblock::decode(bytes).is_ok(),
+        "anchor" => Anchor::decode(bytes).is_ok(),
+        "segment" => SegmentHeader::decode(bytes).is_ok(),
+        "index_page" => page::decode(bytes, 13, 1).is_ok(),
+        "log_entry" => entry::decode(bytes).is_ok(),
+        _ => record::decode_header(bytes).is_ok(),
+    };
+    for (name, good) in structures() {
+        let body_end = if name == "log_entry" {
+            entry::HEADER_BYTES + 17
+        } else {
+            good.len()
+        };
+        for bit in (0..body_end * 8).step_by(3) {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!readable(name, &bytes), "{name} bit {bit}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes the files; only for a new version"]
+fn write_golden_files() {
+    for (name, bytes) in structures() {
+        std::fs::write(path(name), bytes).expect("write");
+    }
+}
