@@ -2,7 +2,7 @@
 # The restart bound: kill -9 at random moments of a mixed load with 180,000 objects of 4 KiB and 20,000 of 256 KiB
 # stored, and once more with the page cache dropped; a signed GET and a signed PUT succeed within 3 s of the start.
 # The store is kept under STRATA_BENCH_DIR and filled only once: a run that broke off goes on where it was.
-# Usage: restart.sh    SMALL=180000 LARGE=20000 ROUNDS=5 STRATA_BENCH_DIR=/disk/with/room KEEP=1
+# Usage: restart.sh    SMALL=180000 LARGE=20000 ROUNDS=5 STRATA_BENCH_DIR=/disk/with/room KEEP=1 PORT=19002
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 small=${SMALL:-180000} large=${LARGE:-20000} rounds=${ROUNDS:-5} bound=3
@@ -23,10 +23,10 @@ fill() {
     done
 }
 
-address=127.0.0.1:0
+# Below the ports that the system gives to clients: one of those might be taken by the time the server starts again.
+address=127.0.0.1:${PORT:-19002}
 start_server "$work" $address
 wait_for_endpoint 120
-address=${endpoint#http://}
 fill small/ 4KiB "$small"
 fill large/ 256KiB "$large"
 

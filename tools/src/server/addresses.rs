@@ -8,8 +8,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+/// How long a taken port is tried again, and how often: of a server that was killed, the kernel closes the listening
+/// sockets some milliseconds after the process is gone, when it has taken its rings down.
+const TAKEN_WAIT: Duration = Duration::from_secs(2);
+const TAKEN_PAUSE: Duration = Duration::from_millis(5);
 
 /// A port that is ours. The socket is bound and does not listen.
 #[derive(Debug)]
@@ -25,8 +31,7 @@ pub struct Claim {
 /// The port is taken, may not be taken by this user, or the address is not one of this machine.
 pub fn claim(what: &str, key: &str, address: SocketAddr) -> Result<Claim, String> {
     let failed = |error: io::Error| explain(what, key, address, &error);
-    let probe = bind(address, false).map_err(failed)?;
-    probe.listen(1).map_err(failed)?;
+    let probe = probe(address).map_err(failed)?;
     let bound = probe.local_addr().map_err(failed)?;
     let bound = bound.as_socket().unwrap_or(address);
     drop(probe);
@@ -37,6 +42,22 @@ pub fn claim(what: &str, key: &str, address: SocketAddr) -> Result<Claim, String
         address: bound,
         _socket: socket,
     })
+}
+
+/// Listens where nobody else does.
+fn probe(address: SocketAddr) -> io::Result<Socket> {
+    let begun = Instant::now();
+    loop {
+        let listening = bind(address, false).and_then(|socket| socket.listen(1).map(|()| socket));
+        match listening {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < TAKEN_WAIT =>
+            {
+                std::thread::sleep(TAKEN_PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -123,6 +144,20 @@ mod tests {
             .as_socket()
             .expect("internet");
         assert!(claim("S3", "s3.bind_addr", address).is_err());
+    }
+
+    #[test]
+    fn a_port_that_a_dying_server_lets_go_is_waited_for() {
+        let other = bind(any_port(), true).expect("a free port");
+        other.listen(1).expect("listening");
+        let address = other.local_addr().expect("bound");
+        let address = address.as_socket().expect("internet");
+        let dying = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(other);
+        });
+        assert!(claim("S3", "s3.bind_addr", address).is_ok());
+        dying.join().expect("it has let go");
     }
 
     #[test]
