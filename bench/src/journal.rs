@@ -124,7 +124,7 @@ async fn open(path: &Path) -> anyhow::Result<Journal> {
     let number = log.context("the device has no log partition")?.number;
     let journal = Journal::open(&device, number).await?;
     // A journal takes records once it was replayed; a new one has none.
-    journal.replay(&mut |_, _, _| Ok(())).await?;
+    journal.replay(None, &mut |_, _, _| Ok(())).await?;
     Ok(journal)
 }
 

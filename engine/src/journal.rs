@@ -4,6 +4,8 @@
 //! appended; what a torn tail held is never seen again (see `segment_log`); damage below a position that
 //! anything later shows to have been durable is an error that names the place, never a shorter log.
 
+mod walk;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +13,12 @@ use std::sync::Arc;
 use crate::device::Device;
 use crate::error::EngineError;
 use crate::format::align_up;
-use crate::format::entry::{self, EntryHeader, HEADER_BYTES};
+use crate::format::entry;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::segment::Content;
 use crate::reactor;
 use crate::segment_log::{FoundLog, LogStatistics, SegmentLog};
+use walk::{Step, Walk};
 
 /// A byte position over the life of the partition; grows with every append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -38,11 +41,15 @@ struct Inner {
 /// What is called for each record of a replay: where it lies, what it is, its body.
 pub type Visit<'a> = dyn FnMut(JournalPosition, u8, &[u8]) -> Result<(), EngineError> + 'a;
 
-/// How much is read at a time while records are walked.
-const WINDOW_BYTES: usize = 1 << 20;
-
-/// How much is read at first of a single record; the rest of a longer one follows.
-const RECORD_BYTES: usize = 8 << 10;
+/// Records of one content of which a replay reads only how the body begins. That beginning is not verified: a
+/// [`Journal::read`] of the record verifies the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadsOf {
+    /// The content of the records.
+    pub content: u8,
+    /// How many bytes of the body are visited, at most.
+    pub bytes: usize,
+}
 
 /// The longest body, in bytes.
 pub const JOURNAL_BODY_BYTES_MAX: usize = 3 << 20;
@@ -69,24 +76,29 @@ impl Journal {
         })
     }
 
-    /// Visits every record that was there when the journal was opened, from the trim position on.
+    /// Visits every record that was there when the journal was opened, from the trim position on. Records of `heads` are
+    /// visited with the beginning of their bodies, and the rest of them is not read.
     ///
     /// # Errors
     /// What the visitor returns; those of reading.
-    pub async fn replay(&self, visit: &mut Visit<'_>) -> Result<(), EngineError> {
+    pub async fn replay(
+        &self,
+        heads: Option<HeadsOf>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), EngineError> {
         for (start, end) in &self.inner.found {
             if *end <= self.inner.trimmed.get() {
                 continue;
             }
             let mut walk = Walk::new(self.inner.log.clone(), *start);
+            walk.heads = heads;
             while walk.position < *end {
                 match walk.next(*end).await? {
-                    Step::Entry(header, _) if header.origin.position < self.inner.trimmed.get() => {
-                    }
-                    Step::Entry(header, body) => visit(
+                    Step::Entry(header) if header.origin.position < self.inner.trimmed.get() => {}
+                    Step::Entry(header) => visit(
                         JournalPosition(header.origin.position),
                         header.content,
-                        &body,
+                        walk.body(),
                     )?,
                     Step::Padding => {}
                     Step::Bad(detail) => {
@@ -135,17 +147,44 @@ impl Journal {
     /// # Errors
     /// [`EngineError::NotFound`] below the trim position, [`EngineError::Corrupt`] when it does not verify.
     pub async fn read(&self, at: JournalPosition) -> Result<(u8, Vec<u8>), EngineError> {
-        if at.0 < self.inner.trimmed.get() || self.inner.log.device_offset(at.0).is_none() {
+        let mut walk = Walk::one(self.inner.log.clone(), at.0);
+        let content = self.read_here(&mut walk).await?;
+        Ok((content, walk.body().to_vec()))
+    }
+
+    /// Reads records that are durable and lie close together, in ascending order: what lies between them is read as well,
+    /// so that it takes few operations. Visits each with its place in `places`.
+    ///
+    /// # Errors
+    /// Those of [`Journal::read`], for the first that cannot be read; those before it have been visited.
+    pub async fn read_each(
+        &self,
+        places: &[JournalPosition],
+        visit: &mut (dyn FnMut(usize, u8, &[u8]) + '_),
+    ) -> Result<(), EngineError> {
+        let Some(first) = places.first() else {
+            return Ok(());
+        };
+        let mut walk = Walk::new(self.inner.log.clone(), first.0);
+        for (number, place) in places.iter().enumerate() {
+            walk.go_to(place.0);
+            let content = self.read_here(&mut walk).await?;
+            visit(number, content, walk.body());
+            reactor::yield_if_due().await;
+        }
+        Ok(())
+    }
+
+    /// The content of the record at the walk's position, which becomes its body.
+    async fn read_here(&self, walk: &mut Walk) -> Result<u8, EngineError> {
+        let (log, at) = (&self.inner.log, walk.position);
+        if at < self.inner.trimmed.get() || log.device_offset(at).is_none() {
             return Err(EngineError::NotFound);
         }
-        let mut walk = Walk::one(self.inner.log.clone(), at.0);
-        match walk.next(self.inner.log.durable()).await? {
-            Step::Entry(header, body) => Ok((header.content, body)),
-            Step::Padding => Err(EngineError::corrupt(
-                self.inner.log.place(at.0),
-                "no record begins here",
-            )),
-            Step::Bad(detail) => Err(EngineError::corrupt(self.inner.log.place(at.0), detail)),
+        match walk.next(log.durable()).await? {
+            Step::Entry(header) => Ok(header.content),
+            Step::Padding => Err(EngineError::corrupt(log.place(at), "no record begins here")),
+            Step::Bad(detail) => Err(EngineError::corrupt(log.place(at), detail)),
         }
     }
 
@@ -168,7 +207,8 @@ impl Journal {
 
     /// Bytes that can still be appended before the quota is used, about.
     pub fn room_bytes(&self) -> u64 {
-        self.inner.log.free_segments() as u64 * self.inner.log.map.segment_bytes
+        let log = &self.inner.log;
+        log.free_segments() as u64 * log.map.segment_bytes + log.open_room()
     }
 
     /// Bytes of the quota.
@@ -261,7 +301,7 @@ async fn tail_end(log: &Rc<SegmentLog>, start: u64, durable: u64) -> Result<u64,
     let mut end = start;
     while walk.position < segment_end {
         match walk.next(segment_end).await? {
-            Step::Entry(..) => end = walk.position,
+            Step::Entry(_) => end = walk.position,
             Step::Padding => {}
             Step::Bad(_) => break,
         }
@@ -314,134 +354,17 @@ async fn search_behind(
     while walk.position < segment_end {
         let here = walk.position;
         match walk.next(segment_end).await? {
-            Step::Entry(header, _) if header.origin.durable_before > end => {
+            Step::Entry(header) if header.origin.durable_before > end => {
                 let detail = format!(
                     "the record at {} was written when everything below {} was durable",
                     header.origin.position, header.origin.durable_before
                 );
                 return Err(EngineError::corrupt(log.place(end), detail));
             }
-            Step::Entry(..) => {}
+            Step::Entry(_) => {}
             Step::Padding | Step::Bad(_) => walk.position = (here + 1).next_multiple_of(alignment),
         }
         reactor::yield_if_due().await;
     }
     Ok(())
-}
-
-enum Step {
-    Entry(EntryHeader, Vec<u8>),
-    Padding,
-    Bad(String),
-}
-
-/// Reads entries one after the other through a window.
-struct Walk {
-    log: Rc<SegmentLog>,
-    position: u64,
-    /// The run of the last entry: those of earlier runs do not count behind it.
-    run: u32,
-    window: Vec<u8>,
-    window_start: u64,
-    /// How much is read at a time, unless a record needs more.
-    window_bytes: usize,
-}
-
-impl Walk {
-    /// For walking on from a position.
-    fn new(log: Rc<SegmentLog>, position: u64) -> Walk {
-        Walk {
-            log,
-            position,
-            run: 0,
-            window: Vec::new(),
-            window_start: 0,
-            window_bytes: WINDOW_BYTES,
-        }
-    }
-
-    /// For the one record at a position.
-    fn one(log: Rc<SegmentLog>, position: u64) -> Walk {
-        Walk {
-            window_bytes: RECORD_BYTES,
-            ..Walk::new(log, position)
-        }
-    }
-
-    /// The entry at the position, and the position behind it. Padding moves to the next alignment unit; nothing good leaves the
-    /// position where it is.
-    async fn next(&mut self, end: u64) -> Result<Step, EngineError> {
-        let alignment = self.log.device.alignment() as u64;
-        let position = self.position;
-        let head = self.bytes(HEADER_BYTES, end).await?;
-        let Some(claim) = entry::claim(head) else {
-            // Padding may be shorter than a header: behind it, the next batch begins.
-            let next = (position + 1).next_multiple_of(alignment);
-            let padding = head.iter().take((next - position) as usize);
-            if position.is_multiple_of(alignment) || padding.into_iter().any(|byte| *byte != 0) {
-                return Ok(Step::Bad("no record begins here".to_owned()));
-            }
-            self.position = next;
-            return Ok(Step::Padding);
-        };
-        if claim.origin.position != self.position
-            || Some(claim.origin.salt) != self.log.salt(self.position)
-            || claim.origin.run < self.run
-            || claim.body_bytes as usize > JOURNAL_BODY_BYTES_MAX
-        {
-            return Ok(Step::Bad("a record of another time begins here".to_owned()));
-        }
-        let whole = self
-            .bytes(HEADER_BYTES + claim.body_bytes as usize, end)
-            .await?;
-        match entry::decode(whole) {
-            Ok((header, body)) => {
-                let body = body.to_vec();
-                self.position += header.entry_bytes();
-                self.run = header.origin.run;
-                Ok(Step::Entry(header, body))
-            }
-            Err(error) => Ok(Step::Bad(error.to_string())),
-        }
-    }
-
-    /// So many bytes from the position on, fewer at the end of what is there.
-    async fn bytes(&mut self, count: usize, end: u64) -> Result<&[u8], EngineError> {
-        let have = self.window_start + self.window.len() as u64;
-        if self.position < self.window_start || self.position + count as u64 > have {
-            self.fill(count, end).await?;
-        }
-        let from = (self.position - self.window_start) as usize;
-        let to = (from + count).min(self.window.len());
-        Ok(self.window.get(from..to).unwrap_or_default())
-    }
-
-    async fn fill(&mut self, count: usize, end: u64) -> Result<(), EngineError> {
-        let alignment = self.log.device.alignment() as u64;
-        self.window_start = self.position - self.position % alignment;
-        self.window.clear();
-        let segment_end =
-            (self.position / self.log.map.segment_bytes + 1) * self.log.map.segment_bytes;
-        let wanted = (self.position + count as u64).max(self.position + self.window_bytes as u64);
-        let stop =
-            align_up(wanted.min(end.max(self.position + count as u64)), alignment).min(segment_end);
-        let Some(offset) = self.log.device_offset(self.window_start) else {
-            return Ok(());
-        };
-        let mut done = 0;
-        while self.window_start + done < stop {
-            let length = (stop - self.window_start - done).min(WINDOW_BYTES as u64) as usize;
-            let part = self
-                .log
-                .device
-                .read(reactor::allocate(length).await, offset + done, length)
-                .await?;
-            self.window.extend_from_slice(&part);
-            if part.len() < length {
-                break;
-            }
-            done += length as u64;
-        }
-        Ok(())
-    }
 }

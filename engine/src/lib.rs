@@ -29,7 +29,7 @@ pub use device::{
 pub use error::EngineError;
 pub use format::superblock::{PartitionEntry, PartitionKind, Superblock};
 pub use id::{ChunkId, Owner, ShardId, Uuid};
-pub use journal::{Journal, JournalPosition};
+pub use journal::{HeadsOf, Journal, JournalPosition};
 pub use recovery::RecoveryReport;
 pub use segment_log::LogStatistics;
 pub use store::{ChunkStore, ChunkStoreStatistics, ShardInfo, ShardWrite};

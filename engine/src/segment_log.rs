@@ -264,6 +264,12 @@ impl SegmentLog {
             .is_some_and(|cursor| self.room_after(cursor) >= bytes)
     }
 
+    /// Bytes that still fit into the present segment.
+    pub(crate) fn open_room(&self) -> u64 {
+        let cursor = self.state.borrow().cursor;
+        cursor.map_or(0, |cursor| self.room_after(cursor))
+    }
+
     fn room_after(&self, cursor: u64) -> u64 {
         let within = cursor % self.map.segment_bytes;
         if within == 0 {

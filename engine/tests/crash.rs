@@ -372,7 +372,7 @@ fn journal_crash_at(seed: u64, operation: u64) -> bool {
                 found.push((at, body.to_vec()));
                 Ok(())
             };
-            journal.replay(&mut visit).await.expect("replay");
+            journal.replay(None, &mut visit).await.expect("replay");
             let place = format!("journal, seed {seed}, operation {operation}, life {life}");
             assert!(
                 found.len() >= *flushed.borrow(),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use strata_engine::reactor::{self, ReactorConfig, World};
 use strata_engine::{
     ChunkId, ChunkStore, Device, DeviceHealth, DeviceLock, DeviceOptions, EngineError,
-    FormatOptions, Journal, JournalPosition, Owner, ShardId, ShardWrite, Uuid, format_device,
+    FormatOptions, HeadsOf, Journal, JournalPosition, Owner, ShardId, ShardWrite, Uuid,
+    format_device,
 };
 
 const MIB: u64 = 1 << 20;
@@ -260,7 +261,7 @@ async fn records_of(journal: &Journal) -> Vec<(JournalPosition, Vec<u8>)> {
         records.push((position, body.to_vec()));
         Ok(())
     };
-    journal.replay(&mut visit).await.unwrap();
+    journal.replay(None, &mut visit).await.unwrap();
     records
 }
 
@@ -301,6 +302,53 @@ fn a_journal_keeps_order_over_reopens_and_gives_back_what_is_trimmed() {
             "{} left",
             left.len()
         );
+    });
+}
+
+#[test]
+fn a_journal_reads_what_lies_close_together_at_once_and_looks_into_the_rest() {
+    const LONG: u8 = 6;
+    let directory = directory();
+    on_reactor(async || {
+        let path = formatted(directory.path()).await;
+        let journal = Journal::open(&open(&path, 100).await, 0).await.unwrap();
+        let mut all = Vec::new();
+        for number in 0..200u64 {
+            let (content, length) = match number % 10 {
+                9 => (LONG, 300_000),
+                _ => (7, (number as usize * 997) % 9_000),
+            };
+            let body = bytes_of(number, length);
+            all.push((journal.append(content, &body).unwrap(), content, body));
+        }
+        journal.flush(all.last().unwrap().0).await.unwrap();
+        let some: Vec<_> = all.iter().filter(|(_, content, _)| *content == 7).collect();
+        let places: Vec<_> = some.iter().map(|(position, _, _)| *position).collect();
+        let mut seen = 0;
+        let mut visit = |number: usize, content: u8, body: &[u8]| {
+            assert_eq!((number, content), (seen, 7));
+            assert_eq!(body, some[number].2);
+            seen += 1;
+        };
+        journal.read_each(&places, &mut visit).await.unwrap();
+        assert_eq!(seen, places.len());
+        drop(journal);
+
+        let journal = Journal::open(&open(&path, 100).await, 0).await.unwrap();
+        let heads = HeadsOf {
+            content: LONG,
+            bytes: 100,
+        };
+        let mut seen = all.iter();
+        let mut visit = |position, content, body: &[u8]| {
+            let (expected, kind, whole) = seen.next().expect("no more than were written");
+            assert_eq!((position, content), (*expected, *kind));
+            let shown = if content == LONG { 100 } else { whole.len() };
+            assert_eq!(body, &whole[..shown]);
+            Ok(())
+        };
+        journal.replay(Some(heads), &mut visit).await.unwrap();
+        assert_eq!(seen.count(), 0, "every record is visited");
     });
 }
 

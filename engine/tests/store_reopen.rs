@@ -208,7 +208,7 @@ fn journal_records_come_back_in_order_and_trimmed_ones_do_not() {
                 found.push((at, kind, body.to_vec()));
                 Ok(())
             };
-            journal.replay(&mut visit).await.expect("replay");
+            journal.replay(None, &mut visit).await.expect("replay");
             let skipped = positions.len() - found.len();
             assert!(skipped <= 400);
             for (number, (at, kind, body)) in (skipped..).zip(&found) {
@@ -244,7 +244,10 @@ fn an_erased_journal_is_empty_and_takes_records() {
         Journal::erase(&device, 0).await.expect("erase");
         let journal = Journal::open(&device, 0).await.expect("open");
         let mut none = |_: JournalPosition, _: u8, _: &[u8]| Err(EngineError::NotFound);
-        journal.replay(&mut none).await.expect("nothing to visit");
+        journal
+            .replay(None, &mut none)
+            .await
+            .expect("nothing to visit");
         let at = journal.append(2, b"after").expect("append");
         journal.flush(at).await.expect("flush");
         assert_eq!(

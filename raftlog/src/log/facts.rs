@@ -29,7 +29,7 @@ pub(crate) struct Facts {
     pub snapshot: Option<Manifest>,
     /// The largest number any snapshot has had.
     pub snapshot_number: u64,
-    /// Bytes of records since the last manifest.
+    /// Bytes of entries' records since the last manifest.
     pub bytes_since_snapshot: u64,
     /// Records of entries since the last manifest.
     pub entries_since_snapshot: u64,
@@ -43,7 +43,6 @@ pub(crate) struct Facts {
 impl Facts {
     /// Takes in a record of `bytes` length.
     pub(crate) fn note(&mut self, record: Record, bytes: usize) -> Result<(), Malformed> {
-        self.bytes_since_snapshot += bytes as u64;
         match record {
             Record::Entry(entry) => return self.note_entry(entry, bytes),
             Record::Vote(vote) => self.vote = Some(vote),
@@ -79,6 +78,7 @@ impl Facts {
         }
         self.last = Some(entry.log_id);
         self.entries_since_snapshot += 1;
+        self.bytes_since_snapshot += bytes as u64;
         self.cache_bytes += bytes;
         self.cache.push_back((entry, bytes));
         self.shrink_cache();

@@ -1,7 +1,15 @@
 //! Where a mirror's records lie: a journal of the engine, or, in unit tests, memory that can be told to
 //! fail, to lose what was not flushed, and to show corruption.
 
-use strata_engine::{EngineError, Journal, JournalPosition};
+use strata_engine::{EngineError, HeadsOf, Journal, JournalPosition};
+
+use super::record::{PIECE_HEAD_BYTES, PIECE_KIND};
+
+/// Of the pieces of a snapshot a replay needs only to know where they lie.
+const HEADS: HeadsOf = HeadsOf {
+    content: PIECE_KIND,
+    bytes: PIECE_HEAD_BYTES,
+};
 
 /// One log partition.
 pub(crate) enum Medium {
@@ -38,9 +46,29 @@ impl Medium {
         }
     }
 
+    /// Reads records that lie close together, in ascending order, and visits each with its place in `places`.
+    pub(crate) async fn read_each(
+        &self,
+        places: &[JournalPosition],
+        visit: &mut (dyn FnMut(usize, u8, &[u8]) + '_),
+    ) -> Result<(), EngineError> {
+        match self {
+            Medium::Journal(journal) => journal.read_each(places, visit).await,
+            #[cfg(test)]
+            Medium::Memory(memory) => {
+                for (number, place) in places.iter().enumerate() {
+                    let (kind, body) = memory.read(*place)?;
+                    visit(number, kind, &body);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Visits all records; of the pieces of snapshots only the heads, unverified.
     pub(crate) async fn replay(&self, visit: &mut Visit<'_>) -> Result<(), EngineError> {
         match self {
-            Medium::Journal(journal) => journal.replay(visit).await,
+            Medium::Journal(journal) => journal.replay(Some(HEADS), visit).await,
             #[cfg(test)]
             Medium::Memory(memory) => memory.replay(visit),
         }
@@ -67,8 +95,8 @@ impl Medium {
     pub(crate) fn space(&self) -> (u64, u64) {
         match self {
             Medium::Journal(journal) => {
-                let statistics = journal.statistics();
-                (statistics.used_bytes(), statistics.capacity_bytes())
+                let quota = journal.quota_bytes();
+                (quota.saturating_sub(journal.room_bytes()), quota)
             }
             #[cfg(test)]
             Medium::Memory(memory) => memory.space(),
@@ -85,7 +113,7 @@ pub(crate) mod memory {
 
     use strata_engine::{EngineError, JournalPosition};
 
-    use super::Visit;
+    use super::{HEADS, Visit};
 
     #[derive(Default)]
     struct State {
@@ -153,6 +181,10 @@ pub(crate) mod memory {
                 return Err(corrupt());
             }
             for (at, (kind, body)) in state.records.iter().enumerate().skip(state.trimmed) {
+                let body = match *kind {
+                    kind if kind == HEADS.content => &body[..body.len().min(HEADS.bytes)],
+                    _ => body,
+                };
                 visit(JournalPosition(at as u64), *kind, body)?;
             }
             Ok(())

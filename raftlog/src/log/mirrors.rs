@@ -255,6 +255,21 @@ impl Mirrors {
         )))
     }
 
+    /// Reads records that lie close together from the first member, and visits each with its place in `records`, which are by
+    /// slot. Ends early where one cannot be read: [`Mirrors::read`] says why, or finds it elsewhere.
+    pub(crate) async fn read_each(
+        &self,
+        records: &[&[Option<JournalPosition>]],
+        visit: &mut (dyn FnMut(usize, u8, &[u8]) + '_),
+    ) {
+        let Some((at, slot)) = self.members().next() else {
+            return;
+        };
+        let places: Vec<_> = records.iter().map_while(|places| places[at]).collect();
+        // What went wrong is found out record by record.
+        let _ = slot.medium.read_each(&places, visit).await;
+    }
+
     /// Releases each member's records below its bound.
     pub(crate) async fn trim(&self, bounds: &[Option<JournalPosition>]) {
         for ((_, slot), bound) in self.slots.iter().enumerate().zip(bounds) {

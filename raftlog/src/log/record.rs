@@ -15,6 +15,9 @@ use super::types::{self, Entry, LogId, Payload, Proposal, Vote};
 const VERSION: u8 = 1;
 /// Bytes of the header that all records share.
 pub(crate) const HEADER_BYTES: usize = 16;
+/// The journal's kind byte of a piece, and how much of its body [`decode_head`] needs.
+pub(crate) const PIECE_KIND: u8 = 6;
+pub(crate) const PIECE_HEAD_BYTES: usize = HEADER_BYTES + 16;
 /// Generation records speak of the mirror set, not of a group.
 pub(crate) const NO_GROUP: u16 = u16::MAX;
 /// Mirrors named by a generation record, at most.
@@ -89,7 +92,7 @@ impl Record {
             Record::Truncate(_) => 3,
             Record::Purge(_) => 4,
             Record::Committed(_) => 5,
-            Record::Piece(_) => 6,
+            Record::Piece(_) => PIECE_KIND,
             Record::Manifest(_) => 7,
             Record::Generation(_) => 8,
         }
@@ -140,13 +143,33 @@ pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<(u16, u64, Record), Malfor
         3 => Record::Truncate(reader.optional_log_id("truncate")?),
         4 => Record::Purge(reader.log_id("purge")?),
         5 => Record::Committed(reader.log_id("committed")?),
-        6 => Record::Piece(read_piece(&mut reader)?),
+        PIECE_KIND => Record::Piece(read_piece(&mut reader)?),
         7 => Record::Manifest(read_manifest(&mut reader)?),
         8 => Record::Generation(read_generation(&mut reader)?),
         other => return Err(Malformed(format!("record kind {other} is unknown"))),
     };
     reader.end("record")?;
     Ok((group, number, record))
+}
+
+/// Header and record as [`decode`] reads them, but of a piece only the beginning is needed: its bytes are left out.
+///
+/// # Errors
+/// Names the field that is wrong.
+pub(crate) fn decode_head(kind: u8, body: &[u8]) -> Result<(u16, u64, Record), Malformed> {
+    match body.get(..PIECE_HEAD_BYTES) {
+        Some(head) if kind == PIECE_KIND => decode(kind, head),
+        _ => decode(kind, body),
+    }
+}
+
+/// The number of a record.
+///
+/// # Errors
+/// Names the field that is wrong.
+pub(crate) fn number(body: &[u8]) -> Result<u64, Malformed> {
+    let (_, number) = read_header(&mut Reader::new(body))?;
+    Ok(number)
 }
 
 fn read_header(reader: &mut Reader<'_>) -> Result<(u16, u64), Malformed> {

@@ -97,7 +97,7 @@ impl Replayed {
 
     fn take(&mut self, place: JournalPosition, kind: u8, body: &[u8]) -> Result<(), String> {
         let (group, number, record) =
-            record::decode(kind, body).map_err(|malformed| malformed.0)?;
+            record::decode_head(kind, body).map_err(|malformed| malformed.0)?;
         if self.last_number.is_some_and(|last| last >= number) {
             return Err(format!(
                 "record number {number} follows {:?}",
@@ -453,9 +453,8 @@ async fn records_after(
         return Ok(recent.map(|(_, place)| *place).collect());
     }
     let mut places = Vec::new();
-    let mut collect = |place: JournalPosition, kind: u8, body: &[u8]| {
-        let decoded = record::decode(kind, body);
-        let (_, number, _) = decoded.map_err(|malformed| EngineError::Corrupt {
+    let mut collect = |place: JournalPosition, _: u8, body: &[u8]| {
+        let number = record::number(body).map_err(|malformed| EngineError::Corrupt {
             place: format!("log position {}", place.0),
             detail: malformed.0,
         })?;

@@ -7,7 +7,6 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 
-use futures_util::future::join_all;
 use futures_util::{Stream, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -17,8 +16,9 @@ use super::record::{self, Record};
 use super::types::{Entry, LogId, Types, Vote};
 use super::{GroupLog, Log, LogError, Waiter};
 
-/// Entries read at once, and handed out at once by a stream.
-const READ_BATCH: u64 = 64;
+/// Entries read at once and handed out at once by a stream, and about the most bytes of the log that they lie in.
+const READ_ENTRIES: u64 = 256;
+const READ_BYTES: u64 = 1 << 20;
 
 /// One group's log. Clones are handles to the same log.
 #[derive(Clone)]
@@ -60,66 +60,115 @@ impl LogStore {
         self.with(|group| group.facts.purged)
     }
 
+    /// What is known of the entries in `start..end`, as many as are read at once.
     fn find(&self, start: u64, end: u64) -> Vec<Found> {
         self.with(|group| {
             let Some((first, last)) = group.facts.held() else {
                 return Vec::new();
             };
-            let indexes = start.max(first)..end.min(last);
-            indexes
-                .map(|index| match group.facts.cached(index) {
-                    Some(entry) => Found::Cached(entry),
-                    None => Found::At(
-                        index,
-                        group
-                            .tracks
-                            .iter()
-                            .map(|track| track.entry(index))
-                            .collect(),
-                    ),
+            let indexes = start.max(first)..end.min(last).min(start.saturating_add(READ_ENTRIES));
+            let found = indexes.map(|index| match group.facts.cached(index) {
+                Some(entry) => Found::Cached(entry),
+                None => Found::At(
+                    index,
+                    group
+                        .tracks
+                        .iter()
+                        .map(|track| track.entry(index))
+                        .collect(),
+                ),
+            });
+            let mut from = None;
+            found
+                .take_while(|found| match found {
+                    Found::Cached(_) => true,
+                    Found::At(_, places) => {
+                        let place = places.iter().flatten().next().map_or(0, |place| place.0);
+                        place - *from.get_or_insert(place) < READ_BYTES
+                    }
                 })
                 .collect()
         })
     }
 
-    async fn fetch(&self, found: Found) -> Result<Entry, LogError> {
-        let (index, places) = match found {
-            Found::Cached(entry) => return Ok(entry),
-            Found::At(index, places) => (index, places),
+    /// Reads the entries that are not cached with few operations from the first mirror. Those that do not come out whole are
+    /// left as they are.
+    async fn fetch_together(&self, found: &mut [Found]) {
+        let wanted: Vec<(usize, u64, &[Option<JournalPosition>])> = found
+            .iter()
+            .enumerate()
+            .filter_map(|(at, found)| match found {
+                Found::At(index, places) => Some((at, *index, &places[..])),
+                Found::Cached(_) => None,
+            })
+            .collect();
+        let places: Vec<_> = wanted.iter().map(|(_, _, places)| *places).collect();
+        let mut read = Vec::with_capacity(wanted.len());
+        let mut take = |number: usize, kind: u8, body: &[u8]| {
+            let (at, index, _) = wanted[number];
+            read.extend(
+                self.entry_of(index, kind, body)
+                    .ok()
+                    .map(|entry| (at, entry)),
+            );
         };
-        let check = |kind: u8, body: &[u8]| match record::decode(kind, body) {
+        self.log.0.mirrors.read_each(&places, &mut take).await;
+        for (at, entry) in read {
+            found[at] = Found::Cached(entry);
+        }
+    }
+
+    /// The entry that a record holds, which must be that of the index.
+    fn entry_of(&self, index: u64, kind: u8, body: &[u8]) -> Result<Entry, String> {
+        match record::decode(kind, body) {
             Ok((group, _, Record::Entry(entry)))
                 if group == self.group && entry.log_id.index == index =>
             {
-                Ok(())
+                Ok(entry)
             }
             Ok(_) => Err(format!(
                 "another record stands where entry {index} is expected"
             )),
             Err(malformed) => Err(malformed.0),
-        };
-        let (kind, body) = self.log.0.mirrors.read(&places, check).await?;
-        match record::decode(kind, &body) {
-            Ok((_, _, Record::Entry(entry))) => Ok(entry),
-            _ => Err(LogError::Corrupt(format!(
-                "entry {index} changed while it was read"
-            ))),
         }
     }
 
-    /// Entries in `start..end` that the log holds.
-    async fn entries(&self, start: u64, end: u64) -> Result<Vec<Entry>, LogError> {
-        let found = self.find(start, end);
+    /// Reads an entry from the first mirror that has it whole.
+    async fn fetch(&self, found: Found) -> Result<Entry, LogError> {
+        let (index, places) = match found {
+            Found::Cached(entry) => return Ok(entry),
+            Found::At(index, places) => (index, places),
+        };
+        let check = |kind: u8, body: &[u8]| self.entry_of(index, kind, body).map(drop);
+        let (kind, body) = self.log.0.mirrors.read(&places, check).await?;
+        self.entry_of(index, kind, &body)
+            .map_err(|_| LogError::Corrupt(format!("entry {index} changed while it was read")))
+    }
+
+    /// Entries from `start` on that the log holds, below `end` and as many as are read at once.
+    async fn some_entries(&self, start: u64, end: u64) -> Result<Vec<Entry>, LogError> {
+        let mut found = self.find(start, end);
+        self.fetch_together(&mut found).await;
         let mut entries = Vec::with_capacity(found.len());
-        let mut rest = found.into_iter().peekable();
-        while rest.peek().is_some() {
-            let batch = rest
-                .by_ref()
-                .take(READ_BATCH as usize)
-                .map(|found| self.fetch(found));
-            for entry in join_all(batch).await {
-                entries.push(entry?);
+        for found in found {
+            entries.push(self.fetch(found).await?);
+        }
+        Ok(entries)
+    }
+
+    /// All entries in `start..end` that the log holds.
+    async fn entries(&self, start: u64, end: u64) -> Result<Vec<Entry>, LogError> {
+        let mut entries = self.some_entries(start, end).await?;
+        while let Some(last) = entries.last() {
+            let next = last.log_id.index + 1;
+            let more = match next < end {
+                true => self.some_entries(next, end).await?,
+                false => break,
+            };
+            if more.is_empty() {
+                break;
             }
+            entries.extend(more);
         }
         Ok(entries)
     }
@@ -157,9 +206,7 @@ impl RaftLogReader<Types> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        Ok(self
-            .entries(start, end.min(start.saturating_add(READ_BATCH)))
-            .await?)
+        Ok(self.some_entries(start, end).await?)
     }
 
     /// A batch at a time: what is to be applied after a start may be far larger than memory.
@@ -175,13 +222,14 @@ impl RaftLogReader<Types> for LogStore {
             if at >= end {
                 return None;
             }
-            let next = end.min(at.saturating_add(READ_BATCH));
-            let items: Vec<Result<Entry, io::Error>> = match store.entries(at, next).await {
-                Ok(entries) if entries.is_empty() => return None,
-                Ok(entries) => entries.into_iter().map(Ok).collect(),
-                Err(error) => return Some((stream::iter(vec![Err(error.into())]), (store, end))),
-            };
-            Some((stream::iter(items), (store, next)))
+            match store.some_entries(at, end).await {
+                Ok(entries) => {
+                    let next = entries.last()?.log_id.index + 1;
+                    let items: Vec<_> = entries.into_iter().map(Ok).collect();
+                    Some((stream::iter(items), (store, next)))
+                }
+                Err(error) => Some((stream::iter(vec![Err(error.into())]), (store, end))),
+            }
         });
         futures_util::StreamExt::flatten(batches)
     }

@@ -85,7 +85,7 @@ fn records_of_every_length_are_read_and_replayed() {
                 found.push((at, body.to_vec()));
                 Ok(())
             };
-            journal.replay(&mut visit).await.expect("replayed");
+            journal.replay(None, &mut visit).await.expect("replayed");
             found
         });
         assert!(
@@ -138,7 +138,7 @@ fn segments_that_are_full_to_the_last_byte_stay_apart() {
             found.push(at);
             Ok(())
         };
-        journal.replay(&mut visit).await.expect("replayed");
+        journal.replay(None, &mut visit).await.expect("replayed");
         assert!(found.ends_with(&Vec::from(kept)));
     })
     .expect("a run");
