@@ -81,7 +81,7 @@ impl GroupConfig {
             node,
             mirrors,
             checkpoint_interval: Duration::from_secs(5),
-            checkpoint_entries: 100_000,
+            checkpoint_entries: 20_000,
             snapshot_log_bytes: 1 << 30,
             snapshot_entries: 2_000_000,
             outstanding_max: 4096,
@@ -110,7 +110,7 @@ pub enum GroupError {
 /// Why a proposal has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Too many proposals wait; it was not proposed. Try again later.
+    /// Too many proposals wait, or the log is being shortened; it was not proposed. Try again later.
     #[error("too many proposals are waiting")]
     Busy,
     /// Log or namespace have no room for it; it was not proposed.
@@ -135,6 +135,8 @@ struct Shared {
     building: Cell<bool>,
     /// Bytes that the next snapshot may take.
     snapshot_estimate: Cell<u64>,
+    /// Bytes of the snapshot being built that are in the log already.
+    snapshot_written: Cell<u64>,
     /// Why a due snapshot cannot be built.
     snapshot_blocked: RefCell<Option<String>>,
     /// Bytes of the namespace's map that may still be used before writes are refused.
@@ -147,6 +149,12 @@ struct Shared {
 }
 
 impl Shared {
+    /// Bytes that the log must still have free for the snapshot that is being built, or for the next one.
+    fn snapshot_need(&self) -> u64 {
+        let estimate = self.snapshot_estimate.get();
+        estimate.saturating_sub(self.snapshot_written.get())
+    }
+
     fn fail(&self, cause: &dyn std::fmt::Display) {
         let mut failure = self.failure.borrow_mut();
         if failure.is_none() {
@@ -192,7 +200,18 @@ impl Group {
         store: NamespaceStore,
         sender: Sender,
     ) -> Result<Group, GroupError> {
-        let (log, report) = Log::open(partitions, config.mirrors).await?;
+        let begun = reactor::now();
+        // The helper thread reads one file while the core replays another.
+        let (file, limit) = (store.clone(), config.prefault_bytes);
+        let prefault = reactor::offload(move || file.prefault(limit));
+        let replayed = Log::open(partitions, config.mirrors);
+        let (prefaulted, replayed) = futures_util::future::join(prefault, replayed).await;
+        prefaulted?;
+        let (log, report) = replayed?;
+        tracing::info!(
+            milliseconds = (reactor::now() - begun).as_millis() as u64,
+            "the log was replayed"
+        );
         Group::start_on(config, log, report, store, sender).await
     }
 
@@ -206,6 +225,7 @@ impl Group {
         let log_store = log.group(config.group);
         let shared = Rc::new(Shared {
             snapshot_estimate: Cell::new(0),
+            snapshot_written: Cell::new(0),
             map_room: Cell::new(0),
             slowed: Cell::new(false),
             stopping: Cell::new(false),
@@ -218,8 +238,6 @@ impl Group {
         });
         check_complete(&shared)?;
         housekeeping::measure(&shared)?;
-        let (store, limit) = (shared.store.clone(), config.prefault_bytes);
-        reactor::offload(move || store.prefault(limit)).await?;
         let stamped = shared
             .store
             .view()?
@@ -240,7 +258,13 @@ impl Group {
             housekeeping: RefCell::new(None),
             report,
         }));
+        let (begun, before) = (reactor::now(), group.0.shared.store.applied().index);
         group.lead().await?;
+        tracing::info!(
+            milliseconds = (reactor::now() - begun).as_millis() as u64,
+            entries = group.0.shared.store.applied().index - before,
+            "what the log holds beyond the checkpoint was applied"
+        );
         housekeeping::shorten(&group.0).await?;
         let housekeeping = housekeeping::run(Rc::downgrade(&group.0));
         *group.0.housekeeping.borrow_mut() =
@@ -355,11 +379,13 @@ impl Inner {
         let freeing = frees_space(envelope);
         let (used, all) = self.log.space();
         let margin = housekeeping::log_margin(all) / if freeing { 2 } else { 1 };
-        let needed = self.shared.snapshot_estimate.get() + margin + bytes as u64;
+        let needed = self.shared.snapshot_need() + margin + bytes as u64;
         if all.saturating_sub(used) < needed {
-            let why = self.shared.snapshot_blocked.borrow().clone();
-            let why = why.unwrap_or_else(|| "the log waits for a snapshot".to_owned());
-            return Err(ProposeError::Full(why));
+            // A snapshot that is under way or due gives space back; without one it will not come by waiting.
+            let blocked = self.shared.snapshot_blocked.borrow();
+            return Err(blocked
+                .clone()
+                .map_or(ProposeError::Busy, ProposeError::Full));
         }
         let room = self.shared.map_room.get() - 4 * bytes as i64 - MAP_BYTES_PER_COMMAND;
         if room < 0 && !freeing {

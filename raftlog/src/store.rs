@@ -14,7 +14,7 @@ mod inspect;
 mod snapshot;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -28,6 +28,9 @@ use tracing::warn;
 use crate::command::Answer;
 use crate::namespace::{Applier, LogEntry, LogPosition, View};
 use environment::Environment;
+
+/// How much of the data file is read at a time before the first request.
+const PREFAULT_STEP_BYTES: usize = 1 << 20;
 
 /// How to open a store.
 #[derive(Debug, Clone, Copy)]
@@ -201,7 +204,8 @@ impl NamespaceStore {
     pub fn prefault(&self, limit_bytes: u64) -> Result<u64, StoreError> {
         let path = self.inner.environment.dir.join(environment::DATA_FILE);
         let file = File::open(&path).map_err(environment::io("open", &path))?;
-        let copied = std::io::copy(&mut file.take(limit_bytes), &mut std::io::sink());
+        let mut limited = BufReader::with_capacity(PREFAULT_STEP_BYTES, file.take(limit_bytes));
+        let copied = std::io::copy(&mut limited, &mut std::io::sink());
         copied.map_err(environment::io("read", &path))
     }
 

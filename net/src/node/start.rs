@@ -128,7 +128,12 @@ async fn bring_up(
         discovery.first_start,
     );
     status.enter(Phase::Starting("recovering the data partitions".to_owned()));
+    let begun = reactor::now();
     let (owners, warnings) = open_partitions(config, status, peers, &devices).await?;
+    tracing::info!(
+        milliseconds = (reactor::now() - begun).as_millis() as u64,
+        "the data partitions were recovered"
+    );
     status.enter(Phase::Starting("replaying the log".to_owned()));
     let namespace = start_group(config, status, &devices, metadata).await?;
     initialise(config, metadata, &namespace, &devices, &discovery).await?;

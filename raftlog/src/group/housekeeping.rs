@@ -12,7 +12,7 @@ use strata_engine::reactor;
 
 use super::{GroupError, Inner, Shared, machine};
 use crate::log::{LogError, LogId};
-use crate::namespace::LogPosition;
+use crate::namespace::{INLINE_BYTES_MAX, LogPosition};
 use crate::store::StoreError;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -23,6 +23,11 @@ const SHORTEN_TURNS_IDLE: u32 = 500;
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
 /// Most room that is kept in the log beyond the next snapshot.
 const LOG_MARGIN_BYTES_MAX: u64 = 8 << 20;
+
+/// Bodies are kept inline up to their limit while the namespace takes at most this share of log and map, and then up to
+/// so many bytes.
+const INLINE_SHARE: u64 = 4;
+const INLINE_BYTES_WHEN_SHORT: usize = 512;
 
 /// Room kept in a log of `all` bytes beyond the next snapshot: for what is proposed while it is built.
 pub(super) fn log_margin(all: u64) -> u64 {
@@ -77,11 +82,11 @@ pub(super) async fn run(weak: Weak<Inner>) {
     }
 }
 
-/// At a start: every start writes to new segments of the journals. Where that has used up half of a log,
-/// it is shortened before anything is served, so that a node that starts again and again keeps room.
+/// At a start: every start writes to new segments of the journals. Where that has used up a log, it is shortened before
+/// anything is served, so that a node that starts again and again keeps room. A log with room is not waited for.
 pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
     let mut done = Done::new();
-    if !snapshot_due(inner, &mut done) {
+    if !is_short(inner) || !snapshot_due(inner, &mut done) {
         return Ok(());
     }
     let shared = &inner.shared;
@@ -140,7 +145,8 @@ pub(super) async fn checkpoint(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How much the next snapshot may take, and how much the map still holds.
+/// How much the next snapshot may take, and how much the map still holds. A snapshot's rows are never more than the pages
+/// they lie in; bodies of a few KiB take nearly twice their length there.
 pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     let usage = shared.store.usage()?;
     shared.snapshot_estimate.set(usage.used_bytes);
@@ -150,6 +156,26 @@ pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     shared.map_room.set(room);
     shared.slowed.set(usage.is_high());
     Ok(())
+}
+
+/// The longest body that is worth a place in log, map and snapshots: the limit while the namespace is small beside them, so
+/// that the rest is left for names.
+fn inline_bytes_max(inner: &Inner) -> u64 {
+    let (_, log_bytes) = inner.log.space();
+    let estimate = inner.shared.snapshot_estimate.get();
+    let map_bytes = estimate.saturating_add_signed(inner.shared.map_room.get());
+    let limit = match estimate <= log_bytes.min(map_bytes) / INLINE_SHARE {
+        true => INLINE_BYTES_MAX,
+        false => INLINE_BYTES_WHEN_SHORT,
+    };
+    limit as u64
+}
+
+/// Whether the log has little more room than the next snapshot takes.
+fn is_short(inner: &Inner) -> bool {
+    let (used, all) = inner.log.space();
+    let free = all.saturating_sub(used);
+    free < inner.shared.snapshot_estimate.get() + 4 * log_margin(all)
 }
 
 /// Whether a snapshot should be built now. One that is due and does not fit is reported.
@@ -167,25 +193,29 @@ fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
         || entries > inner.config.snapshot_entries;
     // A log that is nearly full is shortened early, if there is something to shorten: what was written
     // since the last snapshot, or, once in a start, the segments that earlier starts left half empty.
-    let short = free < estimate + 4 * log_margin(all);
-    let worth = bytes > log_margin(all) || !done.shortened;
-    let wanted = due || (short && worth);
-    if !wanted {
-        return false;
-    }
+    let short = is_short(inner);
+    // Deletes in a full log take little of it and are to bring the room back.
+    let full = free < estimate + log_margin(all);
+    let least = log_margin(all) / if full { 4 } else { 1 };
+    let worth = bytes > least || !done.shortened;
     let mut blocked = shared.snapshot_blocked.borrow_mut();
-    if free >= estimate {
+    let (wanted, fits) = (due || (short && worth), free >= estimate);
+    if !wanted && !short {
+        *blocked = None;
+    }
+    if wanted && fits {
         *blocked = None;
         done.shortened = true;
         return true;
     }
-    let why = format!(
-        "a snapshot of about {estimate} bytes is due, the log has {free} of {all} bytes left"
-    );
-    if blocked.is_none() {
-        tracing::error!("{why}");
+    if !fits || (short && !worth) {
+        let why =
+            format!("a snapshot may take {estimate} bytes, the log has {free} of {all} bytes left");
+        if blocked.is_none() {
+            tracing::error!("{why}");
+        }
+        *blocked = Some(why);
     }
-    *blocked = Some(why);
     false
 }
 
@@ -221,6 +251,7 @@ pub(super) fn publish(inner: &Inner) {
         (&statistics.mirrors, mirrors as u64),
         (&statistics.log_used_bytes, used),
         (&statistics.log_capacity_bytes, all),
+        (&statistics.inline_bytes_max, inline_bytes_max(inner)),
         (&statistics.outstanding, inner.outstanding.get() as u64),
     ] {
         counter.store(value, Ordering::Relaxed);

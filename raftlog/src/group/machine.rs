@@ -256,7 +256,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
             return Err(io::Error::other("a builder builds one snapshot"));
         };
         let (reader, membership) = parts?;
-        let built = build(&self.shared.log, reader, membership).await;
+        let built = build(&self.shared, reader, membership).await;
         let body = built.map_err(|error| {
             self.shared.fail(&error);
             io::Error::other(error.to_string())
@@ -274,15 +274,17 @@ impl RaftSnapshotBuilder<Types> for Builder {
 impl Drop for Builder {
     fn drop(&mut self) {
         self.shared.building.set(false);
+        self.shared.snapshot_written.set(0);
     }
 }
 
 /// Reads the state off the core and writes it to the log, a piece at a time.
 async fn build(
-    log: &LogStore,
+    shared: &Shared,
     mut reader: SnapshotReader,
     membership: StoredMembership,
 ) -> Result<SnapshotBody, InstallError> {
+    let log = &shared.log;
     let mut writer = log.begin_snapshot();
     loop {
         let (back, piece) = reactor::offload(move || {
@@ -292,6 +294,8 @@ async fn build(
         .await;
         reader = back;
         let Some(piece) = piece? else { break };
+        let written = &shared.snapshot_written;
+        written.set(written.get() + piece.len() as u64);
         writer.piece(Bytes::from(piece)).await?;
     }
     let Some(manifest) = reader.manifest() else {

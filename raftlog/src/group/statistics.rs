@@ -16,6 +16,7 @@ pub struct GroupStatistics {
     pub(super) mirrors: AtomicU64,
     pub(super) log_used_bytes: AtomicU64,
     pub(super) log_capacity_bytes: AtomicU64,
+    pub(super) inline_bytes_max: AtomicU64,
     pub(super) outstanding: AtomicU64,
 }
 
@@ -50,6 +51,8 @@ getters!(
     log_used_bytes,
     /// Bytes of that partition.
     log_capacity_bytes,
+    /// The longest body that a command should carry now, in bytes.
+    inline_bytes_max,
     /// Proposals that wait for their answers.
     outstanding,
 );

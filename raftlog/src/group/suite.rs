@@ -38,6 +38,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Fresh {
             building: Cell::new(false),
             snapshot_estimate: Cell::new(0),
             snapshot_blocked: RefCell::new(None),
+            snapshot_written: Cell::new(0),
             map_room: Cell::new(0),
             slowed: Cell::new(false),
             stopping: Cell::new(false),

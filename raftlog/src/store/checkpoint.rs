@@ -10,7 +10,7 @@
 //! 4. only then the pin of the checkpoint before is dropped.
 //!
 //! At any moment the side file on the device speaks of a transaction whose pages are synced and
-//! pinned. A start writes its meta pages back, syncs, and pins it again BEFORE the first write: after
+//! pinned. A start writes its meta pages back and pins it again BEFORE the first write: after
 //! `kill -9` nothing else keeps its pages. An environment without a valid side file is dropped.
 //!
 //! Side file (big endian): magic 8, version 4, page size 4, transaction 8, position in the log 24
@@ -216,8 +216,9 @@ impl Drop for Checkpoint {
     }
 }
 
-/// Puts the meta pages of the side file back before LMDB opens the data file, and syncs it. `None`
-/// where there is nothing that can be trusted.
+/// Puts the meta pages of the side file back before LMDB opens the data file. `None` where there is nothing that can be
+/// trusted. Nothing waits for the device: the pages of that transaction are on it, and its meta pages are put back again
+/// by every start until the next checkpoint.
 pub(super) fn restore(dir: &Path) -> Result<Option<SideFile>, StoreError> {
     let data = dir.join(DATA_FILE);
     let bytes = match fs::read(dir.join(SIDE_FILE)) {
@@ -236,7 +237,6 @@ pub(super) fn restore(dir: &Path) -> Result<Option<SideFile>, StoreError> {
     };
     file.write_all_at(&side.meta_pages, 0)
         .map_err(io("write", &data))?;
-    file.sync_all().map_err(io("sync", &data))?;
     Ok(Some(side))
 }
 

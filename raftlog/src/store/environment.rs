@@ -1,7 +1,6 @@
 //! Opening the environment: the lock, the restored checkpoint, LMDB.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
@@ -11,10 +10,6 @@ use tracing::warn;
 use super::checkpoint::{SideFile, restore};
 use super::{StoreError, StoreOptions};
 use crate::namespace::{Table, View};
-
-/// How much of the data file a start reads into memory, in bytes, so that the first requests do not
-/// wait for the device page by page.
-const WARM_BYTES: u64 = 256 << 20;
 
 /// Read transactions that may be open at once.
 const READERS_MAX: u32 = 1_024;
@@ -47,7 +42,6 @@ pub(super) fn open(
     if let Some(side) = restore(dir)? {
         match open_env(dir, options) {
             Ok((env, table)) if holds(&env, table, &side) => {
-                warm(dir);
                 return Ok((
                     Environment {
                         table,
@@ -77,15 +71,6 @@ pub(super) fn open(
         },
         None,
     ))
-}
-
-/// Reads the data file ahead of its use. What cannot be read here is found when it is needed.
-fn warm(dir: &Path) {
-    let warmed = File::open(dir.join(DATA_FILE))
-        .and_then(|file| std::io::copy(&mut file.take(WARM_BYTES), &mut std::io::sink()));
-    if let Err(error) = warmed {
-        warn!(%error, "the metadata environment could not be read ahead");
-    }
 }
 
 /// Whether the environment is in the state of which the side file speaks.

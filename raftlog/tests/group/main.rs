@@ -2,6 +2,7 @@
 //! loses power at any disk operation.
 
 mod crash;
+mod full_log;
 mod journal;
 mod mirrors;
 mod restart;

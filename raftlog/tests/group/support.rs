@@ -193,7 +193,7 @@ impl Client {
             inode: 0,
             acknowledged,
         };
-        let leased = client.propose(LeaseInodes { count: 10_000 }).await?;
+        let leased = client.propose(LeaseInodes { count: 100_000 }).await?;
         let Answer::Inodes { first, .. } = leased else {
             panic!("{leased:?}")
         };

@@ -117,7 +117,12 @@ impl Machine {
         }
         self.durable = found;
         self.states.entry(found).or_insert_with(|| rows_of(&store));
-        self.versions = vec![fs::read(self.data_file()).unwrap()];
+        let data = fs::read(self.data_file()).unwrap();
+        match opened.fresh {
+            true => self.versions = vec![data],
+            // The meta pages that were put back are not synced.
+            false => self.versions.push(data),
+        }
         let mut process = Process {
             store,
             checkpoint: None,
