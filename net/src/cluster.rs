@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use strata_engine::reactor::{self, Sender};
-use strata_raftlog::namespace::View;
+use strata_raftlog::group::GroupStatistics;
+use strata_raftlog::namespace::{INLINE_BYTES_MAX, View};
 use strata_raftlog::store::StoreError;
 
 use crate::error::ClusterError;
@@ -29,6 +30,8 @@ pub struct Cluster {
 
 struct Inner {
     parts: Arc<ClusterParts>,
+    /// What the Raft group says of itself.
+    group: Option<Arc<GroupStatistics>>,
     local: LocalStores,
     session: RefCell<Session>,
     inodes: RefCell<std::ops::Range<u64>>,
@@ -56,6 +59,7 @@ impl Cluster {
             groups: RefCell::new(placement::GroupTable::default()),
             failed: RefCell::default(),
             next_group: Cell::new(0),
+            group: parts.status.group(),
             parts,
         };
         let cluster = Cluster {
@@ -76,6 +80,13 @@ impl Cluster {
     ) -> Result<R, ClusterError> {
         let view = self.inner.parts.namespace.view()?;
         Ok(read(&view)?)
+    }
+
+    /// The longest body that is kept inline now, in bytes; what is longer lies in chunks.
+    fn inline_bytes_max(&self) -> usize {
+        let group = self.inner.group.as_ref();
+        let advised = group.map_or(u64::MAX, |group| group.inline_bytes_max());
+        usize::try_from(advised).map_or(INLINE_BYTES_MAX, |advised| advised.min(INLINE_BYTES_MAX))
     }
 
     /// The parts that all reactors of the node share.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use strata_engine::reactor::{self, Buffer, TaskClass};
 use strata_engine::{ChunkId, EngineError, Owner, ShardId, ShardWrite};
 use strata_raftlog::command::{Answer, CloseEpoch, OpenEpoch as OpenEpochCommand, RegisterWriter};
-use strata_raftlog::namespace::{Body, Extent, INLINE_BYTES_MAX};
+use strata_raftlog::namespace::{Body, Extent};
 
 use super::Cluster;
 use super::metadata::unexpected;
@@ -301,7 +301,7 @@ impl ObjectWriter {
         self.bytes_taken += data.len() as u64;
         if self.filling.is_none()
             && self.stored_nothing()
-            && self.head.len() + data.len() <= INLINE_BYTES_MAX
+            && self.head.len() + data.len() <= self.cluster.inline_bytes_max()
         {
             self.head.extend_from_slice(&data);
             return Ok(());

@@ -24,10 +24,10 @@ const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// Segments that a device is divided into, about; more would be small, fewer would compact coarsely.
 const SEGMENT_COUNT_AIM: u64 = 256;
 
-/// The log's share of a device: an eighth, within these bounds in bytes. Log and snapshots hold every inline body, and a
-/// sixteenth was full after some 140,000 of 4 KiB.
+/// The log's share of a device: an eighth, within these bounds in bytes. It holds the log since the last snapshot, that
+/// snapshot and the next one, each with all names and inline bodies.
 const LOG_SHARE: u64 = 8;
-const LOG_BYTES_MAX: u64 = 8 << 30;
+const LOG_BYTES_MAX: u64 = 64 << 30;
 const LOG_SEGMENTS_MIN: u64 = 12;
 
 /// A device of the node, looked at and locked.

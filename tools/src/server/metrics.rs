@@ -285,6 +285,11 @@ static GROUP: &[Family<GroupStatistics>] = &[
         "Bytes that the log may use",
         |of| of.log_capacity_bytes() as f64,
     ),
+    gauge(
+        "strata_raft_inline_bytes_max",
+        "The longest body that is kept in log and namespace, in bytes",
+        |of| of.inline_bytes_max() as f64,
+    ),
 ];
 
 fn number(value: &AtomicU64) -> f64 {
