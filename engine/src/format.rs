@@ -100,10 +100,15 @@ pub const VERSION: u16 = 1;
 
 /// Fills in type, version and CRC of a structure that is complete otherwise.
 pub(crate) fn seal(bytes: &mut [u8], kind: u16) {
-    bytes[4..6].copy_from_slice(&kind.to_le_bytes());
-    bytes[6..8].copy_from_slice(&VERSION.to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[4..]);
-    bytes[..4].copy_from_slice(&crc.to_le_bytes());
+    seal_parts(bytes, &[], kind);
+}
+
+/// Like [`seal`] for a structure that ends somewhere else in memory than it begins.
+pub(crate) fn seal_parts(head: &mut [u8], rest: &[u8], kind: u16) {
+    head[4..6].copy_from_slice(&kind.to_le_bytes());
+    head[6..8].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[4..]), rest);
+    head[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// The preamble of some bytes.

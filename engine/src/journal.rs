@@ -129,7 +129,7 @@ impl Journal {
         let log = &self.inner.log;
         let origin = log.reserve(entry::entry_bytes(body.len()), 0)?;
         log.push_gathered(origin.position, |out| {
-            entry::encode(content, origin, body, out)
+            entry::encode(content, origin, body, |part| out.extend(part))
         });
         Ok(JournalPosition(origin.position))
     }

@@ -28,7 +28,8 @@ mod uring;
 
 pub use affinity::available_cores;
 pub use arena::{
-    Allocate, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Pressure, allocate, arena_pressure, try_allocate,
+    Allocate, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Pressure, allocate, allocate_now, arena_pressure,
+    try_allocate,
 };
 pub use buffer::{Buffer, BufferView};
 pub use class::TaskClass;

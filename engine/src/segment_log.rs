@@ -12,6 +12,7 @@
 //! - after a failed write nothing is acknowledged any more.
 
 mod found;
+mod gather;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,16 +32,11 @@ use crate::reactor::{self, BufferView, TaskClass};
 
 pub(crate) use self::found::FoundLog;
 use self::found::{first_state, read_anchor, read_segment_headers};
+use self::gather::{GATHER_BYTES_MAX, Gathered};
 
 /// The most that one batch gathers, in bytes and in pieces.
 const BATCH_BYTES_MAX: u64 = 8 << 20;
 const BATCH_PIECES_MAX: usize = 512;
-
-/// Bytes of small entries that are gathered into one piece.
-const GATHER_BYTES_MAX: usize = 512 << 10;
-
-/// Gathered pieces whose memory is kept: one that is written and one that fills.
-const SPARE_COUNT_MAX: usize = 2;
 
 /// The largest piece of memory written at once.
 const COPY_BYTES_MAX: usize = 1 << 20;
@@ -81,7 +77,7 @@ enum Piece {
     /// A new segment begins in this slot.
     Header(u32, SegmentHeader),
     /// Small entries, gathered until the batch is taken.
-    Gathered(Vec<u8>),
+    Gathered(Gathered),
     /// A header and its payload, both whole alignment units.
     Record(Vec<u8>, Vec<BufferView>),
 }
@@ -115,22 +111,8 @@ struct State {
     durable: u64,
     run: u32,
     queue: VecDeque<Queued>,
-    /// Memory of gathered pieces that were written, for the next ones.
-    spare: Vec<Vec<u8>>,
     failed: bool,
     closing: bool,
-}
-
-impl State {
-    fn keep_spare(&mut self, spare: Vec<Vec<u8>>) {
-        for mut bytes in spare
-            .into_iter()
-            .take(SPARE_COUNT_MAX - self.spare.len().min(SPARE_COUNT_MAX))
-        {
-            bytes.clear();
-            self.spare.push(bytes);
-        }
-    }
 }
 
 pub(crate) struct SegmentLog {
@@ -524,8 +506,8 @@ impl SegmentLog {
     }
 
     /// Queues a small entry, appended by `encode`, at the position that was reserved for it in this turn. Entries that follow
-    /// each other are gathered.
-    pub(crate) fn push_gathered(&self, position: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// each other are gathered, in the memory that the device reads.
+    pub(crate) fn push_gathered(&self, position: u64, encode: impl FnOnce(&mut Gathered)) {
         let mut state = self.state.borrow_mut();
         let follows = |last: &&mut Queued| {
             last.position + last.bytes == position
@@ -533,7 +515,7 @@ impl SegmentLog {
                 && matches!(last.piece, Piece::Gathered(_))
         };
         if state.queue.back_mut().filter(follows).is_none() {
-            let piece = Piece::Gathered(state.spare.pop().unwrap_or_default());
+            let piece = Piece::Gathered(Gathered::default());
             state.queue.push_back(Queued {
                 position,
                 bytes: 0,
@@ -573,7 +555,7 @@ impl SegmentLog {
             return;
         };
         let padded = align_up(*bytes, alignment);
-        gathered.resize(padded as usize, 0);
+        gathered.pad(padded as usize);
         *bytes = padded;
         let end = *position + padded;
         if state.cursor.is_some_and(|cursor| cursor < end) {
@@ -664,10 +646,10 @@ impl SegmentLog {
                 break;
             }
             bytes += next.bytes;
-            pieces += if let Piece::Record(_, views) = &next.piece {
-                views.len() + 1
-            } else {
-                1
+            pieces += match &next.piece {
+                Piece::Header(..) => 1,
+                Piece::Gathered(gathered) => gathered.block_count(),
+                Piece::Record(_, views) => views.len() + 1,
             };
             batch.extend(state.queue.pop_front());
         }
@@ -685,8 +667,7 @@ impl SegmentLog {
         }
         let without = || EngineError::Invalid("a batch without a segment".to_owned());
         let offset = self.device_offset(start).ok_or_else(without)?;
-        let (views, spare) = views_of(batch).await;
-        self.state.borrow_mut().keep_spare(spare);
+        let views = views_of(batch).await;
         let before = reactor::now();
         self.device.write_durable(views, offset).await?;
         let took = (reactor::now() - before).as_nanos() as u64;
@@ -722,10 +703,9 @@ impl SegmentLog {
     }
 }
 
-/// The pieces of a batch as views, small ones copied into buffers of the arena, and the memory that the small ones were in.
-async fn views_of(batch: Vec<Queued>) -> (Vec<BufferView>, Vec<Vec<u8>>) {
+/// The pieces of a batch as views, headers copied into buffers of the arena.
+async fn views_of(batch: Vec<Queued>) -> Vec<BufferView> {
     let mut views = Vec::with_capacity(batch.len() * 2);
-    let mut spare = Vec::new();
     for queued in batch {
         match queued.piece {
             Piece::Record(header, mut payload) => {
@@ -733,13 +713,8 @@ async fn views_of(batch: Vec<Queued>) -> (Vec<BufferView>, Vec<Vec<u8>>) {
                 views.append(&mut payload);
             }
             Piece::Header(_, header) => views.push(view_of(&header.encode()).await),
-            Piece::Gathered(bytes) => {
-                for part in bytes.chunks(COPY_BYTES_MAX) {
-                    views.push(view_of(part).await);
-                }
-                spare.push(bytes);
-            }
+            Piece::Gathered(gathered) => views.extend(gathered.into_views()),
         }
     }
-    (views, spare)
+    views
 }

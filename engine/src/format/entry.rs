@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::record::Origin;
-use super::{FormatError, Preamble, align_up, kind, read, seal};
+use super::{FormatError, Preamble, align_up, kind, read, seal_parts};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -51,17 +51,18 @@ pub fn entry_bytes(body_bytes: usize) -> u64 {
     align_up((HEADER_BYTES + body_bytes) as u64, ENTRY_ALIGNMENT)
 }
 
-/// Appends an entry to `out`.
-pub fn encode(content: u8, origin: Origin, body: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
+/// Gives an entry with its padding to `put`, piece by piece: the body is copied nowhere else.
+pub fn encode(content: u8, origin: Origin, body: &[u8], mut put: impl FnMut(&[u8])) {
     let mut raw = Raw::zeroed();
     (raw.position, raw.durable_before) = (origin.position, origin.durable_before);
     (raw.salt, raw.run) = (origin.salt, origin.run);
     (raw.content, raw.body_bytes) = (content, body.len() as u32);
-    out.extend_from_slice(bytemuck::bytes_of(&raw));
-    out.extend_from_slice(body);
-    seal(&mut out[start..], kind::ENTRY);
-    out.resize(start + entry_bytes(body.len()) as usize, 0);
+    let header = bytemuck::bytes_of_mut(&mut raw);
+    seal_parts(header, body, kind::ENTRY);
+    put(header);
+    put(body);
+    let padding = entry_bytes(body.len()) as usize - HEADER_BYTES - body.len();
+    put(&[0; ENTRY_ALIGNMENT as usize][..padding]);
 }
 
 /// The header that some bytes claim to have, before the CRC is looked at; `None` for padding and anything else.
@@ -114,14 +115,14 @@ mod tests {
             salt: 1,
             run: 2,
         };
-        encode(1, origin, b"first", &mut bytes);
+        encode(1, origin, b"first", |part| bytes.extend_from_slice(part));
         let second = bytes.len();
         let origin = Origin {
             position: 4096 + second as u64,
             durable_before: 4096,
             ..origin
         };
-        encode(2, origin, b"", &mut bytes);
+        encode(2, origin, b"", |part| bytes.extend_from_slice(part));
         let (header, body) = decode(&bytes).unwrap();
         assert_eq!((header.content, body), (1, &b"first"[..]));
         assert_eq!(header.entry_bytes(), second as u64);

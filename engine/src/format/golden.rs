@@ -126,7 +126,8 @@ fn structures() -> Vec<(&'static str, Vec<u8>)> {
     let mut page_bytes = vec![0; page::PAGE_BYTES];
     page::encode(13, 1, &leaf(), &mut page_bytes);
     let mut entry_bytes = Vec::new();
-    entry::encode(4, ORIGIN, b"a body of the log", &mut entry_bytes);
+    let put = |part: &[u8]| entry_bytes.extend_from_slice(part);
+    entry::encode(4, ORIGIN, b"a body of the log", put);
     vec![
         ("superblock", superblock().encode()),
         ("anchor", anchor().encode()),

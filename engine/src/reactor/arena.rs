@@ -7,6 +7,7 @@
 
 mod buddy;
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
@@ -101,6 +102,16 @@ impl Arena {
         let leaf = state.buddy.take(order)?;
         drop(state);
         Some(self.buffer(leaf, order))
+    }
+
+    /// A block for somebody who cannot wait: of a mapping of its own when [`Arena::try_take`] has none. That one is not
+    /// registered with the ring, costs page faults, and goes with its block.
+    fn take_now(self: &Arc<Arena>, bytes: usize) -> Buffer {
+        let outside = || Arena::new(bytes, Backing::Plain).ok()?.try_take(bytes);
+        self.try_take(bytes).or_else(outside).unwrap_or_else(|| {
+            let layout = Layout::array::<u8>(bytes).unwrap_or(Layout::new::<u8>());
+            handle_alloc_error(layout)
+        })
     }
 
     fn buffer(self: &Arc<Arena>, leaf: u32, order: u8) -> Buffer {
@@ -259,6 +270,15 @@ pub fn try_allocate(bytes: usize) -> Option<Buffer> {
     with_current(|reactor| reactor.arena.try_take(bytes))
 }
 
+/// An empty buffer with room for at least `bytes`, also when the arena is empty: its memory then comes from the system, at a
+/// higher price. For what others who hold buffers wait for. The process ends when the system has no memory either.
+///
+/// # Panics
+/// When `bytes` is above [`BUFFER_BYTES_MAX`]; outside a reactor.
+pub fn allocate_now(bytes: usize) -> Buffer {
+    with_current(|reactor| reactor.arena.take_now(bytes))
+}
+
 /// An empty buffer with room for at least `bytes`; waits in the order of the requests while the arena is empty.
 ///
 /// # Panics
@@ -370,6 +390,22 @@ mod tests {
         let free = std::thread::spawn(move || drop(view));
         free.join().expect("thread");
         assert_eq!(arena.free_bytes(), HUGE_PAGE_BYTES);
+    }
+
+    #[test]
+    fn who_cannot_wait_gets_memory_of_the_system() {
+        let arena = Arena::new(1, Backing::Plain).expect("mapping");
+        let mut all = arena.take_now(BUFFER_BYTES_MAX);
+        assert!(all.belongs_to(&arena));
+        let mut more = arena.take_now(5_000);
+        assert!(!more.belongs_to(&arena));
+        assert_eq!(more.capacity(), 8192);
+        all.set_len(8192);
+        more.set_len(8192);
+        all.fill(1);
+        assert!(more.iter().all(|&byte| byte == 0));
+        drop(more);
+        assert_eq!(arena.free_bytes(), 0, "it went back to where it came from");
     }
 
     #[test]
