@@ -2,9 +2,9 @@
 //!
 //! Invariants: one thread submits and reaps (`SINGLE_ISSUER`); completions appear only when that thread enters the
 //! kernel (`DEFER_TASKRUN`), so `TASKRUN` is looked at before parking or spinning; entries reach the kernel in the
-//! order they were made, a linked pair always in one submission. While fewer than [`EAGER_IN_FLIGHT`] disk
-//! operations are in flight, or [`EAGER_QUEUED`] entries are queued, an operation is submitted at once, else once
-//! per round.
+//! order they were made, a linked pair always in one submission. A disk operation is submitted at once while fewer than
+//! [`EAGER_IN_FLIGHT`] are in flight; behind that a round submits one, then two, then four, up to [`EAGER_QUEUED_MAX`] at
+//! a time, so that the device has something to do while the tasks of the round run; the rest goes when the round ends.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,8 +26,8 @@ use super::probe::ReactorError;
 const RING_SIZES: [(u32, u32); 3] = [(1024, 8192), (256, 1024), (32, 128)];
 /// Below this many disk operations in flight the device has room: submit at once.
 const EAGER_IN_FLIGHT: usize = 4;
-/// With this many entries queued a system call is worth its price.
-const EAGER_QUEUED: usize = 4;
+/// With this many entries queued a system call is always worth its price.
+const EAGER_QUEUED_MAX: usize = 8;
 /// The kernel takes at most 1 GiB per registered buffer.
 const REGISTERED_PIECE_BYTES: usize = 1 << 30;
 /// Files that the ring knows by number; more work, too.
@@ -55,6 +55,8 @@ pub(super) struct Driver {
     registered: bool,
     /// Entries that found the submission queue full.
     backlog: VecDeque<Batch>,
+    /// With this many entries queued the round submits again.
+    eager_queued: usize,
     doorbell: RawFd,
     pub(super) enters: u64,
     /// Free places in the table of files.
@@ -86,6 +88,7 @@ impl Driver {
             arena,
             registered,
             backlog: VecDeque::new(),
+            eager_queued: 1,
             doorbell: doorbell.as_raw_fd(),
             enters: 0,
             file_places,
@@ -203,7 +206,10 @@ impl Driver {
 
     fn submit_eagerly(&mut self) {
         let queued = self.ring.submission().len();
-        if self.slots.disk_in_flight <= EAGER_IN_FLIGHT || queued >= EAGER_QUEUED {
+        if self.slots.disk_in_flight <= EAGER_IN_FLIGHT {
+            self.submit();
+        } else if queued >= self.eager_queued {
+            self.eager_queued = (self.eager_queued * 2).min(EAGER_QUEUED_MAX);
             self.submit();
         }
     }
@@ -281,6 +287,7 @@ impl Driver {
 
     /// Takes in all completions there are.
     pub(super) fn reap(&mut self, reaped: &mut Reaped) {
+        self.eager_queued = 1;
         let submission = self.ring.submission();
         let deferred = submission.taskrun() || submission.cq_overflow();
         drop(submission);
