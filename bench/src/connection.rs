@@ -6,13 +6,17 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::ptr;
 
 use anyhow::{Context as _, bail};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 
 /// Room for one read.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Room for the head of an answer whose body is thrown away.
+const HEAD_READ_BYTES: usize = 512;
 /// Longest answer head.
 const HEAD_MAX: usize = 64 << 10;
 
@@ -22,6 +26,8 @@ pub struct Connection {
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
+    /// Most bytes of one read.
+    read_max: usize,
 }
 
 /// What the head of an answer said.
@@ -52,6 +58,7 @@ impl Connection {
             buffer: vec![0; BUFFER_BYTES],
             begin: 0,
             end: 0,
+            read_max: BUFFER_BYTES,
         })
     }
 
@@ -77,6 +84,32 @@ impl Connection {
             BodyLength::Chunked => self.take_chunks(&mut sink).await?,
         }
         Ok(head)
+    }
+
+    /// Reads an answer's head, and lets the kernel throw the body away without copying it. The head, and the bytes that the
+    /// body had.
+    pub async fn receive_discarding(&mut self) -> anyhow::Result<(Head, u64)> {
+        self.read_max = HEAD_READ_BYTES;
+        let head = self.receive_head().await;
+        self.read_max = BUFFER_BYTES;
+        let head = head?;
+        let BodyLength::Known(length) = head.length else {
+            bail!("the answer does not say how long it is");
+        };
+        let here = usize::try_from(length).map_or(self.end - self.begin, |length| {
+            length.min(self.end - self.begin)
+        });
+        self.begin += here;
+        let mut left = length - here as u64;
+        while left > 0 {
+            let discard = || discard(self.stream.as_raw_fd(), left);
+            let count = self.stream.async_io(Interest::READABLE, discard).await?;
+            if count == 0 {
+                bail!("the server closed the connection");
+            }
+            left -= count as u64;
+        }
+        Ok((head, length))
     }
 
     async fn receive_head(&mut self) -> anyhow::Result<Head> {
@@ -150,17 +183,24 @@ impl Connection {
             self.buffer.copy_within(self.begin..self.end, 0);
             (self.begin, self.end) = (0, self.end - self.begin);
         }
-        let read = self
-            .stream
-            .read(&mut self.buffer[self.end..])
-            .await
-            .context("read")?;
+        let limit = self.buffer.len().min(self.end + self.read_max);
+        let room = &mut self.buffer[self.end..limit];
+        let read = self.stream.read(room).await.context("read")?;
         if read == 0 {
             bail!("the server closed the connection");
         }
         self.end += read;
         Ok(())
     }
+}
+
+/// Takes up to so many bytes off a socket and drops them in the kernel: `MSG_TRUNC`, tcp(7).
+fn discard(socket: RawFd, bytes: u64) -> io::Result<usize> {
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX).min(1 << 30);
+    let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    // SAFETY: with MSG_TRUNC the kernel writes nothing to the buffer.
+    let count = unsafe { libc::recv(socket, ptr::null_mut(), length, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -279,5 +319,24 @@ mod tests {
             .unwrap();
         assert_eq!(body, b"abc0123456789");
         assert!(connection.receive(|_| ()).await.is_err());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_body_that_is_thrown_away_leaves_the_next_answer_whole() {
+        let answer = [
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n"[..],
+            &[b'x'; 9000],
+            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        ];
+        let address = serve_once(answer.concat().leak());
+        let mut connection = Connection::open(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        connection.send(request, b"").await.unwrap();
+        assert_eq!(connection.receive_discarding().await.unwrap().1, 9000);
+        let mut body = Vec::new();
+        let take = |bytes: &[u8]| body.extend_from_slice(bytes);
+        connection.receive(take).await.unwrap();
+        assert_eq!(body, b"hello");
+        assert!(connection.receive_discarding().await.is_err());
     }
 }
