@@ -105,9 +105,33 @@ fn precondition() -> Precondition {
     }
 }
 
+fn bucket() -> String {
+    "bucket".to_owned()
+}
+
+fn key() -> Vec<u8> {
+    b"a/key".to_vec()
+}
+
 /// One of each kind.
 fn commands() -> Vec<Command> {
-    let (bucket, key) = (|| "bucket".to_owned(), || b"a/key".to_vec());
+    let mut commands = of_the_system();
+    commands.extend(of_objects());
+    commands.extend(of_uploads());
+    commands.push(
+        ChunksFreed {
+            rows: vec![FreedKey {
+                time_micros: 1,
+                commit_sequence: 2,
+                index: 3,
+            }],
+        }
+        .into(),
+    );
+    commands
+}
+
+fn of_the_system() -> Vec<Command> {
     vec![
         Noop { reserved: 0 }.into(),
         Initialise {
@@ -145,6 +169,11 @@ fn commands() -> Vec<Command> {
         }
         .into(),
         RaiseFeatureLevel { level: 1 }.into(),
+    ]
+}
+
+fn of_objects() -> Vec<Command> {
+    vec![
         CreateBucket {
             bucket: bucket(),
             owner: 4,
@@ -178,6 +207,11 @@ fn commands() -> Vec<Command> {
             ],
         }
         .into(),
+    ]
+}
+
+fn of_uploads() -> Vec<Command> {
+    vec![
         CreateUpload {
             bucket: bucket(),
             key: key(),
@@ -217,14 +251,6 @@ fn commands() -> Vec<Command> {
             bucket: bucket(),
             key: key(),
             upload: 78,
-        }
-        .into(),
-        ChunksFreed {
-            rows: vec![FreedKey {
-                time_micros: 1,
-                commit_sequence: 2,
-                index: 3,
-            }],
         }
         .into(),
     ]

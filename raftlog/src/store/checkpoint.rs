@@ -311,3 +311,43 @@ impl SideFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file as it was first written. A difference is a format that changed.
+    #[test]
+    fn the_side_file_is_as_it_was_first_written() {
+        let mut meta_pages = vec![0; 2 * PAGE_BYTES_MIN];
+        meta_pages[META_MAGIC_AT..][..4].copy_from_slice(&META_MAGIC.to_ne_bytes());
+        meta_pages[META_TRANSACTION_AT..][..8].copy_from_slice(&5u64.to_ne_bytes());
+        let side = SideFile {
+            transaction: 5,
+            applied: LogPosition {
+                term: 1,
+                node: 2,
+                index: 3,
+            },
+            meta_pages,
+        };
+        let bytes = side.encode();
+        let mut head = b"STRATAck".to_vec();
+        head.extend([0, 0, 0, 1]);
+        head.extend((PAGE_BYTES_MIN as u32).to_be_bytes());
+        for field in [5u64, 1, 2, 3] {
+            head.extend(field.to_be_bytes());
+        }
+        assert_eq!(bytes[..HEADER_BYTES], head);
+        let (content, crc) = bytes.split_at(bytes.len() - 4);
+        assert_eq!(content[HEADER_BYTES..], side.meta_pages);
+        assert_eq!(crc, crc32c::crc32c(content).to_be_bytes());
+        let read = SideFile::decode(&bytes).expect("it reads back");
+        assert_eq!((read.transaction, read.applied), (5, side.applied));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(SideFile::decode(&damaged).is_none(), "byte {at}");
+        }
+    }
+}
