@@ -44,6 +44,9 @@ const ATTEMPTS_MAX: u32 = 200;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 /// What every proposal waits while the namespace's map is nearly full.
 const SLOW_PAUSE: Duration = Duration::from_millis(2);
+/// A proposal waits so long for a log that is being shortened, and looks so often.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
 /// Pages that a command may write beside its own bytes, as bytes of the map.
 const MAP_BYTES_PER_COMMAND: i64 = 4096;
 /// Longest proposal, in bytes: a batch delete of 1,000 keys of 1 KiB fits.
@@ -327,7 +330,7 @@ impl Group {
         if inner.shared.slowed.get() {
             reactor::sleep(SLOW_PAUSE).await;
         }
-        inner.reserve(&envelope)?;
+        inner.wait_for_room(&envelope).await?;
         let time = reactor::wall_clock().0.max(inner.stamped.get());
         inner.stamped.set(time);
         Envelope::stamp(&mut envelope, time)
@@ -372,6 +375,17 @@ impl Group {
 }
 
 impl Inner {
+    /// Waits while the log is being shortened; what has no room even then is refused.
+    async fn wait_for_room(&self, envelope: &[u8]) -> Result<(), ProposeError> {
+        let end = reactor::now() + ROOM_WAIT;
+        loop {
+            match self.reserve(envelope) {
+                Err(ProposeError::Busy) if reactor::now() < end => reactor::sleep(ROOM_PAUSE).await,
+                reserved => return reserved,
+            }
+        }
+    }
+
     /// Refuses what log and map would not hold, before it is proposed: in apply it would be too late.
     /// What frees space may use the half of either reserve, so that a full store can be emptied.
     fn reserve(&self, envelope: &[u8]) -> Result<(), ProposeError> {

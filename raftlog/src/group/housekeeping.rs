@@ -115,7 +115,10 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     measure(shared)?;
     let ahead = shared.store.applied().index - shared.store.durable().index;
     let waited = reactor::now() - done.checkpoint >= inner.config.checkpoint_interval;
-    if ahead >= inner.config.checkpoint_entries || (ahead > 0 && waited) {
+    // A snapshot newer than the checkpoint gives no space back before the next one.
+    let snapshot = inner.raft.metrics().borrow_watched().snapshot;
+    let holds_back = is_short(inner) && snapshot > machine::log_id_of(shared.store.durable());
+    if ahead >= inner.config.checkpoint_entries || (ahead > 0 && waited) || holds_back {
         checkpoint(shared).await?;
         done.checkpoint = reactor::now();
     }
@@ -178,7 +181,8 @@ fn is_short(inner: &Inner) -> bool {
     free < inner.shared.snapshot_estimate.get() + 4 * log_margin(all)
 }
 
-/// Whether a snapshot should be built now. One that is due and does not fit is reported.
+/// Whether a snapshot should be built now. Where proposals are short of room and neither a snapshot nor what the last one
+/// made superfluous will give them some, that is reported.
 fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
     let shared = &inner.shared;
     if shared.building.get() {
@@ -198,25 +202,32 @@ fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
     let full = free < estimate + log_margin(all);
     let least = log_margin(all) / if full { 4 } else { 1 };
     let worth = bytes > least || !done.shortened;
-    let mut blocked = shared.snapshot_blocked.borrow_mut();
-    let (wanted, fits) = (due || (short && worth), free >= estimate);
-    if !wanted && !short {
-        *blocked = None;
-    }
-    if wanted && fits {
-        *blocked = None;
-        done.shortened = true;
-        return true;
-    }
-    if !fits || (short && !worth) {
-        let why =
-            format!("a snapshot may take {estimate} bytes, the log has {free} of {all} bytes left");
-        if blocked.is_none() {
-            tracing::error!("{why}");
+    let begins = (due || (short && worth)) && free >= estimate;
+    let nearly_full = free < estimate + 2 * log_margin(all);
+    let blocked = nearly_full && !begins && !waits_for_purge(inner, done);
+    done.shortened |= begins;
+    report_blocked(shared, blocked, || {
+        format!("a snapshot may take {estimate} bytes, the log has {free} of {all} bytes left")
+    });
+    begins
+}
+
+/// Whether the log still holds entries and pieces that a snapshot has made superfluous.
+fn waits_for_purge(inner: &Inner, done: &Done) -> bool {
+    inner.raft.metrics().borrow_watched().snapshot > done.released
+}
+
+fn report_blocked(shared: &Shared, blocked: bool, why: impl FnOnce() -> String) {
+    let mut known = shared.snapshot_blocked.borrow_mut();
+    if !blocked {
+        *known = None;
+    } else {
+        let why = why();
+        if known.is_none() {
+            tracing::error!("the log is nearly full: {why}");
         }
-        *blocked = Some(why);
+        *known = Some(why);
     }
-    false
 }
 
 /// The older of the durable checkpoint and the snapshot that openraft knows.

@@ -11,22 +11,15 @@ use strata_raftlog::namespace::INLINE_BYTES_MAX;
 
 use crate::support::{Acknowledged, Client, config, format, keys, run, start};
 
-/// A shortening log asks to wait; this often at most.
-const TRIES_MAX: u32 = 200;
-
-/// Puts as long as it may take; what is refused for good is the answer.
+/// Puts; what is refused for good is the answer. A log that is being shortened is waited for by the group itself.
 async fn put(client: &mut Client, key: &str, size: usize) -> Result<(), String> {
-    for _ in 0..TRIES_MAX {
-        match client.put(key, size).await {
-            Err(ProposeError::Busy) => reactor::sleep(Duration::from_millis(20)).await,
-            Err(ProposeError::Full(why)) => return Err(why),
-            other => {
-                other.expect("put");
-                return Ok(());
-            }
+    match client.put(key, size).await {
+        Err(ProposeError::Full(why)) => Err(why),
+        other => {
+            other.expect("put");
+            Ok(())
         }
     }
-    panic!("{key}: the log was to be shortened and never was");
 }
 
 /// Fills the log with bodies of 4 KiB, or shorter ones as soon as the group advises it. Gives how many there are of each.
