@@ -3,6 +3,8 @@
 //! Invariants: after a failed write or flush the device takes no more writes, on any handle: what the flush covered is unknown,
 //! so it is never tried again; nothing is written before the superblock has been read and understood.
 
+pub mod latency;
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,7 @@ use crate::format::superblock::{LOG_MIRROR_COUNT_MAX, PartitionEntry, PartitionK
 use crate::format::{FormatError, anchor::Anchor};
 use crate::id::Uuid;
 use crate::reactor::{self, Buffer, BufferView, File, OpenOptions};
+use latency::{DeviceLatencies, Latencies};
 
 /// How a device is opened.
 #[derive(Debug, Clone, Default)]
@@ -26,10 +29,11 @@ pub struct DeviceOptions {
     pub health: Arc<DeviceHealth>,
 }
 
-/// Whether a device still takes writes; shared by its handles on all reactors.
+/// Whether a device still takes writes, and how long its operations take; shared by its handles on all reactors.
 #[derive(Debug, Default)]
 pub struct DeviceHealth {
     failure: Mutex<Option<String>>,
+    latencies: DeviceLatencies,
 }
 
 impl DeviceHealth {
@@ -39,6 +43,11 @@ impl DeviceHealth {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
+    }
+
+    /// How long its operations take.
+    pub fn latencies(&self) -> &DeviceLatencies {
+        &self.latencies
     }
 
     fn fail(&self, detail: &str) -> bool {
@@ -385,7 +394,8 @@ impl Device {
         offset: u64,
         length: usize,
     ) -> Result<Buffer, EngineError> {
-        Ok(self.inner.file.read(buffer, offset, length).await?)
+        let reading = self.inner.file.read(buffer, offset, length);
+        Ok(self.timed(|of| &of.reads, reading).await?)
     }
 
     /// Writes where the file may have to grow. That there is no space for it is no failure of the device.
@@ -395,7 +405,8 @@ impl Device {
         offset: u64,
     ) -> Result<(), EngineError> {
         self.refuse_when_failed()?;
-        match self.inner.file.write(views, offset).await {
+        let writing = self.inner.file.write(views, offset);
+        match self.timed(|of| &of.writes, writing).await {
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 let what = format!("the file system of {}", self.inner.path.display());
                 Err(EngineError::Full { what })
@@ -411,8 +422,8 @@ impl Device {
         offset: u64,
     ) -> Result<(), EngineError> {
         self.refuse_when_failed()?;
-        let written = self.inner.file.write(views, offset).await;
-        self.judge(written)
+        let writing = self.inner.file.write(views, offset);
+        self.judge(self.timed(|of| &of.writes, writing).await)
     }
 
     /// Writes and returns after the barrier.
@@ -422,14 +433,26 @@ impl Device {
         offset: u64,
     ) -> Result<(), EngineError> {
         self.refuse_when_failed()?;
-        let written = self.inner.file.write_durable(views, offset).await;
-        self.judge(written)
+        let writing = self.inner.file.write_durable(views, offset);
+        self.judge(self.timed(|of| &of.durable_writes, writing).await)
     }
 
     pub(crate) async fn sync(&self) -> Result<(), EngineError> {
         self.refuse_when_failed()?;
-        let flushed = self.inner.file.sync().await;
-        self.judge(flushed)
+        let flushing = self.inner.file.sync();
+        self.judge(self.timed(|of| &of.flushes, flushing).await)
+    }
+
+    /// Counts how long an operation takes.
+    async fn timed<T>(
+        &self,
+        kind: impl FnOnce(&DeviceLatencies) -> &Latencies,
+        operation: impl Future<Output = T>,
+    ) -> T {
+        let begun = reactor::now();
+        let outcome = operation.await;
+        kind(&self.inner.health.latencies).note(reactor::now() - begun);
+        outcome
     }
 
     /// The error of every write once the device has failed.

@@ -27,6 +27,7 @@ use strata_raftlog::namespace::RootKey;
 use strata_raftlog::store::NamespaceStore;
 
 use crate::cluster::Cluster;
+use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use readers::Readers;
 use status::NodeStatus;
@@ -105,16 +106,14 @@ impl ClusterParts {
     }
 }
 
-/// What runs on every reactor once the node is ready: the front ends. Ends when the node is told to stop.
-pub trait Serve:
-    Fn(Cluster) -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send + Clone + 'static
-{
-}
+/// What a front end runs as.
+pub type Serving = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-impl<F: Fn(Cluster) -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send + Clone + 'static> Serve
-    for F
-{
-}
+/// What runs on every reactor once the log is replayed: the front ends, or, where a reactor could not join the cluster, what
+/// ends the node. Ends when the node is told to stop; says by [`status::Phase::Ready`] when requests are served.
+pub trait Serve: Fn(Result<Cluster, ClusterError>) -> Serving + Send + Clone + 'static {}
+
+impl<F: Fn(Result<Cluster, ClusterError>) -> Serving + Send + Clone + 'static> Serve for F {}
 
 /// Runs a node on this thread and one more per further core, until `serve` has ended on every reactor.
 ///
@@ -232,18 +231,10 @@ fn unreachable_request() {
 }
 
 async fn serve_front_end(parts: Arc<ClusterParts>, local: LocalStores, serve: impl Serve) {
-    let status = parts.status.clone();
-    match Cluster::connect(parts, local).await {
-        Ok(cluster) => {
-            let background = sweep::spawn_background(&cluster);
-            serve(cluster).await;
-            drop(background);
-        }
-        Err(error) => status.fail(format!(
-            "reactor {} cannot join the cluster: {error}",
-            reactor::index()
-        )),
-    }
+    let connected = Cluster::connect(parts, local).await;
+    let background = connected.as_ref().map(sweep::spawn_background).ok();
+    serve(connected).await;
+    drop(background);
 }
 
 /// A uuid of version 4 (RFC 9562) from the reactor's random source.

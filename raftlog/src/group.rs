@@ -163,6 +163,8 @@ impl Shared {
         if failure.is_none() {
             tracing::error!(%cause, "the group stops");
             *failure = Some(cause.to_string());
+            // A second failure keeps the words of the first.
+            let _ = self.statistics.failure.set(cause.to_string());
         }
     }
 

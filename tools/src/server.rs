@@ -129,8 +129,8 @@ fn run_node(
         cores = cores.len(),
         "starting"
     );
-    node::run(node_config, status.clone(), move |cluster| {
-        front_end::serve(front_end.clone(), cluster)
+    node::run(node_config, status.clone(), move |connected| {
+        front_end::serve(front_end.clone(), connected)
     })
     .map_err(|error| error.to_string())?;
     match status.phase() {
@@ -180,8 +180,8 @@ fn announcement(
     let (config, cores) = (config.clone(), cores.to_vec());
     let (s3, metrics) = (claims.s3.address, claims.metrics.address);
     Box::new(move |in_force| {
-        if keys.replacement.is_some()
-            && let Err(why) = root_key::request_taken_up(&config.metadata_dir)
+        if let Some(key) = &keys.replacement
+            && let Err(why) = root_key::request_taken_up(&config.metadata_dir, key)
         {
             tracing::error!(%why, "the new root key is in force, but its request is still there");
         }

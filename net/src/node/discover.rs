@@ -1,7 +1,8 @@
 //! Finds the devices of a node among the listed directories and files, in any order, and decides whether this is a first start.
 //!
-//! Invariants: nothing is formatted unless ALL listed places are empty and no metadata exists; a device is known by its uuid,
-//! never by its path; nothing is written before every device has been looked at.
+//! Invariants: nothing is formatted unless ALL listed places are there and empty and no metadata exists; a place that is not
+//! there beside formatted ones is a missing device, and is never made; a device is known by its uuid, never by its path;
+//! nothing is written before every device has been looked at.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,9 @@ pub struct Candidate {
 /// What lies at a place.
 #[derive(Debug)]
 pub enum Found {
-    /// An empty directory, or one without a device file.
+    /// Nothing: the path does not exist, or the disk below it does not answer.
+    Missing,
+    /// An empty directory.
     Empty,
     /// A device.
     Device(Box<Superblock>),
@@ -38,8 +41,10 @@ pub enum Found {
 /// What a look at all places shows.
 #[derive(Debug)]
 pub struct Discovery {
-    /// Every place, in the order listed.
+    /// Every place that is there, in the order listed.
     pub candidates: Vec<Candidate>,
+    /// The places that are listed and not there.
+    pub missing: Vec<PathBuf>,
     /// Whether they are to be formatted.
     pub first_start: bool,
 }
@@ -47,14 +52,13 @@ pub struct Discovery {
 /// Looks at every listed place.
 ///
 /// # Errors
-/// A place that holds something else than a device, a device of another cluster, an empty place beside formatted ones,
-/// metadata without devices: each with what to do.
+/// A place that holds something else than a device, a device of another cluster or node, an empty place beside formatted
+/// ones, metadata without devices: each with what to do.
 pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
     let mut candidates = Vec::new();
-    let domains = failure_domains(config)?;
-    for (listed, domain) in config.data_dirs.iter().zip(domains) {
+    for (listed, domain) in config.data_dirs.iter().zip(failure_domains(config)) {
         let path = device_path(listed);
-        let found = look_at(listed, &path).await?;
+        let found = look_at(listed, &path, &config.metadata_dir).await?;
         candidates.push(Candidate {
             listed: listed.clone(),
             path,
@@ -64,8 +68,15 @@ pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
     }
     refuse_duplicates(&candidates)?;
     let first_start = decide(config, &candidates)?;
+    let (missing, candidates) = candidates
+        .into_iter()
+        .partition::<Vec<_>, _>(|candidate| matches!(candidate.found, Found::Missing));
     Ok(Discovery {
         candidates,
+        missing: missing
+            .into_iter()
+            .map(|candidate| candidate.listed)
+            .collect(),
         first_start,
     })
 }
@@ -79,28 +90,27 @@ pub fn device_path(listed: &Path) -> PathBuf {
     }
 }
 
-fn failure_domains(config: &NodeConfig) -> Result<Vec<usize>, NodeError> {
-    let mut domains = Vec::new();
-    for (position, listed) in config.data_dirs.iter().enumerate() {
-        if !listed.exists() {
-            let create = std::fs::create_dir_all(listed);
-            create.map_err(|error| {
-                NodeError::Devices(format!(
-                    "cannot create the data directory {}: {error}",
-                    listed.display()
-                ))
-            })?;
-        }
-        domains.push(match config.assume_separate_failure_domains {
-            true => FailureDomain::Declared(position),
-            false => failure_domain::resolve(listed),
-        });
-    }
-    Ok(failure_domain::group(&domains))
+fn failure_domains(config: &NodeConfig) -> Vec<usize> {
+    let domains: Vec<FailureDomain> = config
+        .data_dirs
+        .iter()
+        .enumerate()
+        .map(
+            |(position, listed)| match config.assume_separate_failure_domains {
+                true => FailureDomain::Declared(position),
+                false => failure_domain::resolve(listed),
+            },
+        )
+        .collect();
+    failure_domain::group(&domains)
 }
 
-async fn look_at(listed: &Path, path: &Path) -> Result<Found, NodeError> {
+async fn look_at(listed: &Path, path: &Path, metadata_dir: &Path) -> Result<Found, NodeError> {
+    if !listed.exists() {
+        return Ok(Found::Missing);
+    }
     if !path.exists() {
+        refuse_other_content(listed, metadata_dir)?;
         return Ok(Found::Empty);
     }
     match strata_engine::read_superblock(path).await {
@@ -117,6 +127,26 @@ async fn look_at(listed: &Path, path: &Path) -> Result<Found, NodeError> {
         ))),
         Err(error) => Err(NodeError::Devices(format!("{}: {error}", path.display()))),
     }
+}
+
+/// A directory without a device may hold the metadata directory and what a fresh file system holds, nothing else: whoever
+/// lists a directory full of files has probably listed the wrong one.
+fn refuse_other_content(listed: &Path, metadata_dir: &Path) -> Result<(), NodeError> {
+    let unreadable =
+        |error: std::io::Error| NodeError::Devices(format!("{}: {error}", listed.display()));
+    let metadata_dir = std::path::absolute(metadata_dir).map_err(unreadable)?;
+    for entry in std::fs::read_dir(listed).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let path = std::path::absolute(entry.path()).map_err(unreadable)?;
+        if entry.file_name() != "lost+found" && !metadata_dir.starts_with(&path) {
+            return Err(NodeError::Devices(format!(
+                "{} holds no device and is not empty (there is {}): nothing was formatted. List an empty directory",
+                listed.display(),
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_duplicates(candidates: &[Candidate]) -> Result<(), NodeError> {
@@ -138,42 +168,72 @@ fn refuse_duplicates(candidates: &[Candidate]) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Whether this is a first start.
 fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, NodeError> {
-    let clusters: Vec<(Uuid, &Path)> = candidates
+    let formatted: Vec<(&Superblock, &Path)> = candidates
         .iter()
         .filter_map(|candidate| match &candidate.found {
-            Found::Device(superblock) => Some((superblock.cluster, candidate.path.as_path())),
-            Found::Empty => None,
+            Found::Device(superblock) => Some((&**superblock, candidate.path.as_path())),
+            Found::Empty | Found::Missing => None,
         })
         .collect();
-    let metadata = config.metadata_dir.join("data.mdb").exists();
-    let Some((cluster, first)) = clusters.first() else {
-        return match metadata {
-            false => Ok(true),
-            true => Err(NodeError::Devices(format!(
-                "{} holds the metadata of a cluster, but no data directory holds a device of it. Nothing was formatted. Check \
-                 storage.data_dir; to begin anew, move the metadata away",
-                config.metadata_dir.display()
-            ))),
-        };
+    let Some((first, first_path)) = formatted.first() else {
+        return decide_without_devices(config, candidates);
     };
-    if let Some((other, path)) = clusters.iter().find(|(uuid, _)| uuid != cluster) {
-        return Err(NodeError::Devices(format!(
-            "{} belongs to cluster {cluster}, {} to cluster {other}: they cannot serve together",
-            first.display(),
-            path.display()
-        )));
+    for (superblock, path) in &formatted {
+        if superblock.cluster != first.cluster {
+            return Err(NodeError::Devices(format!(
+                "{} belongs to cluster {}, {} to cluster {}: they cannot serve together",
+                first_path.display(),
+                first.cluster,
+                path.display(),
+                superblock.cluster
+            )));
+        }
+        if superblock.writer_node != config.node_id {
+            return Err(NodeError::Devices(format!(
+                "{} was formatted by node {}, this is node {}: a node keeps its id for the life of its data (node.id, --node-id)",
+                path.display(),
+                superblock.writer_node,
+                config.node_id
+            )));
+        }
     }
-    match candidates
+    let empty = candidates
         .iter()
-        .find(|candidate| matches!(candidate.found, Found::Empty))
-    {
+        .find(|candidate| matches!(candidate.found, Found::Empty));
+    match empty {
         None => Ok(false),
         Some(empty) => Err(NodeError::Devices(format!(
-            "{} is empty, but {} holds a device of cluster {cluster}. It was not formatted: if a disk is not mounted, mount it; if \
-             it was replaced, start without it (the node then runs degraded)",
+            "{} is empty, but {} holds a device of cluster {}. It was not formatted: if a disk is not mounted, mount it; if it \
+             was replaced, start without it (the node then runs degraded); if the very first start was interrupted, delete \
+             the device files that it made and start again",
             empty.listed.display(),
-            first.display()
+            first_path.display(),
+            first.cluster
+        ))),
+    }
+}
+
+fn decide_without_devices(
+    config: &NodeConfig,
+    candidates: &[Candidate],
+) -> Result<bool, NodeError> {
+    if config.metadata_dir.join("data.mdb").exists() {
+        return Err(NodeError::Devices(format!(
+            "{} holds the metadata of a cluster, but no data directory holds a device of it. Nothing was formatted. Check \
+             storage.data_dir; to begin anew, move the metadata away",
+            config.metadata_dir.display()
+        )));
+    }
+    let missing = candidates
+        .iter()
+        .find(|candidate| matches!(candidate.found, Found::Missing));
+    match missing {
+        None => Ok(true),
+        Some(missing) => Err(NodeError::Devices(format!(
+            "{} does not exist, and no other place holds a device: nothing was formatted",
+            missing.listed.display()
         ))),
     }
 }

@@ -66,6 +66,11 @@ impl NodeDevice {
         }
     }
 
+    /// Whether it has failed, as all its handles see it.
+    pub fn health(&self) -> Arc<DeviceHealth> {
+        self.health.clone()
+    }
+
     /// Bytes of its log partition.
     pub fn log_quota_bytes(&self) -> u64 {
         u64::from(self.superblock.log_segments) * self.superblock.segment_bytes
@@ -177,7 +182,8 @@ fn log_segments_for(capacity_bytes: u64, segment_bytes: u64) -> u32 {
 
 /// Bytes that each listed place may grow to.
 fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, NodeError> {
-    let count = discovery.candidates.len() as u64;
+    // Of all that are listed, so that a missing device gives its share to no other.
+    let count = config.data_dirs.len() as u64;
     if let Some(bytes) = config.capacity_bytes {
         return discovery
             .candidates
@@ -203,7 +209,9 @@ fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, No
         for at in positions {
             capacities[*at] = match &discovery.candidates[*at].found {
                 Found::Device(_) => bytes,
-                Found::Empty => at_least_minimum(&discovery.candidates[*at].path, bytes)?,
+                Found::Empty | Found::Missing => {
+                    at_least_minimum(&discovery.candidates[*at].path, bytes)?
+                }
             };
         }
     }

@@ -97,7 +97,7 @@ async fn serve_until_stopped(
     peers: &[Sender<NodeRequest>],
     parts: Arc<ClusterParts>,
 ) {
-    status.enter(Phase::Ready);
+    status.enter(Phase::Starting("opening the front ends".to_owned()));
     let mut ended = Vec::new();
     for peer in peers {
         let (reply, done) = reactor::oneshot();
@@ -127,6 +127,9 @@ async fn bring_up(
         format::prepare(config, &discovery).await?,
         discovery.first_start,
     );
+    for device in &devices {
+        status.add_device(device.path.display().to_string(), device.health());
+    }
     status.enter(Phase::Starting("recovering the data partitions".to_owned()));
     let begun = reactor::now();
     let (owners, warnings) = open_partitions(config, status, peers, &devices).await?;
@@ -137,6 +140,13 @@ async fn bring_up(
     status.enter(Phase::Starting("replaying the log".to_owned()));
     let namespace = start_group(config, status, &devices, metadata).await?;
     initialise(config, metadata, &namespace, &devices, &discovery).await?;
+    let missing = discovery.missing.iter().map(|listed| {
+        format!(
+            "{} is listed and not there: its device counts as missing",
+            listed.display()
+        )
+    });
+    let warnings = warnings.into_iter().chain(missing).collect();
     let report = report(&namespace, &devices, first_start, warnings)?;
     status.set_report(report);
     let parts = ClusterParts {
@@ -269,6 +279,7 @@ async fn initialise(
         .map_err(|error| view(&error))?;
     match initialised {
         None => {
+            refuse_half_formatted(devices, discovery)?;
             let command = first_command(config, devices, discovery);
             propose_now(metadata, command, SESSIONLESS).await?;
         }
@@ -288,6 +299,25 @@ async fn initialise(
     }
     changes.extend(dead_writers(config, namespace)?);
     propose_in_session(config, metadata, changes).await
+}
+
+/// Until the first command is committed the devices alone say what layout was chosen: with some of them missing, another
+/// one would be written down for good.
+fn refuse_half_formatted(devices: &[NodeDevice], discovery: &Discovery) -> Result<(), NodeError> {
+    let planned = &devices[0].superblock.log_mirrors;
+    let there = |uuid: &Uuid| devices.iter().any(|device| device.uuid() == *uuid);
+    if planned.iter().all(there) && planned.len() == usize::from(format::mirrors(discovery)) + 1 {
+        return Ok(());
+    }
+    let made: Vec<String> = devices
+        .iter()
+        .map(|device| device.path.display().to_string())
+        .collect();
+    Err(NodeError::Devices(format!(
+        "the first start was interrupted before anything was stored, and the devices that it formatted are not all listed \
+         now. List them all; or, to begin anew, delete {}",
+        made.join(", ")
+    )))
 }
 
 /// The writers of this node's earlier starts are dead: their allocation epochs are closed for them.

@@ -1,7 +1,11 @@
 //! What a node shows of itself while it starts, serves and stops.
+//!
+//! Invariants: a node that has failed stays failed; it has failed as well when its metadata group has stopped by itself or
+//! when none of its devices is left.
 
 use std::sync::{Arc, Mutex};
 
+use strata_engine::DeviceHealth;
 use strata_engine::reactor::ReactorStatistics;
 
 /// Where a node is in its life.
@@ -46,21 +50,44 @@ struct Inner {
     report: NodeReport,
     reactors: Vec<(usize, Arc<ReactorStatistics>)>,
     partitions: Vec<(String, Arc<strata_engine::ChunkStoreStatistics>)>,
+    devices: Vec<(String, Arc<DeviceHealth>)>,
     group: Option<Arc<strata_raftlog::group::GroupStatistics>>,
+}
+
+impl Inner {
+    /// What keeps a node that serves from changing anything.
+    fn failure(&self) -> Option<String> {
+        if let Some(why) = self.group.as_ref().and_then(|group| group.failure()) {
+            return Some(format!("the metadata group has stopped: {why}"));
+        }
+        let failures: Option<Vec<String>> = self
+            .devices
+            .iter()
+            .map(|(name, health)| Some(format!("{name}: {}", health.failure()?)))
+            .collect();
+        failures
+            .filter(|failures| !failures.is_empty())
+            .map(|failures| format!("every device has failed: {}", failures.join("; ")))
+    }
 }
 
 impl NodeStatus {
     /// The present phase.
     pub fn phase(&self) -> Phase {
-        self.lock()
-            .phase
-            .clone()
-            .unwrap_or_else(|| Phase::Starting("the reactors".to_owned()))
+        let inner = self.lock();
+        match &inner.phase {
+            None => Phase::Starting("the reactors".to_owned()),
+            Some(Phase::Ready) => inner.failure().map_or(Phase::Ready, Phase::Failed),
+            Some(phase) => phase.clone(),
+        }
     }
 
-    /// Enters a phase.
+    /// Enters a phase. A failed node stays failed.
     pub fn enter(&self, phase: Phase) {
-        self.lock().phase = Some(phase);
+        let mut inner = self.lock();
+        if !matches!(inner.phase, Some(Phase::Failed(_))) {
+            inner.phase = Some(phase);
+        }
     }
 
     /// Enters the failed phase, with the reason.
@@ -92,6 +119,10 @@ impl NodeStatus {
         self.lock().partitions.push((name, statistics));
     }
 
+    pub(super) fn add_device(&self, name: String, health: Arc<DeviceHealth>) {
+        self.lock().devices.push((name, health));
+    }
+
     pub(super) fn set_group(&self, statistics: Arc<strata_raftlog::group::GroupStatistics>) {
         self.lock().group = Some(statistics);
     }
@@ -106,6 +137,11 @@ impl NodeStatus {
         self.lock().partitions.clone()
     }
 
+    /// The devices that are there, by path, with their failures and latencies.
+    pub fn devices(&self) -> Vec<(String, Arc<DeviceHealth>)> {
+        self.lock().devices.clone()
+    }
+
     /// The statistics of the Raft group, once it is up.
     pub fn group(&self) -> Option<Arc<strata_raftlog::group::GroupStatistics>> {
         self.lock().group.clone()
@@ -115,5 +151,19 @@ impl NodeStatus {
         self.inner
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_node_stays_failed() {
+        let status = NodeStatus::default();
+        status.enter(Phase::Ready);
+        status.fail("no port".to_owned());
+        status.enter(Phase::Stopping);
+        assert_eq!(status.phase(), Phase::Failed("no port".to_owned()));
     }
 }

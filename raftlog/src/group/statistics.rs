@@ -1,5 +1,6 @@
 //! Numbers of a group, for the metrics.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Written by the group's reactor about ten times a second, read by any thread.
@@ -18,6 +19,7 @@ pub struct GroupStatistics {
     pub(super) log_capacity_bytes: AtomicU64,
     pub(super) inline_bytes_max: AtomicU64,
     pub(super) outstanding: AtomicU64,
+    pub(super) failure: OnceLock<String>,
 }
 
 macro_rules! getters {
@@ -61,6 +63,11 @@ impl GroupStatistics {
     /// Whether this node leads.
     pub fn is_leader(&self) -> bool {
         self.leader.load(Ordering::Relaxed) != 0
+    }
+
+    /// Why the group has stopped by itself, if it has.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 
     pub(super) fn stopped(&self) {

@@ -1,13 +1,14 @@
 //! The directories of a server: made, locked and checked before anything is written to them.
 //!
-//! Invariants: one server at a time holds a metadata directory; what is made is readable by its owner alone.
+//! Invariants: one server at a time holds a metadata directory; what is made is readable by its owner alone; beside data that
+//! is there already no data directory is made: where one is missing, its disk is, and the root file system must not stand in.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use strata_net::node::failure_domain;
+use strata_net::node::{discover, failure_domain};
 
 use crate::config::Config;
 
@@ -98,11 +99,23 @@ pub fn is_held(metadata_dir: &Path) -> bool {
     }
 }
 
-/// Checks that the file system below a data directory does direct I/O.
+/// `f_type` of file systems that keep files in memory (statfs(2)): they take O_DIRECT since Linux 6.6, and forget everything.
+const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Checks that the file system below a data directory does direct I/O, on a disk.
 ///
 /// # Errors
 /// It does not, or the directory cannot be written to.
 pub fn check_direct_io(directory: &Path) -> Result<(), String> {
+    let found = rustix::fs::statfs(directory)
+        .map_err(|error| format!("cannot look at {}: {error}", directory.display()))?;
+    if MEMORY_FILE_SYSTEMS.contains(&found.f_type) {
+        return Err(format!(
+            "the file system of {} is in memory (tmpfs): it does no direct I/O to a disk, and what was acknowledged would \
+             not survive a power cut; put the data on ext4, xfs or btrfs",
+            directory.display()
+        ));
+    }
     let path = directory.join(format!(".strata-direct-io-{}", std::process::id()));
     let opened = OpenOptions::new()
         .write(true)
@@ -134,15 +147,23 @@ pub fn check_direct_io(directory: &Path) -> Result<(), String> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn prepare(data_dirs: &[PathBuf], metadata_dir: &Path) -> Result<Lock, String> {
-    for path in data_dirs.iter().filter(|path| !is_file(path)) {
-        make("data", path)?;
+    if !hold_data(data_dirs, metadata_dir) {
+        for path in data_dirs.iter().filter(|path| !is_file(path)) {
+            make("data", path)?;
+        }
     }
     make("metadata", metadata_dir)?;
     let lock = lock(metadata_dir)?;
-    for path in data_dirs.iter().filter(|path| !is_file(path)) {
+    for path in data_dirs.iter().filter(|path| path.is_dir()) {
         check_direct_io(path)?;
     }
     Ok(lock)
+}
+
+/// Whether one of the places is in use already.
+fn hold_data(data_dirs: &[PathBuf], metadata_dir: &Path) -> bool {
+    let device = |path: &PathBuf| discover::device_path(path).exists();
+    data_dirs.iter().any(device) || metadata_dir.join("data.mdb").exists()
 }
 
 /// What is to be said when several data directories are on fewer disks than there are directories.
@@ -191,6 +212,27 @@ mod tests {
         drop(first);
         assert!(!is_held(directory.path()));
         assert!(lock(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn memory_is_no_disk() {
+        if !Path::new("/dev/shm").is_dir() {
+            panic!("this test needs a tmpfs at /dev/shm");
+        }
+        let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+        let why = check_direct_io(directory.path()).expect_err("tmpfs");
+        assert!(why.contains("in memory"), "{why}");
+    }
+
+    #[test]
+    fn beside_data_nothing_is_made() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = |name: &str| directory.path().join(name);
+        fs::create_dir(place("a")).expect("made");
+        fs::write(discover::device_path(&place("a")), "").expect("written");
+        let lock = prepare(&[place("a"), place("b")], &place("metadata"));
+        drop(lock);
+        assert!(!place("b").exists(), "a missing disk is not replaced");
     }
 
     #[test]

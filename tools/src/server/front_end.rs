@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +10,9 @@ use std::time::Duration;
 
 use strata_engine::reactor::{self, ListenOptions, TaskClass, TcpListener};
 use strata_gateway::{GatewayConfig, GatewayMetrics};
-use strata_net::Cluster;
-use strata_net::node::status::NodeStatus;
+use strata_net::node::Serving;
+use strata_net::node::status::{NodeStatus, Phase};
+use strata_net::{Cluster, ClusterError};
 use strata_raftlog::command::SetRootKey;
 use strata_raftlog::namespace::RootKey;
 
@@ -49,9 +49,20 @@ pub struct FrontEnd {
 }
 
 /// Serves on this reactor until the server is told to stop.
-pub fn serve(front_end: Arc<FrontEnd>, cluster: Cluster) -> Pin<Box<dyn Future<Output = ()>>> {
+pub fn serve(front_end: Arc<FrontEnd>, connected: Result<Cluster, ClusterError>) -> Serving {
     Box::pin(async move {
         let told = front_end.stop.told(reactor::index());
+        let cluster = match connected {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                let index = reactor::index();
+                front_end
+                    .status
+                    .fail(format!("reactor {index} cannot join the cluster: {error}"));
+                front_end.stop.begin();
+                return;
+            }
+        };
         let options = ListenOptions {
             reuse_port: true,
             backlog: BACKLOG,
@@ -68,6 +79,7 @@ pub fn serve(front_end: Arc<FrontEnd>, cluster: Cluster) -> Pin<Box<dyn Future<O
             }
         };
         if front_end.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            front_end.status.enter(Phase::Ready);
             (front_end.announce)(root_key_in_force(&cluster));
         }
         let watch = (reactor::index() == 0).then(|| {
@@ -95,23 +107,21 @@ async fn watch_root_key(cluster: Cluster, metadata_dir: PathBuf) {
         reactor::sleep(REQUEST_INTERVAL).await;
         match root_key::requested(&metadata_dir) {
             Ok(None) => continue,
-            Ok(Some(key)) => {
-                let access_key_id = key.access_key_id.clone();
-                match cluster.change(SetRootKey { key }).await {
-                    Ok(_) => report_taken_up(&metadata_dir, &access_key_id),
-                    Err(error) => {
-                        tracing::error!(%error, "the new root key could not be taken up; trying again")
-                    }
+            Ok(Some(key)) => match cluster.change(SetRootKey { key: key.clone() }).await {
+                Ok(_) => report_taken_up(&metadata_dir, &key),
+                Err(error) => {
+                    tracing::error!(%error, "the new root key could not be taken up; trying again")
                 }
-            }
+            },
             Err(why) => tracing::error!(%why, "the request for a new root key cannot be used"),
         }
         reactor::sleep(REQUEST_INTERVAL * 10).await;
     }
 }
 
-fn report_taken_up(metadata_dir: &std::path::Path, access_key_id: &str) {
-    match root_key::request_taken_up(metadata_dir) {
+fn report_taken_up(metadata_dir: &std::path::Path, key: &RootKey) {
+    let access_key_id = &key.access_key_id;
+    match root_key::request_taken_up(metadata_dir, key) {
         Ok(copy) => {
             tracing::info!(access_key_id, copy = %copy.display(), "a new root key is in force")
         }

@@ -14,8 +14,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use strata_engine::ChunkStoreStatistics;
+use strata_engine::device::latency::{DeviceLatencies, Latencies};
 use strata_engine::reactor::{Gauge, ReactorStatistics, TaskClass};
+use strata_engine::{ChunkStoreStatistics, DeviceHealth};
 use strata_net::node::status::{NodeStatus, Phase};
 use strata_raftlog::group::GroupStatistics;
 
@@ -75,6 +76,7 @@ impl Collector for NodeCollector {
         self.encode_cluster(&mut page)?;
         self.encode_reactors(&mut page)?;
         page.table("partition", PARTITION, &self.status.partitions())?;
+        page.device_latencies(&self.status.devices())?;
         let group: Vec<_> = self
             .status
             .group()
@@ -128,6 +130,27 @@ impl Page<'_, '_> {
         Ok(())
     }
 
+    fn device_latencies(&mut self, devices: &[(String, Arc<DeviceHealth>)]) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(
+            "strata_device_operation_seconds",
+            "How long operations of a device take",
+            None,
+            MetricType::Histogram,
+        )?;
+        for (name, health) in devices {
+            for (operation, kind) in DEVICE_OPERATIONS {
+                let labels = [("device", name.as_str()), ("operation", operation)];
+                let of = kind(health.latencies());
+                let buckets = of.buckets();
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                metric
+                    .encode_family(&labels.as_slice())?
+                    .encode_histogram::<NoLabelSet>(of.sum_seconds(), count, &buckets, None)?;
+            }
+        }
+        Ok(())
+    }
+
     fn family(&mut self, name: &str, help: &str, kind: MetricType, rows: Vec<Row>) -> fmt::Result {
         let is_counter = matches!(kind, MetricType::Counter);
         let mut metric = self.encoder.encode_descriptor(name, help, None, kind)?;
@@ -142,6 +165,16 @@ impl Page<'_, '_> {
         Ok(())
     }
 }
+
+type LatenciesOf = fn(&DeviceLatencies) -> &Latencies;
+
+/// The kinds of operations of a device, by the label that each has.
+const DEVICE_OPERATIONS: [(&str, LatenciesOf); 4] = [
+    ("read", |of| &of.reads),
+    ("write", |of| &of.writes),
+    ("durable_write", |of| &of.durable_writes),
+    ("flush", |of| &of.flushes),
+];
 
 fn write_value(place: &mut MetricEncoder<'_>, is_counter: bool, value: f64) -> fmt::Result {
     if is_counter {
@@ -296,11 +329,7 @@ fn number(value: &AtomicU64) -> f64 {
     value.load(Ordering::Relaxed) as f64
 }
 
-fn elapsed(nanoseconds: &AtomicU64) -> f64 {
-    number(nanoseconds) / NANOSECONDS
-}
-
-/// Of each data partition. The mean latency of a device is a rate of seconds over a rate of operations.
+/// Of each data partition.
 static PARTITION: &[Family<ChunkStoreStatistics>] = &[
     counter("strata_data_reads", "Ranges of shards read", |of| {
         number(&of.reads)
@@ -318,19 +347,6 @@ static PARTITION: &[Family<ChunkStoreStatistics>] = &[
         "strata_data_written_bytes",
         "Bytes written to the device",
         |of| number(&of.log.bytes_written),
-    ),
-    counter("strata_device_read_seconds", "Time spent in reads", |of| {
-        elapsed(&of.read_nanoseconds)
-    }),
-    counter(
-        "strata_device_write_seconds",
-        "Time spent in writes with their flush",
-        |of| elapsed(&of.log.write_nanoseconds),
-    ),
-    counter(
-        "strata_device_flushes",
-        "Writes with their flush, each for all that waited",
-        |of| number(&of.log.batches),
     ),
     counter(
         "strata_data_corruptions",
@@ -388,10 +404,20 @@ impl NodeCollector {
             alone(ready),
         )?;
         let missing = self.status.report().missing_devices.len() as f64;
+        let devices = self.status.devices();
+        let failed = devices
+            .iter()
+            .filter(|(_, health)| health.failure().is_some())
+            .count();
         page.gauge(
             "strata_devices_missing",
             "Devices of the node that are not there",
             alone(missing),
+        )?;
+        page.gauge(
+            "strata_devices_failed",
+            "Devices that have failed since the start: no write goes there any more",
+            alone(failed as f64),
         )
     }
 

@@ -115,26 +115,28 @@ pub fn from_environment(
 }
 
 /// The key for a start that formats the node: that of the variables, the copy of a first start that was interrupted, or a
-/// new one, whose copy is written when `write_copy` says that this start is likely to format.
+/// new one, whose copy is written. Where a start is not `likely` to format, nothing is written, and a copy that cannot be used
+/// stands in nobody's way: the key in force is in the replicated state.
 ///
 /// # Errors
 /// A malformed key, or a copy that cannot be read or written.
 pub fn for_first_start(
     metadata_dir: &Path,
     environment: Option<&RootKey>,
-    write_copy: bool,
+    likely: bool,
 ) -> Result<RootKey, String> {
     if let Some(key) = environment {
         return Ok(key.clone());
     }
     let path = metadata_dir.join(COPY);
-    if let Some(key) = read(&path)? {
-        return Ok(key);
+    match read(&path) {
+        Ok(Some(key)) => return Ok(key),
+        Ok(None) if likely => {}
+        Err(why) if likely => return Err(why),
+        Ok(None) | Err(_) => return make(),
     }
     let key = make()?;
-    if write_copy {
-        write(&path, &key)?;
-    }
+    write(&path, &key)?;
     Ok(key)
 }
 
@@ -149,9 +151,11 @@ pub fn read(path: &Path) -> Result<Option<RootKey>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if !metadata.is_file() || metadata.mode() & 0o022 != 0 || metadata.len() > 4096 {
+    let user = rustix::process::geteuid().as_raw();
+    let ours = metadata.uid() == user || metadata.uid() == 0;
+    if !metadata.is_file() || metadata.mode() & 0o022 != 0 || metadata.len() > 4096 || !ours {
         return Err(format!(
-            "{} is not a small file that only its owner can write; it is not used",
+            "{} is not a small file that the user of the server owns and only its owner can write; it is not used",
             path.display()
         ));
     }
@@ -222,12 +226,16 @@ pub fn requested(metadata_dir: &Path) -> Result<Option<RootKey>, String> {
     read(&metadata_dir.join(REQUEST))
 }
 
-/// Makes the request the copy, after its key came into force.
+/// Makes the request the copy, after its key came into force. A newer request that has taken its place meanwhile stays one.
 ///
 /// # Errors
-/// When the file cannot be renamed.
-pub fn request_taken_up(metadata_dir: &Path) -> Result<PathBuf, String> {
+/// When a file cannot be read, renamed or written.
+pub fn request_taken_up(metadata_dir: &Path, key: &RootKey) -> Result<PathBuf, String> {
     let (request, copy) = (metadata_dir.join(REQUEST), metadata_dir.join(COPY));
+    if read(&request)?.as_ref() != Some(key) {
+        write(&copy, key)?;
+        return Ok(copy);
+    }
     let renamed = fs::rename(&request, &copy).and_then(|()| sync_parent(&copy));
     renamed.map_err(|error| format!("cannot rename {}: {error}", request.display()))?;
     Ok(copy)
@@ -319,7 +327,7 @@ mod tests {
                 .access_key_id,
             key.access_key_id
         );
-        request_taken_up(directory.path()).expect("renamed");
+        request_taken_up(directory.path(), &key).expect("renamed");
         assert!(requested(directory.path()).expect("none").is_none());
         assert_eq!(
             read(&directory.path().join(COPY))
@@ -328,6 +336,37 @@ mod tests {
                 .access_key_id,
             key.access_key_id
         );
+    }
+
+    #[test]
+    fn a_newer_request_is_not_taken_for_the_one_in_force() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (first, second) = (make().expect("random"), make().expect("random"));
+        write(&directory.path().join(REQUEST), &second).expect("written");
+        request_taken_up(directory.path(), &first).expect("written");
+        assert_eq!(requested(directory.path()), Ok(Some(second)));
+        assert_eq!(read(&directory.path().join(COPY)), Ok(Some(first)));
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_used_stops_only_a_first_start() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for_first_start(directory.path(), None, true).expect("made");
+        let path = directory.path().join(COPY);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).expect("changed");
+        assert!(for_first_start(directory.path(), None, true).is_err());
+        assert!(for_first_start(directory.path(), None, false).is_ok());
+    }
+
+    #[test]
+    fn a_request_of_another_user_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(REQUEST);
+        write(&path, &make().expect("random")).expect("written");
+        // Only root may give a file away; for others the check cannot be tested.
+        if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
+            assert!(requested(directory.path()).is_err());
+        }
     }
 
     #[test]
