@@ -16,6 +16,7 @@ mod objects;
 mod refusals;
 mod restarts;
 mod signatures;
+mod starts;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};

@@ -1,0 +1,212 @@
+//! What a start goes on without, and what it refuses before it writes anything.
+
+use crate::{get, put};
+use std::path::Path;
+use strata_tests::content::body;
+use strata_tests::http::Request;
+use strata_tests::server::{Server, ServerOptions};
+
+fn directories(count: usize) -> ServerOptions {
+    ServerOptions {
+        data_dirs: count,
+        ..ServerOptions::default()
+    }
+}
+
+async fn fill(server: &Server) {
+    let client = server.client();
+    let made = client.create_bucket().bucket("first").send().await;
+    made.expect("a bucket");
+    put(&client, "first", "small", &body(1, 100)).await;
+    put(&client, "first", "large", &body(2, 1 << 20)).await;
+}
+
+async fn assert_there(server: &Server) {
+    let client = server.client();
+    assert!(get(&client, "first", "small").await == body(1, 100));
+    assert!(get(&client, "first", "large").await == body(2, 1 << 20));
+}
+
+/// Starts a server that must not come up; everything that this start said.
+fn refused(server: &mut Server) -> String {
+    let before = server.log().len();
+    let error = server.try_restart().expect_err("this start is refused");
+    assert!(error.contains("ended"), "{error}");
+    let said = server.log().split_off(before);
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+fn assert_names(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_listed_device_that_is_missing_means_a_degraded_start() {
+    let mut server = Server::start(directories(3));
+    fill(&server).await;
+    server.kill();
+    let lost = server.data_dirs().remove(1);
+    let away = lost.with_extension("away");
+    std::fs::rename(&lost, &away).expect("moved away");
+    server.restart();
+    assert!(!lost.exists(), "nothing is made where a disk is missing");
+    assert_names(&server.log(), &["DEGRADED", &lost.display().to_string()]);
+    let metrics = Request::new("GET", "/metrics").send(server.metrics());
+    let metrics = metrics.expect("an answer").text();
+    assert_names(&metrics, &["strata_devices_missing 1.0"]);
+    assert_there(&server).await;
+    // Names and small objects need the log alone, and that has copies left.
+    put(&server.client(), "first", "later", &body(3, 1000)).await;
+    let refused = server.client().put_object().bucket("first").key("huge");
+    let refused = refused.body(body(4, 1 << 20).into()).send().await;
+    let status = refused
+        .expect_err("a copy is missing")
+        .raw_response()
+        .map(|raw| raw.status().as_u16());
+    assert_eq!(status, Some(503));
+    assert!(server.stop().success());
+    std::fs::rename(&away, &lost).expect("moved back");
+    server.restart();
+    assert_there(&server).await;
+    assert!(get(&server.client(), "first", "later").await == body(3, 1000));
+    put(&server.client(), "first", "huge", &body(4, 1 << 20)).await;
+}
+
+#[tokio::test]
+async fn another_node_id_is_refused() {
+    let mut server = Server::start(directories(1));
+    fill(&server).await;
+    assert!(server.stop().success());
+    server.options_mut().arguments = vec!["--node-id".into(), "2".into()];
+    assert_names(&refused(&mut server), &["node 1", "node 2"]);
+    server.options_mut().arguments.clear();
+    server.restart();
+    assert_there(&server).await;
+}
+
+#[tokio::test]
+async fn a_device_of_another_cluster_is_refused() {
+    let mut server = Server::start(directories(2));
+    let mut other = Server::start(directories(2));
+    fill(&server).await;
+    assert!(server.stop().success() && other.stop().success());
+    let (ours, theirs) = (server.data_dirs(), other.data_dirs());
+    std::fs::rename(&ours[1], ours[1].with_extension("away")).expect("moved away");
+    std::fs::rename(&theirs[1], &ours[1]).expect("moved in");
+    let said = refused(&mut server);
+    assert_names(
+        &said,
+        &["belongs to cluster", &ours[1].display().to_string()],
+    );
+}
+
+#[tokio::test]
+async fn metadata_without_its_devices_is_refused() {
+    let mut server = Server::start(directories(1));
+    fill(&server).await;
+    assert!(server.stop().success());
+    let data = server.data_dirs().remove(0);
+    std::fs::rename(&data, data.with_extension("away")).expect("moved away");
+    let said = refused(&mut server);
+    assert_names(
+        &said,
+        &["holds the metadata of a cluster", "Nothing was formatted"],
+    );
+    assert!(!data.exists(), "nothing is made");
+    std::fs::rename(data.with_extension("away"), &data).expect("moved back");
+    server.restart();
+    assert_there(&server).await;
+}
+
+#[tokio::test]
+async fn a_directory_with_other_files_is_not_formatted() {
+    let mut server = Server::start(directories(1));
+    assert!(server.stop().success());
+    let data = server.data_dirs().remove(0);
+    std::fs::remove_dir_all(server.metadata_dir()).expect("removed");
+    std::fs::remove_dir_all(&data).expect("removed");
+    std::fs::create_dir(&data).expect("made");
+    std::fs::write(data.join("letter"), "dear reader").expect("written");
+    assert_names(&refused(&mut server), &["not empty", "letter"]);
+    std::fs::remove_file(data.join("letter")).expect("removed");
+    server.restart();
+}
+
+#[tokio::test]
+async fn a_first_start_that_was_interrupted_says_so() {
+    let mut server = Server::start(directories(2));
+    assert!(server.stop().success());
+    // As if it had been killed after the first device: nothing was committed, the second is not formatted.
+    std::fs::remove_dir_all(server.metadata_dir()).expect("removed");
+    let places = server.data_dirs();
+    std::fs::remove_file(places[1].join("strata.device")).expect("removed");
+    assert_names(
+        &refused(&mut server),
+        &["is empty", "first start was interrupted"],
+    );
+}
+
+/// Marks both superblocks of a device with a feature that this version does not know, and seals them anew.
+fn mark_newer(device: &Path) {
+    const INCOMPATIBLE_FEATURES: usize = 88;
+    let mut bytes = std::fs::read(device).expect("the device");
+    for at in [0, 64 << 10] {
+        let block = &mut bytes[at..at + 4096];
+        block[INCOMPATIBLE_FEATURES + 7] = 0x40;
+        let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &block[4..]) as u32;
+        block[..4].copy_from_slice(&sum.to_le_bytes());
+    }
+    std::fs::write(device, bytes).expect("the device");
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused_by_name() {
+    let options = ServerOptions {
+        capacity: "256MiB".into(),
+        ..directories(1)
+    };
+    let mut server = Server::start(options);
+    assert!(server.stop().success());
+    let device = server.data_dirs().remove(0).join("strata.device");
+    mark_newer(&device);
+    let before = std::fs::read(&device).expect("the device");
+    let said = refused(&mut server);
+    assert_names(&said, &["newer", &device.display().to_string()]);
+    assert!(
+        std::fs::read(&device).expect("the device") == before,
+        "nothing was written"
+    );
+}
+
+#[tokio::test]
+async fn a_file_system_in_memory_is_refused() {
+    let memory = tempfile::tempdir_in("/dev/shm").expect("this test needs a tmpfs at /dev/shm");
+    let mut server = Server::start(directories(1));
+    assert!(server.stop().success());
+    let place = memory.path().join("data").display().to_string();
+    let mut command = std::process::Command::new(server.command().get_program());
+    command.args(["server", "--data-dir", &place, "--metadata-dir"]);
+    command.arg(server.folder().join("other-metadata"));
+    for flag in ["--s3-addr", "--metrics-addr"] {
+        command.args([flag, "127.0.0.1:0"]);
+    }
+    let output = command.output().expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    assert_names(&said, &["in memory", &place]);
+}
+
+#[tokio::test]
+async fn whoever_is_told_that_it_is_ready_can_connect() {
+    let mut server = Server::start(directories(1));
+    for _ in 0..5 {
+        // `restart` returns at the first 200 of /readyz.
+        server.kill();
+        server.restart();
+        let answer = Request::new("GET", "/").send(server.s3());
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+}
