@@ -41,11 +41,8 @@ impl PageWriter<'_> {
         }
         let mut run = match self.run.take() {
             Some(run) => run,
-            None => {
-                let mut run = reactor::allocate(RUN_BYTES).await;
-                run.set_len(0);
-                run
-            }
+            // Writes that hold the arena may wait for the segments that this checkpoint gives back.
+            None => reactor::allocate_now(RUN_BYTES),
         };
         let from = run.len();
         run.set_len(from + PAGE_BYTES);

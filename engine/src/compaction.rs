@@ -13,6 +13,7 @@ use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::record::{self, Body, RecordHeader};
 use crate::reactor::{self, BufferView};
+use crate::read::Memory;
 use crate::store::ChunkStore;
 use crate::write::SEGMENTS_KEPT_FROM_WRITES;
 
@@ -215,7 +216,7 @@ impl ChunkStore {
             .log
             .device_offset(position)
             .ok_or(EngineError::NotFound)?;
-        let head = self.read_exactly(offset, alignment).await?;
+        let head = self.read_exactly(Memory::AtOnce, offset, alignment).await?;
         let Some(claim) =
             record::claim(&head, alignment).filter(|claim| claim.position == position)
         else {
@@ -224,7 +225,7 @@ impl ChunkStore {
         let header = if claim.header_bytes as usize <= alignment {
             head
         } else {
-            self.read_exactly(offset, claim.header_bytes as usize)
+            self.read_exactly(Memory::AtOnce, offset, claim.header_bytes as usize)
                 .await?
         };
         let salt = self.inner.log.salt(position);
@@ -238,7 +239,8 @@ impl ChunkStore {
         let Body::Shard(shard) = &header.body else {
             return Ok(());
         };
-        let views: Vec<BufferView> = match self.read(shard.id, 0..shard.payload_bytes).await {
+        let reading = self.read_into(Memory::AtOnce, shard.id, 0..shard.payload_bytes);
+        let views: Vec<BufferView> = match reading.await {
             Ok(views) => views,
             Err(EngineError::NotFound) => return Ok(()),
             Err(error @ EngineError::Corrupt { .. }) => {

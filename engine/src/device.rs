@@ -285,13 +285,12 @@ async fn open_direct(path: &Path, options: OpenOptions) -> Result<File, EngineEr
 }
 
 async fn write_block(file: &File, bytes: &[u8], offset: u64) -> Result<(), EngineError> {
-    Ok(file.write(vec![view_of(bytes).await], offset).await?)
+    Ok(file.write(vec![view_of(bytes)], offset).await?)
 }
 
-/// Bytes as a view of an arena buffer.
-pub(crate) async fn view_of(bytes: &[u8]) -> BufferView {
-    let mut buffer = reactor::allocate(bytes.len()).await;
-    buffer.set_len(0);
+/// Bytes as a view of a buffer. It waits for no room in the arena: those who hold that room may wait for what is written here.
+pub(crate) fn view_of(bytes: &[u8]) -> BufferView {
+    let mut buffer = reactor::allocate_now(bytes.len());
     buffer.extend_from_slice(bytes);
     buffer.freeze()
 }

@@ -332,7 +332,7 @@ async fn clear_torn(log: &Rc<SegmentLog>, good_end: u64) -> Result<(), EngineErr
     if keep == 0 {
         return Ok(());
     }
-    let buffer = reactor::allocate(alignment).await;
+    let buffer = reactor::allocate_now(alignment);
     let mut block = log.device.read(buffer, offset, alignment).await?;
     if block.iter().skip(keep).all(|byte| *byte == 0) {
         return Ok(());

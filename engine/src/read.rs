@@ -14,6 +14,24 @@ use crate::id::ShardId;
 use crate::reactor::{self, BUFFER_BYTES_MAX, Buffer, BufferView};
 use crate::store::ChunkStore;
 
+/// Where a read takes its memory from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// The arena, in the order of the requests.
+    InTurn,
+    /// The arena, or the system when it is empty: writes that hold the arena wait for what is read.
+    AtOnce,
+}
+
+impl Memory {
+    async fn take(self, bytes: usize) -> Buffer {
+        match self {
+            Memory::InTurn => reactor::allocate(bytes).await,
+            Memory::AtOnce => reactor::allocate_now(bytes),
+        }
+    }
+}
+
 /// Bytes under one CRC in records of this version, and the guess with which the length of a header is computed before it is read.
 const CELL_BYTES_GUESS: u32 = 64 << 10;
 
@@ -28,6 +46,15 @@ impl ChunkStore {
         id: ShardId,
         range: Range<u32>,
     ) -> Result<Vec<BufferView>, EngineError> {
+        self.read_into(Memory::InTurn, id, range).await
+    }
+
+    pub(crate) async fn read_into(
+        &self,
+        memory: Memory,
+        id: ShardId,
+        range: Range<u32>,
+    ) -> Result<Vec<BufferView>, EngineError> {
         let before = reactor::now();
         let mut entry = self.entry_of(id).await.ok_or(EngineError::NotFound)?;
         if range.start > range.end || range.end > entry.payload_bytes {
@@ -37,7 +64,7 @@ impl ChunkStore {
             )));
         }
         let views = loop {
-            let error = match self.read_record(id, entry, range.clone()).await {
+            let error = match self.read_record(memory, id, entry, range.clone()).await {
                 Ok(views) => break views,
                 Err(error) => error,
             };
@@ -69,6 +96,7 @@ impl ChunkStore {
 
     async fn read_record(
         &self,
+        memory: Memory,
         id: ShardId,
         entry: IndexEntry,
         range: Range<u32>,
@@ -84,8 +112,8 @@ impl ChunkStore {
         let end = (cells.end * CELL_BYTES_GUESS).min(entry.payload_bytes);
         let payload_offset = offset + u64::from(header_bytes) + u64::from(start);
         let payload_bytes = align_up(u64::from(end - start), alignment as u64) as usize;
-        let header = self.read_exactly(offset, header_bytes as usize);
-        let pieces = self.read_pieces(payload_offset, payload_bytes);
+        let header = self.read_exactly(memory, offset, header_bytes as usize);
+        let pieces = self.read_pieces(memory, payload_offset, payload_bytes);
         let (header, pieces) = futures_util::future::join(header, pieces).await;
         let header = self.checked_header(id, entry, &header?)?;
         self.verify(&header, entry, cells, pieces?, end - start)
@@ -161,12 +189,18 @@ impl ChunkStore {
     }
 
     /// Reads in pieces of whole cells, each into one buffer.
-    async fn read_pieces(&self, offset: u64, bytes: usize) -> Result<Vec<Buffer>, EngineError> {
+    async fn read_pieces(
+        &self,
+        memory: Memory,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Vec<Buffer>, EngineError> {
         let mut pieces = Vec::new();
         let mut done = 0;
         while done < bytes {
             let length = (bytes - done).min(BUFFER_BYTES_MAX / 2);
-            pieces.push(self.read_exactly(offset + done as u64, length).await?);
+            let piece = self.read_exactly(memory, offset + done as u64, length);
+            pieces.push(piece.await?);
             done += length;
         }
         Ok(pieces)
@@ -174,10 +208,11 @@ impl ChunkStore {
 
     pub(crate) async fn read_exactly(
         &self,
+        memory: Memory,
         offset: u64,
         bytes: usize,
     ) -> Result<Buffer, EngineError> {
-        let buffer = reactor::allocate(bytes).await;
+        let buffer = memory.take(bytes).await;
         let buffer = self.inner.log.device.read(buffer, offset, bytes).await?;
         self.inner
             .statistics

@@ -21,6 +21,7 @@ use crate::format::segment::Content;
 use crate::index::Index;
 use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, Buffer};
+use crate::read::Memory;
 use crate::segment_log::{FoundLog, SegmentLog};
 use crate::store::{ChunkStore, ChunkStoreStatistics, Inner};
 
@@ -132,7 +133,7 @@ impl ChunkStore {
                 let pages =
                     (found.anchor.page_count - number).min((end - offset) / PAGE_BYTES as u64);
                 let length = (pages as usize * PAGE_BYTES).min(WINDOW_BYTES);
-                let window = self.read_exactly(offset, length).await?;
+                let window = self.read_exactly(Memory::InTurn, offset, length).await?;
                 for bytes in window.chunks_exact(PAGE_BYTES) {
                     self.load_page(bytes, &found.anchor.index_generation, number, report)?;
                     number += 1;
@@ -368,7 +369,7 @@ impl ChunkStore {
             .ok_or(EngineError::NotFound)?;
         let header = match claim.header_bytes as usize {
             length if length <= head.len() => head,
-            length => match self.read_exactly(offset, length).await {
+            length => match self.read_exactly(Memory::InTurn, offset, length).await {
                 Ok(header) => header,
                 Err(EngineError::Corrupt { detail, .. }) => return Ok(Found::Bad(detail)),
                 Err(error) => return Err(error),
@@ -417,7 +418,10 @@ impl ChunkStore {
         while done < shard.payload_bytes as usize {
             let length = (shard.payload_bytes as usize - done).min(WINDOW_BYTES);
             let padded = align_up(length as u64, alignment) as usize;
-            let window = match self.read_exactly(offset + done as u64, padded).await {
+            let window = match self
+                .read_exactly(Memory::InTurn, offset + done as u64, padded)
+                .await
+            {
                 Ok(window) => window,
                 Err(EngineError::Corrupt { detail, .. }) => return Ok(Some(detail)),
                 Err(error) => return Err(error),

@@ -203,7 +203,7 @@ impl SegmentLog {
         }
         let offset = anchor_offset(self.partition, (anchor.generation % 2) as usize);
         self.device
-            .write_durable(vec![view_of(&anchor.encode()).await], offset)
+            .write_durable(vec![view_of(&anchor.encode())], offset)
             .await?;
         *current = anchor;
         Ok(())
@@ -382,7 +382,7 @@ impl SegmentLog {
         self.prepare(segment.slot).await?;
         let offset = self.map.offset(segment.slot);
         self.device
-            .write(vec![view_of(&header.encode()).await], offset)
+            .write(vec![view_of(&header.encode())], offset)
             .await?;
         Ok((
             segment.slot,
@@ -398,7 +398,7 @@ impl SegmentLog {
         }
         let offset = self.map.offset(slot);
         let chunk = self.map.segment_bytes.min(COPY_BYTES_MAX as u64);
-        let mut zeroes = reactor::allocate(chunk as usize).await;
+        let mut zeroes = reactor::allocate_now(chunk as usize);
         zeroes.set_len(chunk as usize);
         zeroes.fill(0);
         let zeroes = zeroes.freeze();
@@ -667,7 +667,7 @@ impl SegmentLog {
         }
         let without = || EngineError::Invalid("a batch without a segment".to_owned());
         let offset = self.device_offset(start).ok_or_else(without)?;
-        let views = views_of(batch).await;
+        let views = views_of(batch);
         let before = reactor::now();
         self.device.write_durable(views, offset).await?;
         let took = (reactor::now() - before).as_nanos() as u64;
@@ -703,16 +703,16 @@ impl SegmentLog {
     }
 }
 
-/// The pieces of a batch as views, headers copied into buffers of the arena.
-async fn views_of(batch: Vec<Queued>) -> Vec<BufferView> {
+/// The pieces of a batch as views, headers copied into buffers.
+fn views_of(batch: Vec<Queued>) -> Vec<BufferView> {
     let mut views = Vec::with_capacity(batch.len() * 2);
     for queued in batch {
         match queued.piece {
             Piece::Record(header, mut payload) => {
-                views.push(view_of(&header).await);
+                views.push(view_of(&header));
                 views.append(&mut payload);
             }
-            Piece::Header(_, header) => views.push(view_of(&header.encode()).await),
+            Piece::Header(_, header) => views.push(view_of(&header.encode())),
             Piece::Gathered(gathered) => views.extend(gathered.into_views()),
         }
     }

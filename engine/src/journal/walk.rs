@@ -200,7 +200,7 @@ impl Walk {
         let Some(offset) = self.log.device_offset(at) else {
             return Ok(None);
         };
-        let buffer = reactor::allocate(length).await;
+        let buffer = reactor::allocate_now(length);
         self.log.device.read(buffer, offset, length).await.map(Some)
     }
 
@@ -216,7 +216,7 @@ impl Walk {
         let length = (readable - at).min(WINDOW_BYTES as u64) as usize;
         let device = self.log.device.clone();
         let reading = async move {
-            let buffer = reactor::allocate(length).await;
+            let buffer = reactor::allocate_now(length);
             device.read(buffer, offset, length).await
         };
         self.ahead = Some((at, reactor::spawn(TaskClass::Foreground, reading)));

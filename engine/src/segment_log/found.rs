@@ -51,7 +51,7 @@ impl SegmentLog {
             };
             let offset = anchor_offset(partition, (anchor.generation % 2) as usize);
             device
-                .write_durable(vec![view_of(&anchor.encode()).await], offset)
+                .write_durable(vec![view_of(&anchor.encode())], offset)
                 .await?;
         }
         Ok(())
