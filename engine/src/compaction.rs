@@ -259,6 +259,10 @@ impl ChunkStore {
         let padded = padded.ok_or_else(|| {
             EngineError::Invalid("a record that was read cannot be padded".to_owned())
         })?;
+        let log = &self.inner.log;
+        if !log.fits(header.body.record_bytes(alignment)) {
+            log.prepare_more(self.kept(0)).await?;
+        }
         // Looked at in the turn that gives the position: a free that came before must not be undone by a later record.
         let live = self
             .inner

@@ -17,7 +17,7 @@ use crate::format::entry;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::segment::Content;
 use crate::reactor;
-use crate::segment_log::{FoundLog, LogStatistics, SegmentLog};
+use crate::segment_log::{FoundLog, LogStatistics, Opens, SegmentLog};
 use walk::{Step, Walk};
 
 /// A byte position over the life of the partition; grows with every append.
@@ -117,7 +117,7 @@ impl Journal {
     /// Appends a record; it is durable after a [`Journal::flush`] up to its position.
     ///
     /// # Errors
-    /// [`EngineError::Full`] when the quota is used, [`EngineError::Failed`] on a failed device, [`EngineError::Invalid`] for a
+    /// [`EngineError::Full`] when the quota or the file system is used up, [`EngineError::Failed`] on a failed device, [`EngineError::Invalid`] for a
     /// body longer than [`JOURNAL_BODY_BYTES_MAX`].
     pub fn append(&self, content: u8, body: &[u8]) -> Result<JournalPosition, EngineError> {
         if body.len() > JOURNAL_BODY_BYTES_MAX {
@@ -127,7 +127,10 @@ impl Journal {
             )));
         }
         let log = &self.inner.log;
-        let origin = log.reserve(entry::entry_bytes(body.len()), 0)?;
+        let origin = log
+            .reserve(entry::entry_bytes(body.len()), Opens::Any)
+            // The file system may have space again.
+            .inspect_err(|_| log.prepare_ahead())?;
         log.push_gathered(origin.position, |out| {
             entry::encode(content, origin, body, |part| out.extend(part))
         });

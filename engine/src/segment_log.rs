@@ -13,8 +13,9 @@
 
 mod found;
 mod gather;
+mod prepare;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,13 +34,11 @@ use crate::reactor::{self, BufferView, TaskClass};
 pub(crate) use self::found::FoundLog;
 use self::found::{first_state, read_anchor, read_segment_headers};
 use self::gather::{GATHER_BYTES_MAX, Gathered};
+use self::prepare::PREPARED_AHEAD;
 
 /// The most that one batch gathers, in bytes and in pieces.
 const BATCH_BYTES_MAX: u64 = 8 << 20;
 const BATCH_PIECES_MAX: usize = 512;
-
-/// The largest piece of memory written at once.
-const COPY_BYTES_MAX: usize = 1 << 20;
 
 /// What a partition has done; read by other threads.
 #[derive(Debug, Default)]
@@ -96,6 +95,18 @@ struct Segment {
     salt: u64,
 }
 
+/// Which free segment a record may open when the present one has no room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opens {
+    /// A prepared one, of which more than so many are free.
+    Prepared {
+        /// How many others stay.
+        keep: usize,
+    },
+    /// Any, for appends that cannot wait for one to be prepared; a prepared one once the file system has refused space.
+    Any,
+}
+
 #[derive(Default)]
 struct State {
     /// Segments in use, by sequence.
@@ -103,6 +114,12 @@ struct State {
     free: BTreeSet<u32>,
     /// Slots whose every byte has been written since the device was formatted.
     written: BTreeSet<u32>,
+    /// A slot of which only so many bytes have been written, because there was no space for more.
+    partly: Option<(u32, u64)>,
+    /// The file system has refused space for a slot, and none has been prepared since.
+    refused: bool,
+    /// More than so many free segments are kept prepared.
+    ahead: usize,
     next_sequence: u64,
     /// Where the next byte goes; `None` while no segment is open.
     cursor: Option<u64>,
@@ -115,6 +132,17 @@ struct State {
     closing: bool,
 }
 
+impl State {
+    /// Free segments that can be used at once.
+    fn prepared(&self) -> usize {
+        self.free.intersection(&self.written).count()
+    }
+
+    fn first_unprepared(&self) -> Option<u32> {
+        self.free.difference(&self.written).next().copied()
+    }
+}
+
 pub(crate) struct SegmentLog {
     pub(crate) device: Device,
     pub(crate) partition: u16,
@@ -123,6 +151,7 @@ pub(crate) struct SegmentLog {
     anchor: Mutex<Anchor>,
     /// Held while a slot is written over for the first time.
     preparing: Mutex<()>,
+    preparing_ahead: Cell<bool>,
     work: Notify,
     progress: Notify,
     statistics: Arc<LogStatistics>,
@@ -148,6 +177,7 @@ impl SegmentLog {
             state: RefCell::new(state),
             anchor: Mutex::new(anchor.clone()),
             preparing: Mutex::new(()),
+            preparing_ahead: Cell::new(false),
             work: Notify::new(),
             progress: Notify::new(),
             statistics: Arc::new(LogStatistics::default()),
@@ -176,6 +206,7 @@ impl SegmentLog {
             let goes_on = last
                 .is_some_and(|(sequence, _)| recovered_end / self.map.segment_bytes == *sequence);
             state.cursor = (goes_on && whole).then_some(recovered_end);
+            state.ahead = PREPARED_AHEAD;
         }
         self.write_anchor(|anchor| anchor.run = run).await?;
         let log = self.clone();
@@ -184,6 +215,13 @@ impl SegmentLog {
             async move { log.write_batches().await },
         );
         *self.writer.borrow_mut() = Some(writer);
+        if self.open_room() == 0 {
+            match self.prepare_more(0).await {
+                // What is there can be read.
+                Ok(()) | Err(EngineError::Full { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.prepare_ahead();
         Ok(())
     }
@@ -234,8 +272,14 @@ impl SegmentLog {
         state.cursor.unwrap_or(state.recovered_end)
     }
 
+    /// Segments that can be had: all free ones, or those that are prepared once the file system has refused space.
     pub(crate) fn free_segments(&self) -> usize {
-        self.state.borrow().free.len()
+        let state = self.state.borrow();
+        if state.refused {
+            state.prepared()
+        } else {
+            state.free.len()
+        }
     }
 
     /// Whether so many bytes fit into the present segment.
@@ -261,19 +305,20 @@ impl SegmentLog {
         }
     }
 
-    /// Gives the place of the next record of so many bytes, opening a segment where it must and more than `keep` are free.
+    /// Gives the place of the next record of so many bytes, opening a segment where it must.
     ///
     /// # Errors
-    /// [`EngineError::Full`] without a free segment, [`EngineError::Failed`] after a failed write.
-    pub(crate) fn reserve(&self, bytes: u64, keep: usize) -> Result<Origin, EngineError> {
-        self.device.refuse_when_failed()?;
+    /// [`EngineError::Full`] without a segment that may be opened, [`EngineError::Failed`] after a failed write,
+    /// [`EngineError::Unavailable`] on a closed partition.
+    pub(crate) fn reserve(&self, bytes: u64, opens: Opens) -> Result<Origin, EngineError> {
+        self.refuse_when_stopped()?;
         if bytes > self.map.segment_bytes - BLOCK_BYTES as u64 {
             return Err(EngineError::Invalid(format!(
                 "a record of {bytes} bytes does not fit a segment"
             )));
         }
         if !self.fits(bytes) {
-            self.roll(keep)?;
+            self.roll(opens)?;
         }
         let mut state = self.state.borrow_mut();
         let no_segment = || EngineError::Invalid("no segment is open".to_owned());
@@ -293,13 +338,10 @@ impl SegmentLog {
     }
 
     /// Ends the present segment and opens the next one.
-    fn roll(&self, keep: usize) -> Result<(), EngineError> {
+    fn roll(&self, opens: Opens) -> Result<(), EngineError> {
         self.close_gathering();
-        if self.free_segments() <= keep {
-            return Err(self.full());
-        }
         let previous_end = self.end();
-        let (sequence, segment) = self.take_segment(Content::Records)?;
+        let (sequence, segment) = self.take_segment(Content::Records, opens)?;
         let mut state = self.state.borrow_mut();
         let header = self.header(&state, sequence, segment, previous_end);
         let position = sequence * self.map.segment_bytes;
@@ -346,16 +388,18 @@ impl SegmentLog {
         }
     }
 
-    fn take_segment(&self, content: Content) -> Result<(u64, Segment), EngineError> {
+    fn take_segment(&self, content: Content, opens: Opens) -> Result<(u64, Segment), EngineError> {
         let mut state = self.state.borrow_mut();
-        let written = state
-            .free
-            .iter()
-            .find(|slot| state.written.contains(*slot))
-            .copied();
-        let slot = written
-            .or_else(|| state.free.first().copied())
-            .ok_or_else(|| self.full())?;
+        let prepared = state.free.intersection(&state.written).next().copied();
+        let slot = match opens {
+            Opens::Prepared { keep } => {
+                state.ahead = state.ahead.max(keep);
+                prepared.filter(|_| state.prepared() > keep)
+            }
+            Opens::Any if state.refused => prepared,
+            Opens::Any => prepared.or_else(|| state.first_unprepared()),
+        };
+        let slot = slot.ok_or_else(|| self.full())?;
         state.free.remove(&slot);
         let sequence = state.next_sequence;
         state.next_sequence += 1;
@@ -374,12 +418,13 @@ impl SegmentLog {
     pub(crate) async fn begin_index_segment(
         &self,
     ) -> Result<(u32, std::ops::Range<u64>), EngineError> {
-        let (sequence, segment) = self.take_segment(Content::Index)?;
+        self.prepare_more(0).await?;
+        let opens = Opens::Prepared { keep: 0 };
+        let (sequence, segment) = self.take_segment(Content::Index, opens)?;
         let header = {
             let state = self.state.borrow();
             self.header(&state, sequence, segment, state.durable)
         };
-        self.prepare(segment.slot).await?;
         let offset = self.map.offset(segment.slot);
         self.device
             .write(vec![view_of(&header.encode())], offset)
@@ -388,47 +433,6 @@ impl SegmentLog {
             segment.slot,
             offset + BLOCK_BYTES as u64..offset + self.map.segment_bytes,
         ))
-    }
-
-    /// Writes a slot over once, so that its space is the file's for good.
-    async fn prepare(&self, slot: u32) -> Result<(), EngineError> {
-        let _one = self.preparing.lock().await;
-        if self.state.borrow().written.contains(&slot) {
-            return Ok(());
-        }
-        let offset = self.map.offset(slot);
-        let chunk = self.map.segment_bytes.min(COPY_BYTES_MAX as u64);
-        let mut zeroes = reactor::allocate_now(chunk as usize);
-        zeroes.set_len(chunk as usize);
-        zeroes.fill(0);
-        let zeroes = zeroes.freeze();
-        for done in (0..self.map.segment_bytes).step_by(chunk as usize) {
-            self.device
-                .write_new(vec![zeroes.clone()], offset + done)
-                .await?;
-        }
-        self.device.sync().await?;
-        self.state.borrow_mut().written.insert(slot);
-        Ok(())
-    }
-
-    /// Prepares the segment after the present one in the background, so that no write waits for it.
-    fn prepare_ahead(self: &Rc<Self>) {
-        let next = {
-            let state = self.state.borrow();
-            match state.free.iter().any(|slot| state.written.contains(slot)) {
-                true => None,
-                false => state.free.first().copied(),
-            }
-        };
-        let Some(slot) = next else { return };
-        let log = self.clone();
-        let prepare = async move {
-            if let Err(error) = log.prepare(slot).await {
-                tracing::warn!(%error, partition = log.partition, "the next segment could not be prepared");
-            }
-        };
-        reactor::spawn(TaskClass::Compaction, prepare).detach();
     }
 
     /// Gives segments back whose content nobody needs after the last anchor.
@@ -574,16 +578,37 @@ impl SegmentLog {
                 if state.durable >= position {
                     return Ok(());
                 }
-                if state.failed {
-                    drop(state);
-                    self.device.refuse_when_failed()?;
-                    return Err(EngineError::Unavailable(
-                        "the partition is closed".to_owned(),
-                    ));
-                }
             }
+            self.refuse_when_closed()?;
             self.progress.notified().await;
         }
+    }
+
+    /// The error of a partition that writes nothing any more; that of the device when it is the cause.
+    pub(crate) fn refuse_when_stopped(&self) -> Result<(), EngineError> {
+        self.device.refuse_when_failed()?;
+        self.refuse_when_closed()
+    }
+
+    fn refuse_when_closed(&self) -> Result<(), EngineError> {
+        if !self.state.borrow().failed {
+            return Ok(());
+        }
+        self.device.refuse_when_failed()?;
+        Err(EngineError::Unavailable(
+            "the partition is closed".to_owned(),
+        ))
+    }
+
+    /// Nothing is written any more: those who wait hear of it, and what is queued gives its buffers back.
+    fn fail(&self) {
+        let unwritten = {
+            let mut state = self.state.borrow_mut();
+            state.failed = true;
+            std::mem::take(&mut state.queue)
+        };
+        drop(unwritten);
+        self.progress.notify_all();
     }
 
     async fn write_batches(self: Rc<Self>) {
@@ -603,19 +628,13 @@ impl SegmentLog {
                     ..
                 })
             );
-            let outcome = self.write_batch(batch).await;
-            {
-                let mut state = self.state.borrow_mut();
-                match &outcome {
-                    Ok(durable) => state.durable = *durable,
-                    Err(_) => state.failed = true,
-                }
-            }
+            let Ok(durable) = self.write_batch(batch).await else {
+                return self.fail();
+            };
+            self.state.borrow_mut().durable = durable;
             self.progress.notify_all();
-            if outcome.is_err() || (opens && self.after_opening().await.is_err()) {
-                self.state.borrow_mut().failed = true;
-                self.progress.notify_all();
-                return;
+            if opens && self.after_opening().await.is_err() {
+                return self.fail();
             }
         }
     }
@@ -663,7 +682,7 @@ impl SegmentLog {
         };
         let (start, end) = (first.position, last.position + last.bytes);
         if let Piece::Header(slot, _) = &first.piece {
-            self.prepare(*slot).await?;
+            self.prepare_opened(*slot).await?;
         }
         let without = || EngineError::Invalid("a batch without a segment".to_owned());
         let offset = self.device_offset(start).ok_or_else(without)?;
@@ -689,8 +708,7 @@ impl SegmentLog {
         if let Some(writer) = writer {
             writer.await;
         }
-        self.state.borrow_mut().failed = true;
-        self.progress.notify_all();
+        self.fail();
     }
 
     /// Where something of this partition lies, for people.

@@ -13,6 +13,7 @@ use crate::format::record::{self, Body, ShardHeader, TOMBSTONE_COUNT_MAX};
 use crate::id::ShardId;
 use crate::index::ENTRY_COUNT_MAX;
 use crate::reactor::{self, BufferView, Task};
+use crate::segment_log::Opens;
 use crate::store::{ChunkStore, ShardWrite};
 
 /// Free segments that new shards leave to tombstones and compaction, beside those that the next index needs.
@@ -115,14 +116,17 @@ impl ChunkStore {
         let alignment = log.device.alignment();
         let mut header = vec![0; body.header_bytes(alignment) as usize];
         let bytes = body.record_bytes(alignment);
-        let origin = log.reserve(bytes, keep)?;
+        let origin = log.reserve(bytes, Opens::Prepared { keep })?;
         record::encode_header(&body, origin, &mut header);
         log.push_record(origin.position, header, payload);
         self.inner
             .under_way
             .borrow_mut()
             .insert(origin.position, body);
-        log.wait_durable(origin.position + bytes).await?;
+        if let Err(error) = log.wait_durable(origin.position + bytes).await {
+            self.inner.under_way.borrow_mut().remove(&origin.position);
+            return Err(error);
+        }
         self.enter_durable();
         self.count_index();
         Ok(())
@@ -212,12 +216,20 @@ impl ChunkStore {
         Ok((Body::Shard(header), payload))
     }
 
-    /// Waits for upkeep where it can help; refuses where it cannot.
+    /// Prepares segments, and waits for upkeep where it can help; refuses where neither does.
     async fn make_room(&self, bytes: u64, keep: usize) -> Result<(), EngineError> {
+        let log = &self.inner.log;
         while !self.has_room(bytes, keep) {
-            self.inner.log.device.refuse_when_failed()?;
+            log.refuse_when_stopped()?;
+            let full = match log.prepare_more(self.kept(keep)).await {
+                Ok(()) if self.has_room(bytes, keep) => return Ok(()),
+                Ok(()) => log.full(),
+                // The file system may be full; what is freed here is still ours.
+                Err(full @ EngineError::Full { .. }) => full,
+                Err(error) => return Err(error),
+            };
             if self.is_exhausted() || self.inner.closing.get() {
-                return Err(self.inner.log.full());
+                return Err(full);
             }
             self.inner.upkeep_wanted.notify_one();
             self.inner.upkeep_done.notified().await;
@@ -226,11 +238,11 @@ impl ChunkStore {
     }
 
     fn has_room(&self, bytes: u64, keep: usize) -> bool {
-        let (free, kept) = (self.inner.log.free_segments(), self.kept(keep));
-        if self.inner.log.fits(bytes) {
-            free >= kept
+        let (log, kept) = (&self.inner.log, self.kept(keep));
+        if log.fits(bytes) {
+            log.free_segments() >= kept
         } else {
-            free > kept
+            log.prepared_segments() > kept
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use strata_engine::reactor::{self, Buffer, ReactorConfig, Simulation, TaskClass, World};
 use strata_engine::{
-    ChunkId, ChunkStore, Device, DeviceOptions, FormatOptions, Owner, ShardId, ShardWrite, Uuid,
-    format_device,
+    ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal,
+    JournalPosition, Owner, ShardId, ShardWrite, Uuid, format_device,
 };
 
 const PATH: &str = "/strata.device";
@@ -154,4 +154,155 @@ fn writes_that_hold_the_whole_arena_come_to_their_end() {
             store.close().await;
         });
     }
+}
+
+/// Lets the file grow by so many bytes more.
+fn leave_space(simulation: &Simulation, bytes: u64) {
+    let used = simulation.content(Path::new(PATH)).expect("a file").len() as u64;
+    simulation.limit_space(Some(used + bytes));
+}
+
+async fn write_small(store: &ChunkStore, number: u64) -> Result<(), EngineError> {
+    let buffer = reactor::allocate(SMALL).await;
+    let writing = store.write(shard_in(buffer, number, SMALL));
+    reactor::timeout(LONG, writing).await.expect("no hang")
+}
+
+const SMALL: usize = 8 << 10;
+
+/// Writes until the store refuses; the first number that it refused.
+async fn fill(store: &ChunkStore, first: u64) -> u64 {
+    for number in first.. {
+        match write_small(store, number).await {
+            Ok(()) => {}
+            Err(EngineError::Full { .. }) => return number,
+            Err(error) => panic!("shard {number}: {error}"),
+        }
+    }
+    unreachable!("the device never fills")
+}
+
+#[test]
+fn a_full_file_system_refuses_writes_and_nothing_else() {
+    for seed in 1..6 {
+        let simulation = formatted(seed);
+        let end = run(&simulation, async || {
+            let store = store().await;
+            let whole = reactor::arena_pressure().free_bytes;
+            // Enough for what is kept prepared, and for some segments; then a part of one.
+            leave_space(&simulation, 8 * SEGMENT + SEGMENT / 3);
+            let refused = fill(&store, 0).await;
+            assert!(refused > 30, "only {refused} were written");
+            for number in 0..refused {
+                assert!(read_all(&store, number, SMALL).await == content(number, SMALL));
+            }
+            // One by one: the tombstones alone need more than a segment.
+            for number in 0..refused {
+                store.free(&[id(number)]).await.expect("frees go on");
+            }
+            let again = fill(&store, 1000).await;
+            assert!(again > 1020, "freed space does not come back: {again}");
+            simulation.limit_space(None);
+            for number in 2000..2040 {
+                write_small(&store, number).await.expect("there is space");
+            }
+            reactor::sleep(Duration::from_secs(10)).await;
+            assert_eq!(reactor::arena_pressure().free_bytes, whole);
+            store.close().await;
+            again
+        });
+        run(&simulation, async || {
+            let store = store().await;
+            for number in (1000..end).chain(2000..2040) {
+                assert!(read_all(&store, number, SMALL).await == content(number, SMALL));
+            }
+            assert_eq!(store.scan(None, 10_000).len() as u64, end - 1000 + 40);
+        });
+    }
+}
+
+async fn journal() -> Journal {
+    Journal::open(&device().await, 0).await.expect("recovery")
+}
+
+const BODY: usize = 10_000;
+
+async fn append(journal: &Journal, number: u64) -> Result<JournalPosition, EngineError> {
+    let at = journal.append(1, &content(number, BODY))?;
+    let flushed = reactor::timeout(LONG, journal.flush(at)).await;
+    flushed.expect("no hang")?;
+    Ok(at)
+}
+
+#[test]
+fn a_journal_on_a_full_file_system_refuses_and_goes_on() {
+    for seed in 1..6 {
+        let simulation = formatted(seed);
+        let records = run(&simulation, async || {
+            let journal = journal().await;
+            let whole = reactor::arena_pressure().free_bytes;
+            leave_space(&simulation, 2 * SEGMENT + SEGMENT / 3);
+            let mut places = Vec::new();
+            let error = loop {
+                match append(&journal, places.len() as u64).await {
+                    Ok(at) => places.push(at),
+                    Err(error) => break error,
+                }
+                assert!(places.len() < 1000, "the file system never fills");
+            };
+            assert!(matches!(error, EngineError::Full { .. }), "{error}");
+            assert!(journal.room_bytes() < SEGMENT, "{}", journal.room_bytes());
+            for (number, at) in places.iter().enumerate() {
+                let (_, body) = journal.read(*at).await.expect("reads go on");
+                assert!(body == content(number as u64, BODY));
+            }
+            simulation.limit_space(None);
+            // The first one after that finds out.
+            let refused = append(&journal, 0).await;
+            assert!(matches!(refused, Err(EngineError::Full { .. })));
+            reactor::sleep(Duration::from_secs(1)).await;
+            assert!(journal.room_bytes() > SEGMENT);
+            for _ in 0..30 {
+                places.push(append(&journal, places.len() as u64).await.expect("space"));
+            }
+            reactor::sleep(Duration::from_secs(1)).await;
+            assert_eq!(reactor::arena_pressure().free_bytes, whole);
+            places.len()
+        });
+        run(&simulation, async || {
+            let mut found = 0;
+            let mut visit = |_: JournalPosition, _: u8, body: &[u8]| {
+                assert!(body == content(found as u64, BODY));
+                found += 1;
+                Ok(())
+            };
+            let journal = journal().await;
+            journal.replay(None, &mut visit).await.expect("replay");
+            assert_eq!(found, records);
+        });
+    }
+}
+
+#[test]
+fn appends_that_outrun_the_preparation_wait_for_it_and_for_space() {
+    let simulation = formatted(1);
+    run(&simulation, async || {
+        let journal = journal().await;
+        leave_space(&simulation, SEGMENT);
+        let append = |number| journal.append(1, &content(number, BODY)).expect("quota");
+        let places: Vec<JournalPosition> = (0..4 * SEGMENT / BODY as u64).map(append).collect();
+        let last = *places.last().expect("some");
+        let flushing = {
+            let journal = journal.clone();
+            reactor::spawn(
+                TaskClass::Foreground,
+                async move { journal.flush(last).await },
+            )
+        };
+        reactor::sleep(Duration::from_secs(5)).await;
+        assert!(!flushing.is_finished(), "there is no space for all of it");
+        simulation.limit_space(None);
+        let flushed = reactor::timeout(LONG, flushing).await.expect("it goes on");
+        flushed.expect("nothing has failed");
+    });
 }
