@@ -465,9 +465,12 @@ impl Device {
         }
     }
 
+    /// A write or flush that has succeeded counts only while no other has failed: a flush that failed beside it may have taken
+    /// with it what this one was to make durable.
     fn judge(&self, outcome: std::io::Result<()>) -> Result<(), EngineError> {
-        let Err(error) = outcome else { return Ok(()) };
-        if self.inner.health.fail(&error.to_string()) {
+        if let Err(error) = outcome
+            && self.inner.health.fail(&error.to_string())
+        {
             tracing::error!(path = %self.inner.path.display(), %error, "a write or flush has failed; the device takes no more writes");
         }
         self.refuse_when_failed()

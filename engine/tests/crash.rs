@@ -7,7 +7,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use strata_engine::reactor::{self, BufferView, ReactorConfig, ReactorError, Simulation, World};
+use strata_engine::reactor::{
+    self, BufferView, ReactorConfig, ReactorError, Simulation, TaskClass, World,
+};
 use strata_engine::{
     ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal,
     JournalPosition, Owner, ShardId, ShardWrite, Uuid, format_device,
@@ -347,6 +349,45 @@ fn a_failed_flush_fails_the_device_and_loses_nothing_acknowledged() {
                 .await
                 .expect("recovery");
             compare(&store, &model, &format!("failed flush {nth}")).await;
+        })
+        .expect("no crash");
+    }
+}
+
+#[test]
+fn a_flush_that_fails_beside_a_write_acknowledges_nothing() {
+    for (seed, nth) in (1..5).flat_map(|seed| (1..24).map(move |nth| (seed, nth))) {
+        let simulation = formatted(seed);
+        let model = Rc::new(RefCell::new(Model::default()));
+        run(&simulation, async || {
+            let (store, _) = ChunkStore::open(&device().await, 1)
+                .await
+                .expect("recovery");
+            simulation.fail_sync(nth);
+            let checkpoints = {
+                let store = store.clone();
+                reactor::spawn(TaskClass::Compaction, async move {
+                    while store.checkpoint().await.is_ok() {}
+                })
+            };
+            for number in 0..NUMBERS {
+                model.borrow_mut().begin(number, number + 1);
+                match store.write(shard(number, number + 1).await).await {
+                    Ok(()) => model.borrow_mut().end(number),
+                    Err(EngineError::Failed { .. }) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            drop(checkpoints);
+        })
+        .expect("no crash");
+        simulation.clear_faults();
+        simulation.power_cut();
+        run(&simulation, async || {
+            let (store, _) = ChunkStore::open(&device().await, 1)
+                .await
+                .expect("recovery");
+            compare(&store, &model, &format!("seed {seed}, flush {nth}")).await;
         })
         .expect("no crash");
     }
