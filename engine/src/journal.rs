@@ -310,17 +310,17 @@ async fn tail_end(log: &Rc<SegmentLog>, start: u64, durable: u64) -> Result<u64,
         }
         reactor::yield_if_due().await;
     }
-    let good_end = end;
-    let end = align_up(end, log.device.alignment() as u64);
-    if durable > end {
+    // Behind padding this is where the next batch would begin, else the end of the last good record, within its block.
+    let bad = walk.position;
+    if durable > bad {
         return Err(EngineError::corrupt(
-            log.place(end),
+            log.place(bad),
             format!("the log was durable up to {durable}"),
         ));
     }
-    search_behind(log, end, segment_end, walk.run).await?;
-    clear_torn(log, good_end).await?;
-    Ok(end)
+    search_behind(log, bad, segment_end, walk.run).await?;
+    clear_torn(log, end).await?;
+    Ok(align_up(end, log.device.alignment() as u64))
 }
 
 /// A batch that was torn within a block leaves its first records whole and bytes without meaning behind
@@ -344,25 +344,25 @@ async fn clear_torn(log: &Rc<SegmentLog>, good_end: u64) -> Result<(), EngineErr
     log.device.write_durable(vec![block.freeze()], offset).await
 }
 
-/// A good record behind the tail that knew the tail to be durable shows that it is damage.
+/// A good record behind the first bad one that knew it to be durable shows that it is damage.
 async fn search_behind(
     log: &Rc<SegmentLog>,
-    end: u64,
+    bad: u64,
     segment_end: u64,
     run: u32,
 ) -> Result<(), EngineError> {
     let alignment = log.device.alignment() as u64;
-    let mut walk = Walk::new(log.clone(), end + alignment);
+    let mut walk = Walk::new(log.clone(), (bad + 1).next_multiple_of(alignment));
     walk.run = run;
     while walk.position < segment_end {
         let here = walk.position;
         match walk.next(segment_end).await? {
-            Step::Entry(header) if header.origin.durable_before > end => {
+            Step::Entry(header) if header.origin.durable_before > bad => {
                 let detail = format!(
                     "the record at {} was written when everything below {} was durable",
                     header.origin.position, header.origin.durable_before
                 );
-                return Err(EngineError::corrupt(log.place(end), detail));
+                return Err(EngineError::corrupt(log.place(bad), detail));
             }
             Step::Entry(_) => {}
             Step::Padding | Step::Bad(_) => walk.position = (here + 1).next_multiple_of(alignment),
