@@ -26,7 +26,7 @@ use crate::error::EngineError;
 use crate::format::align_up;
 use crate::format::anchor::Anchor;
 use crate::format::layout::{BLOCK_BYTES, SegmentMap, anchor_offset};
-use crate::format::record::Origin;
+use crate::format::record::{self, Origin};
 use crate::format::segment::{Content, SegmentHeader};
 use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, BufferView, TaskClass};
@@ -79,6 +79,17 @@ enum Piece {
     Gathered(Gathered),
     /// A header and its payload, both whole alignment units.
     Record(Vec<u8>, Vec<BufferView>),
+}
+
+impl Piece {
+    /// Notes in the first record that everything below the position is durable.
+    fn note_durable(&mut self, durable: u64) {
+        match self {
+            Piece::Header(_, header) => header.durable_before = durable,
+            Piece::Gathered(gathered) => gathered.note_durable(durable),
+            Piece::Record(header, _) => record::note_durable(header, durable),
+        }
+    }
 }
 
 struct Queued {
@@ -645,7 +656,8 @@ impl SegmentLog {
         self.write_anchor(|_| {}).await
     }
 
-    /// Takes the pieces that lie one after the other on the device.
+    /// Takes the pieces that lie one after the other on the device. The first says that all before it is durable, which it was
+    /// not when it was queued: so damage there is never taken for a torn write.
     fn take_batch(&self) -> Vec<Queued> {
         self.close_gathering();
         let mut state = self.state.borrow_mut();
@@ -671,6 +683,9 @@ impl SegmentLog {
                 Piece::Record(_, views) => views.len() + 1,
             };
             batch.extend(state.queue.pop_front());
+        }
+        if let Some(first) = batch.first_mut() {
+            first.piece.note_durable(state.durable);
         }
         batch
     }

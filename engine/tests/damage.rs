@@ -2,11 +2,13 @@
 //! and what lies behind it is kept.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use strata_engine::reactor::{self, ReactorConfig, Simulation, World};
+use strata_engine::reactor::{self, ReactorConfig, Simulation, TaskClass, World};
 use strata_engine::{
-    Device, DeviceOptions, EngineError, FormatOptions, Journal, Uuid, format_device,
+    ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal, Owner,
+    ShardId, ShardWrite, Uuid, format_device,
 };
 
 const PATH: &str = "/strata.device";
@@ -116,4 +118,111 @@ fn damage_in_the_last_block_is_known_after_a_restart() {
     });
     damage(&simulation, &body(3));
     refuse_to_open(&simulation);
+}
+
+/// Lets the writer begin what is queued, and not end it.
+async fn let_it_begin() {
+    for _ in 0..6 {
+        reactor::yield_now().await;
+    }
+}
+
+#[test]
+fn a_batch_that_was_queued_behind_another_vouches_for_it() {
+    let simulation = formatted(3);
+    run(&simulation, async || {
+        let journal = Journal::open(&device().await, 0).await.expect("open");
+        append(&journal, [1]).await;
+        reactor::sleep(Duration::from_secs(1)).await;
+        let batches = || journal.statistics().batches.load(Ordering::Relaxed);
+        let before = batches();
+        journal.append(1, &body(2)).expect("room");
+        let_it_begin().await;
+        append(&journal, [3]).await;
+        assert_eq!(batches() - before, 2);
+    });
+    damage(&simulation, &body(2));
+    refuse_to_open(&simulation);
+}
+
+#[test]
+fn a_long_record_at_the_head_of_a_batch_is_sealed_anew() {
+    let simulation = formatted(4);
+    let long = |number: u8| body(number).repeat(1300);
+    run(&simulation, async || {
+        let journal = Journal::open(&device().await, 0).await.expect("open");
+        append(&journal, [1]).await;
+        journal.append(1, &body(2)).expect("room");
+        let_it_begin().await;
+        // Longer than the block in which entries are gathered would be with what comes next.
+        journal.append(1, &long(3)).expect("room");
+        append(&journal, [4]).await;
+    });
+    run(&simulation, async || {
+        let journal = Journal::open(&device().await, 0).await.expect("open");
+        let mut found = Vec::new();
+        let mut visit = |_, _, body: &[u8]| {
+            found.push(body.to_vec());
+            Ok(())
+        };
+        journal.replay(None, &mut visit).await.expect("replay");
+        assert!(found == [body(1), body(2), long(3), body(4)]);
+    });
+}
+
+async fn shard(number: u8) -> ShardWrite {
+    let bytes = body(number).repeat(100);
+    let mut buffer = reactor::allocate(bytes.len()).await;
+    buffer.extend_from_slice(&bytes);
+    ShardWrite {
+        id: id(number),
+        geometry: 1,
+        layout_epoch: 1,
+        cell_bytes: 64 << 10,
+        chunk_bytes: bytes.len() as u64,
+        owner: Owner::default(),
+        cell_crcs: vec![crc32c::crc32c(&bytes)],
+        payload: vec![buffer.freeze()],
+        shard_bytes: bytes.len() as u32,
+    }
+}
+
+fn id(number: u8) -> ShardId {
+    ShardId {
+        chunk: ChunkId::new(1, 1, 1, u64::from(number)),
+        shard: 0,
+    }
+}
+
+#[test]
+fn a_shard_that_was_queued_behind_another_vouches_for_it() {
+    let simulation = formatted(5);
+    run(&simulation, async || {
+        let (store, _) = ChunkStore::open(&device().await, 1).await.expect("open");
+        store.write(shard(1).await).await.expect("write");
+        reactor::sleep(Duration::from_secs(1)).await;
+        let batches = || store.statistics().log.batches.load(Ordering::Relaxed);
+        let before = batches();
+        let (first, second) = (shard(2).await, shard(3).await);
+        let writing = {
+            let store = store.clone();
+            reactor::spawn(
+                TaskClass::Foreground,
+                async move { store.write(first).await },
+            )
+        };
+        let_it_begin().await;
+        store.write(second).await.expect("write");
+        writing.await.expect("write");
+        assert_eq!(batches() - before, 2);
+    });
+    damage(&simulation, &body(2));
+    run(&simulation, async || {
+        let (store, report) = ChunkStore::open(&device().await, 1).await.expect("open");
+        assert_eq!(report.damage.len(), 1, "{report:?}");
+        let whole = 0..body(3).len() as u32 * 100;
+        let damaged = store.read(id(2), whole.clone()).await;
+        assert!(matches!(damaged, Err(EngineError::Corrupt { .. })));
+        store.read(id(3), whole).await.expect("it is still there");
+    });
 }

@@ -25,6 +25,9 @@ struct Raw {
 pub const HEADER_BYTES: usize = 48;
 const _: () = assert!(size_of::<Raw>() == HEADER_BYTES);
 
+/// The CRC at the beginning of a header, which covers all that follows it.
+const CRC_BYTES: usize = 4;
+
 /// Entries begin at multiples of this, in bytes.
 pub const ENTRY_ALIGNMENT: u64 = 16;
 
@@ -63,6 +66,34 @@ pub fn encode(content: u8, origin: Origin, body: &[u8], mut put: impl FnMut(&[u8
     put(body);
     let padding = entry_bytes(body.len()) as usize - HEADER_BYTES - body.len();
     put(&[0; ENTRY_ALIGNMENT as usize][..padding]);
+}
+
+/// Notes in an entry that more was durable when it was written than when it was encoded, and seals it anew. The entry begins
+/// with `first` and goes on in `rest`.
+pub(crate) fn note_durable<'a>(
+    first: &'a mut [u8],
+    rest: impl Iterator<Item = &'a [u8]>,
+    durable: u64,
+) {
+    let Some((head, begins)) = first.split_at_mut_checked(HEADER_BYTES) else {
+        return;
+    };
+    let Ok(mut raw) = read::<Raw>(head) else {
+        return;
+    };
+    if raw.durable_before == durable {
+        return;
+    }
+    raw.durable_before = durable;
+    head.copy_from_slice(bytemuck::bytes_of(&raw));
+    let mut left = raw.body_bytes as usize;
+    let mut crc = crc32c::crc32c(&head[CRC_BYTES..]);
+    for part in std::iter::once(&*begins).chain(rest) {
+        let part = &part[..part.len().min(left)];
+        crc = crc32c::crc32c_append(crc, part);
+        left -= part.len();
+    }
+    head[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// The header that some bytes claim to have, before the CRC is looked at; `None` for padding and anything else.
@@ -127,6 +158,39 @@ mod tests {
         assert_eq!((header.content, body), (1, &b"first"[..]));
         assert_eq!(header.entry_bytes(), second as u64);
         assert_eq!(decode(&bytes[second..]).unwrap().0.origin, origin);
+    }
+
+    #[test]
+    fn an_entry_that_is_sealed_anew_is_the_one_encoded_so_at_first() {
+        let body: Vec<u8> = (0..1000).map(|at| at as u8).collect();
+        let origin = Origin {
+            position: 4096,
+            durable_before: 1000,
+            salt: 1,
+            run: 2,
+        };
+        let encoded = |durable_before| {
+            let (mut bytes, origin) = (
+                Vec::new(),
+                Origin {
+                    durable_before,
+                    ..origin
+                },
+            );
+            encode(7, origin, &body, |part| bytes.extend_from_slice(part));
+            encode(8, origin, b"behind it", |part| {
+                bytes.extend_from_slice(part)
+            });
+            bytes
+        };
+        for cut in [HEADER_BYTES, 500, 1040, 1060] {
+            let mut bytes = encoded(1000);
+            let (first, rest) = bytes.split_at_mut(cut);
+            note_durable(first, rest.chunks(300), 4096);
+            let whole = HEADER_BYTES + body.len();
+            assert!(bytes[..whole] == encoded(4096)[..whole], "{cut}");
+            assert!(bytes[whole..] == encoded(1000)[whole..], "{cut}");
+        }
     }
 
     proptest::proptest! {

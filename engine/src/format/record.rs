@@ -166,6 +166,18 @@ pub fn encode_header(body: &Body, origin: Origin, out: &mut [u8]) {
     seal(out, kind);
 }
 
+/// Notes in a header that more was durable when it was written than when it was encoded, and seals it anew.
+pub(crate) fn note_durable(header: &mut [u8], durable: u64) {
+    let (Ok(mut raw), Ok(head)) = (read::<Raw>(header), preamble(header)) else {
+        return;
+    };
+    if raw.durable_before != durable {
+        raw.durable_before = durable;
+        header[..FIXED_BYTES].copy_from_slice(bytemuck::bytes_of(&raw));
+        seal(header, head.kind);
+    }
+}
+
 fn fill_shard(raw: &mut Raw, shard: &ShardHeader) {
     raw.chunk = shard.id.chunk.0.to_le_bytes();
     raw.shard = shard.id.shard;

@@ -3,6 +3,7 @@
 //! Invariants: every block but the last is full, so that the blocks lie one after the other on the device; appending never
 //! waits, so without room in the arena the blocks come from the system.
 
+use crate::format::entry;
 use crate::reactor::{self, Buffer, BufferView};
 
 /// Bytes that a piece gathers before the next one begins.
@@ -48,6 +49,13 @@ impl Gathered {
                 last.set_len(before + here);
                 last[before..].fill(0);
             }
+        }
+    }
+
+    /// Notes in the first entry that everything below the position is durable.
+    pub(super) fn note_durable(&mut self, durable: u64) {
+        if let Some((first, rest)) = self.blocks.split_first_mut() {
+            entry::note_durable(first, rest.iter().map(|block| &block[..]), durable);
         }
     }
 
