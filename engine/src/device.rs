@@ -130,7 +130,7 @@ impl DeviceLock {
 /// # Errors
 /// A file system without direct I/O, one that is full, a device that cannot be written.
 pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), EngineError> {
-    check_format(&options)?;
+    options.check()?;
     let file = open_direct(
         path,
         OpenOptions {
@@ -169,26 +169,33 @@ pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), En
     }
 }
 
-fn check_format(options: &FormatOptions) -> Result<(), EngineError> {
-    let partitions = usize::from(options.data_partitions) + 1;
-    if !options.data_partitions.is_power_of_two() || partitions > PARTITION_COUNT_MAX {
-        return Err(EngineError::Invalid(format!(
-            "{} data partitions",
-            options.data_partitions
-        )));
+impl FormatOptions {
+    /// Whether a device can be formatted so.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for what the superblock or the segments have no room for.
+    pub fn check(&self) -> Result<(), EngineError> {
+        // The log has a partition of its own.
+        let partitions = usize::from(self.data_partitions) + 1;
+        if !self.data_partitions.is_power_of_two() || partitions > PARTITION_COUNT_MAX {
+            return Err(EngineError::Invalid(format!(
+                "{} data partitions",
+                self.data_partitions
+            )));
+        }
+        if !self.segment_bytes.is_power_of_two() || self.segment_bytes < SEGMENT_BYTES_MIN {
+            return Err(EngineError::Invalid(format!(
+                "segments of {} bytes",
+                self.segment_bytes
+            )));
+        }
+        if self.log_mirrors.len() > LOG_MIRROR_COUNT_MAX || self.log_segments < 4 {
+            return Err(EngineError::Invalid(
+                "the log's mirrors or segments".to_owned(),
+            ));
+        }
+        Ok(())
     }
-    if !options.segment_bytes.is_power_of_two() || options.segment_bytes < SEGMENT_BYTES_MIN {
-        return Err(EngineError::Invalid(format!(
-            "segments of {} bytes",
-            options.segment_bytes
-        )));
-    }
-    if options.log_mirrors.len() > LOG_MIRROR_COUNT_MAX || options.log_segments < 4 {
-        return Err(EngineError::Invalid(
-            "the log's mirrors or segments".to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 fn first_superblock(options: &FormatOptions, alignment: usize) -> Superblock {

@@ -19,7 +19,7 @@ pub const SUPERBLOCK_OFFSETS: [u64; 2] = [0, 64 << 10];
 pub const ANCHORS_OFFSET: u64 = 128 << 10;
 
 /// Partitions that a device may have.
-pub const PARTITION_COUNT_MAX: usize = 32;
+pub const PARTITION_COUNT_MAX: usize = 64;
 
 /// Where segment 0 begins.
 pub const SEGMENTS_OFFSET: u64 = 1 << 20;

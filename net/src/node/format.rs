@@ -265,6 +265,29 @@ mod tests {
     }
 
     #[test]
+    fn any_number_of_cores_and_devices_can_be_formatted() {
+        for (devices, cores) in
+            (1..=8).flat_map(|devices| (1..=256).map(move |cores| (devices, cores)))
+        {
+            let options = FormatOptions {
+                cluster: Uuid([1; 16]),
+                device: Uuid([2; 16]),
+                pool: Uuid([3; 16]),
+                node: 1,
+                data_partitions: data_partitions(devices, cores),
+                segment_bytes: SEGMENT_BYTES_MIN,
+                log_segments: LOG_SEGMENTS_MIN as u32,
+                log_mirrors: vec![Uuid([2; 16])],
+            };
+            let checked = options.check();
+            assert!(
+                checked.is_ok(),
+                "{devices} devices, {cores} cores: {checked:?}"
+            );
+        }
+    }
+
+    #[test]
     fn segments_fit_the_capacity() {
         assert_eq!(segment_bytes_for(256 << 20), SEGMENT_BYTES_MIN);
         assert_eq!(segment_bytes_for(1 << 40), SEGMENT_BYTES_MAX);
