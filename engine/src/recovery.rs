@@ -18,7 +18,7 @@ use crate::format::layout::BLOCK_BYTES;
 use crate::format::page::{self, PAGE_BYTES};
 use crate::format::record::{self, Body, RecordHeader, ShardHeader};
 use crate::format::segment::Content;
-use crate::index::Index;
+use crate::index::{ENTRY_COUNT_MAX, Index};
 use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, Buffer};
 use crate::read::Memory;
@@ -76,7 +76,7 @@ impl ChunkStore {
             ..ChunkStoreStatistics::default()
         };
         let inner = Inner {
-            index: RefCell::new(Index::new(log.map.segment_bytes)),
+            index: RefCell::new(Index::new(log.map.segment_bytes, ENTRY_COUNT_MAX)),
             log,
             under_way: RefCell::new(BTreeMap::new()),
             kept: RefCell::new(BTreeSet::new()),

@@ -123,6 +123,12 @@ impl ChunkStore {
         self.inner.index.borrow().get(id)
     }
 
+    /// Refuses new shards beyond so many, which the memory of the node has room for; 10 million unless set. Those that are there
+    /// already stay.
+    pub fn limit_shards(&self, count: usize) {
+        self.inner.index.borrow_mut().limit(count);
+    }
+
     /// The next shards in the order of their ids, with the inode that is their home; for the sweep.
     pub fn scan(&self, after: Option<ShardId>, limit: usize) -> Vec<(ShardId, u64)> {
         let entries = self.inner.index.borrow().after(after, limit);

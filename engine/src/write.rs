@@ -11,7 +11,6 @@ use crate::error::EngineError;
 use crate::format::page::{ENTRIES_PER_PAGE, IndexEntry, PAGE_BYTES};
 use crate::format::record::{self, Body, ShardHeader, TOMBSTONE_COUNT_MAX};
 use crate::id::ShardId;
-use crate::index::ENTRY_COUNT_MAX;
 use crate::reactor::{self, BufferView, Task};
 use crate::segment_log::Opens;
 use crate::store::{ChunkStore, ShardWrite};
@@ -62,19 +61,27 @@ impl ChunkStore {
     }
 
     async fn write_to_the_end(&self, shard: ShardWrite) -> Result<(), EngineError> {
-        if self.inner.index.borrow().is_full() {
-            return Err(EngineError::Full {
-                what: format!("the index of a partition ({ENTRY_COUNT_MAX} shards)"),
-            });
-        }
+        self.refuse_when_index_is_full()?;
         let (body, payload) = self.record_of(shard)?;
         reactor::yield_if_due().await;
         let bytes = body.record_bytes(self.inner.log.device.alignment());
         self.make_room(bytes, SEGMENTS_KEPT_FROM_WRITES).await?;
+        // Others may have come first.
+        self.refuse_when_index_is_full()?;
         self.append(body, payload, self.kept(SEGMENTS_KEPT_FROM_WRITES))
             .await?;
         self.inner.statistics.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn refuse_when_index_is_full(&self) -> Result<(), EngineError> {
+        let index = self.inner.index.borrow();
+        if !index.is_full(self.inner.under_way.borrow().len()) {
+            return Ok(());
+        }
+        Err(EngineError::Full {
+            what: format!("the index of a partition ({} shards)", index.entries_max()),
+        })
     }
 
     /// Frees shards; returns when their tombstones are durable. Unknown ones are free already.

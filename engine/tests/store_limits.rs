@@ -306,3 +306,28 @@ fn appends_that_outrun_the_preparation_wait_for_it_and_for_space() {
         flushed.expect("nothing has failed");
     });
 }
+
+#[test]
+fn an_index_that_is_full_refuses_new_shards_and_nothing_else() {
+    run(&formatted(1), async || {
+        let store = store().await;
+        store.limit_shards(10);
+        let writes = (0..30).map(|number| write_small(&store, number));
+        let outcomes = futures_util::future::join_all(writes).await;
+        let written: Vec<u64> = (0..)
+            .zip(&outcomes)
+            .filter_map(|(number, outcome)| outcome.is_ok().then_some(number))
+            .collect();
+        assert_eq!(written.len(), 10);
+        let mut refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        assert!(refused.all(|error| matches!(error, EngineError::Full { .. })));
+        for number in &written {
+            assert!(read_all(&store, *number, SMALL).await == content(*number, SMALL));
+        }
+        store.free(&[id(written[0])]).await.expect("frees go on");
+        write_small(&store, 40).await.expect("one has room again");
+        let full = write_small(&store, 41).await;
+        assert!(matches!(full, Err(EngineError::Full { .. })), "{full:?}");
+        store.close().await;
+    });
+}

@@ -27,6 +27,8 @@ pub struct DeviceShare {
     pub options: DeviceOptions,
     /// The partitions of this reactor.
     pub partitions: Vec<u16>,
+    /// How many shards each of them may hold.
+    pub shards_max: usize,
 }
 
 /// What came of opening.
@@ -54,6 +56,7 @@ pub(super) async fn open_partitions(
             };
             match ChunkStore::open(&device, partition).await {
                 Ok((store, recovery)) => {
+                    store.limit_shards(share.shards_max);
                     report.warnings.extend(
                         recovery
                             .damage

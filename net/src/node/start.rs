@@ -37,6 +37,10 @@ const SESSIONLESS: Proposer = Proposer {
     lowest_unanswered: 0,
 };
 
+/// Shards that the node may hold, and one partition of it. The index is resident and takes about 100 bytes for each.
+const NODE_SHARDS_MAX: usize = 64_000_000;
+const PARTITION_SHARDS_MAX: usize = 10_000_000;
+
 /// The start itself as the owner of a session, where reactors have their index.
 const START_OWNER: u64 = 0xffff;
 
@@ -160,6 +164,15 @@ async fn bring_up(
     Ok((Arc::new(parts), devices))
 }
 
+/// A partition's share of the shards that a node may hold.
+fn shards_max(devices: &[NodeDevice]) -> usize {
+    let partitions: usize = devices
+        .iter()
+        .map(|device| device.partitions_of(PartitionKind::Data).len())
+        .sum();
+    (NODE_SHARDS_MAX / partitions.max(1)).min(PARTITION_SHARDS_MAX)
+}
+
 /// Deals the data partitions out to the reactors in the order of uuids, and has each reactor open its own.
 async fn open_partitions(
     config: &NodeConfig,
@@ -168,6 +181,7 @@ async fn open_partitions(
     devices: &[NodeDevice],
 ) -> Result<(BTreeMap<Place, usize>, Vec<String>), NodeError> {
     let mut requests = vec![OpenRequest::default(); config.cores.len()];
+    let shards_max = shards_max(devices);
     let mut turn = 0;
     for device in devices {
         let mut shares: BTreeMap<usize, Vec<u16>> = BTreeMap::new();
@@ -185,6 +199,7 @@ async fn open_partitions(
                 path,
                 options,
                 partitions,
+                shards_max,
             });
         }
     }
