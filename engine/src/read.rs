@@ -33,7 +33,7 @@ impl Memory {
 }
 
 /// Bytes under one CRC in records of this version, and the guess with which the length of a header is computed before it is read.
-const CELL_BYTES_GUESS: u32 = 64 << 10;
+pub(crate) const CELL_BYTES: u32 = 64 << 10;
 
 impl ChunkStore {
     /// Reads a range of a shard's payload.
@@ -107,9 +107,9 @@ impl ChunkStore {
             .device_offset(entry.position)
             .ok_or(EngineError::NotFound)?;
         let header_bytes = header_bytes_guess(entry.payload_bytes, alignment);
-        let cells = range.start / CELL_BYTES_GUESS..range.end.div_ceil(CELL_BYTES_GUESS);
-        let start = cells.start * CELL_BYTES_GUESS;
-        let end = (cells.end * CELL_BYTES_GUESS).min(entry.payload_bytes);
+        let cells = range.start / CELL_BYTES..range.end.div_ceil(CELL_BYTES);
+        let start = cells.start * CELL_BYTES;
+        let end = (cells.end * CELL_BYTES).min(entry.payload_bytes);
         let payload_offset = offset + u64::from(header_bytes) + u64::from(start);
         let payload_bytes = align_up(u64::from(end - start), alignment as u64) as usize;
         let header = self.read_exactly(memory, offset, header_bytes as usize);
@@ -134,7 +134,7 @@ impl ChunkStore {
             Body::Shard(shard)
                 if header.origin.position == entry.position
                     && shard.id == id
-                    && shard.cell_bytes == CELL_BYTES_GUESS =>
+                    && shard.cell_bytes == CELL_BYTES =>
             {
                 Ok(shard)
             }
@@ -164,7 +164,7 @@ impl ChunkStore {
             let length = piece.len().min(left);
             piece.set_len(length);
             left -= length;
-            for cell in piece.chunks(CELL_BYTES_GUESS as usize) {
+            for cell in piece.chunks(CELL_BYTES as usize) {
                 let Some((expected, number)) = crcs.next() else {
                     return Err(EngineError::corrupt(
                         self.inner.log.place(entry.position),
@@ -231,7 +231,7 @@ impl ChunkStore {
 
 /// The length of a shard's header with cells of the usual length.
 fn header_bytes_guess(payload_bytes: u32, alignment: usize) -> u32 {
-    let cells = payload_bytes.div_ceil(CELL_BYTES_GUESS) as usize;
+    let cells = payload_bytes.div_ceil(CELL_BYTES) as usize;
     align_up((FIXED_BYTES + cells * 4) as u64, alignment as u64) as u32
 }
 

@@ -8,10 +8,13 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use crate::error::EngineError;
+use crate::format::align_up;
+use crate::format::layout::BLOCK_BYTES;
 use crate::format::page::{ENTRIES_PER_PAGE, IndexEntry, PAGE_BYTES};
 use crate::format::record::{self, Body, ShardHeader, TOMBSTONE_COUNT_MAX};
 use crate::id::ShardId;
 use crate::reactor::{self, BufferView, Task};
+use crate::read::CELL_BYTES;
 use crate::segment_log::Opens;
 use crate::store::{ChunkStore, ShardWrite};
 
@@ -20,6 +23,9 @@ pub(crate) const SEGMENTS_KEPT_FROM_WRITES: usize = 2;
 
 /// Free segments that tombstones leave to compaction.
 pub(crate) const SEGMENTS_KEPT_FROM_FREES: usize = 1;
+
+/// The longest shard of this version, in bytes; the format carries longer ones.
+const SHARD_BYTES_MAX: u32 = 1 << 20;
 
 /// A task that goes on when nobody waits for it any more.
 struct ToTheEnd<T>(Option<Task<T>>);
@@ -179,19 +185,34 @@ impl ChunkStore {
         })
     }
 
+    /// Refuses what could not be read again.
+    fn check_lengths(&self, shard: &ShardWrite) -> Result<(), EngineError> {
+        let segment_bytes = self.inner.log.map.segment_bytes - BLOCK_BYTES as u64;
+        let alignment = self.inner.log.device.alignment() as u64;
+        let payload = align_up(u64::from(shard.shard_bytes), alignment);
+        if shard.cell_bytes == CELL_BYTES
+            && shard.shard_bytes <= SHARD_BYTES_MAX
+            && payload + alignment <= segment_bytes
+        {
+            return Ok(());
+        }
+        Err(EngineError::Invalid(format!(
+            "{}: {} bytes in cells of {}",
+            shard.id, shard.shard_bytes, shard.cell_bytes
+        )))
+    }
+
     fn record_of(&self, shard: ShardWrite) -> Result<(Body, Vec<BufferView>), EngineError> {
         let bytes: usize = shard.payload.iter().map(|view| view.len()).sum();
         let cells = (shard.shard_bytes as usize).div_ceil((shard.cell_bytes as usize).max(1));
-        if bytes != shard.shard_bytes as usize
-            || shard.cell_bytes == 0
-            || cells != shard.cell_crcs.len()
-        {
+        if bytes != shard.shard_bytes as usize || cells != shard.cell_crcs.len() {
             return Err(EngineError::Invalid(format!(
                 "{}: {bytes} bytes, {} cells",
                 shard.id,
                 shard.cell_crcs.len()
             )));
         }
+        self.check_lengths(&shard)?;
         check_cells(&shard)?;
         let alignment = self.inner.log.device.alignment();
         let mut payload = shard.payload;

@@ -331,3 +331,30 @@ fn an_index_that_is_full_refuses_new_shards_and_nothing_else() {
         store.close().await;
     });
 }
+
+#[test]
+fn a_shard_that_could_not_be_read_again_is_refused() {
+    run(&formatted(1), async || {
+        let store = store().await;
+        let whole = |number, length| async move {
+            shard_in(reactor::allocate(length).await, number, length)
+        };
+        let mut small_cells = whole(1, 2 * CELL).await;
+        small_cells.cell_bytes = CELL as u32 / 2;
+        let bytes = content(1, 2 * CELL);
+        small_cells.cell_crcs = bytes.chunks(CELL / 2).map(crc32c::crc32c).collect();
+        let longer_than_a_segment = whole(2, SEGMENT as usize).await;
+        for shard in [small_cells, longer_than_a_segment] {
+            let refused = reactor::timeout(LONG, store.write(shard)).await;
+            let refused = refused.expect("no hang");
+            assert!(
+                matches!(refused, Err(EngineError::Invalid(_))),
+                "{refused:?}"
+            );
+        }
+        let longest = SEGMENT as usize - 2 * 4096;
+        store.write(whole(3, longest).await).await.expect("it fits");
+        assert!(read_all(&store, 3, longest).await == content(3, longest));
+        store.close().await;
+    });
+}
