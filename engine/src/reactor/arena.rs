@@ -178,15 +178,38 @@ impl Mapping {
     fn new(bytes: usize, backing: Backing) -> io::Result<Mapping> {
         match backing {
             Backing::Plain => map_aligned(bytes),
-            Backing::Huge => {
-                if let Ok(base) = map(bytes, libc::MAP_HUGETLB | libc::MAP_POPULATE) {
-                    return Ok(Mapping { base, bytes });
-                }
-                let mapping = map_aligned(bytes)?;
-                mapping.advise_huge();
-                mapping.touch();
-                Ok(mapping)
+            Backing::Huge => Mapping::huge(bytes, libc::MAP_HUGETLB),
+        }
+    }
+
+    /// Pages of 2 MiB from the machine's pool, mapped with `flags`, or ordinary ones that the kernel may put together.
+    fn huge(bytes: usize, flags: libc::c_int) -> io::Result<Mapping> {
+        // Without a pool the first of these is refused, which is as usual.
+        if let Ok(base) = map(bytes, flags) {
+            let mapping = Mapping { base, bytes };
+            match mapping.populate() {
+                Ok(()) => return Ok(mapping),
+                Err(error) => tracing::warn!(
+                    %error,
+                    bytes,
+                    "the machine has huge pages, but this process may not use them; the arena takes ordinary ones"
+                ),
             }
+        }
+        let mapping = map_aligned(bytes)?;
+        mapping.advise_huge();
+        mapping.touch();
+        Ok(mapping)
+    }
+
+    /// Makes every page present. Unlike `MAP_POPULATE` it says when one cannot be had, as where a cgroup allows no huge pages:
+    /// the first touch would end the process.
+    fn populate(&self) -> io::Result<()> {
+        let start = self.base.as_ptr().cast();
+        // SAFETY: base and bytes describe our own writable mapping, which nobody else has seen yet.
+        match unsafe { libc::madvise(start, self.bytes, libc::MADV_POPULATE_WRITE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 
@@ -406,6 +429,23 @@ mod tests {
         assert!(more.iter().all(|&byte| byte == 0));
         drop(more);
         assert_eq!(arena.free_bytes(), 0, "it went back to where it came from");
+    }
+
+    #[test]
+    fn huge_pages_that_cannot_be_had_are_done_without() {
+        // Without a reservation the mapping itself succeeds where the machine knows huge pages, also with an empty pool.
+        let bytes = 8 << 20;
+        let mapping =
+            Mapping::huge(bytes, libc::MAP_HUGETLB | libc::MAP_NORESERVE).expect("memory");
+        mapping.touch();
+        assert_eq!(mapping.base.as_ptr() as usize % HUGE_PAGE_BYTES, 0);
+        // A mapping that cannot be written cannot be populated either.
+        let sealed = map_aligned(bytes).expect("memory");
+        // SAFETY: the mapping is ours, and nobody touches it any more.
+        let outcome =
+            unsafe { libc::mprotect(sealed.base.as_ptr().cast(), bytes, libc::PROT_READ) };
+        assert_eq!(outcome, 0);
+        assert!(sealed.populate().is_err());
     }
 
     #[test]
