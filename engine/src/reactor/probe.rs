@@ -4,17 +4,23 @@
 
 use std::io;
 
-use io_uring::{IoUring, Probe, opcode};
+use io_uring::{Probe, opcode};
+
+use super::uring::build_ring;
 
 /// Why a reactor could not run or did not run to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReactorError {
-    /// The kernel has no io_uring.
+    /// The kernel has no io_uring, or an early one.
     #[error(
-        "io_uring is not available: the kernel has no such system call (ENOSYS). Remedy: run Linux 6.1 or newer, \
-             built with CONFIG_IO_URING; in a sandbox such as gVisor, use a runtime that offers io_uring"
+        "io_uring is not available: the kernel has no such system call, or not all that is needed of it ({answer}). \
+             Remedy: run Linux 6.1 or newer, built with CONFIG_IO_URING; in a sandbox such as gVisor, use a runtime \
+             that offers io_uring"
     )]
-    KernelTooOld,
+    KernelTooOld {
+        /// The name of the kernel's answer.
+        answer: &'static str,
+    },
     /// The administrator has switched io_uring off.
     #[error(
         "io_uring is disabled on this machine: kernel.io_uring_disabled is {setting}. Remedy: \
@@ -26,11 +32,14 @@ pub enum ReactorError {
     },
     /// Something between us and the kernel forbids io_uring, mostly a container's seccomp profile.
     #[error(
-        "io_uring is forbidden (EPERM) although kernel.io_uring_disabled allows it: most likely the seccomp profile \
+        "io_uring is forbidden ({answer}) although kernel.io_uring_disabled allows it: most likely the seccomp profile \
              of a container. Remedy: allow io_uring_setup, io_uring_enter and io_uring_register in the profile, or \
              run the container with `--security-opt seccomp=unconfined`"
     )]
-    ForbiddenBySeccomp,
+    ForbiddenBySeccomp {
+        /// The name of the answer.
+        answer: &'static str,
+    },
     /// The limit of locked memory does not even allow the ring.
     #[error(
         "io_uring could not lock the memory of its ring (ENOMEM). Remedy: raise the limit of locked memory \
@@ -80,21 +89,39 @@ pub enum ReactorError {
 
 impl ReactorError {
     pub(super) fn from_setup(error: io::Error) -> ReactorError {
-        Self::classify(error, sysctl_setting())
+        Self::classify(error, sysctl_setting(), is_filtered())
     }
 
-    fn classify(error: io::Error, sysctl: Option<u32>) -> ReactorError {
+    fn classify(error: io::Error, sysctl: Option<u32>, filtered: bool) -> ReactorError {
         match (error.raw_os_error(), sysctl) {
-            (Some(libc::ENOSYS), _) => ReactorError::KernelTooOld,
+            // Some profiles answer as a kernel does that has never heard of the call.
+            (Some(libc::ENOSYS), _) if filtered => {
+                ReactorError::ForbiddenBySeccomp { answer: "ENOSYS" }
+            }
+            (Some(libc::ENOSYS), _) => ReactorError::KernelTooOld { answer: "ENOSYS" },
+            // The flags of the ring are those of Linux 5.19 at least.
+            (Some(libc::EINVAL), _) => ReactorError::KernelTooOld { answer: "EINVAL" },
             (Some(libc::EPERM | libc::EACCES), Some(setting)) if setting > 0 => {
                 ReactorError::DisabledBySysctl { setting }
             }
-            (Some(libc::EPERM | libc::EACCES), _) => ReactorError::ForbiddenBySeccomp,
+            (Some(libc::EPERM | libc::EACCES), _) => {
+                ReactorError::ForbiddenBySeccomp { answer: "EPERM" }
+            }
             (Some(libc::ENOMEM), _) => ReactorError::LockedMemory,
             (Some(libc::EMFILE | libc::ENFILE), _) => ReactorError::Descriptors,
             _ => ReactorError::Setup(error),
         }
     }
+}
+
+/// Whether a seccomp filter looks at the system calls of this thread.
+fn is_filtered() -> bool {
+    std::fs::read_to_string("/proc/thread-self/status").is_ok_and(|status| {
+        status
+            .lines()
+            .filter_map(|line| line.strip_prefix("Seccomp:"))
+            .any(|mode| mode.trim() == "2")
+    })
 }
 
 fn sysctl_setting() -> Option<u32> {
@@ -104,7 +131,6 @@ fn sysctl_setting() -> Option<u32> {
 
 /// The operations without which the reactor cannot work.
 const NEEDED: [(u8, &str); 10] = [
-    (opcode::Readv::CODE, "READV"),
     (opcode::Read::CODE, "READ"),
     (opcode::Writev::CODE, "WRITEV"),
     (opcode::ReadFixed::CODE, "READ_FIXED"),
@@ -114,14 +140,15 @@ const NEEDED: [(u8, &str); 10] = [
     (opcode::Accept::CODE, "ACCEPT"),
     (opcode::Connect::CODE, "CONNECT"),
     (opcode::Close::CODE, "CLOSE"),
+    (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
 ];
 
-/// Checks that io_uring is usable by this process.
+/// Checks that io_uring is usable by this process, with a ring as the reactors have it.
 ///
 /// # Errors
 /// The cause with its remedy.
 pub fn probe() -> Result<(), ReactorError> {
-    let ring = IoUring::new(8).map_err(ReactorError::from_setup)?;
+    let ring = build_ring()?;
     let mut probe = Probe::new();
     ring.submitter()
         .register_probe(&mut probe)
@@ -140,6 +167,7 @@ mod tests {
     fn every_cause_names_its_remedy() {
         let cases = [
             (libc::ENOSYS, None, "Linux 6.1 or newer"),
+            (libc::EINVAL, Some(0), "Linux 6.1 or newer"),
             (libc::EPERM, Some(2), "sysctl -w kernel.io_uring_disabled=0"),
             (libc::EPERM, Some(0), "seccomp"),
             (libc::EPERM, None, "seccomp"),
@@ -147,7 +175,7 @@ mod tests {
             (libc::EMFILE, Some(0), "ulimit -n"),
         ];
         for (code, sysctl, remedy) in cases {
-            let error = ReactorError::classify(io::Error::from_raw_os_error(code), sysctl);
+            let error = ReactorError::classify(io::Error::from_raw_os_error(code), sysctl, false);
             assert!(error.to_string().contains(remedy), "{error}");
         }
     }
@@ -200,11 +228,24 @@ mod tests {
 
     #[test]
     fn a_container_that_forbids_io_uring_gets_the_remedy() {
-        for error in errors_when_forbidden(libc::EPERM) {
-            assert!(matches!(error, ReactorError::ForbiddenBySeccomp), "{error}");
+        for (code, answer) in [(libc::EPERM, "EPERM"), (libc::ENOSYS, "ENOSYS")] {
+            for error in errors_when_forbidden(code) {
+                let forbidden = matches!(error, ReactorError::ForbiddenBySeccomp { .. });
+                let text = error.to_string();
+                assert!(forbidden && text.contains("seccomp=unconfined"), "{text}");
+                assert!(text.contains(answer), "{text}");
+            }
         }
-        for error in errors_when_forbidden(libc::ENOSYS) {
-            assert!(matches!(error, ReactorError::KernelTooOld), "{error}");
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_the_flags_of_the_ring_is_too_old() {
+        for error in errors_when_forbidden(libc::EINVAL) {
+            assert!(
+                matches!(error, ReactorError::KernelTooOld { .. }),
+                "{error}"
+            );
+            assert!(error.to_string().contains("Linux 6.1 or newer"), "{error}");
         }
     }
 

@@ -383,7 +383,7 @@ fn drain_doorbell(doorbell: RawFd) {
 }
 
 /// Sets up the largest ring that the limit of locked memory allows.
-fn build_ring() -> Result<IoUring, ReactorError> {
+pub(super) fn build_ring() -> Result<IoUring, ReactorError> {
     let mut refused = None;
     for (submissions, completions) in RING_SIZES {
         match build_ring_of(submissions, completions) {
