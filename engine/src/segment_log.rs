@@ -221,10 +221,10 @@ impl SegmentLog {
         }
         self.write_anchor(|anchor| anchor.run = run).await?;
         let log = self.clone();
-        let writer = reactor::spawn(
-            TaskClass::Foreground,
-            async move { log.write_batches().await },
-        );
+        let writer = reactor::spawn(TaskClass::Foreground, async move {
+            let ends = WriterEnds(log);
+            ends.0.write_batches().await;
+        });
         *self.writer.borrow_mut() = Some(writer);
         if self.open_room() == 0 {
             match self.prepare_more(0).await {
@@ -622,7 +622,8 @@ impl SegmentLog {
         self.progress.notify_all();
     }
 
-    async fn write_batches(self: Rc<Self>) {
+    /// Writes what is queued until the log closes or a write fails.
+    async fn write_batches(self: &Rc<Self>) {
         loop {
             let batch = self.take_batch();
             if batch.is_empty() {
@@ -640,12 +641,12 @@ impl SegmentLog {
                 })
             );
             let Ok(durable) = self.write_batch(batch).await else {
-                return self.fail();
+                return;
             };
             self.state.borrow_mut().durable = durable;
             self.progress.notify_all();
             if opens && self.after_opening().await.is_err() {
-                return self.fail();
+                return;
             }
         }
     }
@@ -723,7 +724,6 @@ impl SegmentLog {
         if let Some(writer) = writer {
             writer.await;
         }
-        self.fail();
     }
 
     /// Where something of this partition lies, for people.
@@ -733,6 +733,15 @@ impl SegmentLog {
             self.device.path().display(),
             self.partition
         )
+    }
+}
+
+/// However the writer ends, also by a panic: whoever waits for it hears of that.
+struct WriterEnds(Rc<SegmentLog>);
+
+impl Drop for WriterEnds {
+    fn drop(&mut self) {
+        self.0.fail();
     }
 }
 
@@ -750,4 +759,75 @@ fn views_of(batch: Vec<Queued>) -> Vec<BufferView> {
         }
     }
     views
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::device::{DeviceOptions, FormatOptions, format_device};
+    use crate::id::Uuid;
+    use crate::reactor::{ReactorConfig, Simulation, World};
+
+    async fn log() -> Rc<SegmentLog> {
+        let path = Path::new("/device");
+        let options = FormatOptions {
+            cluster: Uuid([1; 16]),
+            device: Uuid([2; 16]),
+            pool: Uuid([3; 16]),
+            node: 1,
+            data_partitions: 1,
+            segment_bytes: 256 << 10,
+            log_segments: 4,
+            log_mirrors: Vec::new(),
+        };
+        format_device(path, options).await.expect("format");
+        let options = DeviceOptions {
+            capacity_bytes: 4 << 20,
+            ..DeviceOptions::default()
+        };
+        let device = Device::open(path, options).await.expect("a device");
+        let (log, found) = SegmentLog::open(&device, 0).await.expect("a log");
+        log.begin(found.anchor.replay_from, true)
+            .await
+            .expect("a log to write");
+        log
+    }
+
+    #[test]
+    fn a_writer_that_ends_leaves_nobody_waiting() {
+        let config = ReactorConfig {
+            index: 0,
+            core: None,
+            name: "test".to_owned(),
+            arena_bytes: 4 << 20,
+            spin: Duration::ZERO,
+        };
+        let world = World::Simulated(Simulation::new(1));
+        let outcome = reactor::run(config, world, async || {
+            let log = log().await;
+            let append = || log.reserve(4096, Opens::Any);
+            let origin = append().expect("room");
+            log.push_record(origin.position, vec![0; 4096], Vec::new());
+            let waiting = log.wait_durable(origin.position + 4096);
+            let ending = async {
+                // Cancelled, it is dropped in the midst of its work, as by a panic.
+                drop(log.writer.borrow_mut().take());
+            };
+            let (waited, ()) = futures_util::future::join(waiting, ending).await;
+            assert!(
+                matches!(waited, Err(EngineError::Unavailable(_))),
+                "{waited:?}"
+            );
+            let refused = append();
+            assert!(
+                matches!(refused, Err(EngineError::Unavailable(_))),
+                "{refused:?}"
+            );
+            assert!(log.state.borrow().queue.is_empty());
+        });
+        outcome.expect("it is not stuck");
+    }
 }

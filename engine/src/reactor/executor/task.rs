@@ -2,8 +2,10 @@
 //!
 //! Invariant: the table holds a waker of every task whose future exists, and of no other.
 
+use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -57,8 +59,21 @@ impl<F: Future> Future for Tracked<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         // SAFETY: the field is pinned with the whole and never moved out of it.
-        unsafe { self.map_unchecked_mut(|tracked| &mut tracked.future) }.poll(context)
+        let future = unsafe { self.map_unchecked_mut(|tracked| &mut tracked.future) };
+        // What has panicked is not polled again: it is dropped while the panic goes on to whoever awaits the task.
+        let turn = AssertUnwindSafe(|| future.poll(context));
+        panic::catch_unwind(turn).unwrap_or_else(|cause| {
+            report(&*cause);
+            panic::resume_unwind(cause)
+        })
     }
+}
+
+/// Nobody may await the task that has panicked: without this its end would be silent.
+fn report(cause: &(dyn Any + Send)) {
+    let text = cause.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(cause = text.unwrap_or("unknown"), "a task has panicked");
 }
 
 /// A spawned task. Awaiting it gives the output; dropping it cancels the task.
@@ -94,7 +109,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// Starts a task on the current reactor. A panic in it reaches whoever awaits the task.
+/// Starts a task on the current reactor. A panic in it is logged, and reaches whoever awaits the task.
 ///
 /// # Panics
 /// Outside a reactor.
