@@ -81,6 +81,39 @@ fn a_task_that_is_always_ready_does_not_starve_a_timer() {
 }
 
 #[test]
+fn a_task_that_yields_for_ever_starves_neither_disk_nor_mailbox() {
+    let directory = tempfile::tempdir_in(".").expect("directory");
+    std::fs::write(directory.path().join("file"), [7; 4096]).expect("a file");
+    let (sender, mut receiver) = reactor::mailbox(1);
+    let work = async || {
+        let spinning = reactor::spawn(TaskClass::Foreground, async {
+            loop {
+                reactor::yield_now().await;
+            }
+        });
+        let options = OpenOptions {
+            read_only: true,
+            create: false,
+            direct: true,
+        };
+        let path = directory.path().join("file");
+        let file = File::open(&path, options).await.expect("open");
+        let buffer = reactor::allocate(4096).await;
+        let bytes = file.read(buffer, 0, 4096).await.expect("read");
+        assert!(bytes.iter().all(|byte| *byte == 7));
+        // Another thread sends only once the read has ended.
+        let sending = std::thread::spawn(move || sender.try_send(8).map_err(|_| "full"));
+        assert_eq!(receiver.recv().await, Some(8));
+        sending.join().expect("the thread").expect("room");
+        drop(spinning);
+    };
+    run(async || {
+        let worked = reactor::timeout(Duration::from_secs(20), work()).await;
+        worked.expect("both complete");
+    });
+}
+
+#[test]
 fn files_write_read_sync_and_lock() {
     let directory = tempfile::tempdir_in(".").expect("directory");
     run(async || {
