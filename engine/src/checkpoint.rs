@@ -19,6 +19,12 @@ const TAIL_BYTES_MAX: u64 = 64 << 20;
 /// Pages written at a time.
 const RUN_BYTES: usize = 256 << 10;
 
+/// Segments that the pages of an index of so many entries need, with some room for more.
+pub(crate) fn index_segments_for(entries: usize, segment_bytes: u64) -> usize {
+    let pages = (entries + entries / 8).div_ceil(ENTRIES_PER_PAGE) + 1;
+    pages.div_ceil(segment_bytes as usize / PAGE_BYTES - 1)
+}
+
 /// Writes index pages one after the other through index segments.
 struct PageWriter<'a> {
     store: &'a ChunkStore,

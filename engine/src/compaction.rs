@@ -71,7 +71,7 @@ impl ChunkStore {
 
     fn low_water(&self) -> usize {
         let reserve = self.kept(SEGMENTS_KEPT_FROM_WRITES);
-        (self.inner.log.map.count / LOW_WATER_DIVISOR) as usize + reserve
+        (self.inner.log.map.limit / LOW_WATER_DIVISOR) as usize + reserve
     }
 
     /// Whether upkeep found nothing to reclaim, and nothing has been written since.

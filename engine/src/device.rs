@@ -357,8 +357,9 @@ impl Device {
         self.inner.superblock.alignment as usize
     }
 
-    /// The segments of a partition, as many as the capacity allows.
-    pub(crate) fn segment_map(&self, partition: u16) -> Result<SegmentMap, EngineError> {
+    /// The segments of a partition: as many as the capacity allows, and those that the device has already, since a smaller
+    /// capacity than before takes no segment away that is in use.
+    pub(crate) async fn segment_map(&self, partition: u16) -> Result<SegmentMap, EngineError> {
         let superblock = &self.inner.superblock;
         let entry = superblock
             .partitions
@@ -370,22 +371,28 @@ impl Device {
                 self.inner.path.display()
             ))
         })?;
-        let total =
-            self.inner.capacity_bytes.saturating_sub(SEGMENTS_OFFSET) / superblock.segment_bytes;
-        let count = match entry.kind {
-            PartitionKind::Log => superblock.log_segments,
+        let owned = |segments: u64| {
+            let beyond = segments.saturating_sub(u64::from(entry.first_segment));
+            beyond
+                .div_ceil(u64::from(entry.stride))
+                .min(u64::from(u32::MAX)) as u32
+        };
+        let segment_bytes = superblock.segment_bytes;
+        let (limit, count) = match entry.kind {
+            PartitionKind::Log => (superblock.log_segments, superblock.log_segments),
             _ => {
-                let beyond = total.saturating_sub(u64::from(entry.first_segment));
-                beyond
-                    .div_ceil(u64::from(entry.stride))
-                    .min(u64::from(u32::MAX)) as u32
+                let capacity = self.inner.capacity_bytes.saturating_sub(SEGMENTS_OFFSET);
+                let length = self.length().await?.saturating_sub(SEGMENTS_OFFSET);
+                let limit = owned(capacity / segment_bytes);
+                (limit, limit.max(owned(length.div_ceil(segment_bytes))))
             }
         };
         Ok(SegmentMap {
             first: entry.first_segment,
             stride: entry.stride,
+            limit,
             count,
-            segment_bytes: superblock.segment_bytes,
+            segment_bytes,
         })
     }
 

@@ -91,6 +91,11 @@ impl Index {
         self.live.get(&sequence).copied().unwrap_or(0)
     }
 
+    /// The segments with records that are referred to, and how many bytes those have.
+    pub(crate) fn live_segments(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.live.iter().map(|(sequence, live)| (*sequence, *live))
+    }
+
     /// Bytes of the records of all segments that are still referred to.
     pub(crate) fn live_bytes_total(&self) -> u64 {
         self.live_total

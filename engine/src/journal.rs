@@ -63,6 +63,7 @@ impl Journal {
         let (log, found) = SegmentLog::open(device, partition).await?;
         let trimmed = found.anchor.replay_from;
         let extents = find_extents(&log, &found).await?;
+        log.free_unknown(&found);
         let end = extents.last().map_or(trimmed, |(_, end)| *end);
         let first = trimmed / log.map.segment_bytes;
         log.release(|sequence, _, _| sequence < first);

@@ -103,9 +103,9 @@ impl ChunkStore {
     ) -> Result<Vec<BufferView>, EngineError> {
         let log = &self.inner.log;
         let alignment = log.device.alignment();
-        let offset = log
-            .device_offset(entry.position)
-            .ok_or(EngineError::NotFound)?;
+        let offset = log.device_offset(entry.position).ok_or_else(|| {
+            EngineError::corrupt(log.place(entry.position), "its segment is missing")
+        })?;
         let header_bytes = header_bytes_guess(entry.payload_bytes, alignment);
         let cells = range.start / CELL_BYTES..range.end.div_ceil(CELL_BYTES);
         let start = cells.start * CELL_BYTES;

@@ -95,7 +95,8 @@ impl ChunkStore {
         };
         let mut report = RecoveryReport::default();
         store.load_index(&found, &mut report).await?;
-        let end = store.replay(&found, &mut report).await?;
+        let (end, missing) = store.replay(&found, &mut report).await?;
+        store.judge_slots(&found, missing, &mut report);
         store
             .inner
             .log
@@ -169,12 +170,43 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Walks the records after the checkpoint in order; returns where they end.
+    /// Says what damaged segment headers have cost. Slots that say nothing are free when nothing is missing.
+    fn judge_slots(&self, found: &FoundLog, mut missing: bool, report: &mut RecoveryReport) {
+        let log = &self.inner.log;
+        let first = found.anchor.replay_from / log.map.segment_bytes;
+        let index = self.inner.index.borrow();
+        let records: BTreeSet<u64> = log.record_segments().into_iter().collect();
+        for (sequence, detail) in &found.mended {
+            if *sequence >= first || index.live_bytes(*sequence) > 0 || !records.contains(sequence)
+            {
+                report.damage.push(format!("{}: {detail}", log.place(0)));
+            }
+        }
+        for (sequence, live) in index.live_segments() {
+            if !records.contains(&sequence) {
+                missing = true;
+                let place = log.place(sequence * log.map.segment_bytes);
+                let detail = format!("the segment is missing, with {live} bytes of records");
+                report.damage.push(format!("{place}: {detail}"));
+            }
+        }
+        for unknown in &found.unknown {
+            if missing || !unknown.readable {
+                let detail = &unknown.detail;
+                report.damage.push(format!("{}: {detail}", log.place(0)));
+            }
+        }
+        if !missing {
+            log.free_unknown(found);
+        }
+    }
+
+    /// Walks the records after the checkpoint in order; returns where they end, and whether some are missing.
     async fn replay(
         &self,
         found: &FoundLog,
         report: &mut RecoveryReport,
-    ) -> Result<u64, EngineError> {
+    ) -> Result<(u64, bool), EngineError> {
         let segment_bytes = self.inner.log.map.segment_bytes;
         let (from, durable) = (found.anchor.replay_from, found.anchor.durable_position);
         let tail: Vec<(u64, u64)> = found
@@ -185,9 +217,10 @@ impl ChunkStore {
             })
             .map(|(sequence, header)| (*sequence, header.previous_end))
             .collect();
-        let mut end = from;
+        let (mut end, mut missing) = (from, false);
         for (at, (sequence, previous_end)) in tail.iter().enumerate() {
             if *previous_end > end {
+                missing = true;
                 report.damage.push(self.missing(end, *previous_end));
             }
             let first = sequence * segment_bytes + BLOCK_BYTES as u64;
@@ -196,7 +229,8 @@ impl ChunkStore {
                 segment_end: (sequence + 1) * segment_bytes,
                 known_end: tail
                     .get(at + 1)
-                    .map(|(_, end)| (*end).min((sequence + 1) * segment_bytes)),
+                    .map(|(_, end)| (*end).min((sequence + 1) * segment_bytes))
+                    .filter(|end| *end >= first),
                 durable,
                 run: if first < from {
                     found.anchor.replay_run
@@ -207,9 +241,10 @@ impl ChunkStore {
             end = self.replay_segment(walk, report).await?;
         }
         if durable > end {
+            missing = true;
             report.damage.push(self.missing(end, durable));
         }
-        Ok(end)
+        Ok((end, missing))
     }
 
     fn missing(&self, from: u64, to: u64) -> String {

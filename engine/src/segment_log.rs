@@ -32,7 +32,7 @@ use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, BufferView, TaskClass};
 
 pub(crate) use self::found::FoundLog;
-use self::found::{first_state, read_anchor, read_segment_headers};
+use self::found::{first_state, read_anchor, read_slots, reserve_of};
 use self::gather::{GATHER_BYTES_MAX, Gathered};
 use self::prepare::PREPARED_AHEAD;
 
@@ -51,7 +51,7 @@ pub struct LogStatistics {
     pub write_nanoseconds: AtomicU64,
     /// Segments that are free.
     pub free_segments: AtomicU64,
-    /// Segments in all.
+    /// Segments in all: those that the capacity allows, and those beyond it that the file has already.
     pub total_segments: AtomicU64,
     /// Length of a segment, in bytes.
     pub segment_bytes: AtomicU64,
@@ -177,16 +177,19 @@ impl SegmentLog {
     ) -> Result<(Rc<SegmentLog>, FoundLog), EngineError> {
         // What a killed process has written may still be in the device's cache: only after this may it be built upon.
         device.sync().await?;
-        let map = device.segment_map(partition)?;
+        let mut map = device.segment_map(partition).await?;
         let anchor = read_anchor(device, partition).await?;
-        let headers = read_segment_headers(device, partition, &map).await?;
-        let (state, segments) = first_state(&map, &anchor, headers);
+        if map.count > map.limit {
+            map.count += reserve_of(&map, &anchor);
+        }
+        let slots = read_slots(device, &map, &anchor, partition).await?;
+        let (state, found) = first_state(&map, anchor.clone(), slots);
         let log = SegmentLog {
             device: device.clone(),
             partition,
             map,
             state: RefCell::new(state),
-            anchor: Mutex::new(anchor.clone()),
+            anchor: Mutex::new(anchor),
             preparing: Mutex::new(()),
             preparing_ahead: Cell::new(false),
             work: Notify::new(),
@@ -195,7 +198,7 @@ impl SegmentLog {
             writer: RefCell::new(None),
         };
         log.count_segments();
-        Ok((Rc::new(log), FoundLog { anchor, segments }))
+        Ok((Rc::new(log), found))
     }
 
     /// Begins to write, after recovery has found where the records end. The number of this run is made durable first.
@@ -462,9 +465,7 @@ impl SegmentLog {
             .collect();
         for (sequence, slot) in &gone {
             state.in_use.remove(sequence);
-            if *slot < self.map.count {
-                state.free.insert(*slot);
-            }
+            state.free.insert(*slot);
         }
         drop(state);
         self.count_segments();
@@ -476,9 +477,10 @@ impl SegmentLog {
         statistics
             .free_segments
             .store(self.free_segments() as u64, Ordering::Relaxed);
+        let beyond = self.state.borrow().written.range(self.map.limit..).count() as u64;
         statistics
             .total_segments
-            .store(u64::from(self.map.count), Ordering::Relaxed);
+            .store(u64::from(self.map.limit) + beyond, Ordering::Relaxed);
         statistics
             .segment_bytes
             .store(self.map.segment_bytes, Ordering::Relaxed);

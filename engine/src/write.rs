@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use crate::checkpoint::index_segments_for;
 use crate::error::EngineError;
 use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
-use crate::format::page::{ENTRIES_PER_PAGE, IndexEntry, PAGE_BYTES};
+use crate::format::page::IndexEntry;
 use crate::format::record::{self, Body, ShardHeader, TOMBSTONE_COUNT_MAX};
 use crate::id::ShardId;
 use crate::reactor::{self, BufferView, Task};
@@ -277,9 +278,7 @@ impl ChunkStore {
     /// The segments that the pages of the next checkpoint need, and so many more.
     pub(crate) fn kept(&self, more: usize) -> usize {
         let entries = self.inner.index.borrow().len() + self.inner.under_way.borrow().len();
-        let pages = (entries + entries / 8).div_ceil(ENTRIES_PER_PAGE) + 1;
-        let pages_per_segment = self.inner.log.map.segment_bytes as usize / PAGE_BYTES - 1;
-        pages.div_ceil(pages_per_segment) + more
+        index_segments_for(entries, self.inner.log.map.segment_bytes) + more
     }
 }
 

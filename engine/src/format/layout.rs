@@ -39,7 +39,9 @@ pub struct SegmentMap {
     pub first: u32,
     /// From one to the next.
     pub stride: u32,
-    /// How many at most.
+    /// How many the capacity allows: the file grows no further.
+    pub limit: u32,
+    /// How many there may be: those, and what the file has grown to under a larger capacity.
     pub count: u32,
     /// Length of a segment, in bytes.
     pub segment_bytes: u64,

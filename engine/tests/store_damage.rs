@@ -1,0 +1,319 @@
+//! A data partition whose device has changed behind its back, in the simulated world: what is whole stays readable, what is
+//! not is reported, and nothing that lives is written over.
+
+use std::path::Path;
+use std::time::Duration;
+
+use strata_engine::format::segment::{Content, SegmentHeader};
+use strata_engine::reactor::{self, ReactorConfig, Simulation, World};
+use strata_engine::{
+    ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Owner, RecoveryReport,
+    ShardId, ShardWrite, Uuid, format_device,
+};
+
+const PATH: &str = "/strata.device";
+const CELL: usize = 64 << 10;
+const SEGMENT: u64 = 256 << 10;
+const LOG_SEGMENTS: u64 = 4;
+const BLOCK: u64 = 4096;
+/// Three of these fill a segment.
+const LENGTH: usize = 80_000;
+
+fn run<T>(simulation: &Simulation, work: impl AsyncFnOnce() -> T) -> T {
+    let config = ReactorConfig {
+        index: 0,
+        core: None,
+        name: "simulated".to_owned(),
+        arena_bytes: 8 << 20,
+        spin: Duration::ZERO,
+    };
+    reactor::run(config, World::Simulated(simulation.clone()), work).expect("no crash")
+}
+
+fn formatted(seed: u64) -> Simulation {
+    let simulation = Simulation::new(seed);
+    let options = FormatOptions {
+        cluster: Uuid([1; 16]),
+        device: Uuid([2; 16]),
+        pool: Uuid([3; 16]),
+        node: 1,
+        data_partitions: 1,
+        segment_bytes: SEGMENT,
+        log_segments: LOG_SEGMENTS as u32,
+        log_mirrors: vec![Uuid([2; 16])],
+    };
+    run(&simulation, async || {
+        format_device(Path::new(PATH), options)
+            .await
+            .expect("format")
+    });
+    simulation
+}
+
+/// Where a data segment begins on the device.
+fn slot_offset(slot: u64) -> u64 {
+    (1 << 20) + (LOG_SEGMENTS + slot) * SEGMENT
+}
+
+async fn device(data_segments: u64) -> Device {
+    let options = DeviceOptions {
+        capacity_bytes: slot_offset(data_segments),
+        ..DeviceOptions::default()
+    };
+    Device::open(Path::new(PATH), options)
+        .await
+        .expect("open the device")
+}
+
+async fn open(data_segments: u64) -> (ChunkStore, RecoveryReport) {
+    ChunkStore::open(&device(data_segments).await, 1)
+        .await
+        .expect("recovery")
+}
+
+fn id(number: u64) -> ShardId {
+    ShardId {
+        chunk: ChunkId::new(1, 1, 1, number),
+        shard: 0,
+    }
+}
+
+fn content(number: u64, length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|at| (at as u64 * 13 + number * 31 + (at >> 9) as u64) as u8)
+        .collect()
+}
+
+async fn shard(number: u64, length: usize) -> ShardWrite {
+    let bytes = content(number, length);
+    let mut buffer = reactor::allocate(bytes.len()).await;
+    buffer.set_len(0);
+    buffer.extend_from_slice(&bytes);
+    ShardWrite {
+        id: id(number),
+        geometry: 1,
+        layout_epoch: 1,
+        cell_bytes: CELL as u32,
+        chunk_bytes: bytes.len() as u64,
+        owner: Owner {
+            inode: number,
+            ..Owner::default()
+        },
+        cell_crcs: bytes.chunks(CELL).map(crc32c::crc32c).collect(),
+        payload: vec![buffer.freeze()],
+        shard_bytes: bytes.len() as u32,
+    }
+}
+
+async fn write(store: &ChunkStore, number: u64, length: usize) -> Result<(), EngineError> {
+    store.write(shard(number, length).await).await
+}
+
+async fn read(store: &ChunkStore, number: u64, length: usize) -> Result<Vec<u8>, EngineError> {
+    let views = store.read(id(number), 0..length as u32).await?;
+    Ok(views.iter().flat_map(|view| view.to_vec()).collect())
+}
+
+async fn expect_whole(store: &ChunkStore, numbers: impl IntoIterator<Item = u64>, length: usize) {
+    for number in numbers {
+        let back = read(store, number, length).await;
+        let back = back.unwrap_or_else(|error| panic!("shard {number}: {error}"));
+        assert!(back == content(number, length), "shard {number}");
+    }
+}
+
+/// Writes shards from `first` on until the partition is full; the number of the one that had no room.
+async fn fill(store: &ChunkStore, first: u64, length: usize) -> u64 {
+    let mut number = first;
+    loop {
+        match write(store, number, length).await {
+            Ok(()) => number += 1,
+            Err(EngineError::Full { .. }) => return number,
+            Err(error) => panic!("shard {number}: {error}"),
+        }
+        assert!(number < first + 10_000, "the partition never fills");
+    }
+}
+
+#[test]
+fn a_smaller_capacity_hides_nothing_and_stops_growth() {
+    let simulation = formatted(1);
+    let count = run(&simulation, async || {
+        let (store, _) = open(24).await;
+        let count = fill(&store, 0, LENGTH).await;
+        store.close().await;
+        count
+    });
+    run(&simulation, async || {
+        let (store, report) = open(10).await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        assert_eq!(report.index_entries, count);
+        expect_whole(&store, 0..count, LENGTH).await;
+        assert!(matches!(
+            write(&store, count, LENGTH).await,
+            Err(EngineError::Full { .. })
+        ));
+        // Deletes go on, and the space of the file is used again.
+        let some: Vec<ShardId> = (0..count / 2).map(id).collect();
+        store.free(&some).await.expect("free");
+        for number in count..count + count / 4 {
+            write(&store, number, LENGTH).await.expect("write");
+        }
+        // No close: as after a kill.
+    });
+    let now = simulation.content(Path::new(PATH)).expect("a file").len();
+    assert!(
+        now as u64 <= slot_offset(24),
+        "the file has grown to {now} bytes"
+    );
+    run(&simulation, async || {
+        let (store, report) = open(32).await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        expect_whole(&store, count / 2..count + count / 4, LENGTH).await;
+        let more = fill(&store, 10_000, LENGTH).await;
+        assert!(more > 10_000 + count / 4, "the capacity has grown");
+        store.close().await;
+    });
+}
+
+/// Nine shards in the slots 0 to 2, an open segment in slot 3, and a checkpoint.
+fn with_sealed_segments(seed: u64) -> Simulation {
+    let simulation = formatted(seed);
+    run(&simulation, async || {
+        let (store, _) = open(16).await;
+        for number in 0..10 {
+            write(&store, number, LENGTH).await.expect("write");
+        }
+        store.close().await;
+    });
+    simulation
+}
+
+fn slot_content(simulation: &Simulation, slot: u64) -> Vec<u8> {
+    let file = simulation.content(Path::new(PATH)).expect("a file");
+    let from = slot_offset(slot) as usize;
+    file[from..from + SEGMENT as usize].to_vec()
+}
+
+#[test]
+fn a_damaged_header_gives_no_live_segment_away() {
+    let simulation = with_sealed_segments(2);
+    simulation
+        .flip_bit(Path::new(PATH), slot_offset(1) + 30, 3)
+        .expect("a bit");
+    let before = slot_content(&simulation, 1);
+    run(&simulation, async || {
+        let (store, report) = open(16).await;
+        assert_eq!(report.damage.len(), 1, "{report:?}");
+        assert!(report.damage[0].contains("header of segment 1"));
+        expect_whole(&store, 0..10, LENGTH).await;
+        let end = fill(&store, 100, LENGTH).await;
+        expect_whole(&store, (0..10).chain(100..end), LENGTH).await;
+        store.close().await;
+    });
+    assert!(slot_content(&simulation, 1) == before, "it is live");
+    run(&simulation, async || {
+        let (store, _) = open(16).await;
+        expect_whole(&store, 0..10, LENGTH).await;
+        // Its space comes back like any other.
+        let all: Vec<ShardId> = (3..9).map(id).collect();
+        store.free(&all).await.expect("free");
+        for number in 200..203 {
+            write(&store, number, LENGTH).await.expect("write");
+        }
+    });
+}
+
+#[test]
+fn a_segment_that_says_nothing_any_more_is_missed_and_never_written_over() {
+    let simulation = with_sealed_segments(3);
+    for offset in [30, BLOCK + 30] {
+        simulation
+            .flip_bit(Path::new(PATH), slot_offset(1) + offset, 3)
+            .expect("a bit");
+    }
+    let before = slot_content(&simulation, 1);
+    for _ in 0..2 {
+        run(&simulation, async || {
+            let (store, report) = open(16).await;
+            assert_eq!(report.damage.len(), 2, "{report:?}");
+            expect_whole(&store, (0..3).chain(6..10), LENGTH).await;
+            for number in 3..6 {
+                let lost = read(&store, number, LENGTH).await;
+                assert!(matches!(lost, Err(EngineError::Corrupt { .. })), "{lost:?}");
+            }
+            let end = fill(&store, 100, LENGTH).await;
+            let new: Vec<ShardId> = (100..end).map(id).collect();
+            store.free(&new).await.expect("free");
+            store.close().await;
+        });
+        assert!(slot_content(&simulation, 1) == before, "it may live");
+    }
+    // Once its shards are given up, nothing is missing: the slot is free at the next start.
+    let used = run(&simulation, async || {
+        let (store, _) = open(16).await;
+        let lost: Vec<ShardId> = (3..6).map(id).collect();
+        store.free(&lost).await.expect("free");
+        let used = store.statistics().log.used_bytes();
+        store.close().await;
+        used
+    });
+    run(&simulation, async || {
+        let (store, report) = open(16).await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        assert!(store.statistics().log.used_bytes() < used);
+        expect_whole(&store, (0..3).chain(6..10), LENGTH).await;
+    });
+}
+
+#[test]
+fn index_pages_behind_a_damaged_header_are_kept_until_the_next_checkpoint() {
+    let simulation = with_sealed_segments(4);
+    // The checkpoint took the slot behind the open segment.
+    let index = (0..16)
+        .find(|slot| {
+            SegmentHeader::decode(&slot_content(&simulation, *slot))
+                .is_ok_and(|header| header.content == Content::Index)
+        })
+        .expect("an index segment");
+    simulation
+        .flip_bit(Path::new(PATH), slot_offset(index) + 70, 0)
+        .expect("a bit");
+    run(&simulation, async || {
+        let (store, report) = open(16).await;
+        assert_eq!(report.damage.len(), 1, "{report:?}");
+        expect_whole(&store, 0..10, LENGTH).await;
+        store.checkpoint().await.expect("checkpoint");
+        fill(&store, 100, LENGTH).await;
+        // No close: as after a kill.
+    });
+    run(&simulation, async || {
+        let (store, report) = open(16).await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        expect_whole(&store, 0..10, LENGTH).await;
+    });
+}
+
+#[test]
+fn a_damaged_header_of_a_segment_that_holds_nothing_costs_nothing() {
+    let simulation = with_sealed_segments(5);
+    run(&simulation, async || {
+        let (store, _) = open(16).await;
+        let some: Vec<ShardId> = (3..6).map(id).collect();
+        store.free(&some).await.expect("free");
+        store.close().await;
+    });
+    for offset in [30, BLOCK + 30] {
+        simulation
+            .flip_bit(Path::new(PATH), slot_offset(1) + offset, 3)
+            .expect("a bit");
+    }
+    run(&simulation, async || {
+        let (store, report) = open(16).await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        let end = fill(&store, 100, LENGTH).await;
+        expect_whole(&store, (0..3).chain(6..10).chain(100..end), LENGTH).await;
+    });
+    let header = SegmentHeader::decode(&slot_content(&simulation, 1));
+    assert!(header.is_ok(), "the slot is in use again");
+}
