@@ -4,6 +4,8 @@
 //! anything later shows to have been durable is reported as corruption and left out, never silently; above it, it is a torn tail
 //! and cut. What was cut never comes back: records carry the number of the run that wrote them (see `segment_log`).
 
+mod index_pages;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -15,7 +17,6 @@ use crate::device::Device;
 use crate::error::EngineError;
 use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
-use crate::format::page::{self, PAGE_BYTES};
 use crate::format::record::{self, Body, RecordHeader, ShardHeader};
 use crate::format::segment::Content;
 use crate::index::{ENTRY_COUNT_MAX, Index};
@@ -24,13 +25,14 @@ use crate::reactor::{self, Buffer};
 use crate::read::Memory;
 use crate::segment_log::{FoundLog, SegmentLog};
 use crate::store::{ChunkStore, ChunkStoreStatistics, Inner};
+use index_pages::Gap;
 
 /// What a start has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// Entries read from index pages.
     pub index_entries: u64,
-    /// Records replayed after the checkpoint.
+    /// Records replayed after the checkpoint; all records where index pages were damaged.
     pub records_replayed: u64,
     /// Whether a torn tail was cut.
     pub torn_tail: bool,
@@ -47,10 +49,12 @@ enum Found {
     /// The header is good, the payload is not.
     Damaged(Box<RecordHeader>, u64, String),
     Bad(String),
+    /// The device could not read it: no torn write looks so.
+    Unreadable(String),
 }
 
 /// The part of a segment that is replayed.
-struct Walk {
+struct Walk<'a> {
     start: u64,
     segment_end: u64,
     /// Where the next segment says that this one ends.
@@ -59,13 +63,18 @@ struct Walk {
     durable: u64,
     /// The run of the last record: those of earlier runs do not count behind it.
     run: u32,
+    /// A later segment was begun: all of this one is durable, even where nobody says where it ends.
+    sealed: bool,
+    /// The segment lies before the checkpoint and is only walked for the entries that are missing in the index. Payloads are
+    /// not looked at.
+    gaps: Option<&'a [Gap]>,
 }
 
 impl ChunkStore {
     /// Opens a data partition and recovers it.
     ///
     /// # Errors
-    /// A damaged anchor or index page, a newer format, a device that cannot be read.
+    /// A damaged anchor, a newer format, a device whose anchor cannot be read.
     pub async fn open(
         device: &Device,
         partition: u16,
@@ -94,9 +103,9 @@ impl ChunkStore {
             inner: Rc::new(inner),
         };
         let mut report = RecoveryReport::default();
-        store.load_index(&found, &mut report).await?;
+        let rebuilt = store.load_index(&found, &mut report).await?;
         let (end, missing) = store.replay(&found, &mut report).await?;
-        store.judge_slots(&found, missing, &mut report);
+        store.judge_slots(&found, missing || rebuilt, &mut report);
         store
             .inner
             .log
@@ -110,64 +119,11 @@ impl ChunkStore {
             .statistics
             .corruptions
             .fetch_add(corruptions, Ordering::Relaxed);
+        if rebuilt && let Err(error) = store.checkpoint().await {
+            tracing::warn!(%error, partition, "the index that was built again could not be written; the next start builds it again");
+        }
         store.start_upkeep();
         Ok((store, report))
-    }
-
-    async fn load_index(
-        &self,
-        found: &FoundLog,
-        report: &mut RecoveryReport,
-    ) -> Result<(), EngineError> {
-        let map = &self.inner.log.map;
-        let mut number = 0;
-        for slot in &found.anchor.index_segments {
-            if *slot >= map.count {
-                return Err(EngineError::corrupt(
-                    self.inner.log.place(0),
-                    "the anchor names a segment beyond the partition",
-                ));
-            }
-            let mut offset = map.offset(*slot) + BLOCK_BYTES as u64;
-            let end = map.offset(*slot) + map.segment_bytes;
-            while offset < end && number < found.anchor.page_count {
-                let pages =
-                    (found.anchor.page_count - number).min((end - offset) / PAGE_BYTES as u64);
-                let length = (pages as usize * PAGE_BYTES).min(WINDOW_BYTES);
-                let window = self.read_exactly(Memory::InTurn, offset, length).await?;
-                for bytes in window.chunks_exact(PAGE_BYTES) {
-                    self.load_page(bytes, &found.anchor.index_generation, number, report)?;
-                    number += 1;
-                }
-                offset += length as u64;
-                reactor::yield_if_due().await;
-            }
-        }
-        if number != found.anchor.page_count || report.index_entries != found.anchor.entry_count {
-            return Err(EngineError::corrupt(
-                self.inner.log.place(0),
-                "the index has fewer pages or entries than its anchor says",
-            ));
-        }
-        Ok(())
-    }
-
-    fn load_page(
-        &self,
-        bytes: &[u8],
-        generation: &u64,
-        number: u64,
-        report: &mut RecoveryReport,
-    ) -> Result<(), EngineError> {
-        let place = || format!("{} index page {number}", self.inner.log.place(0));
-        let entries = page::decode(bytes, *generation, number)
-            .map_err(|error| EngineError::from_format(place(), error))?;
-        report.index_entries += entries.len() as u64;
-        let mut index = self.inner.index.borrow_mut();
-        entries
-            .into_iter()
-            .for_each(|(id, entry)| index.insert(id, entry));
-        Ok(())
     }
 
     /// Says what damaged segment headers have cost. Slots that say nothing are free when nothing is missing.
@@ -237,6 +193,8 @@ impl ChunkStore {
                 } else {
                     0
                 },
+                sealed: at + 1 < tail.len(),
+                gaps: None,
             };
             end = self.replay_segment(walk, report).await?;
         }
@@ -256,14 +214,15 @@ impl ChunkStore {
 
     async fn replay_segment(
         &self,
-        mut walk: Walk,
+        mut walk: Walk<'_>,
         report: &mut RecoveryReport,
     ) -> Result<u64, EngineError> {
         let mut position = walk.start;
         while position < walk.known_end.unwrap_or(walk.segment_end) {
+            let mut readable = true;
             let (detail, after) = match self.look_at(position, &walk).await? {
                 Found::Record(header, bytes) => {
-                    self.enter(position, &header.body);
+                    self.replay_record(position, &header, &walk);
                     report.records_replayed += 1;
                     walk.run = header.origin.run;
                     position += bytes;
@@ -272,50 +231,57 @@ impl ChunkStore {
                 }
                 Found::Damaged(header, bytes, detail) => (detail, Some((header, bytes))),
                 Found::Bad(detail) => (detail, None),
+                Found::Unreadable(detail) => {
+                    readable = false;
+                    (detail, None)
+                }
             };
             match self.after_damage(position, &walk).await? {
                 ControlFlow::Break(torn) => {
-                    report.torn_tail |= torn;
+                    report.torn_tail |= torn && readable;
+                    if !readable {
+                        report
+                            .damage
+                            .push(format!("{}: {detail}", self.inner.log.place(position)));
+                    }
                     return Ok(position);
                 }
                 ControlFlow::Continue(next) => {
                     report
                         .damage
                         .push(format!("{}: {detail}", self.inner.log.place(position)));
-                    position = self.keep_damaged(position, after, next);
+                    position = match after {
+                        None => next,
+                        // It stays in the index, so that reading it says so.
+                        Some((header, bytes)) => {
+                            self.replay_record(position, &header, &walk);
+                            position + bytes
+                        }
+                    };
                 }
             }
         }
         Ok(position)
     }
 
-    /// A record with a good header whose payload is damaged stays in the index, so that reading it says so.
-    fn keep_damaged(
-        &self,
-        position: u64,
-        record: Option<(Box<RecordHeader>, u64)>,
-        next: u64,
-    ) -> u64 {
-        let Some((header, bytes)) = record else {
-            return next;
-        };
-        self.enter(position, &header.body);
-        position + bytes
+    fn replay_record(&self, position: u64, header: &RecordHeader, walk: &Walk<'_>) {
+        match walk.gaps {
+            None => self.enter(position, &header.body),
+            Some(gaps) => self.enter_missing(position, &header.body, gaps),
+        }
     }
 
     /// Decides what a bad record is: the torn tail (stop), or damage (go on at the next good record).
     async fn after_damage(
         &self,
         bad: u64,
-        walk: &Walk,
+        walk: &Walk<'_>,
     ) -> Result<ControlFlow<bool, u64>, EngineError> {
         let mut position = bad + self.inner.log.device.alignment() as u64;
         while let Some(next) = self.next_claim(position, walk).await? {
             let later = self.look_at(next, walk).await?;
             if let Found::Record(header, _) | Found::Damaged(header, ..) = later
-                && (walk.known_end.is_some()
-                    || header.origin.durable_before > bad
-                    || walk.durable > bad)
+                && (walk.sealed || header.origin.durable_before > bad || walk.durable > bad)
             {
                 return Ok(ControlFlow::Continue(next));
             }
@@ -323,6 +289,7 @@ impl ChunkStore {
         }
         match walk.known_end {
             Some(end) => Ok(ControlFlow::Continue(end)),
+            None if walk.sealed => Ok(ControlFlow::Break(false)),
             None if walk.durable > bad => {
                 Ok(ControlFlow::Continue(walk.durable.min(walk.segment_end)))
             }
@@ -331,21 +298,34 @@ impl ChunkStore {
     }
 
     /// The next position that claims to begin a record.
-    async fn next_claim(&self, from: u64, walk: &Walk) -> Result<Option<u64>, EngineError> {
+    async fn next_claim(&self, from: u64, walk: &Walk<'_>) -> Result<Option<u64>, EngineError> {
         let alignment = self.inner.log.device.alignment();
         let end = walk.known_end.unwrap_or(walk.segment_end);
-        let mut start = from;
+        let (mut start, mut narrow_until) = (from, from);
         while start < end {
             let Some(offset) = self.inner.log.device_offset(start) else {
                 return Ok(None);
             };
-            let length = (end - start).min(WINDOW_BYTES as u64) as usize;
-            let window = self
-                .inner
-                .log
-                .device
-                .read(reactor::allocate(length).await, offset, length)
-                .await?;
+            let most = if start < narrow_until {
+                alignment
+            } else {
+                WINDOW_BYTES
+            };
+            let length = (end - start).min(most as u64) as usize;
+            let buffer = reactor::allocate(length).await;
+            let window = match self.inner.log.device.read(buffer, offset, length).await {
+                Ok(window) => window,
+                // The device cannot read some of it: the rest is looked at unit by unit.
+                Err(EngineError::Io(_)) if length > alignment => {
+                    narrow_until = start + length as u64;
+                    continue;
+                }
+                Err(EngineError::Io(_)) => {
+                    start += length as u64;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let claims = |(at, block): (usize, &[u8])| {
                 let position = start + (at * alignment) as u64;
                 let claim = record::claim(block, alignment)?;
@@ -362,8 +342,10 @@ impl ChunkStore {
 
     /// Whether a place holds more than what was never written.
     async fn anything_at(&self, position: u64) -> Result<bool, EngineError> {
-        let Some(head) = self.head_at(position).await? else {
-            return Ok(false);
+        let head = match self.head_at(position).await {
+            Ok(Some(head)) => head,
+            Ok(None) | Err(EngineError::Io(_)) => return Ok(false),
+            Err(error) => return Err(error),
         };
         Ok(record::claim(&head, self.inner.log.device.alignment())
             .is_some_and(|claim| claim.position == position))
@@ -384,10 +366,13 @@ impl ChunkStore {
     }
 
     /// Reads and verifies the record at a position.
-    async fn look_at(&self, position: u64, walk: &Walk) -> Result<Found, EngineError> {
+    async fn look_at(&self, position: u64, walk: &Walk<'_>) -> Result<Found, EngineError> {
         let bad = |detail: &str| Ok(Found::Bad(detail.to_owned()));
-        let Some(head) = self.head_at(position).await? else {
-            return bad("nothing was written here");
+        let head = match self.head_at(position).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return bad("nothing was written here"),
+            Err(EngineError::Io(error)) => return Ok(Found::Unreadable(error.to_string())),
+            Err(error) => return Err(error),
         };
         let alignment = self.inner.log.device.alignment();
         let Some(claim) = record::claim(&head, alignment) else {
@@ -407,6 +392,7 @@ impl ChunkStore {
             length => match self.read_exactly(Memory::InTurn, offset, length).await {
                 Ok(header) => header,
                 Err(EngineError::Corrupt { detail, .. }) => return Ok(Found::Bad(detail)),
+                Err(EngineError::Io(error)) => return Ok(Found::Unreadable(error.to_string())),
                 Err(error) => return Err(error),
             },
         };
@@ -424,7 +410,7 @@ impl ChunkStore {
             return bad("the record is longer than its segment");
         }
         match &header.body {
-            Body::Shard(shard) => {
+            Body::Shard(shard) if walk.gaps.is_none() => {
                 if let Some(detail) = self
                     .payload_damage(shard, offset + u64::from(header.header_bytes))
                     .await?
@@ -432,7 +418,7 @@ impl ChunkStore {
                     return Ok(Found::Damaged(Box::new(header), bytes, detail));
                 }
             }
-            Body::Tombstones(_) => {}
+            Body::Shard(_) | Body::Tombstones(_) => {}
         }
         Ok(Found::Record(Box::new(header), bytes))
     }
@@ -459,6 +445,7 @@ impl ChunkStore {
             {
                 Ok(window) => window,
                 Err(EngineError::Corrupt { detail, .. }) => return Ok(Some(detail)),
+                Err(EngineError::Io(error)) => return Ok(Some(error.to_string())),
                 Err(error) => return Err(error),
             };
             let matching = window[..length]

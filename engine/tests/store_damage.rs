@@ -270,12 +270,7 @@ fn a_segment_that_says_nothing_any_more_is_missed_and_never_written_over() {
 fn index_pages_behind_a_damaged_header_are_kept_until_the_next_checkpoint() {
     let simulation = with_sealed_segments(4);
     // The checkpoint took the slot behind the open segment.
-    let index = (0..16)
-        .find(|slot| {
-            SegmentHeader::decode(&slot_content(&simulation, *slot))
-                .is_ok_and(|header| header.content == Content::Index)
-        })
-        .expect("an index segment");
+    let index = index_slot(&simulation);
     simulation
         .flip_bit(Path::new(PATH), slot_offset(index) + 70, 0)
         .expect("a bit");
@@ -316,4 +311,97 @@ fn a_damaged_header_of_a_segment_that_holds_nothing_costs_nothing() {
     });
     let header = SegmentHeader::decode(&slot_content(&simulation, 1));
     assert!(header.is_ok(), "the slot is in use again");
+}
+
+fn index_slot(simulation: &Simulation) -> u64 {
+    let holds_pages = |slot: &u64| {
+        SegmentHeader::decode(&slot_content(simulation, *slot))
+            .is_ok_and(|header| header.content == Content::Index)
+    };
+    (0..16).find(holds_pages).expect("an index segment")
+}
+
+#[test]
+fn a_damaged_index_page_costs_no_shard() {
+    const SHORT: usize = 4_000;
+    let live = |number: &u64| !number.is_multiple_of(10);
+    for (page, unreadable) in [(0, false), (1, false), (2, false), (0, true), (1, true)] {
+        let simulation = formatted(6);
+        run(&simulation, async || {
+            let (store, _) = open(16).await;
+            for number in 0..250 {
+                write(&store, number, SHORT).await.expect("write");
+            }
+            let freed: Vec<ShardId> = (0..250).filter(|number| !live(number)).map(id).collect();
+            store.free(&freed).await.expect("free");
+            store.checkpoint().await.expect("checkpoint");
+            // A tail, so that replay goes on from what was found again.
+            for number in 250..255 {
+                write(&store, number, SHORT).await.expect("write");
+            }
+            store.free(&[id(1)]).await.expect("free");
+        });
+        let offset = slot_offset(index_slot(&simulation)) + (1 + page) * BLOCK;
+        if unreadable {
+            simulation.fail_reads_at(Path::new(PATH), offset..offset + BLOCK);
+        } else {
+            let path = Path::new(PATH);
+            simulation.flip_bit(path, offset + 100, 1).expect("a bit");
+        }
+        let present = || (2..255).filter(|number| *number >= 250 || live(number));
+        run(&simulation, async || {
+            let (store, report) = open(16).await;
+            assert_eq!(report.damage.len(), 1, "{report:?}");
+            assert!(report.damage[0].contains(&format!("index page {page}")));
+            expect_whole(&store, present(), SHORT).await;
+            assert_eq!(store.scan(None, 1000).len(), present().count());
+        });
+        simulation.clear_faults();
+        run(&simulation, async || {
+            let (store, report) = open(16).await;
+            assert_eq!(report.damage, Vec::<String>::new(), "it was written anew");
+            expect_whole(&store, present(), SHORT).await;
+            let end = fill(&store, 1000, SHORT).await;
+            expect_whole(&store, present().chain(1000..end), SHORT).await;
+        });
+    }
+}
+
+#[test]
+fn what_the_device_cannot_read_keeps_no_partition_from_opening() {
+    let simulation = with_sealed_segments(7);
+    run(&simulation, async || {
+        let (store, _) = open(16).await;
+        let some: Vec<ShardId> = (3..9).map(id).collect();
+        store.free(&some).await.expect("free");
+        store.checkpoint().await.expect("checkpoint");
+        // The tail goes on in slot 1.
+        for number in 10..14 {
+            write(&store, number, LENGTH).await.expect("write");
+        }
+    });
+    let file = simulation.content(Path::new(PATH)).expect("a file");
+    let needle = &content(12, LENGTH)[..BLOCK as usize];
+    let payload = file
+        .chunks(BLOCK as usize)
+        .position(|block| block == needle)
+        .expect("the payload");
+    let payload = payload as u64 * BLOCK;
+    // The headers of a sealed segment and one of the tail, the beginning of a free one, and parts of a record in the tail.
+    let free = slot_offset(2);
+    let mut damage = vec![slot_offset(0), slot_offset(1), free, free + BLOCK];
+    for more in [payload, payload - BLOCK] {
+        damage.push(more);
+        for offset in &damage {
+            simulation.fail_reads_at(Path::new(PATH), *offset..*offset + BLOCK);
+        }
+        run(&simulation, async || {
+            let (store, report) = open(16).await;
+            assert_eq!(report.damage.len(), 4, "{report:?}");
+            expect_whole(&store, (0..3).chain([9, 10, 11, 13]), LENGTH).await;
+            assert!(read(&store, 12, LENGTH).await.is_err());
+        });
+        damage.pop();
+        simulation.clear_faults();
+    }
 }
