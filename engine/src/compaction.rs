@@ -12,7 +12,8 @@ use crate::error::EngineError;
 use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::record::{self, Body, RecordHeader};
-use crate::reactor::{self, BufferView};
+use crate::id::ShardId;
+use crate::reactor::{self, Buffer, BufferView};
 use crate::read::Memory;
 use crate::store::ChunkStore;
 use crate::write::SEGMENTS_KEPT_FROM_WRITES;
@@ -59,14 +60,17 @@ impl ChunkStore {
         if self.inner.log.device.failure().is_some() {
             return Ok(());
         }
-        if self.inner.log.free_segments() <= self.low_water() && !self.is_exhausted() {
-            self.compact().await?;
-        }
-        if self.checkpoint_due() {
-            self.checkpoint().await
+        let short = self.inner.log.free_segments() <= self.low_water();
+        let compacted = if short && !self.is_exhausted() {
+            self.compact().await
         } else {
             Ok(())
+        };
+        // A compaction that fails again and again must not let the tail grow without an end.
+        if self.checkpoint_due() {
+            self.checkpoint().await?;
         }
+        compacted
     }
 
     fn low_water(&self) -> usize {
@@ -206,7 +210,45 @@ impl ChunkStore {
             }
             reactor::yield_if_due().await;
         }
+        self.keep_if_stuck(sequence);
         Ok(())
+    }
+
+    /// Keeps a segment that has been gone through and still holds something live: nothing of it can be found or moved. It is
+    /// not tried again in this run.
+    fn keep_if_stuck(&self, sequence: u64) {
+        let live = self.inner.index.borrow().live_bytes(sequence);
+        if live == 0 || self.has_changes(sequence) || !self.inner.kept.borrow_mut().insert(sequence)
+        {
+            return;
+        }
+        let corruptions = &self.inner.statistics.corruptions;
+        corruptions.fetch_add(1, Ordering::Relaxed);
+        let place = self
+            .inner
+            .log
+            .place(sequence * self.inner.log.map.segment_bytes);
+        tracing::error!(
+            place,
+            live,
+            "records of a segment cannot be found, because their headers are damaged; the segment is kept"
+        );
+    }
+
+    /// Whether a record of the segment is about to be freed or replaced.
+    fn has_changes(&self, sequence: u64) -> bool {
+        let segment_bytes = self.inner.log.map.segment_bytes;
+        let index = self.inner.index.borrow();
+        let lies_there = |id: &ShardId| {
+            index
+                .get(*id)
+                .is_some_and(|entry| entry.position / segment_bytes == sequence)
+        };
+        let under_way = self.inner.under_way.borrow();
+        under_way.values().any(|body| match body {
+            Body::Shard(shard) => lies_there(&shard.id),
+            Body::Tombstones(ids) => ids.iter().any(lies_there),
+        })
     }
 
     async fn header_at(&self, position: u64) -> Result<Option<RecordHeader>, EngineError> {
@@ -216,7 +258,9 @@ impl ChunkStore {
             .log
             .device_offset(position)
             .ok_or(EngineError::NotFound)?;
-        let head = self.read_exactly(Memory::AtOnce, offset, alignment).await?;
+        let Some(head) = self.read_if_whole(offset, alignment).await? else {
+            return Ok(None);
+        };
         let Some(claim) =
             record::claim(&head, alignment).filter(|claim| claim.position == position)
         else {
@@ -225,13 +269,29 @@ impl ChunkStore {
         let header = if claim.header_bytes as usize <= alignment {
             head
         } else {
-            self.read_exactly(Memory::AtOnce, offset, claim.header_bytes as usize)
-                .await?
+            let header_bytes = claim.header_bytes as usize;
+            match self.read_if_whole(offset, header_bytes).await? {
+                Some(header) => header,
+                None => return Ok(None),
+            }
         };
         let salt = self.inner.log.salt(position);
         Ok(record::decode_header(&header)
             .ok()
             .filter(|header| Some(header.origin.salt) == salt))
+    }
+
+    /// Reads; `None` where the device ends or cannot read.
+    async fn read_if_whole(
+        &self,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Option<Buffer>, EngineError> {
+        match self.read_exactly(Memory::AtOnce, offset, bytes).await {
+            Ok(buffer) => Ok(Some(buffer)),
+            Err(EngineError::Corrupt { .. } | EngineError::Io(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Appends a live record again. A record that does not verify stays where it is and is reported: its segment is kept.
@@ -243,7 +303,7 @@ impl ChunkStore {
         let views: Vec<BufferView> = match reading.await {
             Ok(views) => views,
             Err(EngineError::NotFound) => return Ok(()),
-            Err(error @ EngineError::Corrupt { .. }) => {
+            Err(error @ (EngineError::Corrupt { .. } | EngineError::Io(_))) => {
                 tracing::error!(%error, "a record cannot be moved because it is damaged; its segment is kept");
                 self.inner
                     .kept

@@ -405,3 +405,39 @@ fn what_the_device_cannot_read_keeps_no_partition_from_opening() {
         simulation.clear_faults();
     }
 }
+
+#[test]
+fn a_record_that_cannot_be_moved_keeps_its_segment_and_no_other() {
+    for (block, unreadable) in [(0, true), (0, false), (1, true), (1, false)] {
+        let simulation = formatted(8);
+        run(&simulation, async || {
+            let (store, _) = open(16).await;
+            // Of the three shards of a segment, one stays.
+            for number in 0..24 {
+                write(&store, number, LENGTH).await.expect("write");
+            }
+            store.checkpoint().await.expect("checkpoint");
+            let some: Vec<ShardId> = (0..24).filter(|n| n % 3 != 0).map(id).collect();
+            store.free(&some).await.expect("free");
+            // The first segment is the oldest, and as empty as the others: the best one.
+            let offset = slot_offset(0) + (1 + block) * BLOCK;
+            if unreadable {
+                simulation.fail_reads_at(Path::new(PATH), offset..offset + BLOCK);
+            } else {
+                let path = Path::new(PATH);
+                simulation.flip_bit(path, offset + 40, 1).expect("a bit");
+            }
+            let end = fill(&store, 100, LENGTH).await;
+            assert!(end >= 120, "only up to {end}");
+            let left = (3..24).filter(|n| n % 3 == 0).chain(100..end);
+            expect_whole(&store, left, LENGTH).await;
+            assert!(read(&store, 0, LENGTH).await.is_err());
+            // It is not gone through again and again.
+            let before = simulation.counters().reads;
+            for _ in 0..10 {
+                store.compact().await.expect("compaction");
+            }
+            assert_eq!(simulation.counters().reads, before);
+        });
+    }
+}
