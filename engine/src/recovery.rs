@@ -15,10 +15,10 @@ use std::sync::atomic::Ordering;
 
 use crate::device::Device;
 use crate::error::EngineError;
-use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::record::{self, Body, RecordHeader, ShardHeader};
 use crate::format::segment::Content;
+use crate::format::{FormatError, align_up};
 use crate::index::{ENTRY_COUNT_MAX, Index};
 use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, Buffer};
@@ -398,6 +398,12 @@ impl ChunkStore {
         };
         let header = match record::decode_header(&header) {
             Ok(header) => header,
+            // The salt shows that it is no client who says so.
+            Err(FormatError::NewerFormat { features })
+                if Some(claim.salt) == self.inner.log.salt(position) =>
+            {
+                return Err(EngineError::NewerFormat { features });
+            }
             Err(error) => return Ok(Found::Bad(error.to_string())),
         };
         if Some(header.origin.salt) != self.inner.log.salt(position) || header.origin.run < walk.run

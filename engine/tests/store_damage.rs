@@ -7,8 +7,8 @@ use std::time::Duration;
 use strata_engine::format::segment::{Content, SegmentHeader};
 use strata_engine::reactor::{self, ReactorConfig, Simulation, World};
 use strata_engine::{
-    ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Owner, RecoveryReport,
-    ShardId, ShardWrite, Uuid, format_device,
+    ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal, Owner,
+    RecoveryReport, ShardId, ShardWrite, Uuid, format_device,
 };
 
 const PATH: &str = "/strata.device";
@@ -439,5 +439,68 @@ fn a_record_that_cannot_be_moved_keeps_its_segment_and_no_other() {
             }
             assert_eq!(simulation.counters().reads, before);
         });
+    }
+}
+
+/// Makes a structure on the platter one of the next version, CRC and all.
+fn make_newer(simulation: &Simulation, offset: u64, length: usize) {
+    let file = simulation.content(Path::new(PATH)).expect("a file");
+    let mut bytes = file[offset as usize..offset as usize + length].to_vec();
+    bytes[6] += 1;
+    let crc = crc32c::crc32c(&bytes[4..]);
+    bytes[..4].copy_from_slice(&crc.to_le_bytes());
+    let path = Path::new(PATH);
+    simulation.overwrite(path, offset, &bytes).expect("a file");
+}
+
+/// Both openings refuse what the change has made, and nothing is written.
+fn expect_refusal(simulation: &Simulation, partition: u16) {
+    // What was on its way at the end of the last run arrives.
+    run(simulation, async || {});
+    let before = simulation.content(Path::new(PATH));
+    let refused = run(simulation, async || match partition {
+        0 => Journal::open(&device(16).await, 0).await.map(drop),
+        _ => ChunkStore::open(&device(16).await, 1).await.map(drop),
+    });
+    assert!(
+        matches!(refused, Err(EngineError::NewerFormat { .. })),
+        "{refused:?}"
+    );
+    assert!(simulation.content(Path::new(PATH)) == before);
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_refused_and_not_cut_as_torn() {
+    let simulation = formatted(9);
+    run(&simulation, async || {
+        let (store, _) = open(16).await;
+        write(&store, 1, LENGTH).await.expect("write");
+    });
+    make_newer(&simulation, slot_offset(0) + BLOCK, BLOCK as usize);
+    expect_refusal(&simulation, 1);
+}
+
+#[test]
+fn a_log_entry_of_a_newer_version_is_refused_and_not_cut_as_torn() {
+    let simulation = formatted(10);
+    let body = content(1, 1000);
+    run(&simulation, async || {
+        let journal = Journal::open(&device(16).await, 0).await.expect("recovery");
+        let at = journal.append(7, &body).expect("append");
+        journal.flush(at).await.expect("flush");
+    });
+    make_newer(&simulation, (1 << 20) + BLOCK, 48 + body.len());
+    expect_refusal(&simulation, 0);
+}
+
+#[test]
+fn an_anchor_of_a_newer_version_is_refused_though_the_other_is_older() {
+    for slot in 0..2 {
+        for partition in 0..2 {
+            let simulation = formatted(11);
+            let offset = strata_engine::format::layout::anchor_offset(partition, slot);
+            make_newer(&simulation, offset, BLOCK as usize);
+            expect_refusal(&simulation, partition);
+        }
     }
 }

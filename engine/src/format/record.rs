@@ -188,13 +188,16 @@ fn fill_shard(raw: &mut Raw, shard: &ShardHeader) {
     (raw.owner_space, raw.owner_offset) = (shard.owner.space, shard.owner.offset);
 }
 
-/// The position, header length and record length that a header claims, before its CRC is looked at; for skipping and searching.
+/// What a header claims before its CRC is looked at; for skipping and searching. These fields stay where they are in every
+/// version, so that a record of a newer one is known to be none of a torn tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// The position it claims.
     pub position: u64,
     /// The length of its header.
     pub header_bytes: u32,
+    /// The salt of the segment.
+    pub salt: u64,
 }
 
 /// What the first bytes claim to be, if they look like a record at all.
@@ -208,6 +211,7 @@ pub fn claim(bytes: &[u8], alignment: usize) -> Option<Claim> {
     (known && sane).then_some(Claim {
         position: raw.position,
         header_bytes: raw.header_bytes,
+        salt: raw.salt,
     })
 }
 
@@ -358,7 +362,8 @@ mod tests {
                 claim(&bytes, 512),
                 Some(Claim {
                     position: 8192,
-                    header_bytes: bytes.len() as u32
+                    header_bytes: bytes.len() as u32,
+                    salt: 5
                 })
             );
         }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use super::{HeadsOf, JOURNAL_BODY_BYTES_MAX};
 use crate::error::EngineError;
-use crate::format::align_up;
 use crate::format::entry::{self, EntryHeader, HEADER_BYTES};
+use crate::format::{FormatError, align_up};
 use crate::reactor::{self, Buffer, Task, TaskClass};
 use crate::segment_log::SegmentLog;
 
@@ -115,6 +115,10 @@ impl Walk {
         let whole = self.bytes(bytes, end).await?;
         Ok(match entry::decode(whole) {
             Ok((header, _)) => self.pass(header, bytes),
+            // Position, salt and CRC are right: it is no torn tail to be cut.
+            Err(FormatError::NewerFormat { features }) => {
+                return Err(EngineError::NewerFormat { features });
+            }
             Err(error) => Step::Bad(error.to_string()),
         })
     }

@@ -222,6 +222,9 @@ pub(super) async fn read_anchor(device: &Device, partition: u16) -> Result<Ancho
                 best = Some(anchor)
             }
             Ok(_) => {}
+            Err(FormatError::NewerFormat { features }) => {
+                return Err(EngineError::NewerFormat { features });
+            }
             Err(error) => damage = error,
         }
     }
