@@ -20,6 +20,9 @@ struct Found {
 }
 
 /// `GetObject`: one range, one part, or all of it, as it lies there when the request is decided.
+///
+/// The first bytes are read before the answer begins: what cannot be read is an error that names
+/// itself, not a `200` that breaks off.
 pub async fn get(
     shared: &Shared,
     context: &Context,
@@ -35,8 +38,9 @@ pub async fn get(
     let range = selected.range(object.size);
     let length = range.end - range.start;
     if length > 0 {
-        let reader = BodyReader::new(shared, &object, range, window);
-        context.answer_with(ObjectBody::new(reader, length, context.request_id));
+        let mut reader = BodyReader::new(shared, &object, range, window);
+        let first = reader.next().await.transpose()?.unwrap_or_default();
+        context.answer_with(ObjectBody::new(first, reader, length, context.request_id));
     }
     let mut response = S3Response::with_headers(dto::GetObjectOutput::default(), headers);
     response.output.content_length = i64::try_from(length).ok();

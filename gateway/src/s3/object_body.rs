@@ -2,14 +2,14 @@
 //!
 //! Invariants: where the bytes are is looked up a window at a time, so that what is held does not
 //! grow with the object; clients that take nothing hold no more than a share of the arena; a
-//! failure ends the stream with an error, which closes the connection, so that a body is never
-//! silently short.
+//! failure before the first byte is the answer, and a later one ends the stream with an error, which
+//! closes the connection, so that a body is never silently short.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -24,7 +24,8 @@ use strata_raftlog::store::StoreError;
 use super::Shared;
 use crate::request_id::RequestId;
 
-/// Pieces that are looked up at a time; with chunks of 1 MiB a window is 4 GiB.
+/// Pieces that are looked up at a time; with chunks of 1 MiB a window is 4 GiB. A body whose object
+/// goes meanwhile is served to the end of its window: where the rest lies is forgotten.
 const WINDOW_PIECES: usize = 4096;
 
 /// The bytes of the arena that a reader may hold for a client: what it reads ahead, what it hands out.
@@ -250,18 +251,21 @@ type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, ClusterError>>>>;
 
 /// A body as hyper sends it.
 pub struct ObjectBody {
+    /// What was read before the answer began; empty once it is sent.
+    first: Bytes,
     pieces: Pieces,
     left: u64,
     request_id: RequestId,
 }
 
 impl ObjectBody {
-    /// A body of so many bytes.
-    pub fn new(reader: BodyReader, length: u64, request_id: RequestId) -> ObjectBody {
+    /// A body of so many bytes, the first of which are read already.
+    pub fn new(first: Bytes, reader: BodyReader, length: u64, request_id: RequestId) -> ObjectBody {
         let pieces = futures_util::stream::unfold(reader, async |mut reader| {
             reader.next().await.map(|outcome| (outcome, reader))
         });
         ObjectBody {
+            first,
             pieces: Box::pin(pieces),
             left: length,
             request_id,
@@ -286,9 +290,9 @@ impl Body for ObjectBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let outcome = match self.pieces.as_mut().poll_next(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(outcome) => outcome,
+        let outcome = match self.first.is_empty() {
+            false => Some(Ok(std::mem::take(&mut self.first))),
+            true => ready!(self.pieces.as_mut().poll_next(context)),
         };
         Poll::Ready(Some(match outcome {
             Some(Ok(bytes)) if bytes.len() as u64 <= self.left => {

@@ -22,7 +22,9 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use std::sync::OnceLock;
+use strata_tests::http::{Request, Response};
 use strata_tests::server::{Server, ServerOptions};
+use strata_tests::signature::Payload;
 
 /// The server that tests share; it lives as long as the process.
 fn shared() -> &'static Server {
@@ -40,6 +42,18 @@ async fn bucket(name: &str) -> (Client, String) {
         .await
         .expect("a new bucket");
     (client, name.to_string())
+}
+
+/// Sends a request made by hand to a server, signed with the root key.
+fn send_to(server: &Server, request: Request) -> std::io::Result<Response> {
+    let signer = server.signer();
+    let request = signer.sign(request, server.s3(), Payload::Hashed, None);
+    request.send(server.s3())
+}
+
+/// The answer of the shared server to a request made by hand.
+fn send(request: Request) -> Response {
+    send_to(shared(), request).expect("an answer")
 }
 
 async fn put(client: &Client, bucket: &str, key: &str, body: &[u8]) {
