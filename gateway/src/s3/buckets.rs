@@ -4,7 +4,7 @@ use s3s::S3Response;
 use s3s::dto;
 use strata_net::ClusterError;
 use strata_raftlog::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
-use strata_raftlog::namespace::{Bucket, ListQuery, UploadQuery};
+use strata_raftlog::namespace::{Bucket, UploadQuery};
 
 use super::{ROOT_ACCOUNT, Shared, check_owner, owner, timestamp};
 use crate::context::Context;
@@ -147,22 +147,18 @@ pub async fn delete(
 /// Whether there were no objects.
 async fn abort_uploads(shared: &Shared, context: &Context) -> Result<bool, Fault> {
     let bucket = find(shared, context)?;
-    let any = ListQuery {
-        limit: 1,
-        ..ListQuery::default()
-    };
     let query = UploadQuery {
         limit: UPLOADS_AT_ONCE,
         ..UploadQuery::default()
     };
     loop {
-        let (objects, uploads) = shared.cluster.names(|view| {
+        let (is_empty, uploads) = shared.cluster.names(|view| {
             Ok((
-                view.list(bucket.inode, &any)?,
+                view.is_empty_directory(bucket.inode)?,
                 view.uploads(bucket.inode, &query)?,
             ))
         })?;
-        if !objects.objects.is_empty() {
+        if !is_empty {
             return Ok(false);
         }
         if uploads.uploads.is_empty() {

@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use s3s::S3Response;
 use s3s::dto;
-use strata_raftlog::namespace::{ListPage, ListQuery, ListedObject};
+use strata_engine::reactor;
+use strata_raftlog::namespace::{ListPage, ListQuery, ListedObject, Listing};
 
 use super::{Shared, buckets, is_encoded, owner, page_size, timestamp};
 use crate::checksum;
@@ -12,6 +13,9 @@ use crate::context::Context;
 use crate::error::Fault;
 use crate::etag;
 use crate::query::encode_key;
+
+/// Steps of a listing in one read transaction: about half a millisecond.
+const STEPS_MAX: usize = 256;
 
 /// `ListObjects`, which goes on after a key that the client names.
 pub async fn version_1(
@@ -28,9 +32,9 @@ pub async fn version_1(
         &marker,
         limit,
     );
-    let page = list(shared, context, &query)?;
-    let text = |text: &str| encode_key(text.as_bytes(), encoded);
     let has_delimiter = !query.delimiter.is_empty();
+    let page = list(shared, context, query).await?;
+    let text = |text: &str| encode_key(text.as_bytes(), encoded);
     let next_marker = page.next.as_ref().filter(|_| has_delimiter);
     Ok(S3Response::new(dto::ListObjectsOutput {
         name: Some(input.bucket),
@@ -71,7 +75,7 @@ pub async fn version_2(
         limit,
     );
     query.start_after = from;
-    let page = list(shared, context, &query)?;
+    let page = list(shared, context, query).await?;
     let text = |text: &str| encode_key(text.as_bytes(), encoded);
     let key_count = page.objects.len() + page.common_prefixes.len();
     Ok(S3Response::new(dto::ListObjectsV2Output {
@@ -108,12 +112,18 @@ fn query_of(prefix: Option<&str>, delimiter: Option<&str>, after: &str, limit: u
     }
 }
 
-/// One page, in one short transaction.
-fn list(shared: &Shared, context: &Context, query: &ListQuery) -> Result<ListPage, Fault> {
+/// One page, in as many short transactions as it takes: others are served between them. What is
+/// changed meanwhile may be on the page or not.
+async fn list(shared: &Shared, context: &Context, query: ListQuery) -> Result<ListPage, Fault> {
     let bucket = buckets::find(shared, context)?;
-    Ok(shared
-        .cluster
-        .names(|view| view.list(bucket.inode, query))?)
+    let mut listing = Listing::new(query);
+    while !listing.is_complete() {
+        shared
+            .cluster
+            .names(|view| view.list(bucket.inode, &mut listing, STEPS_MAX))?;
+        reactor::yield_if_due().await;
+    }
+    Ok(listing.into_page())
 }
 
 fn from_token(token: &str) -> Result<Vec<u8>, Fault> {

@@ -12,8 +12,8 @@ use crate::command::{
 };
 use crate::log::{Log, Memory, Source};
 use crate::namespace::{
-    Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ListQuery, LogEntry, LogPosition,
-    ObjectAttributes, RootKey,
+    Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ListQuery, Listing, LogEntry,
+    LogPosition, ObjectAttributes, RootKey,
 };
 use crate::store::{NamespaceStore, StoreOptions};
 
@@ -173,7 +173,10 @@ fn keys(store: &NamespaceStore) -> usize {
     };
     let mut count = 0;
     loop {
-        let page = view.list(bucket.inode, &query).expect("a page");
+        let mut listing = Listing::new(query.clone());
+        view.list(bucket.inode, &mut listing, usize::MAX)
+            .expect("a page");
+        let page = listing.into_page();
         count += page.objects.len();
         match page.next {
             Some(next) => query.start_after = next,

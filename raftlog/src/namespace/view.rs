@@ -1,5 +1,5 @@
 //! Queries. A view is one short read transaction: never held across an await, never for longer than
-//! one page of a listing, because pages that it may read cannot be used again.
+//! some steps of a listing, because pages that it may read cannot be used again.
 
 mod body;
 mod list;
@@ -9,7 +9,7 @@ mod uploads;
 use heed::{RoTxn, WithoutTls};
 
 pub use body::{BodyPiece, FreedExtents, PieceSource};
-pub use list::{ListPage, ListQuery, ListedObject};
+pub use list::{ListPage, ListQuery, ListedObject, Listing};
 pub use uploads::{ListedUpload, UploadPage, UploadQuery};
 
 use super::entry::{Entry, EntryKind, Place};
@@ -187,7 +187,11 @@ impl<'t> View<'t> {
         Ok(entry.map(|entry| (parent, entry)))
     }
 
-    pub(crate) fn is_empty_directory(&self, inode: u64) -> Result<bool, StoreError> {
+    /// Whether a directory holds nothing, so that it may be removed.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn is_empty_directory(&self, inode: u64) -> Result<bool, StoreError> {
         Ok(!self.table.any(self.txn(), &key::entry(inode, &[]))?)
     }
 }

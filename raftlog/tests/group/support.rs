@@ -14,7 +14,8 @@ use strata_raftlog::command::{
 use strata_raftlog::group::{Group, GroupConfig, GroupError, ProposeError, Sender};
 use strata_raftlog::log::LogPartition;
 use strata_raftlog::namespace::{
-    Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ListQuery, ObjectAttributes, RootKey,
+    Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ListQuery, Listing, ObjectAttributes,
+    RootKey,
 };
 use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
@@ -235,7 +236,10 @@ pub fn keys(store: &NamespaceStore) -> Vec<String> {
     };
     let mut keys = Vec::new();
     loop {
-        let page = view.list(bucket.inode, &query).expect("a page");
+        let mut listing = Listing::new(query.clone());
+        view.list(bucket.inode, &mut listing, usize::MAX)
+            .expect("a page");
+        let page = listing.into_page();
         keys.extend(
             page.objects
                 .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use strata_raftlog::command::{Answer, CreateBucket};
-use strata_raftlog::namespace::{Body, ListQuery};
+use strata_raftlog::namespace::{Body, ListQuery, Listing};
 
 use crate::support::{Cluster, Random, put};
 
@@ -65,12 +65,18 @@ fn model(keys: &BTreeSet<Vec<u8>>, query: &ListQuery) -> Vec<ModelEntry> {
     entries.into_iter().filter(above).collect()
 }
 
-/// All pages of a listing, each compared with the model's.
-fn check(cluster: &Cluster, bucket: u64, keys: &BTreeSet<Vec<u8>>, query: &ListQuery) {
+/// All pages of a listing, each compared with the model's, with so many steps in a transaction.
+fn check(
+    cluster: &Cluster,
+    bucket: u64,
+    keys: &BTreeSet<Vec<u8>>,
+    query: &ListQuery,
+    steps: usize,
+) {
     let mut query = query.clone();
     loop {
         let expected = model(keys, &query);
-        let page = cluster.store.view().unwrap().list(bucket, &query).unwrap();
+        let page = cluster.list(bucket, &query, steps);
         let cut = expected.len().min(query.limit);
         let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
         for entry in &expected[..cut] {
@@ -82,7 +88,7 @@ fn check(cluster: &Cluster, bucket: u64, keys: &BTreeSet<Vec<u8>>, query: &ListQ
             .push(entry.text.clone());
         }
         let found: Vec<Vec<u8>> = page.objects.into_iter().map(|object| object.key).collect();
-        let context = || format!("keys {keys:?}\nquery {query:?}");
+        let context = || format!("keys {keys:?}\nquery {query:?}\nsteps {steps}");
         assert_eq!(found, objects, "{}", context());
         assert_eq!(page.common_prefixes, prefixes, "{}", context());
         let next = (expected.len() > cut && cut > 0).then(|| expected[cut - 1].text.clone());
@@ -161,23 +167,16 @@ fn a_listing_is_the_byte_order_of_hostile_keys() {
             limit: 3,
             ..ListQuery::default()
         };
-        check(&cluster, bucket, &keys, &all);
+        check(&cluster, bucket, &keys, &all, usize::MAX);
         for _ in 0..6 {
             let query = some_query(&mut random, &keys);
-            check(&cluster, bucket, &keys, &query);
+            let steps = [1, 2, 3, 7, usize::MAX][random.below(5)];
+            check(&cluster, bucket, &keys, &query, steps);
         }
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         cluster.delete(&name, &keys);
-        assert!(
-            cluster
-                .store
-                .view()
-                .unwrap()
-                .list(bucket, &all)
-                .unwrap()
-                .objects
-                .is_empty()
-        );
+        let left = cluster.list(bucket, &all, usize::MAX);
+        assert!(left.objects.is_empty());
     }
     assert_eq!(cluster.rows_of(b"D"), 6_000, "only the buckets are left");
 }
@@ -214,7 +213,9 @@ fn keys_of_the_greatest_length_and_depth_are_listed() {
                     limit,
                     prefix: Vec::new(),
                 };
-                check(&cluster, bucket, &keys, &query);
+                for steps in [1, 256, usize::MAX] {
+                    check(&cluster, bucket, &keys, &query, steps);
+                }
             }
         }
     }
@@ -223,7 +224,7 @@ fn keys_of_the_greatest_length_and_depth_are_listed() {
         limit: 1,
         ..ListQuery::default()
     };
-    check(&cluster, bucket, &keys, &long);
+    check(&cluster, bucket, &keys, &long, 1);
     let view = cluster.store.view().unwrap();
     assert_eq!(view.object("b", &[b'a'; 5_000]).unwrap(), None);
     assert_eq!(view.bucket(&"b".repeat(5_000)).unwrap(), None);
@@ -233,16 +234,87 @@ fn keys_of_the_greatest_length_and_depth_are_listed() {
     assert_eq!(cluster.rows_of(b"DIX"), 2, "only the bucket is left");
 }
 
+/// Keys of so many levels that share none of them.
+fn deep_keys(count: usize, levels: usize) -> BTreeSet<Vec<u8>> {
+    let deep = |number: usize| format!("{number:03}/{}k", "d/".repeat(levels - 1)).into_bytes();
+    (0..count).map(deep).collect()
+}
+
+#[test]
+fn a_page_below_many_directories_is_filled_in_bounded_steps() {
+    const STEPS: usize = 256;
+    let (count, levels) = (40, 500);
+    let mut cluster = Cluster::new();
+    let bucket = cluster.bucket("b");
+    let keys = deep_keys(count, levels);
+    for key in &keys {
+        cluster.put("b", key, Body::Inline(vec![1]));
+    }
+    let whole = ListQuery {
+        limit: 1_000,
+        ..ListQuery::default()
+    };
+    check(&cluster, bucket, &keys, &whole, STEPS);
+    let mut listing = Listing::new(whole);
+    let (mut calls, mut largest) = (0, 0);
+    while !listing.is_complete() {
+        let before = listing.clone().into_page().objects.len();
+        let view = cluster.store.view().unwrap();
+        view.list(bucket, &mut listing, STEPS).unwrap();
+        largest = largest.max(listing.clone().into_page().objects.len() - before);
+        calls += 1;
+    }
+    // Every directory is met, and left again.
+    let rows = count * levels;
+    assert!(calls >= 2 * rows / STEPS, "{calls} calls for {rows} rows");
+    assert!(calls <= 4 * rows / STEPS, "{calls} calls for {rows} rows");
+    assert!(
+        largest <= 1,
+        "{largest} keys of {levels} levels in one call"
+    );
+}
+
+#[test]
+fn a_listing_goes_on_where_directories_went_and_came_meanwhile() {
+    let query = ListQuery {
+        limit: 1_000,
+        ..ListQuery::default()
+    };
+    for steps_before in 1..60 {
+        let mut cluster = Cluster::new();
+        let bucket = cluster.bucket("b");
+        let staying = ["a", "m/n/o/1", "m/n/o/9", "z/z"];
+        let going = ["b/c/d", "m/n/o/5/6/7"];
+        for key in staying.iter().chain(&going) {
+            cluster.put("b", key.as_bytes(), Body::Empty);
+        }
+        let mut listing = Listing::new(query.clone());
+        let view = cluster.store.view().unwrap();
+        view.list(bucket, &mut listing, steps_before).unwrap();
+        drop(view);
+        cluster.delete("b", &going.map(str::as_bytes));
+        cluster.put("b", b"m/n/o/5/0", Body::Empty);
+        let view = cluster.store.view().unwrap();
+        view.list(bucket, &mut listing, usize::MAX).unwrap();
+        let page = listing.into_page();
+        let found: Vec<&[u8]> = page.objects.iter().map(|object| &object.key[..]).collect();
+        assert!(found.is_sorted(), "{found:?}");
+        for key in staying {
+            let count = found.iter().filter(|found| **found == key.as_bytes());
+            assert_eq!(
+                count.count(),
+                1,
+                "{key} after {steps_before} steps: {found:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn nothing_is_listed_for_a_limit_of_zero() {
     let mut cluster = Cluster::new();
     let bucket = cluster.bucket("b");
     cluster.put("b", b"k", Body::Empty);
-    let page = cluster
-        .store
-        .view()
-        .unwrap()
-        .list(bucket, &ListQuery::default())
-        .unwrap();
+    let page = cluster.list(bucket, &ListQuery::default(), usize::MAX);
     assert!(page.objects.is_empty() && page.next.is_none());
 }

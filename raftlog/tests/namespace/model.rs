@@ -277,7 +277,7 @@ fn check(random: &mut Random, cluster: &Cluster, model: &Model) {
         limit: 1_000,
         ..ListQuery::default()
     };
-    let listed = view.list(bucket, &query).unwrap().objects;
+    let listed = cluster.list(bucket, &query, usize::MAX).objects;
     let keys: Vec<&Vec<u8>> = listed.iter().map(|object| &object.key).collect();
     assert_eq!(keys, model.objects.keys().collect::<Vec<_>>());
     for (key, expected) in &model.objects {

@@ -42,7 +42,7 @@ fn a_put_object_is_found_listed_and_deleted() {
         limit: 10,
         ..ListQuery::default()
     };
-    let page = view.list(bucket.inode, &query).unwrap();
+    let page = cluster.list(bucket.inode, &query, usize::MAX);
     assert_eq!(page.common_prefixes, [b"2026/".to_vec()]);
     drop(view);
 

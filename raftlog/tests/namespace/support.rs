@@ -5,8 +5,8 @@ use strata_raftlog::command::{
     LeaseInodes, OpenEpoch, OpenSession, Precondition, PutObject, RegisterWriter,
 };
 use strata_raftlog::namespace::{
-    Body, ChunkId, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition,
-    ObjectAttributes, RootKey,
+    Body, ChunkId, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, ListPage, ListQuery,
+    Listing, LogEntry, LogPosition, ObjectAttributes, RootKey,
 };
 use strata_raftlog::store::{NamespaceStore, StoreError, StoreOptions};
 
@@ -220,6 +220,16 @@ impl Cluster {
             Answer::Deleted(outcomes) => outcomes,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// One page of a listing, of which so many steps are made in each transaction.
+    pub fn list(&self, bucket: u64, query: &ListQuery, steps: usize) -> ListPage {
+        let mut listing = Listing::new(query.clone());
+        while !listing.is_complete() {
+            let view = self.store.view().unwrap();
+            view.list(bucket, &mut listing, steps).unwrap();
+        }
+        listing.into_page()
     }
 
     /// Rows of these families, by the first byte of their keys.

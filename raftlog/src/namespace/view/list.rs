@@ -4,6 +4,10 @@
 //! set of its entries, keys and common prefixes; a page is those above `start_after`. What lies
 //! below a common prefix is skipped: a whole directory by not entering it, any other prefix by
 //! seeking to its end.
+//!
+//! A page of few entries may lie below many directories: a thousand keys of five hundred levels each
+//! are half a million rows. So the walk stops after a number of steps, remembers where it stands, and
+//! goes on in another transaction.
 
 use super::View;
 use crate::namespace::KEY_BYTES_MAX;
@@ -56,50 +60,115 @@ pub struct ListPage {
     pub next: Option<Vec<u8>>,
 }
 
+/// A listing under way: the page so far, and where the walk stands between two transactions.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    query: ListQuery,
+    page: ListPage,
+    /// The last entry of the page.
+    last: Option<Vec<u8>>,
+    /// `None` where the page is complete.
+    position: Option<Position>,
+}
+
+impl Listing {
+    /// A page that is still to be filled.
+    pub fn new(query: ListQuery) -> Listing {
+        let from = match query.limit {
+            0 => None,
+            _ => first_candidate(&query),
+        };
+        let position = from.map(|from| Position {
+            path: Vec::new(),
+            directories: Vec::new(),
+            from,
+        });
+        Listing {
+            query,
+            page: ListPage::default(),
+            last: None,
+            position,
+        }
+    }
+
+    /// Whether the page is as it will be answered.
+    pub fn is_complete(&self) -> bool {
+        self.position.is_none()
+    }
+
+    /// The page.
+    pub fn into_page(self) -> ListPage {
+        self.page
+    }
+
+    /// Takes in what the walk has met; whether it is to go on.
+    fn meet(&mut self, walk: &mut Walk<'_>, key: Vec<u8>, entry: Entry) -> bool {
+        if !key.starts_with(&self.query.prefix) {
+            return false;
+        }
+        let rolled = common_prefix(&self.query, &key);
+        // An implicit directory holds a key: it need not be entered to be rolled up.
+        if entry.kind == EntryKind::Directory && !(entry.implicit && rolled.is_some()) {
+            walk.enter(key, entry.inode);
+            return true;
+        }
+        if self.page.objects.len() + self.page.common_prefixes.len() == self.query.limit {
+            self.page.next = self.last.take();
+            return false;
+        }
+        let Some(length) = rolled else {
+            self.last = Some(key.clone());
+            self.page.objects.push(listed(key, entry));
+            return true;
+        };
+        let prefix = &key[..length];
+        self.last = Some(prefix.to_vec());
+        self.page.common_prefixes.push(prefix.to_vec());
+        if entry.kind == EntryKind::Directory && length == key.len() {
+            // All that is rolled up lies in this directory, which the walk has passed.
+            return true;
+        }
+        match prefix_end(prefix) {
+            Some(beyond) => {
+                walk.seek(&beyond);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 impl View<'_> {
-    /// One page of the objects of a bucket, given by its inode.
+    /// Goes on with a page of the objects of a bucket, given by its inode, for at most so many
+    /// steps, and at least one: a row, or a directory entered or left. Each takes about a microsecond.
+    ///
+    /// The view of the next call may be a later one: the page then shows changes that were made
+    /// while it was filled, above what it holds already.
     ///
     /// # Errors
-    /// As [`bucket`](View::bucket).
-    pub fn list(&self, bucket: u64, query: &ListQuery) -> Result<ListPage, StoreError> {
-        let mut page = ListPage::default();
-        let mut last = None;
-        if query.limit == 0 {
-            return Ok(page);
-        }
-        let Some(start) = first_candidate(query) else {
-            return Ok(page);
+    /// As [`bucket`](View::bucket); the listing is of no use then.
+    pub fn list(
+        &self,
+        bucket: u64,
+        listing: &mut Listing,
+        steps_max: usize,
+    ) -> Result<(), StoreError> {
+        let Some(position) = listing.position.take() else {
+            return Ok(());
         };
-        let mut walk = Walk::new(self, bucket, &query.prefix);
-        walk.seek(&start)?;
-        while let Some((key, entry)) = walk.next()? {
-            let rolled = common_prefix(query, &key);
-            // An implicit directory holds a key: it need not be entered to be rolled up.
-            if entry.kind == EntryKind::Directory && !(entry.implicit && rolled.is_some()) {
-                walk.enter(key, &entry)?;
-                continue;
-            }
-            if page.objects.len() + page.common_prefixes.len() == query.limit {
-                page.next = last;
-                break;
-            }
-            let Some(length) = rolled else {
-                last = Some(key.clone());
-                page.objects.push(listed(key, entry));
-                continue;
+        let mut walk = Walk::new(self, bucket, position);
+        for _ in 0..steps_max.max(1) {
+            let goes_on = match walk.step()? {
+                Step::Moved => true,
+                Step::Met(key, entry) => listing.meet(&mut walk, key, entry),
+                Step::Ended => false,
             };
-            last = Some(key[..length].to_vec());
-            page.common_prefixes.push(key[..length].to_vec());
-            if entry.kind == EntryKind::Directory && length == key.len() {
-                // All that is rolled up lies in this directory, which the walk has passed.
-                continue;
-            }
-            match prefix_end(&key[..length]) {
-                Some(beyond) => walk.seek(&beyond)?,
-                None => break,
+            if !goes_on {
+                return Ok(());
             }
         }
-        Ok(page)
+        listing.position = Some(walk.position);
+        Ok(())
     }
 }
 
@@ -152,94 +221,149 @@ fn listed(key: Vec<u8>, entry: Entry) -> ListedObject {
     }
 }
 
-/// A depth-first walk over the objects below a directory whose keys begin with a prefix.
-struct Walk<'v> {
-    view: &'v View<'v>,
-    root: u64,
-    prefix: Vec<u8>,
-    /// The path of the directory on top of the stack, below the root.
+/// Where a walk stands.
+#[derive(Debug, Clone)]
+struct Position {
+    /// The path of the directory in which it stands, below the bucket.
     path: Vec<u8>,
-    stack: Vec<Level<'v>>,
+    /// The inodes from the bucket down to that directory, one more than the path has segments.
+    /// None before the first step. A directory that is removed meanwhile holds no keys any more.
+    directories: Vec<u64>,
+    /// Keys below this, relative to that directory, have been passed.
+    from: Vec<u8>,
 }
 
-struct Level<'v> {
-    scan: Scan<'v>,
-    /// Length of the path without this directory's segment.
-    parent_path_bytes: usize,
+/// What a step of a walk has come to.
+enum Step {
+    /// Into a directory or out of one.
+    Moved,
+    /// An object, or a directory with its path. What a directory holds is passed over unless it is
+    /// entered.
+    Met(Vec<u8>, Entry),
+    /// The end of the bucket.
+    Ended,
+}
+
+/// A depth-first walk over the objects below a directory, as long as one transaction.
+struct Walk<'v> {
+    view: &'v View<'v>,
+    position: Position,
+    /// For each directory of the position the scan over it, where this walk has begun one.
+    scans: Vec<Option<Scan<'v>>>,
 }
 
 impl<'v> Walk<'v> {
-    fn new(view: &'v View<'v>, root: u64, prefix: &[u8]) -> Walk<'v> {
+    fn new(view: &'v View<'v>, root: u64, mut position: Position) -> Walk<'v> {
+        if position.directories.is_empty() {
+            position.directories.push(root);
+        }
+        let mut scans = Vec::new();
+        scans.resize_with(position.directories.len(), || None);
         Walk {
             view,
-            root,
-            prefix: prefix.to_vec(),
-            path: Vec::new(),
-            stack: Vec::new(),
+            position,
+            scans,
         }
     }
 
-    /// Goes to the first key that is not below `key`.
-    fn seek(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        self.path.clear();
-        self.stack.clear();
-        let mut directory = self.root;
-        let mut parent_path_bytes = 0;
-        for segment in key.split_inclusive(|byte| *byte == b'/') {
-            self.push(directory, segment, parent_path_bytes)?;
-            if !segment.ends_with(b"/") {
-                return Ok(());
-            }
-            let Some(entry) = self.view.entry(directory, segment)? else {
-                return Ok(());
-            };
-            // The directory itself comes first in the scan of its parent, and is entered here.
-            self.top().next_raw()?;
-            parent_path_bytes = self.path.len();
-            self.path.extend_from_slice(segment);
-            directory = entry.inode;
+    fn step(&mut self) -> Result<Step, StoreError> {
+        let Some(directory) = self.position.directories.last().copied() else {
+            return Ok(Step::Ended);
+        };
+        let mut scan = match self.scans.pop().flatten() {
+            Some(scan) => scan,
+            None => match self.directory_ahead(directory)? {
+                Some((path_bytes, inode)) => {
+                    self.scans.push(None);
+                    self.descend(path_bytes, inode);
+                    return Ok(Step::Moved);
+                }
+                None => self.scan(directory)?,
+            },
+        };
+        let Some((row_key, entry)) = scan.next::<Entry>()? else {
+            self.position.leave();
+            return Ok(match self.position.directories.is_empty() {
+                true => Step::Ended,
+                false => Step::Moved,
+            });
+        };
+        self.scans.push(Some(scan));
+        let segment = &row_key[key::ENTRY_PREFIX_BYTES..];
+        self.position.pass(segment);
+        let key = [&self.position.path[..], segment].concat();
+        Ok(Step::Met(key, entry))
+    }
+
+    /// The directory that holds what comes next, where it is there and not entered yet: the length
+    /// of its segment, and its inode.
+    fn directory_ahead(&self, parent: u64) -> Result<Option<(usize, u64)>, StoreError> {
+        let segment = first_segment(&self.position.from);
+        if !segment.ends_with(b"/") {
+            return Ok(None);
         }
-        self.push(directory, &[], parent_path_bytes)
+        let entry = self.view.entry(parent, segment)?;
+        Ok(entry.map(|entry| (segment.len(), entry.inode)))
     }
 
-    /// The next object or directory whose key, or path, begins with the prefix. What a directory
-    /// holds is passed over unless it is entered.
-    fn next(&mut self) -> Result<Option<(Vec<u8>, Entry)>, StoreError> {
-        while let Some(level) = self.stack.last_mut() {
-            let Some((row_key, entry)) = level.scan.next::<Entry>()? else {
-                self.path.truncate(level.parent_path_bytes);
-                self.stack.pop();
-                continue;
-            };
-            let key = [&self.path[..], &row_key[key::ENTRY_PREFIX_BYTES..]].concat();
-            if key.starts_with(&self.prefix) {
-                return Ok(Some((key, entry)));
-            }
-            self.stack.clear();
+    fn descend(&mut self, segment_bytes: usize, inode: u64) {
+        let segment = self.position.from.drain(..segment_bytes);
+        self.position.path.extend(segment);
+        self.position.directories.push(inode);
+        self.scans.push(None);
+    }
+
+    /// Goes into the directory that was met last.
+    fn enter(&mut self, path: Vec<u8>, inode: u64) {
+        self.position.path = path;
+        self.position.from.clear();
+        self.position.directories.push(inode);
+        self.scans.push(None);
+    }
+
+    /// Goes on to the first key that is not below `key`, which is above all that was met.
+    fn seek(&mut self, key: &[u8]) {
+        while !key.starts_with(&self.position.path) {
+            self.position.leave();
+            self.scans.pop();
         }
-        Ok(None)
+        self.position.from = key[self.position.path.len()..].to_vec();
+        if let Some(scan) = self.scans.last_mut() {
+            *scan = None;
+        }
     }
 
-    /// Goes into the directory that came last.
-    fn enter(&mut self, path: Vec<u8>, directory: &Entry) -> Result<(), StoreError> {
-        let parent_path_bytes = self.path.len();
-        self.path = path;
-        self.push(directory.inode, &[], parent_path_bytes)
-    }
-
-    fn push(&mut self, directory: u64, from: &[u8], parent: usize) -> Result<(), StoreError> {
+    fn scan(&self, directory: u64) -> Result<Scan<'v>, StoreError> {
         let prefix = key::entry(directory, &[]);
-        let from = key::entry(directory, from);
-        let scan = self.view.table.scan(self.view.txn(), &prefix, &from)?;
-        self.stack.push(Level {
-            scan,
-            parent_path_bytes: parent,
-        });
-        Ok(())
+        let from = key::entry(directory, first_segment(&self.position.from));
+        self.view.table.scan(self.view.txn(), &prefix, &from)
+    }
+}
+
+impl Position {
+    /// Passes over a row of the directory.
+    fn pass(&mut self, segment: &[u8]) {
+        self.from.clear();
+        self.from.extend_from_slice(segment);
+        match self.from.last_mut() {
+            // What is below a directory begins with its segment.
+            Some(last) if *last == b'/' => *last += 1,
+            _ => self.from.push(0),
+        }
     }
 
-    fn top(&mut self) -> &mut Scan<'v> {
-        let level = self.stack.last_mut().expect("a level has just been pushed");
-        &mut level.scan
+    /// Goes out of the directory, to what follows it in its parent.
+    fn leave(&mut self) {
+        self.directories.pop();
+        let name = self.path.strip_suffix(b"/").unwrap_or_default();
+        let parent_bytes = name.iter().rposition(|byte| *byte == b'/');
+        let segment = self.path.split_off(parent_bytes.map_or(0, |at| at + 1));
+        self.pass(&segment);
     }
+}
+
+/// The first segment of a path, with its `/` where it is a directory's.
+fn first_segment(path: &[u8]) -> &[u8] {
+    let end = path.iter().position(|byte| *byte == b'/');
+    &path[..end.map_or(path.len(), |at| at + 1)]
 }
