@@ -6,16 +6,13 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::S3Response;
 use s3s::dto;
-use strata_raftlog::namespace::{Object, PART_NUMBER_MAX, PieceSource, View};
+use strata_raftlog::namespace::{Object, PART_NUMBER_MAX, View};
 use strata_raftlog::store::StoreError;
 
 use super::{Shared, buckets, check_owner, conditions, metadata, ranges};
 use crate::context::Context;
 use crate::error::{Code, Fault};
 use crate::query;
-
-/// Pieces that are looked at in one go to find where a part begins.
-const SEARCH_PIECES: usize = 4096;
 
 /// The bytes of an object that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +34,12 @@ impl Selected {
         }
     }
 
-    /// The status of the answer.
+    /// The status of the answer. A part of no bytes has no `Content-Range`, without which an answer
+    /// may not call itself partial.
     pub fn status(&self) -> StatusCode {
         match self {
             Selected::Whole => StatusCode::OK,
+            Selected::Part(range) if range.is_empty() => StatusCode::OK,
             Selected::Range(_) | Selected::Part(_) => StatusCode::PARTIAL_CONTENT,
         }
     }
@@ -153,7 +152,7 @@ fn part(
     let range = match object.etag.part_count {
         0 if parsed == 1 => Some(0..object.size),
         0 => None,
-        _ => nth_part(view, object, usize::from(parsed))?,
+        _ => view.part_range(object, parsed)?,
     };
     Ok(match range {
         Some(range) => Ok(Selected::Part(range)),
@@ -161,39 +160,6 @@ fn part(
             .detail("PartNumberRequested", number)
             .detail("ActualPartCount", object.etag.part_count.max(1).to_string())),
     })
-}
-
-/// Walks the pieces of a body: those of a part lie in a space of its own.
-fn nth_part(
-    view: &View<'_>,
-    object: &Object,
-    number: usize,
-) -> Result<Option<Range<u64>>, StoreError> {
-    let (mut at, mut count, mut begin, mut space) = (0, 0, 0, None);
-    while at < object.size {
-        let pieces = view
-            .body(object, at..object.size, SEARCH_PIECES)?
-            .unwrap_or_default();
-        if pieces.is_empty() {
-            return Ok(None);
-        }
-        for piece in pieces {
-            let here = match &piece.source {
-                PieceSource::Chunk { space, .. } => Some(*space),
-                PieceSource::Inline(_) | PieceSource::Zeros => None,
-            };
-            if count == 0 || here.is_none() || here != space {
-                if count == number {
-                    return Ok(Some(begin..piece.offset));
-                }
-                count += 1;
-                begin = piece.offset;
-                space = here;
-            }
-            at = piece.offset + piece.length;
-        }
-    }
-    Ok((count == number).then_some(begin..object.size))
 }
 
 /// The headers of an answer to GET or HEAD, but for the length.
@@ -215,4 +181,17 @@ pub fn answer_headers(context: &Context, object: &Object, selected: &Selected) -
         metadata::add_checksum(&mut headers, context, object.checksum.as_ref());
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_content_range_is_not_partial() {
+        assert_eq!(Selected::Whole.status(), StatusCode::OK);
+        assert_eq!(Selected::Part(5..5).status(), StatusCode::OK);
+        assert_eq!(Selected::Part(0..5).status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(Selected::Range(0..1).status(), StatusCode::PARTIAL_CONTENT);
+    }
 }

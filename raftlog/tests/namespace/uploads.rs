@@ -315,6 +315,39 @@ fn uploads_are_listed_by_key_and_upload() {
 }
 
 #[test]
+fn a_part_of_no_bytes_has_a_range_too() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    for full in [0, 1, 64] {
+        let begin = create(&mut cluster, b"k");
+        let upload = begin.inode;
+        cluster.change(begin);
+        let numbers: Vec<u16> = (1..=full + 1).collect();
+        for number in &numbers {
+            let body = match *number <= full {
+                true => Body::Extents(vec![cluster.extent(PART_BYTES_MIN)]),
+                false => Body::Empty,
+            };
+            let put = part(upload, *number, u32::from(*number), body);
+            assert_eq!(cluster.change(put), Answer::Done);
+        }
+        let answer = cluster.change(complete(upload, &numbers));
+        assert!(matches!(answer, Answer::Put { .. }), "{answer:?}");
+        let view = cluster.store.view().unwrap();
+        let object = view.object("b", b"k").unwrap().unwrap();
+        let end = u64::from(full) * PART_BYTES_MIN;
+        assert_eq!(object.size, end);
+        let empty = view.part_range(&object, full + 1).unwrap();
+        assert_eq!(empty, Some(end..end));
+        assert_eq!(view.part_range(&object, full + 2).unwrap(), None);
+    }
+    cluster.put("b", b"k", Body::Inline(vec![1]));
+    let view = cluster.store.view().unwrap();
+    let single = view.object("b", b"k").unwrap().unwrap();
+    assert_eq!(view.part_range(&single, 1).unwrap(), None);
+}
+
+#[test]
 fn ten_thousand_parts_are_read_from_anywhere() {
     let mut cluster = Cluster::new();
     cluster.bucket("b");
@@ -360,7 +393,11 @@ fn ten_thousand_parts_are_read_from_anywhere() {
             "{part}: {pieces:?}"
         );
         assert_eq!(pieces.len(), if part == 0 { 1 } else { 2 });
+        let range = view.part_range(&object, part as u16 + 1).unwrap();
+        assert_eq!(range, Some(at..at + PART_BYTES_MIN));
     }
+    assert_eq!(view.part_range(&object, 0).unwrap(), None);
+    assert_eq!(view.part_range(&object, 10_001).unwrap(), None);
     drop(view);
     let inode = cluster.put("b", b"k", Body::Empty);
     assert_ne!(inode, upload);

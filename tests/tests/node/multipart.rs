@@ -1,10 +1,11 @@
 //! Multipart uploads: create, parts, list, complete, abort.
 
-use crate::{bucket, code, failure, get, put};
+use crate::{bucket, code, failure, get, put, send};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use strata_tests::content::body;
+use strata_tests::http::Request;
 
 async fn create(client: &Client, bucket: &str, key: &str) -> String {
     let created = client
@@ -100,6 +101,29 @@ async fn parts_become_one_object() {
         (head.content_length(), head.parts_count()),
         (Some(contents[1].len() as i64), Some(3))
     );
+}
+
+#[tokio::test]
+async fn a_part_of_no_bytes_is_served() {
+    let (client, name) = bucket("multipart-empty").await;
+    let id = create(&client, &name, "k").await;
+    let one = part(&client, &name, "k", &id, 1, b"").await;
+    let complete = client
+        .complete_multipart_upload()
+        .bucket(&name)
+        .key("k")
+        .upload_id(&id);
+    let complete = complete.multipart_upload(parts(vec![one]));
+    complete.send().await.expect("complete");
+    for method in ["HEAD", "GET"] {
+        let answer = send(Request::new(method, &format!("/{name}/k?partNumber=1")));
+        assert_eq!(answer.status, 200, "{method}: {}", answer.text());
+        assert_eq!(answer.header("content-length"), Some("0"), "{method}");
+        assert_eq!(answer.header("content-range"), None, "{method}");
+        assert_eq!(answer.header("x-amz-mp-parts-count"), Some("1"), "{method}");
+        let beyond = send(Request::new(method, &format!("/{name}/k?partNumber=2")));
+        assert_eq!(beyond.status, 416, "{method}: {}", beyond.text());
+    }
 }
 
 #[tokio::test]

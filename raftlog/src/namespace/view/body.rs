@@ -102,6 +102,34 @@ impl View<'_> {
         Ok(Some(pieces.pieces))
     }
 
+    /// The bytes of the n-th part, from 1, of an object that was uploaded in parts; `None` where it
+    /// has fewer, or none. Read from the span table alone, of which a row holds 64 parts.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn part_range(
+        &self,
+        object: &Object,
+        number: u16,
+    ) -> Result<Option<Range<u64>>, StoreError> {
+        let prefix = key::x_space(object.inode, key::X_SPANS, 0);
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        let Some(mut before) = usize::from(number).checked_sub(1) else {
+            return Ok(None);
+        };
+        while let Some((row_key, row)) = scan.next::<SpanRow>()? {
+            let Some(part) = row.0.get(before) else {
+                before -= row.0.len();
+                continue;
+            };
+            let row_at = key::parse_x(row_key).map_or(0, |(_, _, _, offset)| offset);
+            let earlier = row.0.iter().take(before).map(|span| span.length);
+            let start = earlier.fold(row_at, u64::saturating_add);
+            return Ok(Some(start..start.saturating_add(part.length)));
+        }
+        Ok(None)
+    }
+
     /// The extents of a space of an inode from the row that holds `from` on, with the offset of
     /// each in the space; at most `limit`, rounded up to whole rows.
     ///
