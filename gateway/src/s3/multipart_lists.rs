@@ -23,9 +23,13 @@ pub async fn parts(
         .part_number_marker
         .unwrap_or(0)
         .clamp(0, i32::from(PART_NUMBER_MAX)) as u16;
-    let mut found = shared
-        .cluster
-        .names(|view| view.parts(upload, after, limit + 1))?;
+    // A page of no parts says nothing of what follows, as with the other listings.
+    let mut found = match limit {
+        0 => Vec::new(),
+        _ => shared
+            .cluster
+            .names(|view| view.parts(upload, after, limit + 1))?,
+    };
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found

@@ -193,6 +193,14 @@ async fn uploads_and_parts_are_listed_and_aborted() {
         .filter_map(|part| part.part_number())
         .collect();
     assert_eq!((numbers, listed.is_truncated()), (vec![1, 2], Some(true)));
+    let none = client
+        .list_parts()
+        .bucket(&name)
+        .key("a/1")
+        .upload_id(&first)
+        .max_parts(0);
+    let none = none.send().await.expect("no parts");
+    assert_eq!((none.parts().len(), none.is_truncated()), (0, Some(false)));
     let abort = client
         .abort_multipart_upload()
         .bucket(&name)
