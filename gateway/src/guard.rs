@@ -45,11 +45,9 @@ const KNOWN_HEADERS: &[&str] = &[
     "x-amz-expected-bucket-owner",
     "x-amz-id-2",
     "x-amz-metadata-directive",
-    "x-amz-max-parts",
     "x-amz-mp-object-size",
     "x-amz-object-attributes",
     "x-amz-object-ownership",
-    "x-amz-part-number-marker",
     "x-amz-request-payer",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-source-expected-bucket-owner",
@@ -70,6 +68,62 @@ const KNOWN_VALUES: &[(&str, &[&str])] = &[
     ("x-amz-request-payer", &["requester"]),
     ("x-amz-checksum-mode", &["ENABLED", "DISABLED"]),
 ];
+
+/// Headers that mean something to some operations alone. Any other operation would pass over them,
+/// so it refuses them. Dates are for reads: they are too coarse to decide which of two changes came
+/// first.
+const BOUND_HEADERS: &[(&str, &[Operation])] = {
+    use Operation::*;
+    &[
+        ("content-range", &[]),
+        (
+            "if-match",
+            &[
+                GetObject,
+                HeadObject,
+                GetObjectAttributes,
+                PutObject,
+                CopyObject,
+                CompleteMultipartUpload,
+                DeleteObject,
+            ],
+        ),
+        (
+            "if-none-match",
+            &[
+                GetObject,
+                HeadObject,
+                GetObjectAttributes,
+                PutObject,
+                CopyObject,
+                CompleteMultipartUpload,
+            ],
+        ),
+        (
+            "if-modified-since",
+            &[GetObject, HeadObject, GetObjectAttributes],
+        ),
+        (
+            "if-unmodified-since",
+            &[GetObject, HeadObject, GetObjectAttributes],
+        ),
+        ("x-amz-copy-source-if-match", &[CopyObject, UploadPartCopy]),
+        (
+            "x-amz-copy-source-if-modified-since",
+            &[CopyObject, UploadPartCopy],
+        ),
+        (
+            "x-amz-copy-source-if-none-match",
+            &[CopyObject, UploadPartCopy],
+        ),
+        (
+            "x-amz-copy-source-if-unmodified-since",
+            &[CopyObject, UploadPartCopy],
+        ),
+        ("x-amz-copy-source-range", &[UploadPartCopy]),
+        ("x-amz-mp-object-size", &[CompleteMultipartUpload]),
+    ]
+};
 
 /// Headers that a presigned URL may leave outside its signature: they are about the transfer, or
 /// can only make the server stricter.
@@ -143,8 +197,7 @@ pub fn admit(
     };
     check_names(&address)?;
     let operation = classify(method, &address, &query, &headers)?;
-    check_headers(&headers)?;
-    check_conditions(operation, &headers)?;
+    check_headers(operation, &headers)?;
     if query
         .get("versionId")
         .is_some_and(|version| version != "null")
@@ -327,7 +380,7 @@ fn adopt_headers(query: &Query, headers: &mut HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), Fault> {
+fn check_headers(operation: Operation, headers: &HeaderMap) -> Result<(), Fault> {
     if headers.contains_key("x-amz-security-token") {
         return Err(Code::InvalidToken.into());
     }
@@ -354,18 +407,9 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Fault> {
             return Err(Fault::header_not_implemented(name));
         }
     }
-    Ok(())
-}
-
-/// Writes know tags alone: a date is too coarse to decide which of two changes came first.
-fn check_conditions(operation: Operation, headers: &HeaderMap) -> Result<(), Fault> {
-    use Operation::{GetObject, GetObjectAttributes, HeadObject};
-    if matches!(operation, GetObject | HeadObject | GetObjectAttributes) {
-        return Ok(());
-    }
-    for name in [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE] {
-        if headers.contains_key(&name) {
-            return Err(Fault::header_not_implemented(name.as_str()));
+    for (name, operations) in BOUND_HEADERS {
+        if headers.contains_key(*name) && !operations.contains(&operation) {
+            return Err(Fault::header_not_implemented(name));
         }
     }
     Ok(())

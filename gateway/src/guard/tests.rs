@@ -162,6 +162,73 @@ fn what_is_not_there_is_refused_and_never_ignored() {
 }
 
 #[test]
+fn a_header_that_the_operation_would_pass_over_is_refused() {
+    let part = "/bucket/key?partNumber=1&uploadId=0000000000000001";
+    let ask = |method: &Method, uri: &str, pairs: &[(&'static str, &str)]| {
+        let mut all = headers(pairs);
+        all.insert("host", HeaderValue::from_static("h"));
+        all.insert("content-length", HeaderValue::from_static("0"));
+        let signed: Vec<String> = all.keys().map(|name| name.as_str().to_owned()).collect();
+        let signed: Vec<&str> = signed.iter().map(String::as_str).collect();
+        let outcome = ask(method.clone(), uri, all, &signed, Form::Header);
+        outcome.map(|_| ()).map_err(|fault| fault.code)
+    };
+    let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+    let source = ("x-amz-copy-source", "/bucket/other");
+    let range = ("x-amz-copy-source-range", "bytes=0-1");
+    let of_source = ("x-amz-copy-source-if-match", "\"a\"");
+    let (only, unless) = (("if-match", "\"a\""), ("if-none-match", "*"));
+    let attributes = ("x-amz-object-attributes", "ObjectParts");
+    for (method, uri, pairs) in [
+        (
+            &get,
+            "/bucket/key?attributes",
+            &[attributes, ("x-amz-max-parts", "2")][..],
+        ),
+        (
+            &get,
+            "/bucket/key?attributes",
+            &[attributes, ("x-amz-part-number-marker", "2")],
+        ),
+        (&put, "/bucket/key", &[source, range]),
+        (&put, "/bucket/key", &[of_source]),
+        (&put, "/bucket/key", &[("content-range", "bytes 0-1/2")]),
+        (&put, "/bucket/key", &[("x-amz-mp-object-size", "2")]),
+        (&put, part, &[only]),
+        (&put, part, &[unless]),
+        (&put, part, &[source, unless]),
+        (&post, "/bucket/key?uploads", &[only]),
+        (&post, "/bucket/key?uploads", &[unless]),
+        (&delete, "/bucket", &[only]),
+        (&delete, "/bucket", &[unless]),
+        (&delete, "/bucket/key", &[unless]),
+        (&put, "/bucket", &[unless]),
+    ] {
+        let refused = ask(method, uri, pairs);
+        assert_eq!(
+            refused,
+            Err(Code::NotImplemented),
+            "{method} {uri} {pairs:?}"
+        );
+    }
+    for (method, uri, pairs) in [
+        (&get, "/bucket/key?attributes", &[attributes, only][..]),
+        (&get, "/bucket/key", &[only, unless]),
+        (&put, "/bucket/key", &[unless]),
+        (&put, "/bucket/key", &[source, of_source, only]),
+        (&put, part, &[source, range, of_source]),
+        (
+            &post,
+            "/bucket/key?uploadId=1",
+            &[unless, ("x-amz-mp-object-size", "2")],
+        ),
+        (&delete, "/bucket/key", &[only]),
+    ] {
+        assert_eq!(ask(method, uri, pairs), Ok(()), "{method} {uri} {pairs:?}");
+    }
+}
+
+#[test]
 fn versions_are_refused_but_for_null() {
     let get = |uri: &str| {
         let outcome = ask(

@@ -28,13 +28,9 @@ pub async fn one(
 ) -> Result<S3Response<dto::DeleteObjectOutput>, Fault> {
     check_owner(context, "x-amz-expected-bucket-owner")?;
     let (bucket, key) = context.object()?;
-    let condition = conditions::of_write(&context.headers);
-    if condition.if_none_match.is_some() {
-        return Err(Fault::header_not_implemented("If-None-Match"));
-    }
     let keys = vec![DeleteKey {
         key: key.to_vec(),
-        if_match: condition.if_match,
+        if_match: conditions::of_write(&context.headers).if_match,
     }];
     let outcomes = delete(shared, bucket, keys).await?;
     match outcomes.first() {
