@@ -27,7 +27,7 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// Bytes that are hashed between two looks at the clock.
 const HASH_BYTES_MAX: usize = 64 << 10;
 
-/// The most that is read of a body that nobody wants, so that the answer can be heard.
+/// The most that is read of a body that nobody wants, so that the connection can be used again.
 const DRAIN_BYTES_MAX: u64 = 1 << 20;
 
 /// How long that may take.
@@ -99,6 +99,9 @@ pub struct RequestBody {
     length: u64,
     wire_bytes: u64,
     is_polled: bool,
+    /// The wire has ended or is broken.
+    is_ended: bool,
+    /// The body has been handed on to its end.
     is_over: bool,
 }
 
@@ -129,6 +132,7 @@ impl RequestBody {
             length: 0,
             wire_bytes: 0,
             is_polled: false,
+            is_ended: false,
             is_over: false,
             expectation,
         }
@@ -155,6 +159,11 @@ impl RequestBody {
     /// Bytes that came off the connection, framing and all.
     pub fn wire_bytes(&self) -> u64 {
         self.wire_bytes
+    }
+
+    /// Whether bytes of it may still come.
+    pub fn is_unread(&self) -> bool {
+        !self.is_ended && !self.wire.is_end_stream()
     }
 
     /// The next bytes; `None` at the end.
@@ -236,8 +245,8 @@ impl RequestBody {
         Ok(Bytes::from(whole))
     }
 
-    /// Reads a little of what nobody wants: closing a connection with unread bytes would destroy
-    /// the answer before the client has read it. A client that waits to be asked is not asked.
+    /// Reads a little of what nobody wants, so that the connection can be used again. A client that
+    /// waits to be asked is not asked.
     pub async fn drain_briefly(&mut self) {
         let waits = self.expectation.waits_for_continue && !self.is_polled;
         if self.is_over || waits || self.expectation.length > DRAIN_BYTES_MAX {
@@ -270,8 +279,12 @@ impl RequestBody {
                 .await
                 .map_err(|_| Fault::from(Code::RequestTimeout))?;
             match frame {
-                None => return Ok(None),
+                None => {
+                    self.is_ended = true;
+                    return Ok(None);
+                }
                 Some(Err(error)) => {
+                    self.is_ended = true;
                     return Err(Fault::from(Code::IncompleteBody).because(error.to_string()));
                 }
                 Some(Ok(frame)) => {

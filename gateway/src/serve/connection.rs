@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use strata_engine::reactor::{self, HyperTimer, TcpStream};
 
-use super::patience::Patient;
+use super::patience::{Patient, Unread};
 use super::{Server, exchange};
 use crate::error::{Code, Fault};
 use crate::request_id::RequestId;
@@ -33,8 +33,9 @@ const REFUSE_MAX: Duration = Duration::from_secs(5);
 /// Serves a connection to its end. hyper's `pipeline_flush` stays off: with it a malformed request is
 /// closed without the 400 that hyper has written for it.
 pub async fn serve(server: &Rc<Server>, stream: TcpStream) {
+    let unread = Unread::default();
     let service = service_fn(|request| async {
-        Ok::<_, Infallible>(exchange::answer(server, request).await)
+        Ok::<_, Infallible>(exchange::answer(server, request, &unread).await)
     });
     let connection = http1::Builder::new()
         .timer(HyperTimer)
@@ -43,7 +44,7 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream) {
         .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(false)
-        .serve_connection(Patient::new(stream), service);
+        .serve_connection(Patient::new(stream, unread.clone()), service);
     let mut connection = pin!(connection);
     let told = pin!(server.told_to_stop());
     let ended = match select(connection.as_mut(), told).await {

@@ -12,6 +12,7 @@ use send_wrapper::SendWrapper;
 use strata_engine::reactor;
 
 use super::Server;
+use super::patience::Unread;
 use super::response::{AnswerBody, Record, escape_controls, of_fault, of_success};
 use crate::auth::{Credential, Identity};
 use crate::body::{Expectation, RequestBody};
@@ -29,12 +30,16 @@ struct Success {
     bytes: Bytes,
 }
 
-/// Answers a request.
-pub async fn answer(server: &Rc<Server>, request: Request<Incoming>) -> Response<AnswerBody> {
+/// Answers a request, and notes where that is before its body has come.
+pub async fn answer(
+    server: &Rc<Server>,
+    request: Request<Incoming>,
+    unread: &Unread,
+) -> Response<AnswerBody> {
     let mut record = Record::new(server.metrics.clone());
     let (parts, incoming) = request.into_parts();
     let (resource, is_head) = (parts.uri.path().to_owned(), parts.method == Method::HEAD);
-    let unread = Expectation::unread(&parts.headers);
+    let unwanted = Expectation::unread(&parts.headers);
     let outcome = match admit(server, &parts.method, &parts.uri, parts.headers) {
         Ok(admitted) => {
             record.operation = admitted.operation.name();
@@ -42,12 +47,15 @@ pub async fn answer(server: &Rc<Server>, request: Request<Incoming>) -> Response
             execute(server, parts.method, admitted, incoming, &mut record).await
         }
         Err(fault) => {
-            let mut body = request_body(incoming, unread);
+            let mut body = request_body(incoming, unwanted);
             body.drain_briefly().await;
-            record.received = body.wire_bytes();
+            record.leave_body(&body);
             Err(fault)
         }
     };
+    if record.is_unread {
+        unread.note();
+    }
     match outcome {
         Ok(Success {
             status,
@@ -132,7 +140,7 @@ async fn execute(
         Ok(collected) => collected,
         Err(fault) => {
             body.drain_briefly().await;
-            record.received = body.wire_bytes();
+            record.leave_body(&body);
             return Err(fault);
         }
     };
@@ -161,7 +169,7 @@ async fn execute(
         if outcome.is_err() {
             rest.drain_briefly().await;
         }
-        record.received = rest.wire_bytes();
+        record.leave_body(&rest);
     }
     outcome
 }

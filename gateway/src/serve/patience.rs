@@ -1,32 +1,82 @@
-//! A connection whose peer must take what it is sent: without this, clients that ask and never read
-//! would hold buffers for ever. What a peer does not send is timed elsewhere: the head by hyper, the
-//! body by the one who reads it.
+//! A connection whose peer must take what it is sent, and is left the time to hear it.
+//!
+//! Without the first, clients that ask and never read would hold buffers for ever. Without the second,
+//! a request that is refused while its body is still coming would be closed with bytes unread: the
+//! kernel then resets the connection, and the reset destroys the answer before the client has read it.
+//! What a peer does not send is timed elsewhere: the head by hyper, the body by the one who reads it.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use strata_engine::reactor::{self, Sleep, TcpStream};
 
 /// How long a peer may take no byte that is ready for it.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
-/// A connection with a limit on stalled writes.
+/// How long a peer that still sends is listened to after its last answer.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
+/// How much of what it sends is thrown away, in bytes.
+const LINGER_BYTES_MAX: usize = 256 << 20;
+
+/// Whether a request of the connection was answered before its body had come.
+#[derive(Debug, Clone, Default)]
+pub struct Unread(Rc<Cell<bool>>);
+
+impl Unread {
+    /// Notes that there is such a request: it is the last of its connection.
+    pub fn note(&self) {
+        self.0.set(true);
+    }
+}
+
+/// A connection with a limit on stalled writes, which is not closed on a peer that still sends.
 pub struct Patient {
     stream: TcpStream,
     stalled: Option<Sleep>,
+    unread: Unread,
+    linger: Option<Linger>,
+}
+
+/// What is left of the patience with a peer that has its answer and still sends.
+struct Linger {
+    until: Sleep,
+    bytes_left: usize,
 }
 
 impl Patient {
     /// A connection.
-    pub fn new(stream: TcpStream) -> Patient {
+    pub fn new(stream: TcpStream, unread: Unread) -> Patient {
         Patient {
             stream,
             stalled: None,
+            unread,
+            linger: None,
         }
+    }
+
+    /// Throws away what comes, until the peer closes or the patience is at its end.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| Linger {
+            until: reactor::sleep(LINGER_MAX),
+            bytes_left: LINGER_BYTES_MAX,
+        });
+        let mut scratch = [0; 16 << 10];
+        while linger.bytes_left > 0 && Pin::new(&mut linger.until).poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = Pin::new(&mut self.stream).poll_read(context, buffer.unfilled());
+            match (ready!(read), buffer.filled().len()) {
+                (Err(_), _) | (Ok(()), 0) => break,
+                (Ok(()), count) => linger.bytes_left = linger.bytes_left.saturating_sub(count),
+            }
+        }
+        Poll::Ready(())
     }
 
     fn limit<T>(
@@ -75,8 +125,14 @@ impl Write for Patient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.limit(context, outcome)
+        if self.linger.is_none() {
+            let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.limit(context, outcome))?;
+        }
+        if self.unread.0.get() {
+            ready!(self.poll_linger(context));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -90,5 +146,72 @@ impl Write for Patient {
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.limit(context, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::SocketAddr;
+
+    use strata_engine::reactor::{ListenOptions, ReactorConfig, TaskClass, TcpListener, World};
+
+    use super::*;
+
+    /// More than the kernel keeps of what nobody reads.
+    const UPLOAD_BYTES: usize = 32 << 20;
+
+    fn on_a_reactor<T>(main: impl AsyncFnOnce() -> T) -> T {
+        let config = ReactorConfig {
+            index: 0,
+            core: None,
+            name: "test".into(),
+            arena_bytes: 2 << 20,
+            spin: Duration::ZERO,
+        };
+        reactor::run(config, World::Real, main).unwrap()
+    }
+
+    async fn refuse(stream: TcpStream, unread: Unread) {
+        let mut patient = Patient::new(stream, unread);
+        let answer = poll_fn(|context| Pin::new(&mut patient).poll_write(context, b"refused"));
+        assert_eq!(answer.await.unwrap(), 7);
+        let closed = poll_fn(|context| Pin::new(&mut patient).poll_shutdown(context));
+        closed.await.unwrap();
+    }
+
+    /// Sends all of a body, as clients do that wait for no answer, and then reads.
+    async fn upload(address: SocketAddr) -> io::Result<Vec<u8>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.write_all(&vec![7; UPLOAD_BYTES]).await?;
+        let mut answer = vec![0; 100];
+        let count = stream.read(&mut answer).await?;
+        answer.truncate(count);
+        Ok(answer)
+    }
+
+    fn upload_to_a_refusal(unread: &Unread) -> io::Result<Vec<u8>> {
+        on_a_reactor(async || {
+            let options = ListenOptions {
+                reuse_port: false,
+                backlog: 1,
+            };
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let listener = TcpListener::bind(any, options).unwrap();
+            let client = upload(listener.local_addr().unwrap());
+            let client = reactor::spawn(TaskClass::Foreground, client);
+            let (stream, _) = listener.accept().await.unwrap();
+            refuse(stream, unread.clone()).await;
+            client.await
+        })
+    }
+
+    #[test]
+    fn a_client_that_still_sends_hears_that_it_is_refused() {
+        let unread = Unread::default();
+        unread.note();
+        assert_eq!(upload_to_a_refusal(&unread).unwrap(), b"refused");
+        // What it is there for: otherwise the reset overtakes the answer.
+        assert!(upload_to_a_refusal(&Unread::default()).is_err());
     }
 }

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use strata_engine::reactor::{self, Instant};
 use strata_net::ClusterError;
 
+use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::metrics::GatewayMetrics;
 use crate::request_id::RequestId;
@@ -28,6 +29,8 @@ pub struct Record {
     pub status: StatusCode,
     /// Bytes of the body that came.
     pub received: u64,
+    /// Whether more of the body may come.
+    pub is_unread: bool,
     sent: u64,
     started: Instant,
     metrics: Arc<GatewayMetrics>,
@@ -42,10 +45,17 @@ impl Record {
             bucket: None,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             received: 0,
+            is_unread: false,
             sent: 0,
             started: reactor::now(),
             metrics,
         }
+    }
+
+    /// Notes what came of the body, when nobody reads it any more.
+    pub fn leave_body(&mut self, body: &RequestBody) {
+        self.received = body.wire_bytes();
+        self.is_unread = body.is_unread();
     }
 }
 
