@@ -63,6 +63,8 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream) {
 pub async fn refuse(stream: TcpStream) {
     let fault = Fault::from(Code::SlowDown);
     let request_id = RequestId::new().to_string();
+    let code = fault.code.name();
+    tracing::debug!(%request_id, code, "a connection was refused");
     let body = fault.body("/", &request_id);
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\

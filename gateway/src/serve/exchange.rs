@@ -44,6 +44,7 @@ pub async fn answer(
         Ok(admitted) => {
             record.operation = admitted.operation.name();
             record.bucket = admitted.address.bucket().map(str::to_owned);
+            record.access_key_id.clone_from(&admitted.access_key_id);
             execute(server, parts.method, admitted, incoming, &mut record).await
         }
         Err(fault) => {

@@ -27,6 +27,8 @@ pub struct Record {
     pub bucket: Option<String>,
     /// The status of the answer.
     pub status: StatusCode,
+    /// The key that signed it.
+    pub access_key_id: Option<String>,
     /// Bytes of the body that came.
     pub received: u64,
     /// Whether more of the body may come.
@@ -44,6 +46,7 @@ impl Record {
             operation: "Unknown",
             bucket: None,
             status: StatusCode::INTERNAL_SERVER_ERROR,
+            access_key_id: None,
             received: 0,
             is_unread: false,
             sent: 0,
@@ -69,6 +72,7 @@ impl Drop for Record {
             request_id = %self.request_id,
             operation = self.operation,
             bucket = self.bucket.as_deref().unwrap_or_default(),
+            access_key_id = self.access_key_id.as_deref().unwrap_or_default(),
             status,
             bytes_received = self.received,
             bytes_sent = self.sent,
