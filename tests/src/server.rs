@@ -111,7 +111,7 @@ impl Log {
 pub fn scratch() -> PathBuf {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
-        let base = binary::target().join("strata-tests");
+        let base = binary::base();
         binary::remove_left_over(&base);
         let folder = base.join(format!("run-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder for test data beside the build");

@@ -33,12 +33,16 @@ pub fn target() -> PathBuf {
         .to_path_buf()
 }
 
+/// The folder that test processes share; each has one of its own in it.
+pub fn base() -> PathBuf {
+    target().join("strata-tests")
+}
+
 fn build() -> Result<PathBuf, String> {
-    let own = super::scratch().join(format!("bin-{}", std::process::id()));
-    remove_left_over(&super::scratch());
+    let own = super::scratch().join("bin");
     fs::create_dir_all(&own).map_err(|error| error.to_string())?;
-    let lock =
-        File::create(super::scratch().join("build.lock")).map_err(|error| error.to_string())?;
+    // Beside the folders of the test processes, where all of them meet it.
+    let lock = File::create(base().join("build.lock")).map_err(|error| error.to_string())?;
     lock.lock().map_err(|error| error.to_string())?;
     let built = cargo_build()?;
     let binary = own.join("strata");
