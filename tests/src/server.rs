@@ -229,6 +229,7 @@ impl Server {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STRATA_")) {
             command.env_remove(name);
         }
+        command.env_remove("RUST_LOG");
         command.env("STRATA_ROOT_ACCESS_KEY_ID", ACCESS_KEY_ID);
         command.env("STRATA_ROOT_SECRET_KEY", SECRET_KEY);
         command.env("XDG_DATA_HOME", self.folder.path().join("xdg"));

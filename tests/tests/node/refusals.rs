@@ -1,19 +1,14 @@
 //! What is not there yet says so; what is malformed is refused; nothing falls over.
 
-use crate::{bucket, put, shared};
+use crate::{bucket, put, send, send_to, shared};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
-use strata_tests::http::{Request, Response};
-use strata_tests::signature::Payload;
+use std::time::{Duration, Instant};
+use strata_tests::http::Request;
+use strata_tests::server::{ACCESS_KEY_ID, Server, ServerOptions};
 
-fn send(request: Request) -> Response {
-    let server = shared();
-    let request = server
-        .signer()
-        .sign(request, server.s3(), Payload::Hashed, None);
-    request.send(server.s3()).expect("an answer")
-}
+/// How long the log may be behind the answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn assert_alive() {
     let server = shared();
@@ -111,10 +106,32 @@ async fn operations_that_are_not_there_say_so() {
     );
 }
 
+/// The lines of a log that are about a request, when its last one is there: it follows the answer.
+fn lines_about(server: &Server, id: &str) -> Vec<serde_json::Value> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = server.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let is_about = |line: &serde_json::Value| line["request_id"] == id;
+        let lines: Vec<serde_json::Value> = lines.filter(is_about).collect();
+        if lines.iter().any(|line| line["message"] == "request") {
+            return lines;
+        }
+        assert!(Instant::now() < deadline, "{id} is not in the log:\n{log}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[tokio::test]
 async fn an_error_carries_its_request_id_and_the_log_too() {
-    let (_, name) = bucket("refusals-id").await;
-    let answer = send(Request::new("GET", &format!("/{name}/missing")));
+    let server = Server::start(ServerOptions {
+        arguments: vec!["--log-level".into(), "debug".into()],
+        ..ServerOptions::default()
+    });
+    let request = Request::new("GET", "/no-such-bucket/missing");
+    let answer = send_to(&server, request).expect("an answer");
     let id = answer
         .header("x-amz-request-id")
         .expect("a request id")
@@ -131,6 +148,26 @@ async fn an_error_carries_its_request_id_and_the_log_too() {
             .header("content-type")
             .is_some_and(|kind| kind.contains("xml"))
     );
+    let lines = lines_about(&server, &id);
+    let request = lines.iter().find(|line| line["status"] == 404);
+    let request = request.expect("the line of the request");
+    assert_eq!(request["operation"], "GetObject");
+    assert_eq!(request["bucket"], "no-such-bucket");
+    assert_eq!(request["access_key_id"], ACCESS_KEY_ID);
+    let says_why = |line: &serde_json::Value| line["code"] == "NoSuchBucket";
+    assert!(lines.iter().any(says_why), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_refused_upload_hears_why_while_it_still_sends() {
+    let (_, name) = bucket("refusals-upload").await;
+    let upload = Request::new("PUT", &format!("/{name}/k")).body(vec![7; 32 << 20]);
+    // Without a signature, and with one but for a bucket that is not there.
+    let anonymous = upload.send(shared().s3()).expect("an answer");
+    assert_eq!(anonymous.status, 403, "{}", anonymous.text());
+    let mut lost = upload;
+    lost.target = "/refusals-nowhere/k".into();
+    assert_eq!(send(lost).status, 404);
 }
 
 #[tokio::test]
