@@ -5,7 +5,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,6 +25,9 @@ struct Expected {
     acknowledged: Option<Content>,
     under_way: Vec<Option<Content>>,
 }
+
+/// Whether the server was killed: before that it answers everything.
+type Killed = Rc<Cell<bool>>;
 
 type Model = Rc<RefCell<BTreeMap<String, Expected>>>;
 
@@ -48,6 +51,7 @@ fn settle(model: &Model, key: &str, target: Option<Content>) {
 struct Worker {
     client: Client,
     model: Model,
+    killed: Killed,
     random: Random,
     number: usize,
 }
@@ -87,12 +91,29 @@ impl Worker {
         }
     }
 
+    /// A change ends without an answer only because the server was killed; a server that answers may only ask for
+    /// patience.
+    fn cut_off<E>(&self, error: SdkError<E>)
+    where
+        E: ProvideErrorMetadata + std::fmt::Debug,
+    {
+        if let SdkError::ServiceError(_) = &error {
+            let (status, code) = crate::failure(Err::<(), _>(error));
+            assert_eq!(status, 503, "{code}");
+        } else {
+            assert!(
+                self.killed.get(),
+                "no answer from a server that lives: {error:?}"
+            );
+        }
+    }
+
     async fn put(&mut self) -> Result<(), ()> {
         let (key, content) = (self.key(), self.content());
         begin(&self.model, &key, Some(content));
         let body = ByteStream::from(content.make());
         let put = self.client.put_object().bucket(BUCKET).key(&key).body(body);
-        put.send().await.map_err(cut_off)?;
+        put.send().await.map_err(|error| self.cut_off(error))?;
         settle(&self.model, &key, Some(content));
         Ok(())
     }
@@ -106,7 +127,7 @@ impl Worker {
             .key(&key)
             .send()
             .await
-            .map_err(cut_off)?;
+            .map_err(|error| self.cut_off(error))?;
         settle(&self.model, &key, None);
         Ok(())
     }
@@ -128,7 +149,7 @@ impl Worker {
             .delete(delete)
             .send()
             .await
-            .map_err(cut_off)?;
+            .map_err(|error| self.cut_off(error))?;
         assert!(answer.errors().is_empty(), "{:?}", answer.errors());
         keys.iter().for_each(|key| settle(&self.model, key, None));
         Ok(())
@@ -145,7 +166,7 @@ impl Worker {
             .create_multipart_upload()
             .bucket(BUCKET)
             .key(&key);
-        let created = created.send().await.map_err(cut_off)?;
+        let created = created.send().await.map_err(|error| self.cut_off(error))?;
         let id = created.upload_id().expect("an id");
         let mut done = Vec::new();
         for (number, part) in (1..).zip(content.make().chunks(PART_BYTES)) {
@@ -158,7 +179,7 @@ impl Worker {
             let sent = sent
                 .part_number(number)
                 .body(ByteStream::from(part.to_vec()));
-            let sent = sent.send().await.map_err(cut_off)?;
+            let sent = sent.send().await.map_err(|error| self.cut_off(error))?;
             let part = CompletedPart::builder()
                 .part_number(number)
                 .set_e_tag(sent.e_tag);
@@ -178,20 +199,9 @@ impl Worker {
             .multipart_upload(upload)
             .send()
             .await
-            .map_err(cut_off)?;
+            .map_err(|error| self.cut_off(error))?;
         settle(&self.model, &key, Some(content));
         Ok(())
-    }
-}
-
-/// A change ends without an answer only because the server was killed; a server that answers may only ask for patience.
-fn cut_off<E>(error: SdkError<E>)
-where
-    E: ProvideErrorMetadata + std::fmt::Debug,
-{
-    if let SdkError::ServiceError(_) = &error {
-        let (status, code) = crate::failure(Err::<(), _>(error));
-        assert_eq!(status, 503, "{code}");
     }
 }
 
@@ -269,14 +279,16 @@ async fn kill_nine_loses_nothing_that_was_acknowledged() {
     for round in 0..ROUNDS {
         let client = server.client();
         let load = tokio::task::LocalSet::new();
+        let killed = Killed::default();
         let workers: Vec<_> = (0..WORKERS)
             .map(|number| {
                 let random = Random::new(random.next_u64());
-                let (client, model) = (client.clone(), model.clone());
+                let (client, model, killed) = (client.clone(), model.clone(), killed.clone());
                 load.spawn_local(
                     Worker {
                         client,
                         model,
+                        killed,
                         random,
                         number,
                     }
@@ -286,6 +298,7 @@ async fn kill_nine_loses_nothing_that_was_acknowledged() {
             .collect();
         let life = Duration::from_millis(50 + random.below(700) as u64);
         load.run_until(tokio::time::sleep(life)).await;
+        killed.set(true);
         server.kill();
         load.run_until(async {
             for worker in workers {
