@@ -36,6 +36,11 @@ multipart=$(peak_mib)
 line=$("$bench" s3 connections --endpoint "$endpoint" --idle "${IDLE:-1000}" --busy "${BUSY:-200}" --json)
 echo "connections: puts $(field put_ops_per_second <<<"$line")/s, gets $(field get_ops_per_second <<<"$line")/s"
 sleep 0.2
+# A peak that nobody looked for is no peak.
+if ! kill -0 "$sampler" 2>/dev/null; then
+    echo "memory: the sampler ended before the server was stopped: missed"
+    exit 1
+fi
 peak=$(peak_mib)
 stop_server TERM
 wait $sampler || true

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use strata_engine::format::layout::SEGMENTS_OFFSET;
 use strata_engine::reactor::{
     Instant, ReactorConfig, TaskClass, World, now, run as run_reactor, sleep, spawn,
 };
@@ -63,7 +64,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
-    let journal = open(&options.device).await.context("open the journal")?;
+    let (journal, log_offset) = open(&options.device).await.context("open the journal")?;
     let statistics = journal.statistics();
     let body: Rc<[u8]> = vec![0x5a; usize::try_from(options.record)?].into();
     let trimming = spawn(TaskClass::Foreground, trim(journal.clone()));
@@ -92,6 +93,9 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         "device_mib_per_second",
         bytes as f64 / elapsed.as_secs_f64() / f64::from(1 << 20),
     );
+    // Where the run has written: a control can write there too, on blocks that are there already.
+    report.count("log_offset", log_offset);
+    report.count("log_bytes", u64::from(LOG_SEGMENTS) * SEGMENT_BYTES);
     report.number(
         "cpu_us_per_record",
         used.as_secs_f64() * 1e6 / tally.count().max(1) as f64,
@@ -99,7 +103,8 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn open(path: &Path) -> anyhow::Result<Journal> {
+/// A journal on a new device, and where the segments of its partition begin in the file: they follow each other.
+async fn open(path: &Path) -> anyhow::Result<(Journal, u64)> {
     let uuid = Uuid([7; 16]);
     let format = FormatOptions {
         cluster: uuid,
@@ -121,11 +126,12 @@ async fn open(path: &Path) -> anyhow::Result<Journal> {
     let log = partitions
         .iter()
         .find(|entry| entry.kind == PartitionKind::Log);
-    let number = log.context("the device has no log partition")?.number;
-    let journal = Journal::open(&device, number).await?;
+    let log = log.context("the device has no log partition")?;
+    let offset = SEGMENTS_OFFSET + u64::from(log.first_segment) * SEGMENT_BYTES;
+    let journal = Journal::open(&device, log.number).await?;
     // A journal takes records once it was replayed; a new one has none.
     journal.replay(None, &mut |_, _, _| Ok(())).await?;
-    Ok(journal)
+    Ok((journal, offset))
 }
 
 #[derive(Clone, Copy)]
