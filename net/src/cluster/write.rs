@@ -342,11 +342,6 @@ impl ObjectWriter {
         Ok(Body::Extents(extents))
     }
 
-    /// Bytes taken so far.
-    pub fn bytes_taken(&self) -> u64 {
-        self.bytes_taken
-    }
-
     fn stored_nothing(&self) -> bool {
         self.extents.is_empty() && self.in_flight.is_empty()
     }
