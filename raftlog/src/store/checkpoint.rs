@@ -10,8 +10,9 @@
 //! 4. only then the pin of the checkpoint before is dropped.
 //!
 //! At any moment the side file on the device speaks of a transaction whose pages are synced and
-//! pinned. A start writes its meta pages back and pins it again BEFORE the first write: after
-//! `kill -9` nothing else keeps its pages. An environment without a valid side file is dropped.
+//! pinned. A start syncs the directory, so that the side file that it finds is the one on the device,
+//! writes its meta pages back and pins it again BEFORE the first write: after `kill -9` nothing else
+//! keeps its pages. An environment without a valid side file is dropped.
 //!
 //! Side file (big endian): magic 8, version 4, page size 4, transaction 8, position in the log 24
 //! (term, node, index), the two meta pages, CRC32C 4 of all before it.
@@ -217,9 +218,12 @@ impl Drop for Checkpoint {
 }
 
 /// Puts the meta pages of the side file back before LMDB opens the data file. `None` where there is nothing that can be
-/// trusted. Nothing waits for the device: the pages of that transaction are on it, and its meta pages are put back again
-/// by every start until the next checkpoint.
+/// trusted. The data file is not waited for: the pages of that transaction are on the device, and its meta pages are put
+/// back again by every start until the next checkpoint. The directory is: a process may have died between the renaming
+/// of a side file and the sync of its directory, and a power cut would bring the older one back, whose pages nobody pins
+/// any more.
 pub(super) fn restore(dir: &Path) -> Result<Option<SideFile>, StoreError> {
+    sync_dir(dir)?;
     let data = dir.join(DATA_FILE);
     let bytes = match fs::read(dir.join(SIDE_FILE)) {
         Ok(bytes) => bytes,

@@ -19,6 +19,12 @@ const LMDB_LOCK_FILE: &str = "lock.mdb";
 pub(super) const DATA_FILE: &str = "data.mdb";
 pub(super) const SIDE_FILE: &str = "checkpoint";
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has synced a directory: before, a power cut may undo a renaming.
+    pub(super) static DIRECTORY_SYNCS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// An open environment.
 pub(super) struct Environment {
     pub(super) table: Table,
@@ -167,6 +173,8 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    #[cfg(test)]
+    DIRECTORY_SYNCS.set(DIRECTORY_SYNCS.get() + 1);
     File::open(dir)
         .and_then(|file| file.sync_all())
         .map_err(io("sync", dir))

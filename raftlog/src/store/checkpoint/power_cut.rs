@@ -16,6 +16,7 @@ use crate::namespace::{
     Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, ObjectAttributes, RootKey,
 };
 use crate::store::StoreOptions;
+use crate::store::environment::DIRECTORY_SYNCS;
 
 const OPTIONS: StoreOptions = StoreOptions {
     map_bytes: 16 << 20,
@@ -316,8 +317,12 @@ fn live(seed: u64, lives: usize) -> usize {
         }
         drop(process);
         if machine.random.below(2) == 0 {
+            let syncs = DIRECTORY_SYNCS.get();
             process = machine.start(&[machine.durable]);
-            (possible, side_before) = (vec![machine.durable], side_file(&machine));
+            // Killed between the renaming of a side file and the sync of its directory.
+            if DIRECTORY_SYNCS.get() > syncs {
+                (possible, side_before) = (vec![machine.durable], side_file(&machine));
+            }
             for _ in 0..machine.random.below(20) {
                 machine.write(&mut process);
             }
