@@ -4,11 +4,12 @@
 //! after a power cut: a copy of it is put into the state of the checkpoint and read instead.
 
 use std::fs::{self, DirBuilder};
+use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
-use heed::{EnvFlags, EnvOpenOptions};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
 
 use super::StoreError;
 use super::checkpoint::{SideFile, restore};
@@ -17,16 +18,19 @@ use super::environment::{DATA_FILE, SIDE_FILE, io, try_lock};
 /// Copies that may be left behind by inspections that were killed.
 const COPIES_MAX: u32 = 1_000;
 
+/// Rows that are read in one transaction.
+const ROWS_PER_TRANSACTION: usize = 1_000;
+
 /// What was walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inspected {
-    /// The newest state of a running server.
+    /// The newest states of a running server: rows that lie far apart may be of different moments.
     Running,
     /// The state of the last checkpoint, which a start would find.
     Checkpoint,
 }
 
-/// Walks all rows in the order of their keys, until `visit` gives false. Values are not verified:
+/// Walks all rows in the order of their keys, until `visit` gives false; `visit` may take its time. Values are not verified:
 /// [`describe`](crate::namespace::describe) says what is wrong with one.
 ///
 /// # Errors
@@ -73,14 +77,39 @@ fn walk(
         Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(database))
     })?;
     let database = database.unwrap_commit();
-    let txn = env.read_txn()?;
-    for row in database.iter(&txn)? {
-        let (key, value) = row?;
-        if !visit(key, value) {
-            break;
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        // Nothing is visited while a transaction is open: whoever reads what is printed may take hours, and the server
+        // could use no page again that was freed meanwhile.
+        let rows = some_rows(&env, database, after.as_deref())?;
+        for (key, value) in &rows {
+            if !visit(key, value) {
+                return Ok(());
+            }
+        }
+        match rows.into_iter().next_back() {
+            Some((key, _)) => after = Some(key),
+            None => return Ok(()),
         }
     }
-    Ok(())
+}
+
+type OwnedRow = (Vec<u8>, Vec<u8>);
+
+/// The rows behind a key, as many as are read in one transaction.
+fn some_rows(
+    env: &Env<WithoutTls>,
+    database: Database<'_, Bytes, Bytes>,
+    after: Option<&[u8]>,
+) -> Result<Vec<OwnedRow>, StoreError> {
+    let txn = env.read_txn()?;
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let range = database.range(&txn, &(from, Bound::Unbounded))?;
+    let rows = range.take(ROWS_PER_TRANSACTION).map(|row| {
+        let (key, value) = row?;
+        Ok((key.to_vec(), value.to_vec()))
+    });
+    rows.collect()
 }
 
 fn untrusted(dir: &Path) -> StoreError {
