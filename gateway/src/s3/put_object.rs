@@ -100,8 +100,8 @@ pub async fn commit(shared: &Shared, command: Command) -> Result<Answer, Fault> 
     match shared.cluster.change(command).await {
         Ok(answer) => Ok(answer),
         Err(error) => {
-            use strata_net::ClusterError::{Busy, Invalid, Refused};
-            if matches!(error, Refused(_) | Busy(_) | Invalid(_)) {
+            use strata_net::ClusterError::{Busy, Full, Invalid, Refused};
+            if matches!(error, Refused(_) | Busy(_) | Full(_) | Invalid(_)) {
                 shared.cluster.discard(body).await;
             }
             Err(error.into())
