@@ -135,10 +135,23 @@ impl NamespaceStore {
     /// # Errors
     /// Every error stops the group: nothing of the batch is kept, and nothing is applied any more.
     pub fn apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
-        let mut result = self.try_apply(batch);
+        self.apply_until(batch, &mut || false)
+    }
+
+    /// The same, but only the first of the entries once `ends` says so, which is asked after each of them. At least one is
+    /// applied, and as many as there are answers.
+    ///
+    /// # Errors
+    /// Those of [`apply`](NamespaceStore::apply).
+    pub fn apply_until(
+        &self,
+        batch: &[(LogPosition, LogEntry<'_>)],
+        ends: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let mut result = self.try_apply(batch, ends);
         if matches!(result, Err(StoreError::Full)) {
             warn!("the metadata map is full: making a checkpoint to use its pages again");
-            result = self.make_room().and_then(|()| self.try_apply(batch));
+            result = self.make_room().and_then(|()| self.try_apply(batch, ends));
         }
         if let Err(error) = &result {
             // What comes next must not be applied without what has just failed.
@@ -148,7 +161,11 @@ impl NamespaceStore {
         result
     }
 
-    fn try_apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
+    fn try_apply(
+        &self,
+        batch: &[(LogPosition, LogEntry<'_>)],
+        ends: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<Answer>, StoreError> {
         let mut writer = self.writer();
         writer.check()?;
         let environment = &self.inner.environment;
@@ -157,6 +174,9 @@ impl NamespaceStore {
         let mut answers = Vec::with_capacity(batch.len());
         for (position, entry) in batch {
             answers.push(applier.apply(*position, *entry)?);
+            if ends() {
+                break;
+            }
         }
         let applied = applier.finish()?;
         txn.commit()?;

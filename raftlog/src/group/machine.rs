@@ -26,6 +26,8 @@ use crate::store::{Manifest, SnapshotReader, StoreError};
 /// Entries and bytes of one transaction: large enough to share its cost, short enough for a turn.
 const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 << 10;
+/// A transaction ends with the command that was under way at the end of a turn.
+const TURN: Duration = Duration::from_micros(200);
 /// A snapshot up to this size is installed from memory, a larger one piece by piece.
 const INSTALL_AT_ONCE_BYTES: u64 = 64 << 20;
 /// Pieces in memory while a larger one is installed.
@@ -85,7 +87,8 @@ impl Machine {
         io::Error::other(error.to_string())
     }
 
-    fn apply_batch(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
+    /// Applies the first entries of a batch: all of them, or as many as a turn has time for.
+    fn apply_some(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
         let memberships: Vec<Option<Vec<u8>>> = batch
             .iter()
             .map(|(entry, _)| match &entry.payload {
@@ -105,14 +108,26 @@ impl Machine {
                 (position_of(&entry.log_id), content)
             })
             .collect();
-        let answers = self.shared.store.apply(&entries);
+        let end = reactor::now() + TURN;
+        let mut ends = || reactor::now() >= end;
+        let answers = self.shared.store.apply_until(&entries, &mut ends);
         let answers = answers.map_err(|error| self.fail(&error))?;
         drop(entries);
-        for ((entry, responder), answer) in batch.drain(..).zip(answers) {
+        for ((entry, responder), answer) in batch.drain(..answers.len()).zip(answers) {
             let command = matches!(entry.payload, EntryPayload::Normal(_));
             if let Some(responder) = responder {
                 responder.send(Applied(command.then_some(answer)));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Machine {
+    async fn apply_batch(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
+        while !batch.is_empty() {
+            self.apply_some(batch)?;
+            reactor::yield_if_due().await;
         }
         Ok(())
     }
@@ -139,16 +154,11 @@ impl RaftStateMachine<Types> for Machine {
             }
             batch.push((entry, responder));
             if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
-                self.apply_batch(&mut batch)?;
+                self.apply_batch(&mut batch).await?;
                 bytes = 0;
-                reactor::yield_if_due().await;
             }
         }
-        if batch.is_empty() {
-            Ok(())
-        } else {
-            self.apply_batch(&mut batch)
-        }
+        self.apply_batch(&mut batch).await
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {

@@ -12,6 +12,9 @@ use crate::store::StoreError;
 /// and 8 KiB of headers).
 const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
 
+/// Rows of extents that are read in one scan.
+const ROWS_PER_SCAN: usize = 64;
+
 impl Change<'_, '_> {
     /// Whether a body may be put: as long as it says, and every chunk introduced under an open
     /// epoch and coded in a known way.
@@ -122,25 +125,29 @@ impl Change<'_, '_> {
     fn free_extents(&mut self, prefix: &[u8]) -> Result<(), StoreError> {
         let mut from = prefix.to_vec();
         loop {
-            // One row at a time: a scan may not be open while its table changes.
-            let row = self
-                .table
-                .scan(self.txn, prefix, &from)?
-                .next::<ExtentRow>()?;
-            let Some((row_key, ExtentRow(mut extents))) = row else {
-                return Ok(());
-            };
-            from = [row_key, &[0]].concat();
-            let (inode, _, space, offset) = key::parse_x(row_key)
-                .ok_or_else(|| StoreError::Invariant("a key of extents is malformed".into()))?;
-            extents.retain(|extent| extent.kind == ExtentKind::Chunk);
-            if !extents.is_empty() {
-                self.queue_freed(&FreedRow {
+            // Some rows at a time: a scan may not be open while its table changes.
+            let mut rows = Vec::with_capacity(ROWS_PER_SCAN);
+            let mut scan = self.table.scan(self.txn, prefix, &from)?;
+            while rows.len() < ROWS_PER_SCAN
+                && let Some((row_key, ExtentRow(mut extents))) = scan.next::<ExtentRow>()?
+            {
+                let (inode, _, space, offset) = key::parse_x(row_key)
+                    .ok_or_else(|| StoreError::Invariant("a key of extents is malformed".into()))?;
+                from = [row_key, &[0]].concat();
+                extents.retain(|extent| extent.kind == ExtentKind::Chunk);
+                rows.push(FreedRow {
                     inode,
                     space,
                     offset,
                     extents,
-                })?;
+                });
+            }
+            drop(scan);
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in rows.iter().filter(|row| !row.extents.is_empty()) {
+                self.queue_freed(row)?;
             }
         }
     }
