@@ -215,6 +215,16 @@ impl Journal {
         log.free_segments() as u64 * log.map.segment_bytes + log.open_room()
     }
 
+    /// Length of a segment, in bytes: no record lies in two, and space comes back by whole ones.
+    pub fn segment_bytes(&self) -> u64 {
+        self.inner.log.map.segment_bytes
+    }
+
+    /// Where the next record goes, at the earliest.
+    pub fn end(&self) -> JournalPosition {
+        JournalPosition(self.inner.log.end())
+    }
+
     /// Bytes of the quota.
     pub fn quota_bytes(&self) -> u64 {
         u64::from(self.inner.log.map.count) * self.inner.log.map.segment_bytes

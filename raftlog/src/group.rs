@@ -30,7 +30,8 @@ use openraft::{BasicNode, Raft, SnapshotPolicy};
 use strata_engine::reactor::{self, Task, TaskClass};
 
 use crate::command::{Answer, Command, Envelope};
-use crate::log::{Log, LogError, LogPartition, LogReport, LogStore, Proposal, Types};
+use crate::log::{Log, LogError, LogPartition, LogReport, LogStore, Proposal, Space, Types};
+use crate::namespace::KEY_BYTES_MAX;
 use crate::store::{NamespaceStore, StoreError};
 use machine::Machine;
 pub use sender::Sender;
@@ -47,8 +48,10 @@ const SLOW_PAUSE: Duration = Duration::from_millis(2);
 /// A proposal waits so long for a log that is being shortened, and looks so often.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 const ROOM_PAUSE: Duration = Duration::from_millis(10);
-/// Pages that a command may write beside its own bytes, as bytes of the map.
-const MAP_BYTES_PER_COMMAND: i64 = 4096;
+/// What a command may take beside its own bytes: a block of the log, rows, and rows for each directory that it makes.
+const LOG_BYTES_PER_COMMAND: u64 = 4096;
+const ROWS_BYTES_PER_COMMAND: u64 = 4096;
+const ROWS_BYTES_PER_DIRECTORY: u64 = 512;
 /// Longest proposal, in bytes: a batch delete of 1,000 keys of 1 KiB fits.
 const PROPOSAL_BYTES_MAX: usize = 2 << 20;
 
@@ -136,14 +139,24 @@ struct Shared {
     failure: RefCell<Option<String>>,
     /// A snapshot is being built.
     building: Cell<bool>,
-    /// Bytes that the next snapshot may take.
+    /// Bytes of rows that the next snapshot may have.
     snapshot_estimate: Cell<u64>,
+    /// The same, counted row by row for the snapshot being built.
+    snapshot_counted: Cell<Option<u64>>,
     /// Bytes of the snapshot being built that are in the log already.
     snapshot_written: Cell<u64>,
     /// Why a due snapshot cannot be built.
     snapshot_blocked: RefCell<Option<String>>,
     /// Bytes of the namespace's map that may still be used before writes are refused.
     map_room: Cell<i64>,
+    /// What the proposals without an answer may still take: log, map and snapshot do not show it yet.
+    pending: Cell<Growth>,
+    /// Bytes of the file system below the namespace that are free.
+    disk_free: Cell<u64>,
+    /// Bytes of the namespace's file when the snapshot that is being built was begun.
+    snapshot_allocated: Cell<u64>,
+    /// The snapshot that is being built keeps the pages that writes would use again, and the map ends.
+    pinned: Cell<bool>,
     /// The map is so full that writes are slowed.
     slowed: Cell<bool>,
     /// Housekeeping is to end.
@@ -151,11 +164,51 @@ struct Shared {
     statistics: Arc<GroupStatistics>,
 }
 
+/// What a proposal may take, at most, in bytes.
+#[derive(Clone, Copy, Default)]
+struct Growth {
+    /// Of the log, with the rest of the segment that it does not fit into and the padding of a flush.
+    log: u64,
+    /// Of the namespace's pages.
+    rows: u64,
+}
+
+impl Growth {
+    fn of(envelope: &[u8], frees: bool) -> Growth {
+        let bytes = envelope.len() as u64;
+        // A key may need a directory for every slash.
+        let slashes = envelope.iter().filter(|byte| **byte == b'/').count();
+        let directories = slashes.min(KEY_BYTES_MAX / 2) as u64;
+        let rows = 4 * bytes + ROWS_BYTES_PER_COMMAND + directories * ROWS_BYTES_PER_DIRECTORY;
+        Growth {
+            log: 2 * bytes + LOG_BYTES_PER_COMMAND,
+            rows: if frees { 0 } else { rows },
+        }
+    }
+
+    fn and(self, other: Growth) -> Growth {
+        Growth {
+            log: self.log.saturating_add(other.log),
+            rows: self.rows.saturating_add(other.rows),
+        }
+    }
+
+    fn without(self, other: Growth) -> Growth {
+        Growth {
+            log: self.log.saturating_sub(other.log),
+            rows: self.rows.saturating_sub(other.rows),
+        }
+    }
+}
+
 impl Shared {
-    /// Bytes that the log must still have free for the snapshot that is being built, or for the next one.
-    fn snapshot_need(&self) -> u64 {
-        let estimate = self.snapshot_estimate.get();
-        estimate.saturating_sub(self.snapshot_written.get())
+    /// Bytes that the log must still have free for the snapshot that is being built, or for the next one, when the
+    /// namespace has grown by so much.
+    fn snapshot_need(&self, space: &Space, growth: u64) -> u64 {
+        let counted = self.snapshot_counted.get();
+        let rows = counted.unwrap_or(self.snapshot_estimate.get());
+        let left = rows.saturating_sub(self.snapshot_written.get());
+        space.of_snapshot(left.saturating_add(growth))
     }
 
     fn fail(&self, cause: &dyn std::fmt::Display) {
@@ -230,8 +283,13 @@ impl Group {
         let log_store = log.group(config.group);
         let shared = Rc::new(Shared {
             snapshot_estimate: Cell::new(0),
+            snapshot_counted: Cell::new(None),
             snapshot_written: Cell::new(0),
+            pending: Cell::new(Growth::default()),
             map_room: Cell::new(0),
+            disk_free: Cell::new(u64::MAX),
+            snapshot_allocated: Cell::new(0),
+            pinned: Cell::new(false),
             slowed: Cell::new(false),
             stopping: Cell::new(false),
             store,
@@ -332,7 +390,7 @@ impl Group {
         if inner.shared.slowed.get() {
             reactor::sleep(SLOW_PAUSE).await;
         }
-        inner.wait_for_room(&envelope).await?;
+        let _reserved = inner.wait_for_room(&envelope).await?;
         let time = reactor::wall_clock().0.max(inner.stamped.get());
         inner.stamped.set(time);
         Envelope::stamp(&mut envelope, time)
@@ -378,7 +436,7 @@ impl Group {
 
 impl Inner {
     /// Waits while the log is being shortened; what has no room even then is refused.
-    async fn wait_for_room(&self, envelope: &[u8]) -> Result<(), ProposeError> {
+    async fn wait_for_room(&self, envelope: &[u8]) -> Result<Reserved<'_>, ProposeError> {
         let end = reactor::now() + ROOM_WAIT;
         loop {
             match self.reserve(envelope) {
@@ -388,26 +446,58 @@ impl Inner {
         }
     }
 
-    /// Refuses what log and map would not hold, before it is proposed: in apply it would be too late.
-    /// What frees space may use the half of either reserve, so that a full store can be emptied.
-    fn reserve(&self, envelope: &[u8]) -> Result<(), ProposeError> {
-        let bytes = envelope.len();
-        let freeing = frees_space(envelope);
-        let (used, all) = self.log.space();
-        let margin = housekeeping::log_margin(all) / if freeing { 2 } else { 1 };
-        let needed = self.shared.snapshot_need() + margin + bytes as u64;
-        if all.saturating_sub(used) < needed {
-            // A snapshot that is under way or due gives space back; without one it will not come by waiting.
-            let blocked = self.shared.snapshot_blocked.borrow();
-            return Err(blocked
-                .clone()
-                .map_or(ProposeError::Busy, ProposeError::Full));
+    /// Refuses what log and map would not hold, before it is proposed: in apply it would be too late. What has room is
+    /// counted until it has its answer. What frees space, and what a node needs to start, may use the half of either
+    /// reserve.
+    fn reserve(&self, envelope: &[u8]) -> Result<Reserved<'_>, ProposeError> {
+        let shared = &self.shared;
+        let reserve = may_use_reserve(envelope);
+        let own = Growth::of(envelope, reserve);
+        let all = shared.pending.get().and(own);
+        if !reserve {
+            self.check_rows(own.rows, all.rows)?;
         }
-        let room = self.shared.map_room.get() - 4 * bytes as i64 - MAP_BYTES_PER_COMMAND;
-        if room < 0 && !freeing {
+        let space = self.log.space();
+        let margin = housekeeping::log_margin(&space) / if reserve { 2 } else { 1 };
+        let fits = |growth: Growth| {
+            let need = shared.snapshot_need(&space, growth.rows) + margin + growth.log;
+            space.free() >= need
+        };
+        if !fits(all) {
+            // A snapshot that is under way or due gives space back, and so do proposals that get their answers; without
+            // them it will not come by waiting.
+            let blocked = shared.snapshot_blocked.borrow();
+            return Err(match &*blocked {
+                Some(why) if !fits(own) => ProposeError::Full(why.clone()),
+                _ => ProposeError::Busy,
+            });
+        }
+        shared.pending.set(all);
+        Ok(Reserved {
+            shared,
+            growth: own,
+        })
+    }
+
+    /// Whether the namespace may grow: it must stay within the map, and the log must hold two snapshots of it, the last
+    /// one and the next.
+    fn check_rows(&self, own: u64, all: u64) -> Result<(), ProposeError> {
+        let shared = &self.shared;
+        let space = self.log.space();
+        let names_max = housekeeping::rows_max(&space);
+        let rows = shared.snapshot_estimate.get();
+        if rows.saturating_add(own) > names_max {
+            return Err(ProposeError::Full(format!(
+                "names and inline bodies take {rows} bytes, the log has room for {names_max}"
+            )));
+        }
+        let room = u64::try_from(shared.map_room.get()).unwrap_or(0);
+        if own > room {
             return Err(ProposeError::Full("the metadata map is full".to_owned()));
         }
-        self.shared.map_room.set(room);
+        if rows.saturating_add(all) > names_max || all > room || shared.pinned.get() {
+            return Err(ProposeError::Busy);
+        }
         Ok(())
     }
 
@@ -458,8 +548,22 @@ impl Drop for Outstanding<'_> {
     }
 }
 
-/// Whether the command of an encoded envelope frees more than it takes. The kind stands at offset 6.
-fn frees_space(envelope: &[u8]) -> bool {
+/// What a proposal may take of log and namespace, counted until it has its answer.
+struct Reserved<'a> {
+    shared: &'a Shared,
+    growth: Growth,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let pending = &self.shared.pending;
+        pending.set(pending.get().without(self.growth));
+    }
+}
+
+/// Whether the command of an encoded envelope may use the reserve: it frees more than it takes, or a node cannot start
+/// without it, so that a full store can be emptied. The kind stands at offset 6.
+fn may_use_reserve(envelope: &[u8]) -> bool {
     const FREEING: [&str; 5] = [
         "DeleteObjects",
         "DeleteBucket",
@@ -467,12 +571,21 @@ fn frees_space(envelope: &[u8]) -> bool {
         "ChunksFreed",
         "CloseSession",
     ];
+    /// A start closes what the last one left open, and every reactor opens a session and registers.
+    const STARTING: [&str; 6] = [
+        "OpenSession",
+        "CloseWriter",
+        "CloseEpoch",
+        "RegisterWriter",
+        "OpenEpoch",
+        "SetRootKey",
+    ];
     let Some(kind) = envelope.get(6..8) else {
         return false;
     };
     let kind = u16::from_le_bytes([kind[0], kind[1]]);
     let known = Command::KINDS.iter().find(|(number, _)| *number == kind);
-    known.is_some_and(|(_, name)| FREEING.contains(name))
+    known.is_some_and(|(_, name)| FREEING.contains(name) || STARTING.contains(name))
 }
 
 /// Log and snapshot must reach back to what the namespace holds, else entries would be skipped.

@@ -51,6 +51,8 @@ pub(crate) use medium::memory::Memory;
 #[cfg(test)]
 pub(crate) use recovery::Source;
 
+pub(crate) use medium::Space;
+
 pub(crate) use codec::{
     Malformed, decode_membership, decode_state, encode_membership, encode_state,
 };
@@ -197,8 +199,8 @@ impl Log {
         }
     }
 
-    /// Bytes of the fullest mirror: used and all.
-    pub(crate) fn space(&self) -> (u64, u64) {
+    /// How full the fullest mirror is.
+    pub(crate) fn space(&self) -> Space {
         self.0.mirrors.space()
     }
 

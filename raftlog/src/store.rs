@@ -216,6 +216,18 @@ impl NamespaceStore {
         })
     }
 
+    /// Bytes that are free in the file system below the directory.
+    ///
+    /// # Errors
+    /// `Io` where it cannot be asked.
+    pub fn disk_free(&self) -> Result<u64, StoreError> {
+        let dir = &self.inner.environment.dir;
+        let asked = rustix::fs::statvfs(dir.as_path());
+        let found =
+            asked.map_err(|error| environment::io("ask for the space of", dir)(error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// Reads the data file from its beginning, `limit_bytes` at most, so that its pages are in memory
     /// before the first request asks for them. Gives the bytes read. Blocks: for a helper thread.
     ///

@@ -11,9 +11,9 @@ use openraft::rt::WatchReceiver as _;
 use strata_engine::reactor;
 
 use super::{GroupError, Inner, Shared, machine};
-use crate::log::{LogError, LogId};
+use crate::log::{LogError, LogId, Space};
 use crate::namespace::{INLINE_BYTES_MAX, LogPosition};
-use crate::store::StoreError;
+use crate::store::{StoreError, Usage};
 
 const TICK: Duration = Duration::from_millis(100);
 /// While a start waits for its log to be shortened, and how often it looks.
@@ -21,17 +21,29 @@ const SHORTEN_PAUSE: Duration = Duration::from_millis(2);
 const SHORTEN_TURNS_IDLE: u32 = 500;
 /// Between two requests for a snapshot: openraft may miss one while it still hears of the last.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
+/// The last part of the map, and at most so much of its file system, are not for what makes the namespace grow.
+const MAP_RESERVE_SHARE: u64 = 16;
+const DISK_RESERVE_BYTES_MAX: u64 = 64 << 20;
 /// Most room that is kept in the log beyond the next snapshot.
 const LOG_MARGIN_BYTES_MAX: u64 = 8 << 20;
 
-/// Bodies are kept inline up to their limit while the namespace takes at most this share of log and map, and then up to
-/// so many bytes.
+/// Between two counts of the rows of a namespace whose pages say that its snapshot does not fit.
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Bodies are kept inline up to their limit while the namespace takes at most a half of what the log can hold of it, and
+/// this share of the map; then up to so many bytes.
 const INLINE_SHARE: u64 = 4;
 const INLINE_BYTES_WHEN_SHORT: usize = 512;
 
-/// Room kept in a log of `all` bytes beyond the next snapshot: for what is proposed while it is built.
-pub(super) fn log_margin(all: u64) -> u64 {
-    (all / 8).min(LOG_MARGIN_BYTES_MAX)
+/// Room kept in a log beyond the next snapshot: for what is proposed while it is built.
+pub(super) fn log_margin(space: &Space) -> u64 {
+    (space.all / 8).min(LOG_MARGIN_BYTES_MAX)
+}
+
+/// How many bytes of rows the namespace may have: its last snapshot and the next one are in the log at once, and between
+/// them what was proposed meanwhile.
+pub(super) fn rows_max(space: &Space) -> u64 {
+    space.rows_in(space.all.saturating_sub(log_margin(space)) / 2)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +64,8 @@ struct Done {
     shortened: bool,
     /// No other is asked for before.
     next_snapshot: reactor::Instant,
+    /// Nor are rows counted before.
+    next_count: reactor::Instant,
 }
 
 impl Done {
@@ -61,6 +75,7 @@ impl Done {
             released: None,
             shortened: false,
             next_snapshot: reactor::now(),
+            next_count: reactor::now(),
         }
     }
 }
@@ -86,7 +101,7 @@ pub(super) async fn run(weak: Weak<Inner>) {
 /// anything is served, so that a node that starts again and again keeps room. A log with room is not waited for.
 pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
     let mut done = Done::new();
-    if !is_short(inner) || !snapshot_due(inner, &mut done) {
+    if !is_short(inner) || judge_snapshot(inner, &mut done) == Verdict::Wait {
         return Ok(());
     }
     let shared = &inner.shared;
@@ -112,6 +127,7 @@ pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
 async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     let shared = &inner.shared;
     let raft = inner.raft.trigger();
+    shared.disk_free.set(shared.store.disk_free()?);
     measure(shared)?;
     let ahead = shared.store.applied().index - shared.store.durable().index;
     let waited = reactor::now() - done.checkpoint >= inner.config.checkpoint_interval;
@@ -123,7 +139,7 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
         done.checkpoint = reactor::now();
     }
     let stopped = |error: &dyn std::fmt::Display| TurnError::Raft(shared.cause(error));
-    if reactor::now() >= done.next_snapshot && snapshot_due(inner, done) {
+    if reactor::now() >= done.next_snapshot && snapshot_begins(inner, done).await? {
         done.next_snapshot = reactor::now() + SNAPSHOT_PAUSE;
         raft.snapshot().await.map_err(|error| stopped(&error))?;
     }
@@ -141,6 +157,18 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     Ok(())
 }
 
+async fn snapshot_begins(inner: &Inner, done: &mut Done) -> Result<bool, TurnError> {
+    match judge_snapshot(inner, done) {
+        Verdict::Wait => Ok(false),
+        Verdict::Build => Ok(true),
+        Verdict::Count if reactor::now() < done.next_count => Ok(false),
+        Verdict::Count => {
+            done.next_count = reactor::now() + COUNT_PAUSE;
+            fits_counted(inner).await
+        }
+    }
+}
+
 /// A durable checkpoint of the namespace as it is; the waiting is done off the core.
 pub(super) async fn checkpoint(shared: &Shared) -> Result<(), StoreError> {
     let begun = shared.store.begin_checkpoint()?;
@@ -148,26 +176,43 @@ pub(super) async fn checkpoint(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How much the next snapshot may take, and how much the map still holds. A snapshot's rows are never more than the pages
-/// they lie in; bodies of a few KiB take nearly twice their length there.
+/// How much the next snapshot may take, and how much map and file system still hold. A snapshot's rows are never more than
+/// the pages they lie in; bodies of a few KiB take nearly twice their length there.
 pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     let usage = shared.store.usage()?;
     shared.snapshot_estimate.set(usage.used_bytes);
-    // The last sixteenth is kept for deletes under way, copies of pages and the commit itself.
-    let limit = usage.map_bytes - usage.map_bytes / 16;
-    let room = limit as i64 - usage.used_bytes as i64;
+    let room = map_room(&usage, shared.disk_free.get());
     shared.map_room.set(room);
     shared.slowed.set(usage.is_high());
+    // The file grows where no page of it may be used again: readers keep those that were freed since they began.
+    let near_the_end =
+        usage.allocated_bytes > usage.map_bytes - usage.map_bytes / MAP_RESERVE_SHARE;
+    let grows = usage.allocated_bytes > shared.snapshot_allocated.get();
+    shared
+        .pinned
+        .set(shared.building.get() && near_the_end && grows);
     Ok(())
+}
+
+/// What may still be written to the map. A last part is kept for deletes under way, copies of pages and the commit itself;
+/// and so it is in the file system, which others use too.
+fn map_room(usage: &Usage, disk_free: u64) -> i64 {
+    let (used, map) = (usage.used_bytes, usage.map_bytes);
+    let room = (map - map / MAP_RESERVE_SHARE) as i64 - used as i64;
+    let reserve = (map / MAP_RESERVE_SHARE).min(DISK_RESERVE_BYTES_MAX);
+    // Pages of the file that no row lies in are written again before it grows.
+    let reusable = usage.allocated_bytes.saturating_sub(used);
+    let disk = disk_free.saturating_add(reusable);
+    room.min(i64::try_from(disk).unwrap_or(i64::MAX) - reserve as i64)
 }
 
 /// The longest body that is worth a place in log, map and snapshots: the limit while the namespace is small beside them, so
 /// that the rest is left for names.
 fn inline_bytes_max(inner: &Inner) -> u64 {
-    let (_, log_bytes) = inner.log.space();
-    let estimate = inner.shared.snapshot_estimate.get();
-    let map_bytes = estimate.saturating_add_signed(inner.shared.map_room.get());
-    let limit = match estimate <= log_bytes.min(map_bytes) / INLINE_SHARE {
+    let rows = inner.shared.snapshot_estimate.get();
+    let map_bytes = rows.saturating_add_signed(inner.shared.map_room.get());
+    let log_share = rows_max(&inner.log.space()) / 2;
+    let limit = match rows <= log_share.min(map_bytes / INLINE_SHARE) {
         true => INLINE_BYTES_MAX,
         false => INLINE_BYTES_WHEN_SHORT,
     };
@@ -176,22 +221,32 @@ fn inline_bytes_max(inner: &Inner) -> u64 {
 
 /// Whether the log has little more room than the next snapshot takes.
 fn is_short(inner: &Inner) -> bool {
-    let (used, all) = inner.log.space();
-    let free = all.saturating_sub(used);
-    free < inner.shared.snapshot_estimate.get() + 4 * log_margin(all)
+    let space = inner.log.space();
+    space.free() < inner.shared.snapshot_need(&space, 0) + 4 * log_margin(&space)
+}
+
+/// What becomes of a snapshot now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It is not due.
+    Wait,
+    Build,
+    /// It is due, but by the pages of the namespace it does not fit: its rows may take less.
+    Count,
 }
 
 /// Whether a snapshot should be built now. Where proposals are short of room and neither a snapshot nor what the last one
 /// made superfluous will give them some, that is reported.
-fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
+fn judge_snapshot(inner: &Inner, done: &mut Done) -> Verdict {
     let shared = &inner.shared;
     if shared.building.get() {
-        return false;
+        return Verdict::Wait;
     }
+    shared.snapshot_counted.set(None);
     let (bytes, entries) = shared.log.since_snapshot();
-    let estimate = shared.snapshot_estimate.get();
-    let (used, all) = inner.log.space();
-    let free = all.saturating_sub(used);
+    let space = inner.log.space();
+    let (free, margin) = (space.free(), log_margin(&space));
+    let need = shared.snapshot_need(&space, 0);
     let last = shared.log.snapshot_bytes();
     let due = bytes > inner.config.snapshot_log_bytes.max(last)
         || entries > inner.config.snapshot_entries;
@@ -199,17 +254,45 @@ fn snapshot_due(inner: &Inner, done: &mut Done) -> bool {
     // since the last snapshot, or, once in a start, the segments that earlier starts left half empty.
     let short = is_short(inner);
     // Deletes in a full log take little of it and are to bring the room back.
-    let full = free < estimate + log_margin(all);
-    let least = log_margin(all) / if full { 4 } else { 1 };
+    let full = free < need + margin;
+    let least = margin / if full { 4 } else { 1 };
     let worth = bytes > least || !done.shortened;
-    let begins = (due || (short && worth)) && free >= estimate;
-    let nearly_full = free < estimate + 2 * log_margin(all);
-    let blocked = nearly_full && !begins && !waits_for_purge(inner, done);
-    done.shortened |= begins;
+    let verdict = match due || (short && worth) {
+        false => Verdict::Wait,
+        true if free >= space.room_for(shared.snapshot_estimate.get()) => Verdict::Build,
+        true => Verdict::Count,
+    };
+    done.shortened |= verdict == Verdict::Build;
+    let blocked =
+        free < need + 2 * margin && verdict != Verdict::Build && !waits_for_purge(inner, done);
     report_blocked(shared, blocked, || {
-        format!("a snapshot may take {estimate} bytes, the log has {free} of {all} bytes left")
+        format!(
+            "a snapshot may take {need} bytes, the log has {free} of {} bytes left",
+            space.all
+        )
     });
-    begins
+    verdict
+}
+
+/// Counts the rows, off the core, where the pages that they lie in are more than the log has room for.
+async fn fits_counted(inner: &Inner) -> Result<bool, TurnError> {
+    let shared = &inner.shared;
+    let mut reader = shared.store.snapshot()?;
+    let counted = reactor::offload(move || {
+        let mut bytes = 0;
+        while let Some(piece) = reader.next_piece()? {
+            bytes += piece.len() as u64;
+        }
+        Ok::<u64, StoreError>(bytes)
+    });
+    let rows = counted.await?;
+    let space = inner.log.space();
+    let fits = space.free() >= space.room_for(rows);
+    shared.snapshot_counted.set(fits.then_some(rows));
+    if fits {
+        report_blocked(shared, false, String::new);
+    }
+    Ok(fits)
 }
 
 /// Whether the log still holds entries and pieces that a snapshot has made superfluous.
@@ -246,7 +329,7 @@ pub(super) fn publish(inner: &Inner) {
     let leads = now.current_leader == Some(inner.config.node) && now.running_state.is_ok();
     let position = |position: LogPosition| position.index.saturating_sub(1);
     let (generation, mirrors) = inner.log.generation();
-    let (used, all) = inner.log.space();
+    let space = inner.log.space();
     for (counter, value) in [
         (&statistics.term, now.current_term),
         (&statistics.leader, u64::from(leads)),
@@ -260,11 +343,45 @@ pub(super) fn publish(inner: &Inner) {
         (&statistics.purged, index(inner.shared.log.purged())),
         (&statistics.generation, generation),
         (&statistics.mirrors, mirrors as u64),
-        (&statistics.log_used_bytes, used),
-        (&statistics.log_capacity_bytes, all),
+        (&statistics.log_used_bytes, space.used),
+        (&statistics.log_capacity_bytes, space.all),
         (&statistics.inline_bytes_max, inline_bytes_max(inner)),
         (&statistics.outstanding, inner.outstanding.get() as u64),
     ] {
         counter.store(value, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_is_that_of_the_map_or_of_its_file_system() {
+        let mib = |count: i64| count << 20;
+        let usage = Usage {
+            used_bytes: 100 << 20,
+            allocated_bytes: 110 << 20,
+            map_bytes: 1600 << 20,
+        };
+        assert_eq!(map_room(&usage, u64::MAX), mib(1600 - 100 - 100));
+        assert_eq!(map_room(&usage, 1 << 40), mib(1400));
+        // 10 MiB of the file can be written again, 64 are kept.
+        assert_eq!(map_room(&usage, 500 << 20), mib(500 + 10 - 64));
+        assert_eq!(map_room(&usage, 0), mib(10 - 64));
+    }
+
+    #[test]
+    fn two_snapshots_of_the_largest_namespace_fit_the_log() {
+        for (segments, segment) in [(8, 4 << 20), (12, 4 << 20), (12, 64 << 20), (256, 64 << 20)] {
+            let space = Space {
+                used: 0,
+                all: segments * segment,
+                segment,
+            };
+            let rows = rows_max(&space);
+            assert!(2 * space.of_snapshot(rows) + log_margin(&space) <= space.all);
+            assert!(rows > space.all / 4, "{rows} of {}", space.all);
+        }
     }
 }

@@ -113,6 +113,8 @@ impl Machine {
         let answers = self.shared.store.apply_until(&entries, &mut ends);
         let answers = answers.map_err(|error| self.fail(&error))?;
         drop(entries);
+        // Before the proposers hear of it: what they had reserved is in use now.
+        super::housekeeping::measure(&self.shared).map_err(|error| self.fail(&error))?;
         for ((entry, responder), answer) in batch.drain(..answers.len()).zip(answers) {
             let command = matches!(entry.payload, EntryPayload::Normal(_));
             if let Some(responder) = responder {
@@ -167,6 +169,9 @@ impl RaftStateMachine<Types> for Machine {
         let reader = self.shared.store.snapshot();
         let reader = reader.map_err(|error| self.fail(&error));
         let parts = reader.and_then(|reader| membership.map(|membership| (reader, membership)));
+        if let Ok(usage) = self.shared.store.usage() {
+            self.shared.snapshot_allocated.set(usage.allocated_bytes);
+        }
         self.shared.building.set(true);
         Builder {
             shared: self.shared.clone(),
@@ -285,6 +290,7 @@ impl Drop for Builder {
     fn drop(&mut self) {
         self.shared.building.set(false);
         self.shared.snapshot_written.set(0);
+        self.shared.snapshot_counted.set(None);
     }
 }
 
@@ -295,6 +301,7 @@ async fn build(
     membership: StoredMembership,
 ) -> Result<SnapshotBody, InstallError> {
     let log = &shared.log;
+    reader = reader.in_pieces_of(log.space().piece_bytes() as usize);
     let mut writer = log.begin_snapshot();
     loop {
         let (back, piece) = reactor::offload(move || {

@@ -29,8 +29,6 @@ pub(crate) struct Facts {
     pub snapshot: Option<Manifest>,
     /// The largest number any snapshot has had.
     pub snapshot_number: u64,
-    /// Bytes of entries' records since the last manifest.
-    pub bytes_since_snapshot: u64,
     /// Records of entries since the last manifest.
     pub entries_since_snapshot: u64,
     /// Contiguous, ends with the last entry.
@@ -56,7 +54,6 @@ impl Facts {
             Record::Manifest(manifest) => {
                 self.snapshot_number = self.snapshot_number.max(manifest.snapshot);
                 self.snapshot = Some(manifest);
-                self.bytes_since_snapshot = 0;
                 self.entries_since_snapshot = 0;
             }
             Record::Generation(_) => {}
@@ -78,7 +75,6 @@ impl Facts {
         }
         self.last = Some(entry.log_id);
         self.entries_since_snapshot += 1;
-        self.bytes_since_snapshot += bytes as u64;
         self.cache_bytes += bytes;
         self.cache.push_back((entry, bytes));
         self.shrink_cache();
@@ -292,6 +288,12 @@ impl Track {
     /// A snapshot that is being written was given up.
     pub(crate) fn forget_building(&mut self) {
         self.building = None;
+    }
+
+    /// Where the log begins that the newest snapshot does not hold, about.
+    pub(crate) fn behind_snapshot(&self) -> Option<JournalPosition> {
+        let snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.manifest);
+        snapshot.or_else(|| self.oldest())
     }
 
     pub(crate) fn entry(&self, index: u64) -> Option<JournalPosition> {

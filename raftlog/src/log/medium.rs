@@ -11,6 +11,63 @@ const HEADS: HeadsOf = HeadsOf {
     bytes: PIECE_HEAD_BYTES,
 };
 
+/// A piece of a snapshot is a sixteenth of a segment, within these bounds in bytes: many fit into one.
+const PIECE_SHARE: u64 = 16;
+const PIECE_BYTES_MIN: u64 = 64 << 10;
+const PIECE_BYTES_MAX: u64 = 1 << 20;
+/// The last row of a piece goes beyond that, and a record has a header and padding.
+const PIECE_EXCESS_BYTES: u64 = 64 << 10;
+
+/// How full a log partition is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// In use, with what lies in a segment before the first record that is still needed.
+    pub used: u64,
+    pub all: u64,
+    /// Length of a segment: no record lies in two, and space comes back by whole ones.
+    pub segment: u64,
+}
+
+impl Space {
+    pub(crate) fn free(&self) -> u64 {
+        self.all.saturating_sub(self.used)
+    }
+
+    /// Where a piece of a snapshot ends.
+    pub(crate) fn piece_bytes(&self) -> u64 {
+        (self.segment / PIECE_SHARE).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
+    }
+
+    /// What of a segment pieces fill at least: the next one may not have fitted any more.
+    fn filled(&self) -> u64 {
+        let record = self.piece_bytes() + PIECE_EXCESS_BYTES;
+        self.segment.saturating_sub(record).max(1)
+    }
+
+    /// What a snapshot with so many bytes of rows keeps of the log, at most: one segment more than it fills, because it
+    /// begins anywhere in one, and the space before it in there does not come back.
+    pub(crate) fn of_snapshot(&self, rows: u64) -> u64 {
+        let filled = scaled(rows, self.segment, self.filled());
+        filled.saturating_add(self.segment)
+    }
+
+    /// What must be free for a snapshot with so many bytes of rows to be written.
+    pub(crate) fn room_for(&self, rows: u64) -> u64 {
+        self.of_snapshot(rows).saturating_sub(self.filled())
+    }
+
+    /// The bytes of rows whose snapshot keeps so much of the log.
+    pub(crate) fn rows_in(&self, log_bytes: u64) -> u64 {
+        let filled = log_bytes.saturating_sub(self.segment);
+        scaled(filled, self.filled(), self.segment.max(1))
+    }
+}
+
+fn scaled(bytes: u64, by: u64, of: u64) -> u64 {
+    let scaled = u128::from(bytes) * u128::from(by) / u128::from(of);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
 /// One log partition.
 pub(crate) enum Medium {
     Journal(Journal),
@@ -91,15 +148,27 @@ impl Medium {
         }
     }
 
-    /// Bytes used and all bytes.
-    pub(crate) fn space(&self) -> (u64, u64) {
+    pub(crate) fn space(&self) -> Space {
         match self {
             Medium::Journal(journal) => {
-                let quota = journal.quota_bytes();
-                (quota.saturating_sub(journal.room_bytes()), quota)
+                let all = journal.quota_bytes();
+                Space {
+                    used: all.saturating_sub(journal.room_bytes()),
+                    all,
+                    segment: journal.segment_bytes(),
+                }
             }
             #[cfg(test)]
             Medium::Memory(memory) => memory.space(),
+        }
+    }
+
+    /// Bytes of the log from a place to its end, with headers and padding.
+    pub(crate) fn bytes_since(&self, place: JournalPosition) -> u64 {
+        match self {
+            Medium::Journal(journal) => journal.end().0.saturating_sub(place.0),
+            #[cfg(test)]
+            Medium::Memory(memory) => memory.bytes_since(place),
         }
     }
 }
@@ -113,17 +182,34 @@ pub(crate) mod memory {
 
     use strata_engine::{EngineError, JournalPosition};
 
-    use super::{HEADS, Visit};
+    use super::{HEADS, Space, Visit};
 
-    #[derive(Default)]
+    const CAPACITY_BYTES: u64 = 1 << 40;
+    const SEGMENT_BYTES: u64 = 4 << 20;
+
     struct State {
-        records: Vec<(u8, Vec<u8>)>,
+        /// Kind, body, and the checksum that the body had when it was appended.
+        records: Vec<(u8, Vec<u8>, u32)>,
         trimmed: usize,
         durable: usize,
         flushes: usize,
         failing: bool,
         corrupt: bool,
         capacity: u64,
+    }
+
+    impl Default for State {
+        fn default() -> State {
+            State {
+                records: Vec::new(),
+                trimmed: 0,
+                durable: 0,
+                flushes: 0,
+                failing: false,
+                corrupt: false,
+                capacity: CAPACITY_BYTES,
+            }
+        }
     }
 
     /// Clones are the same journal.
@@ -146,11 +232,19 @@ pub(crate) mod memory {
 
     impl Memory {
         pub(crate) fn append(&self, kind: u8, body: &[u8]) -> Result<JournalPosition, EngineError> {
+            let full = self.0.borrow().capacity < CAPACITY_BYTES
+                && self.space().free() < body.len() as u64;
             let mut state = self.0.borrow_mut();
             if state.failing {
                 return Err(failed());
             }
-            state.records.push((kind, body.to_vec()));
+            if full {
+                return Err(EngineError::Full {
+                    what: "memory".into(),
+                });
+            }
+            let crc = crc32c::crc32c(body);
+            state.records.push((kind, body.to_vec(), crc));
             Ok(JournalPosition(state.records.len() as u64 - 1))
         }
 
@@ -172,7 +266,11 @@ pub(crate) mod memory {
             }
             let at = at.0 as usize;
             assert!(at >= state.trimmed, "record {at} was released");
-            state.records.get(at).cloned().ok_or(EngineError::NotFound)
+            let (kind, body, crc) = state.records.get(at).ok_or(EngineError::NotFound)?;
+            match crc32c::crc32c(body) == *crc {
+                true => Ok((*kind, body.clone())),
+                false => Err(corrupt()),
+            }
         }
 
         pub(crate) fn replay(&self, visit: &mut Visit<'_>) -> Result<(), EngineError> {
@@ -180,9 +278,10 @@ pub(crate) mod memory {
             if state.corrupt {
                 return Err(corrupt());
             }
-            for (at, (kind, body)) in state.records.iter().enumerate().skip(state.trimmed) {
+            for (at, (kind, body, crc)) in state.records.iter().enumerate().skip(state.trimmed) {
                 let body = match *kind {
                     kind if kind == HEADS.content => &body[..body.len().min(HEADS.bytes)],
+                    _ if crc32c::crc32c(body) != *crc => return Err(corrupt()),
                     _ => body,
                 };
                 visit(JournalPosition(at as u64), *kind, body)?;
@@ -200,22 +299,25 @@ pub(crate) mod memory {
             Ok(())
         }
 
-        pub(crate) fn space(&self) -> (u64, u64) {
+        pub(crate) fn space(&self) -> Space {
+            let trimmed = self.0.borrow().trimmed as u64;
+            Space {
+                used: self.bytes_since(JournalPosition(trimmed)),
+                all: self.0.borrow().capacity,
+                segment: SEGMENT_BYTES,
+            }
+        }
+
+        pub(crate) fn bytes_since(&self, place: JournalPosition) -> u64 {
             let state = self.0.borrow();
-            let used = state
-                .records
-                .iter()
-                .skip(state.trimmed)
-                .map(|(_, body)| body.len() as u64)
-                .sum();
-            (
-                used,
-                if state.capacity == 0 {
-                    1 << 40
-                } else {
-                    state.capacity
-                },
-            )
+            let records = state.records.iter().skip(place.0 as usize);
+            records.map(|(_, body, _)| body.len() as u64).sum()
+        }
+
+        /// From here on it holds no more bytes than it does now.
+        pub(crate) fn fill(&self) {
+            let used = self.space().used;
+            self.0.borrow_mut().capacity = used;
         }
 
         /// All operations that write fail from here on.
@@ -226,6 +328,16 @@ pub(crate) mod memory {
         /// All operations that read say corrupt until it is erased.
         pub(crate) fn corrupt(&self) {
             self.0.borrow_mut().corrupt = true;
+        }
+
+        /// Changes a byte of the body of a snapshot's piece: of the `number`-th that it holds.
+        pub(crate) fn damage_piece(&self, number: usize, at: usize) {
+            let mut state = self.0.borrow_mut();
+            let trimmed = state.trimmed;
+            let held = state.records.iter_mut().skip(trimmed);
+            let mut pieces = held.filter(|(kind, ..)| *kind == HEADS.content);
+            let (_, body, _) = pieces.nth(number).expect("a piece");
+            body[at] ^= 0x10;
         }
 
         pub(crate) fn erase(&self) {

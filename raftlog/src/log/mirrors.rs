@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use strata_engine::{EngineError, JournalPosition};
 
 use super::LogError;
-use super::medium::Medium;
+use super::medium::{Medium, Space};
 use super::record::{Generation, NO_GROUP, Record};
 
 /// What a device is to the log.
@@ -282,12 +282,23 @@ impl Mirrors {
         }
     }
 
-    /// Bytes used and all bytes, of the member with the least room.
-    pub(crate) fn space(&self) -> (u64, u64) {
+    /// How full the member with the least room is.
+    pub(crate) fn space(&self) -> Space {
         let spaces = self.members().map(|(_, slot)| slot.medium.space());
-        spaces
-            .min_by_key(|(used, all)| all.saturating_sub(*used))
-            .unwrap_or((0, 0))
+        spaces.min_by_key(Space::free).unwrap_or(Space {
+            used: 0,
+            all: 0,
+            segment: 0,
+        })
+    }
+
+    /// Bytes of the log since the first of these places, which are by slot.
+    pub(crate) fn bytes_since(&self, places: &[Option<JournalPosition>]) -> u64 {
+        let slots = self.members().filter_map(|(at, slot)| {
+            let place = places.get(at).copied().flatten()?;
+            Some(slot.medium.bytes_since(place))
+        });
+        slots.max().unwrap_or(0)
     }
 
     /// The last place on each slot.

@@ -89,14 +89,14 @@ impl LogStore {
         self.with(|group| group.facts.snapshot.as_ref().map_or(0, Manifest::bytes))
     }
 
-    /// Bytes and entries written since the last snapshot.
+    /// Bytes of the log, with headers and padding, and entries since the last snapshot: what a start replays, and what
+    /// comes back with the next one.
     pub(crate) fn since_snapshot(&self) -> (u64, u64) {
-        self.with(|group| {
-            (
-                group.facts.bytes_since_snapshot,
-                group.facts.entries_since_snapshot,
-            )
-        })
+        let (places, entries) = self.with(|group| {
+            let places: Vec<_> = group.tracks.iter().map(Track::behind_snapshot).collect();
+            (places, group.facts.entries_since_snapshot)
+        });
+        (self.log.0.mirrors.bytes_since(&places), entries)
     }
 
     /// Gives back what lies below the live records of all groups, on every mirror.

@@ -14,7 +14,7 @@ use strata_engine::JournalPosition;
 
 use super::record::{self, Record};
 use super::types::{Entry, LogId, Types, Vote};
-use super::{GroupLog, Log, LogError, Waiter};
+use super::{GroupLog, Log, LogError, Space, Waiter};
 
 /// Entries read at once and handed out at once by a stream, and about the most bytes of the log that they lie in.
 const READ_ENTRIES: u64 = 256;
@@ -53,6 +53,11 @@ impl LogStore {
     /// The last entry, purged or not.
     pub(crate) fn last(&self) -> Option<LogId> {
         self.with(|group| group.facts.last)
+    }
+
+    /// How full the fullest mirror is.
+    pub(crate) fn space(&self) -> Space {
+        self.log.space()
     }
 
     /// What has been purged.

@@ -1,5 +1,5 @@
-//! Snapshots: a manifest of immutable, sorted, checksummed pieces of rows. The same state gives the
-//! same bytes.
+//! Snapshots: a manifest of immutable, sorted, checksummed pieces of rows. The same state in pieces of
+//! the same length gives the same bytes.
 //!
 //! Piece (big endian): CRC32C 4 of all after it, version 2, reserved 2, number of rows 4, then rows:
 //! length of the key 4, length of the value 4, key, value.
@@ -12,7 +12,7 @@ use heed::{RoTxn, WithoutTls};
 use super::{NamespaceStore, StoreError};
 use crate::namespace::{LogPosition, RawRow, Table, verify_row};
 
-/// A piece is closed when it has this many bytes.
+/// A piece is closed when it has this many bytes, where nothing else is said.
 const PIECE_BYTES: usize = 1 << 20;
 
 const VERSION: u16 = 1;
@@ -46,6 +46,8 @@ pub struct SnapshotReader {
     /// The last key that was read.
     after: Option<Vec<u8>>,
     done: bool,
+    /// A piece is closed when it has this many bytes.
+    piece_bytes: usize,
     manifest: Manifest,
 }
 
@@ -67,6 +69,7 @@ impl NamespaceStore {
             txn,
             after: None,
             done: false,
+            piece_bytes: PIECE_BYTES,
             manifest,
         })
     }
@@ -114,6 +117,12 @@ impl NamespaceStore {
 }
 
 impl SnapshotReader {
+    /// Pieces of another length.
+    pub fn in_pieces_of(mut self, bytes: usize) -> SnapshotReader {
+        self.piece_bytes = bytes;
+        self
+    }
+
     /// The next piece; `None` after the last.
     ///
     /// # Errors
@@ -129,7 +138,7 @@ impl SnapshotReader {
         let mut scan = self.table.scan(&self.txn, &[], &from)?;
         let mut piece = vec![0; PIECE_HEADER_BYTES];
         let mut rows = 0u32;
-        while piece.len() < PIECE_BYTES {
+        while piece.len() < self.piece_bytes {
             let Some((key, value)) = scan.next_raw()? else {
                 self.done = true;
                 break;

@@ -36,6 +36,11 @@ pub fn run<T>(world: World, main: impl AsyncFnOnce() -> T) -> Result<T, ReactorE
 
 /// Formats so many devices in a directory.
 pub async fn format(dir: &Path, count: u8) -> Vec<PathBuf> {
+    format_with(dir, count, SEGMENT_BYTES).await
+}
+
+/// Formats devices with segments of another length.
+pub async fn format_with(dir: &Path, count: u8, segment_bytes: u64) -> Vec<PathBuf> {
     reactor::fs::create_dir_all(dir).await.expect("a directory");
     let parent = dir.parent().expect("a parent");
     reactor::sync_directory(parent).await.expect("synced");
@@ -49,7 +54,7 @@ pub async fn format(dir: &Path, count: u8) -> Vec<PathBuf> {
             pool: Uuid([8; 16]),
             node: 1,
             data_partitions: 1,
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes,
             log_segments: LOG_SEGMENTS,
             log_mirrors: uuids.clone(),
         };
@@ -107,12 +112,21 @@ pub async fn start(
 }
 
 pub fn envelope(session: u64, sequence: u64, command: impl Into<Command>) -> Vec<u8> {
+    envelope_above(session, sequence, sequence, command)
+}
+
+fn envelope_above(
+    session: u64,
+    sequence: u64,
+    lowest_unanswered: u64,
+    command: impl Into<Command>,
+) -> Vec<u8> {
     let envelope = Envelope {
         group: 0,
         feature_level: FEATURE_LEVEL,
         session,
         sequence,
-        lowest_unanswered: sequence,
+        lowest_unanswered,
         time_micros: 0,
         command: command.into(),
     };
@@ -183,22 +197,8 @@ impl Client {
         acknowledged: Acknowledged,
     ) -> Result<Client, ProposeError> {
         group.propose(envelope(0, 0, initialise())).await?;
-        let opened = group.propose(envelope(0, 0, OpenSession { owner })).await?;
-        let Answer::Session(session) = opened else {
-            panic!("{opened:?}")
-        };
-        let mut client = Client {
-            group,
-            session,
-            sequence: 0,
-            inode: 0,
-            acknowledged,
-        };
-        let leased = client.propose(LeaseInodes { count: 100_000 }).await?;
-        let Answer::Inodes { first, .. } = leased else {
-            panic!("{leased:?}")
-        };
-        client.inode = first;
+        let mut client = Client::returning(owner, group, acknowledged).await?;
+        client.lease().await?;
         client
             .propose(CreateBucket {
                 bucket: "b".into(),
@@ -208,11 +208,64 @@ impl Client {
         Ok(client)
     }
 
+    /// Only opens a session.
+    pub async fn returning(
+        owner: u64,
+        group: Group,
+        acknowledged: Acknowledged,
+    ) -> Result<Client, ProposeError> {
+        let opened = group.propose(envelope(0, 0, OpenSession { owner })).await?;
+        let Answer::Session(session) = opened else {
+            panic!("{opened:?}")
+        };
+        Ok(Client {
+            group,
+            session,
+            sequence: 0,
+            inode: 0,
+            acknowledged,
+        })
+    }
+
+    /// A block of inodes of its own.
+    pub async fn lease(&mut self) -> Result<(), ProposeError> {
+        let leased = self.propose(LeaseInodes { count: 100_000 }).await?;
+        let Answer::Inodes { first, .. } = leased else {
+            panic!("{leased:?}")
+        };
+        self.inode = first;
+        Ok(())
+    }
+
     pub async fn propose(&mut self, command: impl Into<Command>) -> Result<Answer, ProposeError> {
         self.sequence += 1;
         self.group
             .propose(envelope(self.session, self.sequence, command))
             .await
+    }
+
+    /// Puts all of them at once. Gives how many were acknowledged.
+    pub async fn put_all(&mut self, keys: &[String], size: usize) -> usize {
+        let lowest = self.sequence + 1;
+        let mut puts = Vec::new();
+        for key in keys {
+            self.sequence += 1;
+            self.inode += 1;
+            let command = put(key, self.inode, size);
+            let proposal = envelope_above(self.session, self.sequence, lowest, command);
+            puts.push(self.group.propose(proposal));
+        }
+        let answers = futures_util::future::join_all(puts).await;
+        let mut acknowledged = self.acknowledged.borrow_mut();
+        let before = acknowledged.len();
+        for (key, answer) in keys.iter().zip(answers) {
+            match answer {
+                Ok(Answer::Put { .. }) => acknowledged.push(key.clone()),
+                Err(ProposeError::Busy | ProposeError::Full(_)) => {}
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+        acknowledged.len() - before
     }
 
     pub async fn put(&mut self, key: &str, size: usize) -> Result<(), ProposeError> {
