@@ -151,8 +151,12 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     }
     let purged = shared.log.purged();
     if purged > done.released {
-        shared.log.release().await?;
-        done.released = purged;
+        match shared.log.release().await {
+            Ok(()) => done.released = purged,
+            // Nothing was released, and nothing is lost: what is proposed next may have taken the place.
+            Err(LogError::Full) => tracing::error!("the log has no room to be shortened"),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -12,6 +12,9 @@ use super::LogError;
 use super::medium::{Medium, Space};
 use super::record::{Generation, NO_GROUP, Record};
 
+/// What a release writes to a mirror, at most, in bytes: a generation, and marks of every group.
+const RELEASE_BYTES: u64 = 64 << 10;
+
 /// What a device is to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -193,13 +196,28 @@ impl Mirrors {
     }
 
     /// The generation as it is, written anew so that older copies may be released.
-    pub(crate) fn rewrite_generation(&self) {
+    ///
+    /// # Errors
+    /// `Full` where a member has no room for it; no device is lost by that.
+    pub(crate) fn rewrite_generation(&self) -> Result<(), LogError> {
+        // On all of them or on none: one that has a record more would have to give it to the others in the next start.
+        if self.space().free() < RELEASE_BYTES {
+            return Err(LogError::Full);
+        }
         let mut members: Vec<_> = self.members().map(|(_, slot)| slot.uuid).collect();
         members.sort_unstable();
-        self.write_generation(Generation {
+        let generation = Record::Generation(Generation {
             generation: self.generation.get(),
             members,
         });
+        let body = generation.encode(NO_GROUP, self.take_number());
+        let slots = self.slots.iter();
+        for slot in slots.filter(|slot| slot.role.get() != Role::Lost) {
+            if let Err(error) = slot.append(generation.kind(), &body) {
+                self.lose(slot, &error);
+            }
+        }
+        Ok(())
     }
 
     /// Ends the writers of all media.
@@ -270,13 +288,14 @@ impl Mirrors {
         let _ = slot.medium.read_each(&places, visit).await;
     }
 
-    /// Releases each member's records below its bound.
+    /// Releases what lies below its bound on each device: of a witness older generations, once the newest is durable.
     pub(crate) async fn trim(&self, bounds: &[Option<JournalPosition>]) {
-        for ((_, slot), bound) in self.slots.iter().enumerate().zip(bounds) {
-            let (Role::Member, Some(bound)) = (slot.role.get(), bound) else {
+        self.flush_slots(Role::Witness).await;
+        for (slot, bound) in self.slots.iter().zip(bounds) {
+            let Some(bound) = bound.filter(|_| slot.role.get() != Role::Lost) else {
                 continue;
             };
-            if let Err(error) = slot.medium.trim(*bound).await {
+            if let Err(error) = slot.medium.trim(bound).await {
                 self.lose(slot, &error);
             }
         }

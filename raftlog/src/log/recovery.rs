@@ -4,7 +4,8 @@
 //! 2. The newest generation that any device knows says who the mirrors are. Only those of that very
 //!    generation are read; if none can be, the start is refused.
 //! 3. The mirror with the longest valid log wins; the others get what they lack of its tail.
-//! 4. Mirrors that were corrupt or stale are erased and rebuilt, as long as mirrors are lacking.
+//! 4. Mirrors that were corrupt or stale are erased and rebuilt, as long as mirrors are lacking; each record is read from
+//!    the first current mirror that has it whole.
 //! 5. If the members are not what the generation says, the next one is raised before going on.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -84,6 +85,8 @@ struct Replayed {
     /// Numbers and places of the last records: what another mirror lacks is mostly among them.
     recent: VecDeque<(u64, JournalPosition)>,
     groups: BTreeMap<u16, (Facts, Track)>,
+    /// Groups whose newest manifest lacks pieces: they were not released, as those of an older one may have been.
+    damaged: BTreeMap<u16, u64>,
 }
 
 impl Replayed {
@@ -124,10 +127,15 @@ impl Replayed {
             .note(&record, place)
             .map_err(|malformed| malformed.0)?;
         let whole = match &record {
-            Record::Manifest(_) => track
-                .snapshot
-                .as_ref()
-                .is_some_and(|snapshot| snapshot.manifest == place),
+            Record::Manifest(manifest) => {
+                let found = track.snapshot.as_ref();
+                let whole = found.is_some_and(|snapshot| snapshot.manifest == place);
+                match whole {
+                    true => self.damaged.remove(&group),
+                    false => self.damaged.insert(group, manifest.snapshot),
+                };
+                whole
+            }
             _ => true,
         };
         // A manifest whose pieces have been released in part speaks of a snapshot that is no more.
@@ -147,6 +155,14 @@ impl Replayed {
                 .map_err(|malformed| format!("group {group}: {}", malformed.0))?;
         }
         Ok(())
+    }
+
+    /// What of a snapshot that nothing newer replaces is not there.
+    fn damage(&self) -> Option<String> {
+        let (group, snapshot) = self.damaged.first_key_value()?;
+        Some(format!(
+            "group {group}: pieces of snapshot {snapshot}, the newest, are missing or damaged"
+        ))
     }
 }
 
@@ -182,6 +198,14 @@ impl Candidate {
     /// Whether it is a mirror of this very generation.
     fn is_current(&self, newest: &Generation) -> bool {
         newest.members.contains(&self.source.uuid()) && self.generation() == Some(newest)
+    }
+
+    /// Whether it lacks pieces of the newest snapshot.
+    fn damage(&self) -> Option<String> {
+        match &self.state {
+            State::Whole(_, replayed) => replayed.damage(),
+            _ => None,
+        }
     }
 
     fn last_number(&self) -> u64 {
@@ -304,6 +328,7 @@ async fn recover_members(
     mirrors: usize,
     report: &mut LogReport,
 ) -> Result<Recovered, LogError> {
+    set_damaged_aside(&mut candidates, newest, report).await;
     let winner = choose_winner(&candidates, newest)?;
     report_missing(&candidates, newest, report);
     let next_number = candidates[winner].last_number() + 1;
@@ -320,19 +345,21 @@ async fn recover_members(
     }
     // Those that were members come first: they are the ones that are to hold the log.
     spare.sort_by_key(|candidate| !newest.members.contains(&candidate.source.uuid()));
-    let mut members = slots.len() + 1;
+    let slot = Slot::new(good.source.uuid(), medium, Role::Member);
+    slots.insert(0, (slot, Some(replayed)));
+    let current = slots.len();
+    let mut members = current;
     let mut changed = members != newest.members.len();
     for candidate in spare {
         let rebuild = members < mirrors && candidate.source.may_mirror();
-        let slot = admit(candidate, rebuild, &medium, &replayed, report).await;
+        let good = Good::of(&slots[..current]);
+        let slot = admit(candidate, rebuild, &good, report).await;
         if let Some((_, Some(_))) = slot {
             members += 1;
             changed = true;
         }
         slots.extend(slot);
     }
-    let slot = Slot::new(good.source.uuid(), medium, Role::Member);
-    slots.push((slot, Some(replayed)));
     slots.sort_by_key(|(slot, _)| slot.uuid);
     Ok(Recovered {
         slots,
@@ -340,6 +367,35 @@ async fn recover_members(
         next_number,
         changed,
     })
+}
+
+/// A mirror that lacks pieces of the newest snapshot is rebuilt from one that does not. Where none is better, the log goes
+/// on without that snapshot: the namespace may have all that it held.
+async fn set_damaged_aside(
+    candidates: &mut [Candidate],
+    newest: &Generation,
+    report: &mut LogReport,
+) {
+    let sound =
+        |candidate: &Candidate| candidate.is_current(newest) && candidate.damage().is_none();
+    let any_sound = candidates.iter().any(sound);
+    for candidate in candidates {
+        let Some(damage) = candidate.damage() else {
+            continue;
+        };
+        if !any_sound {
+            let name = candidate.name();
+            report.remarks.push(format!(
+                "mirror {name} is damaged, and no other is whole: {damage}"
+            ));
+            continue;
+        }
+        // The journal must be closed before its partition is erased.
+        if let State::Whole(medium, _) = &candidate.state {
+            medium.close().await;
+        }
+        candidate.state = State::Corrupt(damage);
+    }
 }
 
 fn report_missing(candidates: &[Candidate], newest: &Generation, report: &mut LogReport) {
@@ -434,7 +490,12 @@ async fn catch_up(
         return Ok((medium, replayed, 0));
     }
     let missing = records_after(good, good_replayed, replayed.last_number.unwrap_or(0)).await?;
-    copy(good, &missing, &medium, &mut replayed).await?;
+    let mut copy = Copying::to(&medium);
+    for place in &missing {
+        let (kind, body) = good.read(*place).await?;
+        copy.record(kind, &body, &mut replayed).await?;
+    }
+    copy.finish().await?;
     Ok((medium, replayed, missing.len()))
 }
 
@@ -468,28 +529,43 @@ async fn records_after(
 }
 
 /// Copies records, numbers and all, and notes them on the way.
-async fn copy(
-    from: &Medium,
-    places: &[JournalPosition],
-    to: &Medium,
-    replayed: &mut Replayed,
-) -> Result<(), EngineError> {
-    let mut queued = 0;
-    let mut last = None;
-    for place in places {
-        let (kind, body) = from.read(*place).await?;
-        let copied = to.append(kind, &body)?;
-        replayed.visit(copied, kind, &body)?;
-        last = Some(copied);
-        queued += body.len();
-        if queued >= COPY_BATCH_BYTES {
-            to.flush(copied).await?;
-            queued = 0;
+struct Copying<'a> {
+    to: &'a Medium,
+    queued: usize,
+    last: Option<JournalPosition>,
+}
+
+impl<'a> Copying<'a> {
+    fn to(to: &'a Medium) -> Copying<'a> {
+        Copying {
+            to,
+            queued: 0,
+            last: None,
         }
     }
-    match last {
-        Some(last) => to.flush(last).await,
-        None => Ok(()),
+
+    async fn record(
+        &mut self,
+        kind: u8,
+        body: &[u8],
+        replayed: &mut Replayed,
+    ) -> Result<(), EngineError> {
+        let copied = self.to.append(kind, body)?;
+        replayed.visit(copied, kind, body)?;
+        self.last = Some(copied);
+        self.queued += body.len();
+        if self.queued >= COPY_BATCH_BYTES {
+            self.to.flush(copied).await?;
+            self.queued = 0;
+        }
+        Ok(())
+    }
+
+    async fn finish(self) -> Result<(), EngineError> {
+        match self.last {
+            Some(last) => self.to.flush(last).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -497,8 +573,7 @@ async fn copy(
 async fn admit(
     candidate: Candidate,
     rebuild: bool,
-    good: &Medium,
-    good_replayed: &Replayed,
+    good: &Good<'_>,
     report: &mut LogReport,
 ) -> Option<Joined> {
     let name = candidate.name();
@@ -532,7 +607,7 @@ async fn admit(
     if let State::Whole(medium, _) = state {
         medium.close().await;
     }
-    match rebuild_mirror(&source, good, good_replayed).await {
+    match rebuild_mirror(&source, good).await {
         Ok((medium, replayed)) => {
             report
                 .remarks
@@ -548,23 +623,64 @@ async fn admit(
     }
 }
 
-/// An empty journal with all live records of the good one. It is no mirror before a generation says so:
-/// generation records are not copied.
+/// The mirrors that a lost one is rebuilt from.
+struct Good<'a> {
+    /// Each with the places of its live records, which are the same records in the same order on all.
+    mirrors: Vec<(&'a Medium, Vec<JournalPosition>)>,
+}
+
+impl<'a> Good<'a> {
+    fn of(slots: &'a [Joined]) -> Good<'a> {
+        let current = slots.iter().filter_map(|(slot, replayed)| {
+            let groups = &replayed.as_ref()?.groups;
+            let tracks = groups.values().map(|(_, track)| track);
+            let mut places: Vec<_> = tracks.flat_map(Track::live).collect();
+            places.sort_unstable();
+            Some((&slot.medium, places))
+        });
+        Good {
+            mirrors: current.collect(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.mirrors.first().map_or(0, |(_, places)| places.len())
+    }
+
+    /// Reads a record from the first mirror that has it whole.
+    async fn read(&self, at: usize) -> Result<(u8, Vec<u8>), EngineError> {
+        let mut failure = EngineError::NotFound;
+        for (medium, places) in &self.mirrors {
+            let Some(place) = places.get(at).filter(|_| places.len() == self.count()) else {
+                continue;
+            };
+            match medium.read(*place).await {
+                Ok(record) => return Ok(record),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// An empty journal with all live records of the good ones. It is no mirror before a generation says so: generation records
+/// are not copied. Nothing is erased before all of them have been read: a replay verifies no pieces of snapshots.
 async fn rebuild_mirror(
     source: &Source,
-    good: &Medium,
-    good_replayed: &Replayed,
+    good: &Good<'_>,
 ) -> Result<(Medium, Replayed), EngineError> {
+    for at in 0..good.count() {
+        good.read(at).await?;
+    }
     source.erase().await?;
     let medium = source.open().await?;
-    let mut places: Vec<_> = good_replayed
-        .groups
-        .values()
-        .flat_map(|(_, track)| track.live())
-        .collect();
-    places.sort_unstable();
+    let mut copy = Copying::to(&medium);
     let mut replayed = Replayed::default();
-    copy(good, &places, &medium, &mut replayed).await?;
+    for at in 0..good.count() {
+        let (kind, body) = good.read(at).await?;
+        copy.record(kind, &body, &mut replayed).await?;
+    }
+    copy.finish().await?;
     Ok((medium, replayed))
 }
 

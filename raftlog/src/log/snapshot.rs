@@ -105,25 +105,11 @@ impl LogStore {
     /// space, and all of it is durable before anything is released.
     ///
     /// # Errors
-    /// When the log fails.
+    /// `Full` where there is no room for them: nothing is released, and nothing is lost. Others when the log fails.
     pub(crate) async fn release(&self) -> Result<(), LogError> {
         let log = &self.log;
-        let before = log.0.mirrors.tails();
-        let marks: Vec<(u16, Vec<Record>)> = log
-            .0
-            .groups
-            .borrow()
-            .iter()
-            .map(|(group, log)| (*group, log.marks()))
-            .collect();
-        log.0.mirrors.rewrite_generation();
-        for (group, records) in marks {
-            for record in records {
-                log.write(group, record)?;
-            }
-        }
-        log.flush().await?;
-        let mut bounds = before;
+        // All in one moment: a snapshot that is finished while the flush below is waited for is not durable after it.
+        let mut bounds = log.0.mirrors.tails();
         for group in log.0.groups.borrow().values() {
             for (bound, track) in bounds.iter_mut().zip(&group.tracks) {
                 if let (Some(bound), Some(oldest)) = (bound.as_mut(), track.oldest()) {
@@ -131,6 +117,20 @@ impl LogStore {
                 }
             }
         }
+        let marks: Vec<(u16, Vec<Record>)> = log
+            .0
+            .groups
+            .borrow()
+            .iter()
+            .map(|(group, log)| (*group, log.marks()))
+            .collect();
+        log.0.mirrors.rewrite_generation()?;
+        for (group, records) in marks {
+            for record in records {
+                log.write(group, record)?;
+            }
+        }
+        log.flush().await?;
         log.0.mirrors.trim(&bounds).await;
         log.flush().await
     }

@@ -279,3 +279,152 @@ fn snapshots_survive_and_older_ones_are_released() {
         );
     });
 }
+
+/// A snapshot of `pieces` pieces that holds the entries up to `index`.
+async fn snapshot_of(store: &LogStore, index: u64, pieces: u8) {
+    let mut writer = store.begin_snapshot();
+    for piece in 0..pieces {
+        let bytes = Bytes::from(vec![piece; 1000]);
+        writer.piece(bytes).await.expect("written");
+    }
+    let state = super::encode_state(
+        Some(&log_id(1, 1, index)),
+        &super::StoredMembership::default(),
+        &[],
+    );
+    writer.finish(Bytes::from(state)).await.expect("finished");
+}
+
+/// All pieces of the newest snapshot can be read.
+async fn assert_snapshot(store: &LogStore, pieces: u8) {
+    let snapshot = store.snapshot().expect("a snapshot");
+    assert_eq!(snapshot.piece_count(), usize::from(pieces));
+    for piece in 0..pieces {
+        let read = snapshot.piece(usize::from(piece)).await.expect("a piece");
+        assert_eq!(read, vec![piece; 1000]);
+    }
+}
+
+/// Two mirrors with entries, a snapshot of some of them, and an unfinished newer one.
+async fn with_snapshot() -> (Memory, Memory) {
+    let (a, b) = (Memory::default(), Memory::default());
+    let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+    let mut store = log.group(0);
+    append(&mut store, (0..10).map(|index| entry(1, index, b"x"))).await;
+    snapshot_of(&store, 5, 3).await;
+    let mut unfinished = store.begin_snapshot();
+    let piece = Bytes::from_static(b"unfinished");
+    unfinished.piece(piece).await.expect("written");
+    append(&mut store, [entry(1, 10, b"y")]).await;
+    (a, b)
+}
+
+#[test]
+fn a_mirror_that_lacks_a_piece_of_the_newest_snapshot_is_rebuilt() {
+    on_reactor(async || {
+        let (a, b) = with_snapshot().await;
+        // Of the head of a piece a replay believes everything: the number of its snapshot is another one now.
+        a.damage_piece(1, record::HEADER_BYTES);
+        let (log, report) = open(&[&a, &b], 2).await.expect("a log");
+        assert!(report.remarks[0].contains("was rebuilt"), "{report:?}");
+        assert_snapshot(&log.group(0), 3).await;
+        drop(log);
+        let (log, _) = open(&[&a], 2).await.expect("a log on the rebuilt mirror");
+        assert_snapshot(&log.group(0), 3).await;
+        assert_eq!(indexes(&mut log.group(0)).await.len(), 11);
+        drop(log);
+        // Alone it goes on without the snapshot, and says so.
+        a.damage_piece(1, record::HEADER_BYTES);
+        let (log, report) = open(&[&a], 2).await.expect("a log");
+        assert!(
+            report
+                .remarks
+                .iter()
+                .any(|remark| remark.contains("damaged"))
+        );
+        assert!(log.group(0).snapshot().is_none());
+        assert_eq!(indexes(&mut log.group(0)).await.len(), 11);
+    });
+}
+
+#[test]
+fn a_mirror_is_rebuilt_from_all_that_are_whole_in_part() {
+    on_reactor(async || {
+        let (a, b) = with_snapshot().await;
+        a.damage_piece(0, record::PIECE_HEAD_BYTES + 100);
+        b.damage_piece(2, record::PIECE_HEAD_BYTES + 100);
+        let c = Memory::default();
+        let (log, _) = open(&[&a, &b, &c], 3).await.expect("a log");
+        assert_eq!(log.generation().1, 3);
+        drop(log);
+        let (log, _) = open(&[&c], 1).await.expect("a log on the new mirror");
+        assert_snapshot(&log.group(0), 3).await;
+        drop(log);
+        // What no mirror has whole is no reason to erase what another one still holds.
+        let (a, b) = with_snapshot().await;
+        a.damage_piece(0, record::HEADER_BYTES);
+        b.damage_piece(2, record::PIECE_HEAD_BYTES + 100);
+        let held = a.held();
+        let (_, report) = open(&[&a, &b], 2).await.expect("a log");
+        assert!(
+            report.remarks[0].contains("cannot be rebuilt"),
+            "{report:?}"
+        );
+        assert_eq!(a.held(), held);
+    });
+}
+
+#[test]
+fn a_release_beside_the_end_of_a_snapshot_keeps_the_one_before() {
+    on_reactor(async || {
+        for turns in 0..24 {
+            let (a, b) = with_snapshot().await;
+            let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+            let mut store = log.group(0);
+            store.purge(log_id(1, 1, 5)).await.expect("purged");
+            let both = futures_util::future::join(snapshot_of(&store, 10, 3), store.release());
+            let turns_pass = async {
+                for _ in 0..turns {
+                    strata_engine::reactor::yield_now().await;
+                }
+            };
+            let both = std::pin::pin!(both);
+            futures_util::future::select(both, std::pin::pin!(turns_pass)).await;
+            a.crash(0);
+            b.crash(0);
+            let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+            assert_snapshot(&log.group(0), 3).await;
+        }
+    });
+}
+
+#[test]
+fn a_witness_keeps_only_the_newest_generation() {
+    on_reactor(async || {
+        let (a, b, c) = (Memory::default(), Memory::default(), Memory::default());
+        let (log, _) = open(&[&a, &b, &c], 2).await.expect("a log");
+        let mut store = log.group(0);
+        append(&mut store, (0..10).map(|index| entry(1, index, b"x"))).await;
+        for index in 0..9 {
+            store.purge(log_id(1, 1, index)).await.expect("purged");
+            store.release().await.expect("released");
+        }
+        assert!(c.held() <= 2, "{} records are held", c.held());
+        drop((store, log));
+        let (_, report) = open(&[&a, &b, &c], 2).await.expect("a log");
+        assert_eq!((report.generation, report.mirrors), (1, 2));
+    });
+}
+
+#[test]
+fn a_full_log_keeps_its_mirrors() {
+    on_reactor(async || {
+        let (a, b) = with_snapshot().await;
+        let (log, _) = open(&[&a, &b], 2).await.expect("a log");
+        let mut store = log.group(0);
+        store.purge(log_id(1, 1, 5)).await.expect("purged");
+        b.fill();
+        assert!(matches!(store.release().await, Err(LogError::Full)));
+        assert_eq!(log.generation(), (1, 2));
+    });
+}
