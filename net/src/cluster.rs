@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use strata_engine::reactor::local::Notify;
 use strata_engine::reactor::{self, Sender};
 use strata_raftlog::group::GroupStatistics;
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, View};
@@ -34,6 +35,8 @@ struct Inner {
     group: Option<Arc<GroupStatistics>>,
     local: LocalStores,
     session: RefCell<Session>,
+    /// The change that all others wait for has its answer.
+    answered: Notify,
     inodes: RefCell<std::ops::Range<u64>>,
     writer: WriterEpoch,
     groups: RefCell<placement::GroupTable>,
@@ -54,6 +57,7 @@ impl Cluster {
         let inner = Inner {
             local,
             session: RefCell::new(session),
+            answered: Notify::new(),
             inodes: RefCell::new(0..0),
             writer: WriterEpoch::unregistered(),
             groups: RefCell::new(placement::GroupTable::default()),

@@ -17,6 +17,10 @@ use crate::node::ClusterParts;
 /// Inodes that a reactor leases at a time.
 const INODE_LEASE_COUNT: u32 = 4096;
 
+/// A session keeps 1,024 answers, and those above one that is still waited for count as well. What would be refused for
+/// that waits here.
+const UNANSWERED_MAX: u64 = 1_000;
+
 /// The proposer session of one reactor.
 pub(super) struct Session {
     id: u64,
@@ -43,23 +47,30 @@ impl Session {
         }
     }
 
-    fn begin(&mut self) -> Proposer {
+    /// The next number; none while one that is long before it has no answer.
+    fn begin(&mut self) -> Option<Proposer> {
         let sequence = self.next;
+        let lowest_unanswered = self.unanswered.first().copied().unwrap_or(sequence);
+        if sequence - lowest_unanswered >= UNANSWERED_MAX {
+            return None;
+        }
         self.next += 1;
         self.unanswered.insert(sequence);
-        let lowest_unanswered = self.unanswered.first().copied().unwrap_or(sequence);
-        Proposer {
+        Some(Proposer {
             session: self.id,
             sequence,
             lowest_unanswered,
-        }
+        })
     }
 
-    fn end(&mut self, sequence: u64) {
+    /// Says whether numbers may have become free.
+    fn end(&mut self, sequence: u64) -> bool {
+        let lowest = self.unanswered.first() == Some(&sequence);
         assert!(
             self.unanswered.remove(&sequence),
             "an answer for a command that was not asked"
         );
+        lowest
     }
 }
 
@@ -70,7 +81,7 @@ impl Cluster {
     /// [`ClusterError::Refused`] when the state machine refused it (nothing changed), [`ClusterError::Busy`] when too many
     /// are under way (nothing changed), [`ClusterError::Unavailable`] when the outcome is unknown.
     pub async fn change(&self, command: impl Into<Command>) -> Result<Answer, ClusterError> {
-        let proposer = self.inner.session.borrow_mut().begin();
+        let proposer = self.begin_change().await;
         let ending = EndOnDrop {
             cluster: self,
             sequence: proposer.sequence,
@@ -80,6 +91,17 @@ impl Cluster {
         match answer? {
             Answer::Refused(refusal) => Err(ClusterError::Refused(refusal)),
             answer => Ok(answer),
+        }
+    }
+
+    /// The number of a change, after those that are too far before it.
+    async fn begin_change(&self) -> Proposer {
+        loop {
+            let begun = self.inner.session.borrow_mut().begin();
+            match begun {
+                Some(proposer) => return proposer,
+                None => self.inner.answered.notified().await,
+            }
         }
     }
 
@@ -115,7 +137,10 @@ struct EndOnDrop<'a> {
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
-        self.cluster.inner.session.borrow_mut().end(self.sequence);
+        let inner = &self.cluster.inner;
+        if inner.session.borrow_mut().end(self.sequence) {
+            inner.answered.notify_all();
+        }
     }
 }
 
@@ -142,4 +167,32 @@ pub(crate) fn stopping() -> ClusterError {
 /// An answer of a kind that its command never gets.
 pub(crate) fn unexpected(command: &str, answer: &Answer) -> ClusterError {
     ClusterError::Bug(format!("{command} was answered with {answer:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_never_asks_for_more_than_it_may_have_unanswered() {
+        let mut session = Session {
+            id: 7,
+            next: 1,
+            unanswered: BTreeSet::new(),
+        };
+        for sequence in 1..=UNANSWERED_MAX {
+            let begun = session.begin().expect("a number");
+            assert_eq!((begun.sequence, begun.lowest_unanswered), (sequence, 1));
+        }
+        assert!(session.begin().is_none());
+        // Answers are kept from the first that is waited for on.
+        for sequence in 2..=UNANSWERED_MAX {
+            assert!(!session.end(sequence));
+        }
+        assert!(session.begin().is_none());
+        assert!(session.end(1));
+        let begun = session.begin().expect("a number");
+        let next = UNANSWERED_MAX + 1;
+        assert_eq!((begun.sequence, begun.lowest_unanswered), (next, next));
+    }
 }
