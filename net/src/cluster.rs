@@ -1,11 +1,12 @@
 //! The cluster client: one per reactor, what front ends call.
 
+mod free;
 pub mod metadata;
 pub mod placement;
 pub mod read;
 pub mod write;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,8 +41,6 @@ struct Inner {
     inodes: RefCell<std::ops::Range<u64>>,
     writer: WriterEpoch,
     groups: RefCell<placement::GroupTable>,
-    failed: RefCell<std::collections::BTreeSet<Place>>,
-    next_group: Cell<usize>,
 }
 
 impl Cluster {
@@ -61,8 +60,6 @@ impl Cluster {
             inodes: RefCell::new(0..0),
             writer: WriterEpoch::unregistered(),
             groups: RefCell::new(placement::GroupTable::default()),
-            failed: RefCell::default(),
-            next_group: Cell::new(0),
             group: parts.status.group(),
             parts,
         };

@@ -15,6 +15,8 @@ pub mod cluster;
 pub mod error;
 pub mod message;
 pub mod node;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::Cluster;
 pub use cluster::read::ObjectReader;

@@ -1,14 +1,22 @@
 //! Which partitions hold a chunk.
 //!
 //! Invariants: a new chunk goes to a group whose every slot is writable, or nowhere; groups led by a partition of this
-//! reactor come first, so that a write and the reads after it need no hop.
+//! reactor come first, so that a write and the reads after it need no hop; a group that is full is passed over as long as
+//! another is not, and tried again after [`FULL_FOR`].
 
-use strata_engine::{Uuid, reactor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use strata_engine::reactor::Instant;
+use strata_engine::{EngineError, Uuid, reactor};
 use strata_raftlog::namespace::PlacementGroup;
 
 use super::Cluster;
 use crate::error::ClusterError;
 use crate::message::Place;
+
+/// How long a partition is taken for full after it has refused a shard. Deleted space comes back after that.
+const FULL_FOR: Duration = Duration::from_secs(2);
 
 /// A placement group as the writer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +26,76 @@ pub(super) struct Group {
     pub(super) slots: Vec<Place>,
 }
 
-/// The groups of the node, and which of them this reactor leads.
+/// The groups of the node, which of them this reactor leads, and what it knows of their places.
 #[derive(Debug, Default)]
 pub(super) struct GroupTable {
+    /// By number.
     groups: Vec<Group>,
     led_here: Vec<usize>,
+    turn: usize,
+    failed: BTreeSet<Place>,
+    full_until: BTreeMap<Place, Instant>,
+}
+
+impl GroupTable {
+    fn new(groups: Vec<Group>, leads: impl Fn(&Group) -> bool) -> GroupTable {
+        let led_here = (0..groups.len()).filter(|at| leads(&groups[*at])).collect();
+        GroupTable {
+            groups,
+            led_here,
+            ..GroupTable::default()
+        }
+    }
+
+    /// The group that takes the next chunk and has not refused it before.
+    fn choose(
+        &mut self,
+        now: Instant,
+        refused_by: &[u32],
+        is_there: impl Fn(Place) -> bool,
+    ) -> Result<Group, ClusterError> {
+        self.full_until.retain(|_, until| *until > now);
+        let turn = self.turn;
+        self.turn = turn.wrapping_add(1);
+        let led = (0..self.led_here.len())
+            .map(|step| self.led_here[turn.wrapping_add(step) % self.led_here.len()]);
+        let any = (0..self.groups.len()).map(|step| turn.wrapping_add(step) % self.groups.len());
+        let writable = |group: &&Group| {
+            let mut slots = group.slots.iter();
+            slots.all(|slot| is_there(*slot) && !self.failed.contains(slot))
+        };
+        let has_room = |group: &Group| {
+            let mut slots = group.slots.iter();
+            !refused_by.contains(&group.number)
+                && slots.all(|slot| !self.full_until.contains_key(slot))
+        };
+        let mut found_full = false;
+        for group in led.chain(any).map(|at| &self.groups[at]).filter(writable) {
+            if has_room(group) {
+                return Ok(group.clone());
+            }
+            found_full = true;
+        }
+        Err(if found_full {
+            ClusterError::Full("every placement group that can be written is full".to_owned())
+        } else {
+            ClusterError::Unavailable(
+                "too few devices are writable for the layout of this node; reads go on".to_owned(),
+            )
+        })
+    }
+
+    fn note(&mut self, now: Instant, place: Place, error: &EngineError) {
+        match error {
+            EngineError::Failed { .. } => {
+                self.failed.insert(place);
+            }
+            EngineError::Full { .. } => {
+                self.full_until.insert(place, now + FULL_FOR);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Cluster {
@@ -34,60 +107,40 @@ impl Cluster {
                 "the namespace holds no placement groups".to_owned(),
             ));
         }
-        let groups: Vec<Group> = rows.iter().map(group_of).collect();
         let here = reactor::index();
         let leads = |group: &Group| {
-            group
-                .slots
-                .first()
-                .and_then(|slot| self.inner.parts.owner_of(*slot))
-                == Some(here)
+            let first = group.slots.first();
+            first.and_then(|slot| self.inner.parts.owner_of(*slot)) == Some(here)
         };
-        let led_here = (0..groups.len()).filter(|at| leads(&groups[*at])).collect();
-        *self.inner.groups.borrow_mut() = GroupTable { groups, led_here };
+        let groups = rows.iter().map(group_of).collect();
+        *self.inner.groups.borrow_mut() = GroupTable::new(groups, leads);
         Ok(())
     }
 
-    /// The group that takes the next chunk.
-    pub(super) fn choose_group(&self) -> Result<Group, ClusterError> {
-        let table = self.inner.groups.borrow();
-        let turn = self.inner.next_group.get();
-        self.inner.next_group.set(turn.wrapping_add(1));
-        let led = (0..table.led_here.len())
-            .map(|step| table.led_here[(turn + step) % table.led_here.len()]);
-        let any = (0..table.groups.len()).map(|step| (turn + step) % table.groups.len());
-        let failed = self.inner.failed.borrow();
-        let writable = |group: &&Group| {
-            group
-                .slots
-                .iter()
-                .all(|slot| self.inner.parts.owner_of(*slot).is_some() && !failed.contains(slot))
-        };
-        led.chain(any)
-            .map(|at| &table.groups[at])
-            .find(writable)
-            .cloned()
-            .ok_or_else(|| {
-                ClusterError::Unavailable(
-                    "too few devices are writable for the layout of this node; reads go on"
-                        .to_owned(),
-                )
-            })
+    /// The group that takes the next chunk, other than those that have refused it.
+    ///
+    /// # Errors
+    /// [`ClusterError::Full`] when every group that can be written is full, [`ClusterError::Unavailable`] when none can be
+    /// written.
+    pub(super) fn choose_group(&self, refused_by: &[u32]) -> Result<Group, ClusterError> {
+        let is_there = |place| self.inner.parts.owner_of(place).is_some();
+        let mut groups = self.inner.groups.borrow_mut();
+        groups.choose(reactor::now(), refused_by, is_there)
     }
 
     /// The slots of a group by number, for reads.
     pub(super) fn slots_of(&self, number: u32) -> Option<Vec<Place>> {
         let table = self.inner.groups.borrow();
-        table
+        let at = table
             .groups
-            .iter()
-            .find(|group| group.number == number)
-            .map(|group| group.slots.clone())
+            .binary_search_by_key(&number, |group| group.number);
+        Some(table.groups[at.ok()?].slots.clone())
     }
 
-    /// Keeps new chunks off a partition whose device has failed.
-    pub(super) fn mark_failed(&self, place: Place) {
-        self.inner.failed.borrow_mut().insert(place);
+    /// Keeps new chunks off a partition that is full, for a while, or whose device has failed, for good.
+    pub(super) fn note_refusal(&self, place: Place, error: &EngineError) {
+        let mut groups = self.inner.groups.borrow_mut();
+        groups.note(reactor::now(), place, error);
     }
 }
 

@@ -138,45 +138,9 @@ impl Cluster {
     /// Never to be called when the outcome of the command is unknown. Failures are left to the sweep.
     pub async fn discard(&self, body: Body) {
         if let Body::Extents(extents) = body {
-            for extent in &extents {
-                if let Err(error) = self.free_extent(extent).await {
-                    tracing::debug!(%error, "an unreferenced chunk is left to the sweep");
-                }
-            }
+            let chunks = extents.iter().map(|extent| extent.chunk);
+            self.free_chunks(chunks).await;
         }
-    }
-
-    /// Frees every shard of an extent's chunk.
-    pub(crate) async fn free_extent(&self, extent: &Extent) -> Result<(), ClusterError> {
-        let chunk = extent.chunk;
-        let slots = self.slots_of(chunk.placement_group()).unwrap_or_default();
-        for (shard, place) in slots.into_iter().enumerate() {
-            let id = ShardId {
-                chunk,
-                shard: shard as u8,
-            };
-            match self.free_shards(place, vec![id]).await {
-                Ok(()) | Err(EngineError::NotFound) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Frees shards of one partition, here or on the reactor that owns it.
-    pub(crate) async fn free_shards(
-        &self,
-        place: Place,
-        ids: Vec<ShardId>,
-    ) -> Result<(), EngineError> {
-        let Some(peer) = self.peer_of(place) else {
-            return self.inner.local.free(place, &ids).await;
-        };
-        let (reply, answer) = reactor::oneshot();
-        peer.send(NodeRequest::Free(place, ids, reply))
-            .await
-            .map_err(|_| crate::node::store::gone())?;
-        answer.await.map_err(|_| crate::node::store::gone())?
     }
 
     /// The data partitions that this reactor owns.
@@ -205,27 +169,44 @@ impl Cluster {
         answer.await.map_err(|_| crate::node::store::gone())?
     }
 
-    /// Stores a chunk on every slot of a group and waits for all the barriers.
-    async fn store_chunk(&self, group: Group, chunk: NewChunk) -> Result<Extent, ClusterError> {
-        let extent = chunk.extent(&group);
-        let writes = group.slots.iter().enumerate().map(|(shard, place)| {
-            let write = chunk.shard(&group, shard as u8);
-            async move { (*place, self.store_shard(*place, write).await) }
-        });
-        for (place, outcome) in futures_util::future::join_all(writes).await {
-            match outcome {
-                Ok(()) => {}
-                Err(error) => {
-                    if matches!(error, EngineError::Failed { .. }) {
-                        self.mark_failed(place);
-                    }
-                    let error = ClusterError::from(error);
-                    let _ = self.free_extent(&extent).await;
-                    return Err(error);
+    /// Stores a chunk and waits for all the barriers. A group that is full or has a failed device leaves it to the next one
+    /// that can be written, where it has another id.
+    async fn store_chunk(&self, chunk: NewChunk) -> Result<Extent, ClusterError> {
+        let mut refused_by = Vec::new();
+        loop {
+            let group = self.choose_group(&refused_by)?;
+            match self.store_on(&group, &chunk).await {
+                Ok(extent) => return Ok(extent),
+                Err(error @ (EngineError::Full { .. } | EngineError::Failed { .. })) => {
+                    tracing::debug!(%error, group = group.number, "another placement group takes the chunk");
+                    refused_by.push(group.number);
                 }
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(extent)
+    }
+
+    /// Stores a chunk on every slot of a group. When one refuses it, what the others have stored is freed.
+    async fn store_on(&self, group: &Group, chunk: &NewChunk) -> Result<Extent, EngineError> {
+        let extent = chunk.extent(group);
+        let writes = group.slots.iter().enumerate().map(|(shard, place)| {
+            let write = chunk.shard(group, shard as u8);
+            async move { (*place, self.store_shard(*place, write).await) }
+        });
+        let mut refusal = None;
+        for (place, outcome) in futures_util::future::join_all(writes).await {
+            if let Err(error) = outcome {
+                self.note_refusal(place, &error);
+                refusal.get_or_insert(error);
+            }
+        }
+        match refusal {
+            None => Ok(extent),
+            Some(error) => {
+                self.free_chunks([extent.chunk]).await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -396,9 +377,8 @@ impl ObjectWriter {
             cell_crcs,
             payload,
         };
-        let group = self.cluster.choose_group()?;
         let cluster = self.cluster.clone();
-        let store = async move { cluster.store_chunk(group, chunk).await };
+        let store = async move { cluster.store_chunk(chunk).await };
         self.in_flight
             .push_back(reactor::spawn(TaskClass::Foreground, store));
         Ok(())

@@ -3,8 +3,10 @@
 //! A command that takes a name away queues the extents that fall with it in the same transaction, so nothing leaks. This
 //! takes them from the queue, frees the shards durably and only then has the rows forgotten.
 //!
-//! Invariant: a chunk is freed only when every reader that may have looked its name up before the change has ended.
+//! Invariants: a chunk is freed only when every reader that may have looked its name up before the change has ended; a place
+//! that is missing, has failed or is full holds up nothing that lies elsewhere.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, TaskClass};
@@ -13,6 +15,7 @@ use strata_raftlog::namespace::FreedExtents;
 
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
+use crate::message::Place;
 
 /// Rows taken from the queue at a time.
 const ROWS_MAX: usize = 256;
@@ -27,42 +30,65 @@ const GRACE: Duration = Duration::from_secs(1);
 pub fn spawn(cluster: Cluster) -> reactor::Task<()> {
     reactor::spawn(TaskClass::Compaction, async move {
         loop {
-            match reclaim_some(&cluster).await {
-                Ok(rows) if rows == ROWS_MAX => {}
-                Ok(_) => reactor::sleep(IDLE).await,
-                Err(error) => {
-                    tracing::warn!(%error, "space could not be reclaimed; trying again");
-                    reactor::sleep(Duration::from_secs(5)).await;
-                }
+            let begun = reactor::now();
+            if let Err(error) = reclaim(&cluster).await {
+                tracing::warn!(%error, "space could not be reclaimed; trying again");
+                reactor::sleep(Duration::from_secs(5)).await;
             }
+            // Rows that must stay are read again on every walk: a long queue of them is walked more rarely.
+            reactor::sleep(IDLE.max(begun.elapsed())).await;
         }
     })
 }
 
-async fn reclaim_some(cluster: &Cluster) -> Result<usize, ClusterError> {
+/// Walks the queue once and frees what is due; returns how many rows are forgotten. Rows of a full place stay for later.
+///
+/// # Errors
+/// Those of reading the namespace and of [`Cluster::change`].
+pub async fn reclaim(cluster: &Cluster) -> Result<usize, ClusterError> {
+    let (mut after, mut forgotten) = (None, 0);
+    loop {
+        let rows = cluster.names(|view| view.freed(after, ROWS_MAX))?;
+        let Some(last) = rows.last() else {
+            return Ok(forgotten);
+        };
+        after = Some(last.key);
+        forgotten += free_rows(cluster, due(cluster, rows)).await?;
+        reactor::yield_now().await;
+    }
+}
+
+/// The rows that no reader can need any more.
+fn due(cluster: &Cluster, mut rows: Vec<FreedExtents>) -> Vec<FreedExtents> {
     let safe = cluster.parts().readers.oldest().min(
         reactor::wall_clock()
             .0
             .saturating_sub(GRACE.as_micros() as u64),
     );
-    let rows: Vec<FreedExtents> = cluster.names(|view| view.freed(None, ROWS_MAX))?;
-    let due: Vec<FreedExtents> = rows
-        .into_iter()
-        .filter(|row| row.key.time_micros < safe)
+    rows.retain(|row| row.key.time_micros < safe);
+    rows
+}
+
+/// Frees the chunks of rows, all that lie in one place together, and has the rows forgotten.
+async fn free_rows(cluster: &Cluster, rows: Vec<FreedExtents>) -> Result<usize, ClusterError> {
+    let chunks = rows.iter().flat_map(|row| &row.extents);
+    let unfreed = cluster.free_chunks(chunks.map(|extent| extent.chunk)).await;
+    let is_free = |row: &FreedExtents| {
+        let mut chunks = row.extents.iter().map(|extent| extent.chunk);
+        unfreed.is_empty() || chunks.all(|chunk| is_apart(&cluster.places_of(chunk), &unfreed))
+    };
+    let keys: Vec<_> = rows
+        .iter()
+        .filter(|row| is_free(row))
+        .map(|row| row.key)
         .collect();
-    if due.is_empty() {
-        return Ok(0);
+    let count = keys.len();
+    if count > 0 {
+        cluster.change(ChunksFreed { rows: keys }).await?;
     }
-    for row in &due {
-        for extent in &row.extents {
-            cluster.free_extent(extent).await?;
-        }
-    }
-    let count = due.len();
-    cluster
-        .change(ChunksFreed {
-            rows: due.into_iter().map(|row| row.key).collect(),
-        })
-        .await?;
     Ok(count)
+}
+
+fn is_apart(places: &[Place], others: &BTreeSet<Place>) -> bool {
+    places.iter().all(|place| !others.contains(place))
 }

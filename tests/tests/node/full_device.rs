@@ -60,7 +60,8 @@ async fn a_full_device_refuses_writes_and_comes_back() {
         .await
         .expect("a bucket");
     let count = fill(&client, 0).await;
-    assert!(count * BYTES > 64 << 20, "only {count} objects fitted");
+    // Every core has partitions of its own: more than half means that one connection fills those of others too.
+    assert!(count * BYTES > 256 << 20, "only {count} objects fitted");
     assert_all(&client, count).await;
     assert_eq!(
         crate::keys(&client, "full").await.len(),

@@ -1,0 +1,74 @@
+//! Freeing chunks: every shard that can be reached, place by place.
+//!
+//! Invariant: a place that cannot be reached holds nobody up. What lies there is left to the sweep: when the device is back, its
+//! shards are of closed allocation epochs and no name refers to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use strata_engine::{ChunkId, EngineError, ShardId, reactor};
+
+use super::Cluster;
+use crate::message::{NodeRequest, Place};
+
+/// Shards freed by one request: they share a tombstone record of the engine, and requests at the same time share a flush.
+const SHARDS_PER_REQUEST: usize = 128;
+
+impl Cluster {
+    /// Frees every shard of the chunks that can be reached; returns when that is durable, with the places that had no room for
+    /// it: what lies there is still to be freed.
+    pub(crate) async fn free_chunks(
+        &self,
+        chunks: impl IntoIterator<Item = ChunkId>,
+    ) -> BTreeSet<Place> {
+        let mut by_place: BTreeMap<Place, Vec<ShardId>> = BTreeMap::new();
+        for chunk in chunks {
+            for (shard, place) in self.places_of(chunk).into_iter().enumerate() {
+                let shard = shard as u8;
+                by_place
+                    .entry(place)
+                    .or_default()
+                    .push(ShardId { chunk, shard });
+            }
+        }
+        let requests = by_place.iter().flat_map(|(place, shards)| {
+            let parts = shards.chunks(SHARDS_PER_REQUEST);
+            parts.map(|part| async { (*place, self.free_shards(*place, part.to_vec()).await) })
+        });
+        let mut unfreed = BTreeSet::new();
+        for (place, outcome) in join_all(requests).await {
+            match outcome {
+                Ok(()) | Err(EngineError::NotFound) => {}
+                Err(error @ (EngineError::Unavailable(_) | EngineError::Failed { .. })) => {
+                    tracing::debug!(%error, device = %place.device, "freed chunks of a place that is not there are left to the sweep");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, device = %place.device, partition = place.partition, "chunks could not be freed yet");
+                    unfreed.insert(place);
+                }
+            }
+        }
+        unfreed
+    }
+
+    /// The place of each shard of a chunk; none where its placement group does not exist.
+    pub(crate) fn places_of(&self, chunk: ChunkId) -> Vec<Place> {
+        self.slots_of(chunk.placement_group()).unwrap_or_default()
+    }
+
+    /// Frees shards of one partition, here or on the reactor that owns it.
+    pub(crate) async fn free_shards(
+        &self,
+        place: Place,
+        ids: Vec<ShardId>,
+    ) -> Result<(), EngineError> {
+        let Some(peer) = self.peer_of(place) else {
+            return self.inner.local.free(place, &ids).await;
+        };
+        let (reply, answer) = reactor::oneshot();
+        peer.send(NodeRequest::Free(place, ids, reply))
+            .await
+            .map_err(|_| crate::node::store::gone())?;
+        answer.await.map_err(|_| crate::node::store::gone())?
+    }
+}

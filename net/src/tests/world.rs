@@ -1,0 +1,421 @@
+//! A node in one thread: stores on simulated devices, a namespace that applies commands as they come, a cluster client.
+//!
+//! Every reactor of the node has a mailbox of its own, and one thread serves them all: what crosses reactors on a real node
+//! goes through a mailbox here too.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use strata_engine::reactor::{self, ReactorConfig, Receiver, Simulation, TaskClass, World};
+use strata_engine::{
+    ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, FormatOptions, PartitionKind, Uuid,
+    format_device,
+};
+use strata_raftlog::command::{
+    Answer, Command, CreateBucket, DeleteKey, DeleteObjects, Envelope, FEATURE_LEVEL, Initialise,
+    Precondition, PutObject,
+};
+use strata_raftlog::namespace::{
+    Body, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition, Object,
+    ObjectAttributes, PieceSource, PlacementGroup, RootKey, Slot, SlotState,
+};
+use strata_raftlog::store::{NamespaceStore, StoreOptions};
+
+use crate::cluster::Cluster;
+use crate::cluster::read::BodySource;
+use crate::cluster::write::{CELL_BYTES, SPACE_FILE};
+use crate::error::ClusterError;
+use crate::message::{NodeRequest, Place, Proposer};
+use crate::node::ClusterParts;
+use crate::node::readers::Readers;
+use crate::node::store::LocalStores;
+
+const BUCKET: &str = "b";
+const SEGMENT_BYTES: u64 = 4 << 20;
+const LOG_SEGMENTS: u32 = 4;
+/// Bytes of a device before its segments.
+const SEGMENTS_OFFSET: u64 = 1 << 20;
+/// Requests that wait in a mailbox.
+const MAILBOX_CAPACITY: usize = 64;
+
+/// What a node is made of.
+pub struct Shape {
+    /// Devices.
+    pub devices: u8,
+    /// Data partitions of each: a power of two.
+    pub partitions: u16,
+    /// Segments of 4 MiB of each partition.
+    pub segments: u64,
+    /// The slots of every placement group, as positions in the order of devices, then partitions.
+    pub groups: Vec<Vec<usize>>,
+    /// The reactor of each place in that order; all on reactor 0 where there are none. `None`: the device is missing.
+    pub owners: Vec<Option<usize>>,
+}
+
+impl Shape {
+    /// A device with so many partitions, each a placement group of its own.
+    pub fn single(partitions: u16, segments: u64) -> Shape {
+        Shape {
+            devices: 1,
+            partitions,
+            segments,
+            groups: (0..usize::from(partitions)).map(|at| vec![at]).collect(),
+            owners: Vec::new(),
+        }
+    }
+
+    /// Two devices of one partition that are copies of each other.
+    pub fn mirrored(segments: u64) -> Shape {
+        Shape {
+            devices: 2,
+            partitions: 1,
+            segments,
+            groups: vec![vec![0, 1]],
+            owners: Vec::new(),
+        }
+    }
+
+    fn owner(&self, place: usize) -> Option<usize> {
+        self.owners.get(place).copied().unwrap_or(Some(0))
+    }
+}
+
+/// Runs on a simulated reactor with an arena of so many MiB.
+pub fn run<T>(simulation: &Simulation, arena_mib: usize, work: impl AsyncFnOnce() -> T) -> T {
+    let config = ReactorConfig {
+        index: 0,
+        core: None,
+        name: "simulated".to_owned(),
+        arena_bytes: arena_mib << 20,
+        spin: Duration::ZERO,
+    };
+    reactor::run(config, World::Simulated(simulation.clone()), work).expect("no crash was planned")
+}
+
+/// Bytes that a seed gives back.
+pub fn content(seed: u64, length: usize) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    Bytes::from(bytes)
+}
+
+/// The file of a device.
+pub fn path_of(device: u8) -> PathBuf {
+    PathBuf::from(format!("/device{device}"))
+}
+
+/// A node that runs.
+pub struct Node {
+    pub cluster: Cluster,
+    pub places: Vec<Place>,
+    pub statistics: BTreeMap<Place, Arc<ChunkStoreStatistics>>,
+    locals: Vec<LocalStores>,
+    _metadata: tempfile::TempDir,
+}
+
+impl Node {
+    /// Formats the devices and starts the node.
+    pub async fn start(shape: &Shape) -> Node {
+        let reactors = 1
+            + (0..usize::from(shape.devices) * usize::from(shape.partitions))
+                .filter_map(|place| shape.owner(place))
+                .max()
+                .unwrap_or(0);
+        let locals: Vec<LocalStores> = (0..reactors).map(|_| LocalStores::default()).collect();
+        let (mut places, mut owners) = (Vec::new(), BTreeMap::new());
+        let mut statistics = BTreeMap::new();
+        for device in 0..shape.devices {
+            for (place, store) in open_device(device, shape).await {
+                if let Some(owner) = shape.owner(places.len()) {
+                    statistics.insert(place, store.statistics());
+                    locals[owner].insert(place, store);
+                    owners.insert(place, owner);
+                }
+                places.push(place);
+            }
+        }
+        let metadata = tempfile::tempdir().expect("a directory");
+        let options = StoreOptions {
+            map_bytes: 256 << 20,
+        };
+        let (namespace, _) =
+            NamespaceStore::open(metadata.path(), options).expect("an empty namespace");
+        let applier = Applier::new(namespace.clone());
+        let mut peers = Vec::new();
+        for local in &locals {
+            let (peer, mailbox) = reactor::mailbox(MAILBOX_CAPACITY);
+            peers.push(peer);
+            let serving = serve(mailbox, local.clone(), applier.clone());
+            reactor::spawn(TaskClass::Foreground, serving).detach();
+        }
+        applier.apply(initialise(shape, &places).into(), SESSIONLESS);
+        let parts = ClusterParts {
+            node_id: 1,
+            readers: Readers::new(peers.len()),
+            peers,
+            owners,
+            namespace,
+            status: Arc::default(),
+        };
+        let cluster = Cluster::connect(Arc::new(parts), locals[0].clone())
+            .await
+            .expect("a cluster client");
+        let bucket = CreateBucket {
+            bucket: BUCKET.to_owned(),
+            owner: 0,
+        };
+        cluster.change(bucket).await.expect("a bucket");
+        Node {
+            cluster,
+            places,
+            statistics,
+            locals,
+            _metadata: metadata,
+        }
+    }
+
+    /// Stores a body in pieces of 64 KiB, as they come from a client, without a name.
+    pub async fn store(&self, inode: u64, body: &Bytes) -> Result<Body, ClusterError> {
+        let mut writer = self.cluster.writer(inode, SPACE_FILE);
+        for piece in body.chunks(CELL_BYTES) {
+            writer.write(body.slice_ref(piece)).await?;
+        }
+        writer.finish().await
+    }
+
+    /// Stores a body under a key.
+    pub async fn put(&self, key: &str, body: &Bytes) -> Result<(), ClusterError> {
+        let inode = self.cluster.new_inode().await?;
+        let stored = self.store(inode, body).await?;
+        self.name(key, inode, stored).await
+    }
+
+    /// Names a body that is stored.
+    pub async fn name(&self, key: &str, inode: u64, body: Body) -> Result<(), ClusterError> {
+        let put = PutObject {
+            bucket: BUCKET.to_owned(),
+            key: key.as_bytes().to_vec(),
+            inode,
+            size: body.length(),
+            etag: ETag::single([7; 16]),
+            checksum: None,
+            attributes: ObjectAttributes::default(),
+            body,
+            precondition: Precondition::default(),
+            owner: 0,
+        };
+        self.cluster.change(put).await.map(drop)
+    }
+
+    /// Takes a name away.
+    pub async fn delete(&self, key: &str) {
+        let delete = DeleteObjects {
+            bucket: BUCKET.to_owned(),
+            keys: vec![DeleteKey {
+                key: key.as_bytes().to_vec(),
+                if_match: None,
+            }],
+        };
+        self.cluster.change(delete).await.expect("deleted");
+    }
+
+    /// The object under a key.
+    pub fn object(&self, key: &str) -> Object {
+        self.cluster
+            .names(|view| view.object(BUCKET, key.as_bytes()))
+            .expect("a look-up")
+            .expect("an object")
+    }
+
+    /// The extents of the object under a key.
+    pub fn extents(&self, key: &str) -> Vec<Extent> {
+        let object = self.object(key);
+        let pieces = self
+            .cluster
+            .names(|view| view.body(&object, 0..object.size, usize::MAX))
+            .expect("a look-up")
+            .expect("a body");
+        let extents = pieces.into_iter().map(|piece| match piece.source {
+            PieceSource::Chunk { extent, .. } => extent,
+            other => panic!("{other:?}"),
+        });
+        extents.collect()
+    }
+
+    /// The body of an object that lies in chunks.
+    pub async fn get(&self, key: &str) -> Result<Vec<u8>, ClusterError> {
+        let (length, extents) = (self.object(key).size, self.extents(key));
+        let source = BodySource::Extents(extents);
+        let mut reader = self.cluster.reader(source, 0..length);
+        let mut body = Vec::new();
+        while let Some(bytes) = reader.next().await {
+            body.extend_from_slice(&bytes?);
+        }
+        Ok(body)
+    }
+
+    /// Takes the places of a reactor away: whoever asks for them is told that they are not there.
+    pub async fn lose_reactor(&self, reactor: usize) {
+        self.locals[reactor].close().await;
+    }
+
+    /// Shards that a place holds.
+    pub fn shards(&self, place: usize) -> u64 {
+        let statistics = &self.statistics[&self.places[place]];
+        statistics.shards.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Batches that a place has written, each with a flush.
+    pub fn batches(&self, place: usize) -> u64 {
+        let statistics = &self.statistics[&self.places[place]];
+        statistics
+            .log
+            .batches
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+async fn open_device(device: u8, shape: &Shape) -> Vec<(Place, ChunkStore)> {
+    let (path, uuid) = (path_of(device), Uuid([device + 1; 16]));
+    let format = FormatOptions {
+        cluster: Uuid([9; 16]),
+        device: uuid,
+        pool: Uuid([8; 16]),
+        node: 1,
+        data_partitions: shape.partitions,
+        segment_bytes: SEGMENT_BYTES,
+        log_segments: LOG_SEGMENTS,
+        log_mirrors: vec![uuid],
+    };
+    format_device(&path, format).await.expect("formatted");
+    let segments = u64::from(LOG_SEGMENTS) + shape.segments * u64::from(shape.partitions);
+    let options = DeviceOptions {
+        capacity_bytes: SEGMENTS_OFFSET + segments * SEGMENT_BYTES,
+        ..DeviceOptions::default()
+    };
+    let opened = Device::open(&path, options).await.expect("a device");
+    let entries = opened.superblock().partitions.clone();
+    let mut stores = Vec::new();
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.kind == PartitionKind::Data)
+    {
+        let place = Place {
+            device: uuid,
+            partition: entry.number,
+        };
+        let (store, _) = ChunkStore::open(&opened, entry.number)
+            .await
+            .expect("a store");
+        stores.push((place, store));
+    }
+    stores
+}
+
+fn initialise(shape: &Shape, places: &[Place]) -> Initialise {
+    let copies = shape.groups.first().map_or(1, Vec::len) as u8;
+    let geometry = |copies: u8| Geometry {
+        number: u16::from(copies),
+        code: GeometryCode::Copies,
+        k: 1,
+        m: copies - 1,
+        cell_bytes: CELL_BYTES as u32,
+    };
+    let slot = |at: &usize| Slot {
+        device: places[*at].device.0,
+        partition: places[*at].partition,
+        state: SlotState::Member,
+    };
+    let groups = shape
+        .groups
+        .iter()
+        .enumerate()
+        .map(|(number, slots)| PlacementGroup {
+            number: number as u32,
+            epoch: 1,
+            pool: [8; 16],
+            slots: slots.iter().map(slot).collect(),
+            previous: Vec::new(),
+        });
+    Initialise {
+        cluster: [9; 16],
+        incarnation: 1,
+        layout: Layout {
+            kind: LayoutKind::Mirrored,
+            k: 1,
+            m: copies - 1,
+            geometry: u16::from(copies),
+        },
+        geometries: (1..=3).map(geometry).collect(),
+        placement_groups: groups.collect(),
+        root_key: RootKey {
+            access_key_id: "root".into(),
+            secret_access_key: "secret".into(),
+        },
+    }
+}
+
+const SESSIONLESS: Proposer = Proposer {
+    session: 0,
+    sequence: 0,
+    lowest_unanswered: 0,
+};
+
+/// Stands for the Raft group: applies a command as soon as it comes.
+#[derive(Clone)]
+struct Applier {
+    namespace: NamespaceStore,
+    index: Rc<std::cell::Cell<u64>>,
+}
+
+impl Applier {
+    fn new(namespace: NamespaceStore) -> Applier {
+        Applier {
+            namespace,
+            index: Rc::default(),
+        }
+    }
+
+    fn apply(&self, command: Command, proposer: Proposer) -> Answer {
+        self.index.set(self.index.get() + 1);
+        let envelope = Envelope {
+            group: 0,
+            feature_level: FEATURE_LEVEL,
+            session: proposer.session,
+            sequence: proposer.sequence,
+            lowest_unanswered: proposer.lowest_unanswered,
+            time_micros: reactor::wall_clock().0,
+            command,
+        };
+        let bytes = envelope.encode().expect("an envelope");
+        let position = LogPosition {
+            term: 1,
+            node: 1,
+            index: self.index.get(),
+        };
+        let applied = self
+            .namespace
+            .apply(&[(position, LogEntry::Command(&bytes))]);
+        applied.expect("applied").remove(0)
+    }
+}
+
+async fn serve(mut mailbox: Receiver<NodeRequest>, local: LocalStores, applier: Applier) {
+    while let Some(request) = mailbox.recv().await {
+        if let Some(NodeRequest::Change(command, proposer, reply)) = local.serve(request) {
+            let answer = applier.apply(*command, proposer);
+            assert!(reply.send(Ok(answer)).is_ok(), "the proposer waits");
+        }
+    }
+}
