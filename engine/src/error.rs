@@ -35,6 +35,9 @@ pub enum EngineError {
     /// The partition or its device is not there at this time.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// A bounded resource is used up: try again after a pause. Nothing was done.
+    #[error("busy: {0}")]
+    Busy(String),
     /// The file holds no superblock.
     #[error("no Strata superblock found")]
     Unformatted,

@@ -1,5 +1,7 @@
 //! The cluster client: one per reactor, what front ends call.
 
+mod chunk;
+mod fill;
 mod free;
 pub mod metadata;
 pub mod placement;
@@ -17,6 +19,7 @@ use strata_raftlog::namespace::{INLINE_BYTES_MAX, View};
 use strata_raftlog::store::StoreError;
 
 use crate::error::ClusterError;
+use crate::memory::MemoryQueue;
 use crate::message::{NodeRequest, Place};
 use crate::node::ClusterParts;
 use crate::node::store::LocalStores;
@@ -41,6 +44,7 @@ struct Inner {
     inodes: RefCell<std::ops::Range<u64>>,
     writer: WriterEpoch,
     groups: RefCell<placement::GroupTable>,
+    chunk_memory: MemoryQueue,
 }
 
 impl Cluster {
@@ -60,6 +64,7 @@ impl Cluster {
             inodes: RefCell::new(0..0),
             writer: WriterEpoch::unregistered(),
             groups: RefCell::new(placement::GroupTable::default()),
+            chunk_memory: MemoryQueue::default(),
             group: parts.status.group(),
             parts,
         };

@@ -43,6 +43,7 @@ impl From<EngineError> for ClusterError {
             EngineError::NotFound => ClusterError::NotFound(text),
             EngineError::Corrupt { .. } => ClusterError::Corrupt(text),
             EngineError::Full { .. } => ClusterError::Full(text),
+            EngineError::Busy(why) => ClusterError::Busy(why),
             EngineError::Invalid(_) => ClusterError::Bug(text),
             _ => ClusterError::Unavailable(text),
         }

@@ -2,9 +2,10 @@
 //!
 //! Map, in the order of a write:
 //! - [`cluster`]: the client of a front end on one reactor: `write` (bytes into chunks), `read` (chunks into bytes),
-//!   `metadata` (changes of names), `placement` (which partitions hold a chunk);
+//!   `metadata` (changes of names), `placement` (which partitions hold a chunk), `free` (chunks that are no longer wanted);
 //! - [`node`]: the other side: `store` and `fetch` on the reactor that owns a partition, `reclaim` and `sweep` of space
 //!   nobody refers to, and the start and stop of a node;
+//! - `memory`: who may take how much of a reactor's buffers, and how to wait for it;
 //! - [`message`]: what reactors say to each other;
 //! - [`error`]: errors by what the caller does about them.
 //!
@@ -13,6 +14,7 @@
 
 pub mod cluster;
 pub mod error;
+mod memory;
 pub mod message;
 pub mod node;
 #[cfg(test)]

@@ -53,7 +53,7 @@ const LOG_BYTES_PER_COMMAND: u64 = 4096;
 const ROWS_BYTES_PER_COMMAND: u64 = 4096;
 const ROWS_BYTES_PER_DIRECTORY: u64 = 512;
 /// Longest proposal, in bytes: a batch delete of 1,000 keys of 1 KiB fits.
-const PROPOSAL_BYTES_MAX: usize = 2 << 20;
+pub const PROPOSAL_BYTES_MAX: usize = 2 << 20;
 
 /// How a group runs.
 #[derive(Debug, Clone)]

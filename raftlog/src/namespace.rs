@@ -22,7 +22,7 @@ mod view;
 
 pub(crate) use apply::Applier;
 pub use apply::LogEntry;
-pub use chunk::{Extent, ExtentKind};
+pub use chunk::{EXTENT_COMMAND_BYTES, Extent, ExtentKind};
 pub use describe::{describe, describe_key};
 pub use entry::{Entry, EntryKind, Place};
 pub use object::{

@@ -1,39 +1,70 @@
 //! The write path of a front end: bytes as they come, cut into chunks, stored on every slot of a placement group.
 //!
 //! Invariants:
-//! - memory is bounded: one buffer being filled and [`CHUNKS_IN_FLIGHT_MAX`] being stored per writer, and buffers get
-//!   smaller, then wait, as the arena empties; so a chunk is as long as its buffer was, at most [`CHUNK_BYTES_MAX`];
+//! - memory is bounded: one chunk being filled and [`CHUNKS_IN_FLIGHT_MAX`] being stored per writer. A chunk grows as bytes come,
+//!   up to [`CHUNK_BYTES_MAX`]; it ends early when memory is short or the client stalls, so that nobody holds much while it
+//!   waits;
+//! - a body has so few chunks that its command can be proposed, however short of memory it was stored;
 //! - `finish` returns only after every slot of every chunk has flushed;
 //! - a chunk that no name will ever refer to is freed: at once when the writer is dropped or the body discarded, by the
 //!   sweep when the node dies first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
-use strata_engine::reactor::{self, Buffer, TaskClass};
-use strata_engine::{ChunkId, EngineError, Owner, ShardId, ShardWrite};
+use strata_engine::reactor::{self, Instant, TaskClass};
+use strata_engine::{Owner, ShardId};
 use strata_raftlog::command::{Answer, CloseEpoch, OpenEpoch as OpenEpochCommand, RegisterWriter};
-use strata_raftlog::namespace::{Body, Extent};
+use strata_raftlog::group::PROPOSAL_BYTES_MAX;
+use strata_raftlog::namespace::{Body, EXTENT_COMMAND_BYTES, Extent};
 
 use super::Cluster;
+use super::chunk::NewChunk;
+use super::fill::Filling;
 use super::metadata::unexpected;
-use super::placement::Group;
 use crate::error::ClusterError;
-use crate::message::{NodeRequest, Place, Scanned};
+use crate::memory::{Floor, NoMemory};
+use crate::message::{Place, Scanned};
+
+/// The longest body that one command names, in bytes.
+pub const BODY_BYTES_MAX: u64 = 5 << 30;
 
 /// The longest chunk that is written. The formats carry up to 64 MiB.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// The smallest buffer a writer falls back to when the arena is nearly empty.
-const CHUNK_BYTES_UNDER_PRESSURE: usize = 64 << 10;
+/// Bytes under one CRC32C, and the least that a chunk is cut to while the body goes on.
+pub const CELL_BYTES: usize = 64 << 10;
+
+/// Chunks of a body that may be as short as a cell, and those after them that may be as short as [`MIDDLE_CHUNK_BYTES`]. All
+/// others have [`CHUNK_BYTES_MAX`]: a command carries no more extents than a proposal has room for.
+const SHORT_CHUNKS_MAX: usize = 8192;
+const MIDDLE_CHUNKS_MAX: usize = 8192;
+const MIDDLE_CHUNK_BYTES: usize = 4 * CELL_BYTES;
+
+/// The most chunks that a body can have.
+pub(crate) const CHUNKS_MAX: usize = {
+    let short = SHORT_CHUNKS_MAX * CELL_BYTES + MIDDLE_CHUNKS_MAX * MIDDLE_CHUNK_BYTES;
+    let rest = (BODY_BYTES_MAX as usize - short).div_ceil(CHUNK_BYTES_MAX);
+    SHORT_CHUNKS_MAX + MIDDLE_CHUNKS_MAX + rest + 1
+};
+
+/// What a command carries beside the extents, at most: key, headers and user metadata, checksums.
+const COMMAND_BYTES_BESIDE_EXTENTS: usize = 64 << 10;
+const _: () =
+    assert!(CHUNKS_MAX * EXTENT_COMMAND_BYTES + COMMAND_BYTES_BESIDE_EXTENTS <= PROPOSAL_BYTES_MAX);
 
 /// Chunks of one writer that may be on their way to the devices.
 const CHUNKS_IN_FLIGHT_MAX: usize = 2;
 
-/// Bytes under one CRC32C.
-pub const CELL_BYTES: usize = 64 << 10;
+/// A client that has sent nothing for so long has its chunk cut, and sooner while others wait for memory.
+const STALL: Duration = Duration::from_secs(1);
+const STALL_WITHOUT_MEMORY: Duration = Duration::from_millis(100);
 
 /// The space of a file's or object's own bytes; parts of an upload have theirs.
 pub const SPACE_FILE: u32 = 0;
@@ -118,18 +149,22 @@ impl Cluster {
 
     /// Begins a body. `space` is [`SPACE_FILE`], or the number of the part within its upload.
     pub fn writer(&self, inode: u64, space: u32) -> ObjectWriter {
-        let epoch = self.inner.writer.current.borrow().clone();
-        ObjectWriter {
-            cluster: self.clone(),
+        let storing = Storing {
             inode,
             space,
-            epoch,
-            head: Vec::new(),
+            epoch: self.inner.writer.current.borrow().clone(),
             filling: None,
-            bytes_taken: 0,
+            fed: reactor::now(),
             bytes_stored: 0,
             in_flight: VecDeque::new(),
             extents: Vec::new(),
+        };
+        ObjectWriter {
+            cluster: self.clone(),
+            head: Vec::new(),
+            bytes_taken: 0,
+            storing: Rc::new(RefCell::new(storing)),
+            watch: None,
         }
     }
 
@@ -157,104 +192,6 @@ impl Cluster {
     ) -> Result<Scanned, ClusterError> {
         Ok(self.inner.local.scan(place, after, limit)?)
     }
-
-    async fn store_shard(&self, place: Place, shard: ShardWrite) -> Result<(), EngineError> {
-        let Some(peer) = self.peer_of(place) else {
-            return self.inner.local.store(place, shard).await;
-        };
-        let (reply, answer) = reactor::oneshot();
-        peer.send(NodeRequest::Store(place, Box::new(shard), reply))
-            .await
-            .map_err(|_| crate::node::store::gone())?;
-        answer.await.map_err(|_| crate::node::store::gone())?
-    }
-
-    /// Stores a chunk and waits for all the barriers. A group that is full or has a failed device leaves it to the next one
-    /// that can be written, where it has another id.
-    async fn store_chunk(&self, chunk: NewChunk) -> Result<Extent, ClusterError> {
-        let mut refused_by = Vec::new();
-        loop {
-            let group = self.choose_group(&refused_by)?;
-            match self.store_on(&group, &chunk).await {
-                Ok(extent) => return Ok(extent),
-                Err(error @ (EngineError::Full { .. } | EngineError::Failed { .. })) => {
-                    tracing::debug!(%error, group = group.number, "another placement group takes the chunk");
-                    refused_by.push(group.number);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Stores a chunk on every slot of a group. When one refuses it, what the others have stored is freed.
-    async fn store_on(&self, group: &Group, chunk: &NewChunk) -> Result<Extent, EngineError> {
-        let extent = chunk.extent(group);
-        let writes = group.slots.iter().enumerate().map(|(shard, place)| {
-            let write = chunk.shard(group, shard as u8);
-            async move { (*place, self.store_shard(*place, write).await) }
-        });
-        let mut refusal = None;
-        for (place, outcome) in futures_util::future::join_all(writes).await {
-            if let Err(error) = outcome {
-                self.note_refusal(place, &error);
-                refusal.get_or_insert(error);
-            }
-        }
-        match refusal {
-            None => Ok(extent),
-            Some(error) => {
-                self.free_chunks([extent.chunk]).await;
-                Err(error)
-            }
-        }
-    }
-}
-
-/// A chunk on its way to the devices.
-struct NewChunk {
-    id_without_group: (u32, u32, u64),
-    owner: Owner,
-    cell_crcs: Vec<u32>,
-    payload: reactor::BufferView,
-}
-
-impl NewChunk {
-    fn id(&self, group: &Group) -> ChunkId {
-        let (writer, epoch, sequence) = self.id_without_group;
-        ChunkId::new(group.number, writer, epoch, sequence)
-    }
-
-    fn extent(&self, group: &Group) -> Extent {
-        let slot_mask = (1 << group.slots.len()) - 1;
-        Extent::whole_chunk(
-            self.id(group),
-            self.payload.len() as u64,
-            geometry_of(group),
-            slot_mask,
-        )
-    }
-
-    fn shard(&self, group: &Group, shard: u8) -> ShardWrite {
-        ShardWrite {
-            id: ShardId {
-                chunk: self.id(group),
-                shard,
-            },
-            geometry: geometry_of(group),
-            layout_epoch: group.epoch,
-            cell_bytes: CELL_BYTES as u32,
-            chunk_bytes: self.payload.len() as u64,
-            owner: self.owner,
-            cell_crcs: self.cell_crcs.clone(),
-            payload: vec![self.payload.clone()],
-            shard_bytes: self.payload.len() as u32,
-        }
-    }
-}
-
-/// Geometries are numbered by their copies: 1 is a single copy, 2 is two, 3 is three.
-fn geometry_of(group: &Group) -> u16 {
-    group.slots.len() as u16
 }
 
 type StoreTask = reactor::Task<Result<Extent, ClusterError>>;
@@ -262,26 +199,82 @@ type StoreTask = reactor::Task<Result<Extent, ClusterError>>;
 /// A body being written. Dropping it frees what it has stored.
 pub struct ObjectWriter {
     cluster: Cluster,
+    /// The first bytes, while they may yet be the whole body and ride in the command.
+    head: Vec<u8>,
+    bytes_taken: u64,
+    storing: Rc<RefCell<Storing>>,
+    /// Looks whether the bytes still come, once the chunk has grown.
+    watch: Option<reactor::Task<()>>,
+}
+
+/// What of a body is in chunks.
+struct Storing {
     inode: u64,
     space: u32,
     epoch: Rc<OpenEpoch>,
-    head: Vec<u8>,
-    filling: Option<Buffer>,
-    bytes_taken: u64,
+    filling: Option<Filling>,
+    /// When bytes came last.
+    fed: Instant,
     bytes_stored: u64,
     in_flight: VecDeque<StoreTask>,
     extents: Vec<Extent>,
+}
+
+impl Storing {
+    fn is_empty(&self) -> bool {
+        self.filling.is_none() && self.chunk_count() == 0
+    }
+
+    fn chunk_count(&self) -> usize {
+        self.extents.len() + self.in_flight.len()
+    }
+
+    /// Sends the chunk that is being filled on its way.
+    fn send(&mut self, cluster: &Cluster) {
+        let Some(filling) = self.filling.take() else {
+            return;
+        };
+        let sequence = self.epoch.next_sequence.get();
+        self.epoch.next_sequence.set(sequence + 1);
+        let owner = Owner {
+            group: 0,
+            inode: self.inode,
+            version: 0,
+            space: self.space,
+            offset: self.bytes_stored,
+        };
+        let writer = cluster.inner.writer.writer.get();
+        let bytes = filling.bytes();
+        self.bytes_stored += bytes as u64;
+        let (payload, cell_crcs) = filling.freeze();
+        let chunk = NewChunk {
+            id_without_group: (writer, self.epoch.epoch, sequence),
+            owner,
+            cell_crcs,
+            payload,
+            bytes: bytes as u32,
+        };
+        let cluster = cluster.clone();
+        let store = async move { cluster.store_chunk(chunk).await };
+        self.in_flight
+            .push_back(reactor::spawn(TaskClass::Foreground, store));
+    }
 }
 
 impl ObjectWriter {
     /// Takes the next bytes of the body; waits while the devices or the arena are behind.
     ///
     /// # Errors
-    /// Those of storing the chunks before: [`ClusterError::Full`], [`ClusterError::Unavailable`].
+    /// Those of storing the chunks before: [`ClusterError::Full`], [`ClusterError::Unavailable`]; [`ClusterError::Busy`] when no
+    /// memory becomes free, [`ClusterError::Invalid`] for a body above [`BODY_BYTES_MAX`].
     pub async fn write(&mut self, data: Bytes) -> Result<(), ClusterError> {
         self.bytes_taken += data.len() as u64;
-        if self.filling.is_none()
-            && self.stored_nothing()
+        if self.bytes_taken > BODY_BYTES_MAX {
+            return Err(ClusterError::Invalid(format!(
+                "the body of one request has at most {BODY_BYTES_MAX} bytes"
+            )));
+        }
+        if self.storing.borrow().is_empty()
             && self.head.len() + data.len() <= self.cluster.inline_bytes_max()
         {
             self.head.extend_from_slice(&data);
@@ -299,7 +292,7 @@ impl ObjectWriter {
     /// # Errors
     /// Those of [`ObjectWriter::write`]; what was stored is then freed.
     pub async fn finish(mut self) -> Result<Body, ClusterError> {
-        if self.filling.is_none() && self.stored_nothing() {
+        if self.storing.borrow().is_empty() {
             let head = std::mem::take(&mut self.head);
             return Ok(if head.is_empty() {
                 Body::Empty
@@ -307,14 +300,10 @@ impl ObjectWriter {
                 Body::Inline(head)
             });
         }
-        if let Some(buffer) = self.filling.take() {
-            self.store(buffer).await?;
-        }
-        while let Some(task) = self.in_flight.pop_front() {
-            let extent = task.await?;
-            self.extents.push(extent);
-        }
-        let extents = std::mem::take(&mut self.extents);
+        self.watch = None;
+        self.storing.borrow_mut().send(&self.cluster);
+        self.wait_until_in_flight(0).await?;
+        let extents = std::mem::take(&mut self.storing.borrow_mut().extents);
         assert_eq!(
             extents.iter().map(|extent| extent.length).sum::<u64>(),
             self.bytes_taken,
@@ -323,79 +312,100 @@ impl ObjectWriter {
         Ok(Body::Extents(extents))
     }
 
-    fn stored_nothing(&self) -> bool {
-        self.extents.is_empty() && self.in_flight.is_empty()
-    }
-
     async fn fill(&mut self, mut data: &[u8]) -> Result<(), ClusterError> {
         while !data.is_empty() {
-            let mut buffer = match self.filling.take() {
-                Some(buffer) => buffer,
-                None => allocate_chunk_buffer().await,
-            };
-            let from = buffer.len();
-            let taken = data.len().min(buffer.capacity() - from);
-            buffer.set_len(from + taken);
-            buffer[from..].copy_from_slice(&data[..taken]);
-            data = &data[taken..];
-            if buffer.len() == buffer.capacity() {
-                self.store(buffer).await?;
-            } else {
-                self.filling = Some(buffer);
+            let mut filling = self.chunk_with_room().await?;
+            data = &data[filling.take(data)..];
+            let (is_whole, has_grown) = (filling.is_whole(), filling.has_grown());
+            {
+                let mut storing = self.storing.borrow_mut();
+                storing.fed = reactor::now();
+                storing.filling = Some(filling);
+            }
+            if is_whole {
+                self.wait_until_in_flight(CHUNKS_IN_FLIGHT_MAX - 1).await?;
+                self.storing.borrow_mut().send(&self.cluster);
+            } else if has_grown && self.watch.is_none() {
+                let watch = cut_when_stalled(self.cluster.clone(), Rc::downgrade(&self.storing));
+                self.watch = Some(reactor::spawn(TaskClass::Foreground, watch));
             }
         }
         Ok(())
     }
 
-    async fn store(&mut self, buffer: Buffer) -> Result<(), ClusterError> {
-        while self.in_flight.len() >= CHUNKS_IN_FLIGHT_MAX {
-            if let Some(task) = self.in_flight.pop_front() {
-                let extent = task.await?;
-                self.extents.push(extent);
+    /// The chunk that is being filled, or a new one. Where memory is short the one that is there goes on its way as it is, so
+    /// that whoever waits for memory holds none.
+    async fn chunk_with_room(&self) -> Result<Filling, ClusterError> {
+        let filling = self.storing.borrow_mut().filling.take();
+        if let Some(mut filling) = filling {
+            if filling.make_room() {
+                return Ok(filling);
             }
+            self.storing.borrow_mut().filling = Some(filling);
+            self.storing.borrow_mut().send(&self.cluster);
         }
-        let payload = buffer.freeze();
-        let sequence = self.epoch.next_sequence.get();
-        self.epoch.next_sequence.set(sequence + 1);
-        let owner = Owner {
-            group: 0,
-            inode: self.inode,
-            version: 0,
-            space: self.space,
-            offset: self.bytes_stored,
-        };
-        self.bytes_stored += payload.len() as u64;
-        let cell_crcs = payload.chunks(CELL_BYTES).map(crc32c::crc32c).collect();
-        let id_without_group = (
-            self.cluster.inner.writer.writer.get(),
-            self.epoch.epoch,
-            sequence,
-        );
-        let chunk = NewChunk {
-            id_without_group,
-            owner,
-            cell_crcs,
-            payload,
-        };
-        let cluster = self.cluster.clone();
-        let store = async move { cluster.store_chunk(chunk).await };
-        self.in_flight
-            .push_back(reactor::spawn(TaskClass::Foreground, store));
+        self.wait_until_in_flight(CHUNKS_IN_FLIGHT_MAX).await?;
+        let bytes_min = chunk_bytes_min(self.storing.borrow().chunk_count());
+        let begun = Filling::begin(&self.cluster.inner.chunk_memory, bytes_min).await;
+        begun.map_err(|NoMemory| {
+            ClusterError::Busy("no memory became free for the next chunk of an upload".to_owned())
+        })
+    }
+
+    /// Waits until no more chunks than these are on their way.
+    async fn wait_until_in_flight(&self, count: usize) -> Result<(), ClusterError> {
+        while self.storing.borrow().in_flight.len() > count {
+            // The task stays in its place while it is waited for, so that a writer that is dropped meanwhile still frees it.
+            let stored = poll_fn(|context| {
+                let mut storing = self.storing.borrow_mut();
+                storing.in_flight.front_mut().map_or_else(
+                    || Poll::Ready(None),
+                    |task| Pin::new(task).poll(context).map(Some),
+                )
+            });
+            let stored = stored.await;
+            let mut storing = self.storing.borrow_mut();
+            storing.in_flight.pop_front();
+            storing.extents.extend(stored.transpose()?);
+        }
         Ok(())
+    }
+}
+
+/// Sends a chunk that has grown on its way when its bytes no longer come, so that a client that stalls holds no more than
+/// the first piece of a chunk.
+async fn cut_when_stalled(cluster: Cluster, storing: Weak<RefCell<Storing>>) {
+    loop {
+        let patience = if Floor::Begin.leaves(0) {
+            STALL
+        } else {
+            STALL_WITHOUT_MEMORY
+        };
+        reactor::sleep(patience).await;
+        let Some(storing) = storing.upgrade() else {
+            return;
+        };
+        let mut storing = storing.borrow_mut();
+        let has_grown = storing.filling.as_ref().is_some_and(Filling::has_grown);
+        if has_grown && storing.fed.elapsed() >= patience {
+            storing.send(&cluster);
+        }
     }
 }
 
 impl Drop for ObjectWriter {
     fn drop(&mut self) {
+        let mut storing = self.storing.borrow_mut();
+        storing.filling = None;
         let (in_flight, extents) = (
-            std::mem::take(&mut self.in_flight),
-            std::mem::take(&mut self.extents),
+            std::mem::take(&mut storing.in_flight),
+            std::mem::take(&mut storing.extents),
         );
         if in_flight.is_empty() && extents.is_empty() {
             return;
         }
         let cluster = self.cluster.clone();
-        let epoch = self.epoch.clone();
+        let epoch = storing.epoch.clone();
         let free = async move {
             let mut extents = extents;
             for task in in_flight {
@@ -408,17 +418,13 @@ impl Drop for ObjectWriter {
     }
 }
 
-/// A buffer for the next chunk: the largest while the arena is roomy, smaller as it empties, then a wait.
-async fn allocate_chunk_buffer() -> Buffer {
-    let pressure = reactor::arena_pressure();
-    let mut size = CHUNK_BYTES_MAX;
-    if pressure.free_bytes < pressure.total_bytes / 2 {
-        size = CHUNK_BYTES_MAX / 4;
+/// The shortest that the next chunk may be, unless the body ends with it.
+const fn chunk_bytes_min(chunks_before: usize) -> usize {
+    if chunks_before < SHORT_CHUNKS_MAX {
+        CELL_BYTES
+    } else if chunks_before < SHORT_CHUNKS_MAX + MIDDLE_CHUNKS_MAX {
+        MIDDLE_CHUNK_BYTES
+    } else {
+        CHUNK_BYTES_MAX
     }
-    if pressure.free_bytes < pressure.total_bytes / 4 {
-        size = CHUNK_BYTES_UNDER_PRESSURE;
-    }
-    let mut buffer = reactor::allocate(size).await;
-    buffer.set_len(0);
-    buffer
 }

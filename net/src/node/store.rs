@@ -1,28 +1,26 @@
 //! The data partitions that this reactor owns: store, fetch, free and scan on the core that owns the device.
 //!
 //! Invariants: a partition is touched by its owner only; a request for one that is not here is answered with an error, never
-//! guessed at; reads wait while the arena is nearly empty, so that writes and the engine's own work always find buffers.
+//! guessed at; reads wait in order while the arena is nearly empty, so that the engine's own work always finds buffers.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
 
 use strata_engine::reactor::{self, BufferView, TaskClass};
 use strata_engine::{ChunkStore, EngineError, ShardId, ShardWrite};
 
 use super::answer;
+use crate::memory::{Floor, MemoryQueue, NoMemory};
 use crate::message::{NodeRequest, Place, Scanned};
 
 /// The stores of one reactor.
 #[derive(Clone, Default)]
 pub struct LocalStores {
     stores: Rc<RefCell<BTreeMap<Place, ChunkStore>>>,
+    read_memory: MemoryQueue,
 }
-
-/// How long a read waits before it looks at the arena again.
-const ARENA_WAIT: Duration = Duration::from_millis(1);
 
 impl LocalStores {
     /// Takes over an opened store.
@@ -42,7 +40,7 @@ impl LocalStores {
     /// Reads a range of a shard, verified.
     ///
     /// # Errors
-    /// Those of [`ChunkStore::read`].
+    /// Those of [`ChunkStore::read`], and [`EngineError::Busy`] when no memory becomes free.
     pub async fn fetch(
         &self,
         place: Place,
@@ -50,9 +48,12 @@ impl LocalStores {
         range: Range<u32>,
     ) -> Result<Vec<BufferView>, EngineError> {
         let store = self.at(place)?;
-        while arena_nearly_empty() {
-            reactor::sleep(ARENA_WAIT).await;
-        }
+        let bytes = range.len();
+        let room = self
+            .read_memory
+            .wait(|| Floor::Read.leaves(bytes).then_some(()));
+        room.await
+            .map_err(|NoMemory| EngineError::Busy("no memory became free for a read".to_owned()))?;
         store.read(id, range).await
     }
 
@@ -111,12 +112,6 @@ impl LocalStores {
         }
         None
     }
-}
-
-/// Whether what is left of the arena is kept for writes and the engine's own work.
-fn arena_nearly_empty() -> bool {
-    let pressure = reactor::arena_pressure();
-    pressure.free_bytes < pressure.total_bytes / 4
 }
 
 fn spawn(work: impl Future<Output = ()> + 'static) {

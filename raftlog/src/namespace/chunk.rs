@@ -62,6 +62,9 @@ pub struct Extent {
     pub flags: u8,
 }
 
+/// Bytes that an extent takes in a command.
+pub const EXTENT_COMMAND_BYTES: usize = size_of::<Archived<Extent>>();
+
 impl Extent {
     /// An extent that covers a whole chunk from its beginning.
     pub fn whole_chunk(chunk: ChunkId, length: u64, geometry: u16, slot_mask: u64) -> Extent {

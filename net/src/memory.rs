@@ -1,0 +1,80 @@
+//! How much of a reactor's arena reads and uploads leave free, and how they wait for it.
+//!
+//! Invariants: reads go on where uploads wait, because an upload may be a copy that waits for a read; those who wait are served
+//! in the order they came; nobody waits longer than [`WAIT_MAX`].
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use strata_engine::reactor::local::Semaphore;
+use strata_engine::reactor::{self, Buffer};
+
+/// The longest wait for memory. A client is then told to come back later.
+pub const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// How long the first in the queue waits before it looks at the arena again.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What is to stay free, in sixteenths of the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Floor {
+    /// Reads leave this to the engine's own work.
+    Read = 2,
+    /// Chunks that have begun leave this to reads.
+    Grow = 3,
+    /// Chunks that are to begin leave this to those that have: so they become long.
+    Begin = 4,
+}
+
+impl Floor {
+    /// Whether so many bytes may be taken.
+    pub fn leaves(self, bytes: usize) -> bool {
+        let pressure = reactor::arena_pressure();
+        pressure.free_bytes >= pressure.total_bytes / 16 * self as usize + bytes
+    }
+
+    /// A buffer of so many bytes, if it may be taken and there is one.
+    pub fn try_take(self, bytes: usize) -> Option<Buffer> {
+        self.leaves(bytes)
+            .then(|| reactor::try_allocate(bytes))
+            .flatten()
+    }
+}
+
+/// Nothing became free in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoMemory;
+
+/// Tasks of a reactor that wait for memory, in the order they came.
+#[derive(Clone)]
+pub struct MemoryQueue {
+    turn: Rc<Semaphore>,
+}
+
+impl Default for MemoryQueue {
+    fn default() -> Self {
+        MemoryQueue {
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+impl MemoryQueue {
+    /// Waits until `take` gives something; it is asked only when it is this task's turn.
+    ///
+    /// # Errors
+    /// [`NoMemory`] after [`WAIT_MAX`].
+    pub async fn wait<T>(&self, mut take: impl FnMut() -> Option<T>) -> Result<T, NoMemory> {
+        let waiting = async {
+            let _turn = self.turn.acquire(1).await;
+            loop {
+                match take() {
+                    Some(taken) => return taken,
+                    None => reactor::sleep(PAUSE).await,
+                }
+            }
+        };
+        let waited = reactor::timeout(WAIT_MAX, waiting).await;
+        waited.map_err(|_| NoMemory)
+    }
+}
