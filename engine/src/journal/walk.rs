@@ -2,6 +2,7 @@
 //!
 //! Invariant: a record's body is shown only after its CRC has been checked, but for the heads that are asked for as such.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::{HeadsOf, JOURNAL_BODY_BYTES_MAX};
@@ -14,6 +15,10 @@ use crate::segment_log::SegmentLog;
 /// How much is read at a time while records are walked.
 const WINDOW_BYTES: usize = 1 << 20;
 
+/// How many readings of a window's length are under way beside the window, where a walk goes on and on: a device answers
+/// several at once much sooner than one after the other.
+const AHEAD_COUNT: usize = 6;
+
 /// How much is read at first of a single record; the rest of a longer one follows.
 const RECORD_BYTES: usize = 8 << 10;
 
@@ -24,8 +29,11 @@ pub(super) enum Step {
     Bad(String),
 }
 
-/// A part of the device on its way: from which position.
-type Ahead = (u64, Task<Result<Buffer, EngineError>>);
+/// A part of the device on its way.
+struct Ahead {
+    positions: std::ops::Range<u64>,
+    task: Task<Result<Buffer, EngineError>>,
+}
 
 /// Where a walk through the records is.
 pub(super) struct Walk {
@@ -39,7 +47,8 @@ pub(super) struct Walk {
     window_start: u64,
     /// How much is read at a time, unless a record needs more: doubled by every reading that goes on where the last ended.
     window_bytes: usize,
-    ahead: Option<Ahead>,
+    /// What follows the window, in order.
+    ahead: VecDeque<Ahead>,
     /// The last entry's body, in the window.
     body: std::ops::Range<usize>,
 }
@@ -55,7 +64,7 @@ impl Walk {
             window: Vec::new(),
             window_start: 0,
             window_bytes: WINDOW_BYTES,
-            ahead: None,
+            ahead: VecDeque::new(),
             body: 0..0,
         }
     }
@@ -134,7 +143,7 @@ impl Walk {
         if self.bytes(wanted, end).await?.len() < wanted {
             return Ok(Step::Bad("the record is cut short".to_owned()));
         }
-        self.ahead = None;
+        self.ahead.clear();
         self.window_bytes = RECORD_BYTES;
         Ok(self.pass(claim, wanted))
     }
@@ -197,10 +206,11 @@ impl Walk {
 
     /// What lies on the device from a position on: what was read ahead of it, or so many bytes.
     async fn part(&mut self, at: u64, length: usize) -> Result<Option<Buffer>, EngineError> {
-        if let Some((_, task)) = self.ahead.take_if(|(from, _)| *from == at) {
-            return task.await.map(Some);
+        while let Some(ahead) = self.ahead.pop_front() {
+            if ahead.positions.start == at {
+                return ahead.task.await.map(Some);
+            }
         }
-        self.ahead = None;
         let Some(offset) = self.log.device_offset(at) else {
             return Ok(None);
         };
@@ -210,19 +220,26 @@ impl Walk {
 
     /// Begins to read what comes behind the window, where the walk goes on and on.
     fn read_ahead(&mut self, readable: u64) {
-        let at = self.window_end();
-        if self.window_bytes < WINDOW_BYTES || at >= readable || self.ahead.is_some() {
+        if self.window_bytes < WINDOW_BYTES {
             return;
         }
-        let Some(offset) = self.log.device_offset(at) else {
-            return;
-        };
-        let length = (readable - at).min(WINDOW_BYTES as u64) as usize;
-        let device = self.log.device.clone();
-        let reading = async move {
-            let buffer = reactor::allocate_now(length);
-            device.read(buffer, offset, length).await
-        };
-        self.ahead = Some((at, reactor::spawn(TaskClass::Foreground, reading)));
+        let last = self.ahead.back();
+        let mut at = last.map_or(self.window_end(), |last| last.positions.end);
+        while self.ahead.len() < AHEAD_COUNT && at < readable {
+            let Some(offset) = self.log.device_offset(at) else {
+                return;
+            };
+            let length = (readable - at).min(WINDOW_BYTES as u64) as usize;
+            let device = self.log.device.clone();
+            let reading = async move {
+                let buffer = reactor::allocate_now(length);
+                device.read(buffer, offset, length).await
+            };
+            self.ahead.push_back(Ahead {
+                positions: at..at + length as u64,
+                task: reactor::spawn(TaskClass::Foreground, reading),
+            });
+            at += length as u64;
+        }
     }
 }

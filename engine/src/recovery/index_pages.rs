@@ -13,6 +13,7 @@ use crate::format::record::Body;
 use crate::format::segment::Content;
 use crate::id::ShardId;
 use crate::reactor;
+use crate::read::Memory;
 use crate::segment_log::FoundLog;
 use crate::store::ChunkStore;
 
