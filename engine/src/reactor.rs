@@ -49,6 +49,6 @@ pub use probe::{ReactorError, probe};
 pub use random::{random_bytes, random_u64};
 pub use signal::{Signal, signal};
 pub use simulated::{Simulation, SimulationCounters};
-pub use socket::{ListenOptions, RawSocket, TcpListener, TcpStream};
+pub use socket::{ListenOptions, TcpListener, TcpStream};
 pub use statistics::{Gauge, ReactorStatistics, statistics};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

@@ -4,7 +4,7 @@
     reason = "reactors of a test run on threads of their own"
 )]
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
@@ -143,41 +143,6 @@ fn a_refused_connection_names_the_address() {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
         assert!(error.to_string().contains(&address.to_string()));
     });
-}
-
-#[test]
-fn a_connection_moves_to_another_reactor_with_its_unread_bytes() {
-    let (sender, mut receiver) = reactor::mailbox(4);
-    let other = std::thread::spawn(move || {
-        run(async || {
-            let raw = receiver.recv().await.expect("a socket");
-            let stream = TcpStream::from_raw(raw);
-            let bytes = read_to_end(&stream).await;
-            stream.write_all(&bytes).await.expect("write");
-        });
-    });
-    run(async || {
-        let (listener, address) = listen();
-        let mut client = std::net::TcpStream::connect(address).expect("connect");
-        client.write_all(b"hello, ").expect("write");
-        let (stream, _) = listener.accept().await.expect("accept");
-        let mut first = [0; 3];
-        assert_eq!(stream.read(&mut first).await.expect("read"), 3);
-        sender
-            .send(stream.into_raw().expect("duplicate"))
-            .await
-            .expect("the peer lives");
-        client.write_all(b"world").expect("write");
-        client
-            .shutdown(std::net::Shutdown::Write)
-            .expect("shutdown");
-        let rest = reactor::offload(move || {
-            let mut rest = Vec::new();
-            client.read_to_end(&mut rest).map(|_| rest)
-        });
-        assert_eq!(rest.await.expect("read"), b"lo, world");
-    });
-    other.join().expect("thread");
 }
 
 #[test]

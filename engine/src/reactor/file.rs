@@ -301,29 +301,6 @@ impl File {
         })
         .await
     }
-
-    /// Takes the exclusive lock of the file, which lasts until the last handle is gone. `false`: another process or
-    /// handle has it.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn try_lock(&self) -> io::Result<bool> {
-        let file = match &self.inner {
-            Inner::Real(file) => file,
-            Inner::Simulated(file) => return Ok(file.try_lock()),
-        };
-        // SAFETY: a call with numbers on a descriptor we own.
-        let result = unsafe { libc::flock(file.descriptor.raw(), libc::LOCK_EX | libc::LOCK_NB) };
-        if result == 0 {
-            return Ok(true);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() == io::ErrorKind::WouldBlock {
-            Ok(false)
-        } else {
-            Err(error)
-        }
-    }
 }
 
 impl RealFile {

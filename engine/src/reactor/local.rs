@@ -1,4 +1,4 @@
-//! Waiting for each other inside one reactor: notify, semaphore, mutex, channel. None is Send.
+//! Waiting for each other inside one reactor: notify, semaphore, mutex. None is Send.
 //!
 //! Invariants: waiters are served in the order they came; a waiter that is dropped passes on what it was given; a
 //! wake never runs foreign code while the state is borrowed.
@@ -355,132 +355,6 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-struct Channel<T> {
-    queue: RefCell<VecDeque<T>>,
-    room: Rc<Semaphore>,
-    arrived: Notify,
-    senders: RefCell<usize>,
-    closed: RefCell<bool>,
-}
-
-/// A bounded channel between tasks of one reactor.
-///
-/// # Panics
-/// When the capacity is zero.
-pub fn channel<T>(capacity: usize) -> (LocalSender<T>, LocalReceiver<T>) {
-    assert!(capacity > 0, "a channel has room for at least one message");
-    let channel = Rc::new(Channel {
-        queue: RefCell::default(),
-        room: Semaphore::new(capacity),
-        arrived: Notify::new(),
-        senders: RefCell::new(1),
-        closed: RefCell::new(false),
-    });
-    (
-        LocalSender {
-            channel: channel.clone(),
-        },
-        LocalReceiver { channel },
-    )
-}
-
-/// Sends to a local channel.
-pub struct LocalSender<T> {
-    channel: Rc<Channel<T>>,
-}
-
-impl<T> LocalSender<T> {
-    /// Sends, waiting while the channel is full.
-    ///
-    /// # Errors
-    /// The message, when the receiver is gone.
-    pub async fn send(&self, message: T) -> Result<(), T> {
-        if *self.channel.closed.borrow() {
-            return Err(message);
-        }
-        self.channel.room.acquire(1).await.forget();
-        self.put(message)
-    }
-
-    /// Sends if there is room now.
-    ///
-    /// # Errors
-    /// The message, when there is none or the receiver is gone.
-    pub fn try_send(&self, message: T) -> Result<(), T> {
-        match self.channel.room.try_acquire(1) {
-            None => Err(message),
-            Some(permit) => {
-                permit.forget();
-                self.put(message)
-            }
-        }
-    }
-
-    fn put(&self, message: T) -> Result<(), T> {
-        if *self.channel.closed.borrow() {
-            // The next waiting sender must learn it, too.
-            self.channel.room.release(1);
-            return Err(message);
-        }
-        self.channel.queue.borrow_mut().push_back(message);
-        self.channel.arrived.notify_one();
-        Ok(())
-    }
-}
-
-impl<T> Clone for LocalSender<T> {
-    fn clone(&self) -> Self {
-        *self.channel.senders.borrow_mut() += 1;
-        LocalSender {
-            channel: self.channel.clone(),
-        }
-    }
-}
-
-impl<T> Drop for LocalSender<T> {
-    fn drop(&mut self) {
-        *self.channel.senders.borrow_mut() -= 1;
-        if *self.channel.senders.borrow() == 0 {
-            self.channel.arrived.notify_one();
-        }
-    }
-}
-
-/// Receives from a local channel.
-pub struct LocalReceiver<T> {
-    channel: Rc<Channel<T>>,
-}
-
-impl<T> LocalReceiver<T> {
-    /// The next message; `None` when all senders are gone and nothing is left.
-    pub async fn recv(&mut self) -> Option<T> {
-        loop {
-            if let Some(message) = self.try_recv() {
-                return Some(message);
-            }
-            if *self.channel.senders.borrow() == 0 {
-                return None;
-            }
-            self.channel.arrived.notified().await;
-        }
-    }
-
-    /// The next message, if there is one now.
-    pub fn try_recv(&mut self) -> Option<T> {
-        let message = self.channel.queue.borrow_mut().pop_front()?;
-        self.channel.room.release(1);
-        Some(message)
-    }
-}
-
-impl<T> Drop for LocalReceiver<T> {
-    fn drop(&mut self) {
-        *self.channel.closed.borrow_mut() = true;
-        let left = std::mem::take(&mut *self.channel.queue.borrow_mut());
-        self.channel.room.release(left.len().max(1));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -549,29 +423,5 @@ mod tests {
             panic!("it is the waiter's turn")
         };
         assert_eq!(*guard, 2);
-    }
-
-    #[test]
-    fn a_channel_is_bounded_and_both_ends_learn_of_the_end() {
-        let (sender, mut receiver) = channel(1);
-        sender.try_send(1).expect("room");
-        assert_eq!(sender.try_send(2), Err(2));
-        let mut sending = Box::pin(sender.send(3));
-        assert!(poll(sending.as_mut()).is_pending());
-        assert_eq!(receiver.try_recv(), Some(1));
-        assert_eq!(poll(sending.as_mut()), Poll::Ready(Ok(())));
-        drop(sending);
-        let mut blocked = Box::pin(sender.send(4));
-        let mut blocked_too = Box::pin(sender.send(5));
-        assert!(poll(blocked.as_mut()).is_pending() && poll(blocked_too.as_mut()).is_pending());
-        drop(receiver);
-        assert_eq!(poll(blocked.as_mut()), Poll::Ready(Err(4)));
-        assert_eq!(poll(blocked_too.as_mut()), Poll::Ready(Err(5)));
-
-        let (sender, mut receiver) = channel(2);
-        sender.try_send(1).expect("room");
-        drop(sender);
-        assert_eq!(poll(pin!(receiver.recv())), Poll::Ready(Some(1)));
-        assert_eq!(poll(pin!(receiver.recv())), Poll::Ready(None));
     }
 }

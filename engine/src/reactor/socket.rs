@@ -6,9 +6,8 @@
 //! they came. A call in a turn that has lasted too long waits for the next turn, so that a fast peer cannot hold the
 //! core.
 //!
-//! Connections land on cores unevenly by themselves. They are spread in two ways: one listener per reactor on a
-//! shared port ([`ListenOptions::reuse_port`]; the kernel hashes connections over them), and handing a connection to
-//! another reactor through a mailbox ([`TcpStream::into_raw`]).
+//! Connections are spread over the cores by one listener per reactor on a shared port ([`ListenOptions::reuse_port`]):
+//! the kernel hashes them over the listeners.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,7 +24,7 @@ use io_uring::{opcode, types};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawHandle, Type};
 
 use super::executor::{Arm, try_with_current, with_current};
-use super::file::{Descriptor, duplicate};
+use super::file::Descriptor;
 use super::operation::{Key, Resources, Sort, Watcher};
 use super::timer::sleep;
 
@@ -196,7 +195,7 @@ fn cancel(key: &Cell<Option<Key>>, owner: u64) {
     }
 }
 
-/// A TCP connection. It stays on its reactor; see [`TcpStream::into_raw`].
+/// A TCP connection. It stays on its reactor.
 pub struct TcpStream {
     socket: Rc<Socket>,
 }
@@ -337,10 +336,6 @@ fn store(place: &RefCell<Option<Waker>>, waker: &Waker) {
     }
 }
 
-/// A connection on its way to another reactor.
-#[derive(Debug)]
-pub struct RawSocket(OwnedFd);
-
 impl TcpStream {
     fn watched(descriptor: Rc<Descriptor>) -> TcpStream {
         let socket = Rc::new(Socket {
@@ -396,20 +391,6 @@ impl TcpStream {
             return Err(with_address(io::Error::from_raw_os_error(-result)));
         }
         Ok(TcpStream::watched(descriptor))
-    }
-
-    /// Lets go of this reactor, so that another can take the connection over. Bytes that were not read stay in it.
-    ///
-    /// # Errors
-    /// When the process has no descriptor left.
-    pub fn into_raw(self) -> io::Result<RawSocket> {
-        // The poll of this reactor ends a moment later and closes the original.
-        duplicate(self.socket.descriptor.raw()).map(RawSocket)
-    }
-
-    /// Takes over a connection on the current reactor.
-    pub fn from_raw(raw: RawSocket) -> TcpStream {
-        TcpStream::watched(Descriptor::new(raw.0))
     }
 
     /// The address of the other side.

@@ -414,7 +414,6 @@ impl Disk {
             let _ = self.take_effect(operation.effect, operation.failure);
         }
         self.crashed = false;
-        self.files.values_mut().for_each(|file| file.locked = false);
     }
 
     /// Reads need no buffer after the end of a run; everything else in flight is the power cut's or the next run's.

@@ -25,21 +25,6 @@ struct Handle {
     file: u64,
     path: PathBuf,
     options: OpenOptions,
-    /// The run it was opened in; it means nothing in a later one.
-    run: u64,
-    has_lock: RefCell<bool>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        let mut state = self.simulation.state.borrow_mut();
-        if *self.has_lock.borrow()
-            && state.run == self.run
-            && let Some(file) = state.disk.files.get_mut(&self.file)
-        {
-            file.locked = false;
-        }
-    }
 }
 
 impl SimulatedFile {
@@ -55,8 +40,6 @@ impl SimulatedFile {
             file,
             path: path.to_path_buf(),
             options,
-            run: state.run,
-            has_lock: RefCell::new(false),
         };
         Ok(SimulatedFile {
             handle: Rc::new(handle),
@@ -167,18 +150,6 @@ impl SimulatedFile {
             })
             .await?;
         Ok(())
-    }
-
-    pub(in super::super) fn try_lock(&self) -> bool {
-        let mut has_lock = self.handle.has_lock.borrow_mut();
-        let mut state = self.handle.simulation.state.borrow_mut();
-        let file = state.disk.file(self.handle.file);
-        if !*has_lock && file.locked {
-            return false;
-        }
-        file.locked = true;
-        *has_lock = true;
-        true
     }
 }
 

@@ -117,7 +117,6 @@ pub(super) struct FileImage {
     flushed: u64,
     /// Covered by a flush that failed.
     doomed: Vec<Change>,
-    pub(super) locked: bool,
 }
 
 impl FileImage {
@@ -151,7 +150,6 @@ impl FileImage {
             self.durable.apply_by_chance(&change, random);
         }
         self.current = self.durable.clone();
-        self.locked = false;
     }
 
     /// Changes bytes behind everybody's back, on the platter.
