@@ -21,13 +21,17 @@ use crate::write::SEGMENTS_KEPT_FROM_WRITES;
 /// How often upkeep looks by itself whether something is due.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Segments are not worth moving when more than this share of them, in percent, is live.
-const LIVE_PERCENT_MAX: u64 = 85;
+/// Segments are not worth moving when less than this share of them, in percent, is dead, unless room is short.
+const DEAD_PERCENT_MIN: u64 = 15;
 
 /// Segments emptied in one go: enough for one to be gained when all are as full as is worth it.
 const VICTIMS_MAX: usize = 8;
 
-/// Rounds without a gain after which there is nothing to reclaim: what is left is lost between records and segment ends.
+/// What is emptied in one go when room is short, in segments of dead bytes: one is gained although records do not fill the new
+/// segments to the last byte.
+const DEAD_SEGMENTS_MAX: u64 = 2;
+
+/// Rounds without a gain, though room is short, after which there is nothing to reclaim.
 const FRUITLESS_ROUNDS_MAX: u32 = 3;
 
 /// Makes whole numbers of the scores of cost and benefit.
@@ -35,6 +39,14 @@ const SCORE_UNIT: u64 = 1 << 10;
 
 /// Free segments below which compaction begins, as a divisor of all segments.
 const LOW_WATER_DIVISOR: u32 = 8;
+
+/// A sealed segment that holds dead records.
+struct Victim {
+    sequence: u64,
+    /// Bytes of its records that nothing refers to.
+    dead: u64,
+    score: u64,
+}
 
 /// Bytes moved before a pause, and the pause, while there is no hurry: about 250 MB/s at most.
 const PACE_BYTES: u64 = 4 << 20;
@@ -83,25 +95,63 @@ impl ChunkStore {
         self.inner.exhausted_at.get() == Some(self.inner.log.end())
     }
 
-    /// Sealed segments worth emptying, the best first by cost and benefit: dead bytes times age over the cost of reading the
-    /// segment and writing what lives.
-    fn victims(&self) -> Vec<u64> {
-        let segment_bytes = self.inner.log.map.segment_bytes;
-        let present = self.inner.log.end() / segment_bytes;
+    /// Whether new shards have no segment left.
+    fn is_short(&self) -> bool {
+        self.inner.log.free_segments() <= self.kept(SEGMENTS_KEPT_FROM_WRITES)
+    }
+
+    /// Sealed segments with dead records, scored by cost and benefit: dead bytes times age over the cost of reading the segment
+    /// and writing what lives.
+    fn candidates(&self) -> Vec<Victim> {
+        let log = &self.inner.log;
+        let segment_bytes = log.map.segment_bytes;
+        let present = log.end() / segment_bytes;
         let index = self.inner.index.borrow();
         let kept = self.inner.kept.borrow();
-        let sealed = self.inner.log.record_segments().into_iter();
-        let mut victims: Vec<(u64, u64)> = sealed
+        let sealed = log.record_segments().into_iter();
+        sealed
             .filter(|sequence| *sequence < present && !kept.contains(sequence))
-            .map(|sequence| (index.live_bytes(sequence), sequence))
-            .filter(|(live, _)| live * 100 <= segment_bytes * LIVE_PERCENT_MAX)
-            .map(|(live, sequence)| {
-                let benefit = segment_bytes.saturating_sub(live) * (present - sequence);
-                (benefit * SCORE_UNIT / (segment_bytes + live), sequence)
+            .map(|sequence| {
+                let live = index.live_bytes(sequence);
+                let start = sequence * segment_bytes + BLOCK_BYTES as u64;
+                let dead = log.records_end(sequence).saturating_sub(start + live);
+                let benefit = dead * (present - sequence);
+                let score = benefit.saturating_mul(SCORE_UNIT) / (segment_bytes + live);
+                Victim {
+                    sequence,
+                    dead,
+                    score,
+                }
             })
-            .collect();
-        victims.sort_unstable_by_key(|(score, sequence)| (Reverse(*score), *sequence));
-        victims.into_iter().map(|(_, sequence)| sequence).collect()
+            .filter(|victim| victim.dead > 0)
+            .collect()
+    }
+
+    fn is_worth_it(&self, victim: &Victim) -> bool {
+        victim.dead * 100 >= self.inner.log.map.segment_bytes * DEAD_PERCENT_MIN
+    }
+
+    /// The segments to be emptied next, the best first. When room is short even those that are nearly full of life, as many as
+    /// it takes to gain one: deleted space comes back.
+    fn victims(&self) -> Vec<Victim> {
+        let mut victims = self.candidates();
+        if !self.is_short() {
+            victims.retain(|victim| self.is_worth_it(victim));
+            victims.sort_unstable_by_key(|victim| (Reverse(victim.score), victim.sequence));
+            victims.truncate(VICTIMS_MAX);
+            return victims;
+        }
+        victims.sort_unstable_by_key(|victim| (Reverse(victim.dead), victim.sequence));
+        let enough = DEAD_SEGMENTS_MAX * self.inner.log.map.segment_bytes;
+        let mut dead = 0;
+        let before = victims.iter().take_while(|victim| {
+            let taken = dead < enough;
+            dead += victim.dead;
+            taken
+        });
+        let count = before.count();
+        victims.truncate(count);
+        victims
     }
 
     /// Empties the best segments and gives them back, until there is room above the low water mark.
@@ -113,13 +163,15 @@ impl ChunkStore {
         let before = self.inner.log.free_segments();
         let outcome = self.compact_locked().await;
         let gained = self.inner.log.free_segments() > before;
-        let fruitless = if gained {
+        let short = self.is_short();
+        let fruitless = if gained || !short {
             0
         } else {
             self.inner.fruitless_rounds.get() + 1
         };
         self.inner.fruitless_rounds.set(fruitless);
-        if fruitless >= FRUITLESS_ROUNDS_MAX {
+        let is_settled = self.inner.under_way.borrow().is_empty();
+        if short && is_settled && (fruitless >= FRUITLESS_ROUNDS_MAX || !self.has_dead_segment()) {
             self.inner.exhausted_at.set(Some(self.inner.log.end()));
         }
         match outcome {
@@ -128,29 +180,47 @@ impl ChunkStore {
         }
     }
 
+    /// Whether the dead records of all sealed segments together would fill one.
+    fn has_dead_segment(&self) -> bool {
+        let dead: u64 = self.candidates().iter().map(|victim| victim.dead).sum();
+        dead >= self.inner.log.map.segment_bytes - BLOCK_BYTES as u64
+    }
+
     async fn compact_locked(&self) -> Result<(), EngineError> {
         self.release_dead();
-        if self
-            .victims()
-            .into_iter()
-            .any(|sequence| self.is_replayed(sequence))
+        let victims = self.victims();
+        if self.is_short()
+            && !self.has_dead_segment()
+            && !victims.iter().any(|victim| self.is_worth_it(victim))
+        {
+            return self.release_dead_tail().await;
+        }
+        if victims
+            .iter()
+            .any(|victim| self.is_replayed(victim.sequence))
         {
             self.checkpoint_locked().await?;
         }
-        for sequence in self.victims().into_iter().take(VICTIMS_MAX) {
-            if self.inner.log.free_segments() > self.low_water() {
+        for victim in self.victims() {
+            let short = self.is_short();
+            if self.inner.log.free_segments() > self.low_water()
+                || !short && !self.is_worth_it(&victim)
+            {
                 break;
             }
-            let hurry = self.inner.log.free_segments() <= self.kept(SEGMENTS_KEPT_FROM_WRITES);
-            self.empty_segment(sequence, hurry).await?;
+            self.empty_segment(victim.sequence, short).await?;
             let emptied = self.release_dead() as u64;
             self.inner
                 .statistics
                 .compacted_segments
                 .fetch_add(emptied, Ordering::Relaxed);
         }
-        let short = self.inner.log.free_segments() <= self.kept(SEGMENTS_KEPT_FROM_WRITES);
-        if short && self.has_dead_tail() {
+        self.release_dead_tail().await
+    }
+
+    /// Writes a checkpoint where that alone gives room back that is short.
+    async fn release_dead_tail(&self) -> Result<(), EngineError> {
+        if self.is_short() && self.has_dead_tail() {
             self.checkpoint_locked().await?;
         }
         Ok(())

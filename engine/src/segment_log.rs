@@ -123,6 +123,8 @@ struct State {
     /// Segments in use, by sequence.
     in_use: BTreeMap<u64, Segment>,
     free: BTreeSet<u32>,
+    /// Where the records of sealed segments end, by sequence, as far as it is known.
+    ends: BTreeMap<u64, u64>,
     /// Slots whose every byte has been written since the device was formatted.
     written: BTreeSet<u32>,
     /// A slot of which only so many bytes have been written, because there was no space for more.
@@ -151,6 +153,14 @@ impl State {
 
     fn first_unprepared(&self) -> Option<u32> {
         self.free.difference(&self.written).next().copied()
+    }
+
+    /// Notes where the records end of the segment before a new one.
+    fn seal(&mut self, end: u64, segment_bytes: u64) {
+        let sequence = end.saturating_sub(1) / segment_bytes;
+        if self.in_use.contains_key(&sequence) {
+            self.ends.insert(sequence, end);
+        }
     }
 }
 
@@ -358,6 +368,7 @@ impl SegmentLog {
         let (sequence, segment) = self.take_segment(Content::Records, opens)?;
         let mut state = self.state.borrow_mut();
         let header = self.header(&state, sequence, segment, previous_end);
+        state.seal(previous_end, self.map.segment_bytes);
         let position = sequence * self.map.segment_bytes;
         state.queue.push_back(Queued {
             position,
@@ -465,6 +476,7 @@ impl SegmentLog {
             .collect();
         for (sequence, slot) in &gone {
             state.in_use.remove(sequence);
+            state.ends.remove(sequence);
             state.free.insert(*slot);
         }
         drop(state);
@@ -494,6 +506,12 @@ impl SegmentLog {
             .iter()
             .filter(|(_, segment)| segment.content == Content::Records);
         records.map(|(sequence, _)| *sequence).collect()
+    }
+
+    /// Where the records of a sealed segment end; where it ends itself when that is not known.
+    pub(crate) fn records_end(&self, sequence: u64) -> u64 {
+        let known = self.state.borrow().ends.get(&sequence).copied();
+        known.unwrap_or((sequence + 1) * self.map.segment_bytes)
     }
 
     /// Where a position lies on the device; `None` when its segment has been given back.

@@ -504,3 +504,39 @@ fn an_anchor_of_a_newer_version_is_refused_though_the_other_is_older() {
         }
     }
 }
+
+#[test]
+fn deleted_space_comes_back_from_segments_that_are_nearly_full_of_life() {
+    // 31 of these fill a segment.
+    const SHORT: usize = 4_000;
+    for whole in [true, false] {
+        let simulation = formatted(12);
+        run(&simulation, async || {
+            let (mut store, _) = open(28).await;
+            let count = fill(&store, 0, SHORT).await;
+            let freed: Vec<ShardId> = (0..count).step_by(10).map(id).collect();
+            store.free(&freed).await.expect("free");
+            if !whole {
+                store.close().await;
+                store = open(28).await.0;
+            }
+            // All but what lies in the open segment, and less than a segment's worth.
+            let end = fill(&store, 10_000, SHORT).await;
+            let again = end - 10_000;
+            assert!(
+                again + 2 * 31 > freed.len() as u64,
+                "{again} of {}",
+                freed.len()
+            );
+            let kept = (0..count).filter(|number| !number.is_multiple_of(10));
+            expect_whole(&store, kept.chain(10_000..end), SHORT).await;
+            // What is full says so without moving everything again.
+            let before = simulation.counters().bytes_written;
+            for _ in 0..3 {
+                let refused = write(&store, 1, SHORT).await;
+                assert!(matches!(refused, Err(EngineError::Full { .. })));
+            }
+            assert!(simulation.counters().bytes_written - before < SEGMENT);
+        });
+    }
+}

@@ -137,6 +137,11 @@ pub(super) fn first_state(
             found.take(&mut state, slot, header);
         }
     }
+    for header in found.segments.values() {
+        if header.content == Content::Records {
+            state.seal(header.previous_end, map.segment_bytes);
+        }
+    }
     found.take_index(&mut state, map);
     found.keep_a_reserve(&mut state, map);
     (state, found)
