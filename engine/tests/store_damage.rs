@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::format::segment::{Content, SegmentHeader};
-use strata_engine::reactor::{self, ReactorConfig, Simulation, World};
+use strata_engine::reactor::{self, File, OpenOptions, ReactorConfig, Simulation, World};
 use strata_engine::{
     ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal, Owner,
     RecoveryReport, ShardId, ShardWrite, Uuid, format_device,
@@ -539,4 +539,25 @@ fn deleted_space_comes_back_from_segments_that_are_nearly_full_of_life() {
             assert!(simulation.counters().bytes_written - before < SEGMENT);
         });
     }
+}
+
+#[test]
+fn the_segments_of_a_large_device_are_looked_at_together() {
+    const SLOTS: u64 = 2000;
+    let simulation = formatted(13);
+    run(&simulation, async || {
+        let options = OpenOptions {
+            read_only: false,
+            create: false,
+            direct: true,
+        };
+        let file = File::open(Path::new(PATH), options).await.expect("a file");
+        let length = slot_offset(SLOTS);
+        file.set_length(length).await.expect("a length");
+        let before = reactor::now();
+        open(SLOTS).await;
+        // One after the other they take more than ten times as long.
+        let took = reactor::now() - before;
+        assert!(took < Duration::from_millis(40), "{took:?}");
+    });
 }

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::stream::{self, StreamExt};
+
 use super::{Segment, SegmentLog, State};
 use crate::checkpoint::index_segments_for;
 use crate::device::{Device, view_of};
@@ -17,6 +19,9 @@ use crate::format::record;
 use crate::format::segment::{Content, SegmentHeader};
 use crate::reactor::{self, Buffer};
 use crate::write::SEGMENTS_KEPT_FROM_WRITES;
+
+/// Slots that are looked at together: a device of a terabyte has ten thousand of them.
+const READS_AT_ONCE: usize = 64;
 
 /// What the device holds, before the records are looked at.
 pub(crate) struct FoundLog {
@@ -250,16 +255,19 @@ pub(super) async fn read_slots(
     partition: u16,
 ) -> Result<Vec<(u32, Slot)>, EngineError> {
     let length = device.length().await?;
-    let mut found = Vec::new();
-    for slot in 0..map.count {
-        if map.offset(slot) + BLOCK_BYTES as u64 > length {
-            continue;
-        }
-        if let Some(content) = read_slot(device, map, anchor, partition, slot).await? {
-            found.push((slot, content));
+    let written = (0..map.count).filter(|slot| map.offset(*slot) + BLOCK_BYTES as u64 <= length);
+    let reading = written.map(|slot| async move {
+        let content = read_slot(device, map, anchor, partition, slot).await?;
+        Ok::<_, EngineError>((slot, content))
+    });
+    let mut reading = stream::iter(reading).buffer_unordered(READS_AT_ONCE);
+    let mut found = BTreeMap::new();
+    while let Some(outcome) = reading.next().await {
+        if let (slot, Some(content)) = outcome? {
+            found.insert(slot, content);
         }
     }
-    Ok(found)
+    Ok(found.into_iter().collect())
 }
 
 async fn read_slot(
