@@ -19,6 +19,7 @@
 //! - the log is released only below the newest complete snapshot and the purged entries.
 
 mod codec;
+mod describe;
 mod facts;
 mod medium;
 mod mirrors;
@@ -46,6 +47,7 @@ use facts::{Facts, Track};
 use mirrors::Mirrors;
 use record::Record;
 
+pub use describe::describe;
 #[cfg(test)]
 pub(crate) use medium::memory::Memory;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 pub use checkpoint::Checkpoint;
 pub use error::StoreError;
-pub use inspect::{Inspected, inspect};
+pub use inspect::{Inspected, describe_checkpoint, inspect};
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
 
 use tracing::warn;

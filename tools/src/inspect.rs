@@ -21,7 +21,8 @@ pub struct Options {
     pub at: Option<u64>,
 }
 
-/// Prints what lies at a path: the rows of a metadata directory, or the structures of a device.
+/// Prints what lies at a path: the checkpoint and the rows of a metadata directory, its checkpoint alone, or the structures of
+/// a device.
 ///
 /// # Errors
 /// Nothing of Strata's lies there, or it cannot be read.
@@ -29,6 +30,9 @@ pub fn run(path: &Path, options: Options) -> Result<(), String> {
     let mut page = Page::new(options.limit);
     let device = device_path(path);
     match options.at {
+        None if path.file_name().is_some_and(|name| name == CHECKPOINT_FILE) => {
+            print_checkpoint(path, &mut page)?
+        }
         Some(offset) => device::print_at(&device, offset, &mut page)?,
         None if path.join(NAMES_FILE).exists() => print_names(path, &mut page)?,
         None if path.is_dir() && !device.is_file() => {
@@ -44,6 +48,9 @@ pub fn run(path: &Path, options: Options) -> Result<(), String> {
 
 /// LMDB's file in a metadata directory.
 const NAMES_FILE: &str = "data.mdb";
+
+/// The side file beside it, which says to which of its states a start goes back.
+const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// Lines on standard output, up to a limit. A reader that goes away (`| head`) is no error.
 struct Page {
@@ -92,7 +99,19 @@ impl Page {
     }
 }
 
+fn print_checkpoint(path: &Path, page: &mut Page) -> Result<(), String> {
+    let bytes =
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = store::describe_checkpoint(&bytes);
+    page.structure(text.unwrap_or_else(|| "checkpoint: not in order".to_owned()));
+    Ok(())
+}
+
 fn print_names(directory: &Path, page: &mut Page) -> Result<(), String> {
+    let checkpoint = directory.join(CHECKPOINT_FILE);
+    if checkpoint.exists() {
+        print_checkpoint(&checkpoint, page)?;
+    }
     let walked = store::inspect(directory, &mut |key, value| {
         page.structure(describe(key, value))
     });

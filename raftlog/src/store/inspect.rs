@@ -54,6 +54,19 @@ pub fn inspect(
     Ok(Inspected::Checkpoint)
 }
 
+/// Says what a checkpoint's side file holds; `None` when it is none, or not in order.
+pub fn describe_checkpoint(bytes: &[u8]) -> Option<String> {
+    let side = SideFile::decode(bytes)?;
+    Some(format!(
+        "checkpoint: transaction {} of {DATA_FILE}, which holds the log up to term {} node {} index {}; two meta pages of {} bytes",
+        side.transaction,
+        side.applied.term,
+        side.applied.node,
+        side.applied.index,
+        side.meta_pages.len() / 2
+    ))
+}
+
 fn walk(
     dir: &Path,
     flags: EnvFlags,

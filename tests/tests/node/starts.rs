@@ -210,3 +210,60 @@ async fn whoever_is_told_that_it_is_ready_can_connect() {
         assert!(answer.is_ok(), "{answer:?}");
     }
 }
+
+/// What `strata inspect` prints of a path.
+fn inspected(server: &Server, path: &Path) -> String {
+    let mut command = std::process::Command::new(server.command().get_program());
+    let output = command.arg("inspect").arg(path).output();
+    let output = output.expect("the command runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn every_structure_on_disk_can_be_inspected() {
+    let options = ServerOptions {
+        capacity: "256MiB".into(),
+        ..directories(1)
+    };
+    let mut server = Server::start(options);
+    fill(&server).await;
+    assert!(server.stop().success());
+    let names = inspected(&server, &server.metadata_dir());
+    assert_names(&names, &["checkpoint: transaction", "first", "large"]);
+    let side = inspected(&server, &server.metadata_dir().join("checkpoint"));
+    assert_names(&side, &["checkpoint: transaction", "meta pages"]);
+    let device = server.data_dirs().remove(0).join("strata.device");
+    let said = inspected(&server, &device);
+    assert_names(
+        &said,
+        &[
+            "superblock",
+            "anchor",
+            "segment header",
+            "log entry at",
+            "generation 1 of the mirrors",
+            "vote",
+            "membership",
+            "Initialise",
+            "PutObject",
+            "committed up to",
+            "inode",
+        ],
+    );
+    assert!(
+        !said.contains(strata_tests::server::SECRET_KEY),
+        "a secret was printed"
+    );
+    assert!(!said.contains("not in order"), "{said}");
+    // A flipped bit in the body of a log entry is a line that says so.
+    let mut bytes = std::fs::read(&device).expect("the device");
+    let offset = said
+        .lines()
+        .find(|line| line.contains("log entry at"))
+        .expect("an entry");
+    let offset = usize::from_str_radix(offset[2..12].trim(), 16).expect("an offset");
+    bytes[offset + 70] ^= 1;
+    std::fs::write(&device, bytes).expect("the device");
+    assert_names(&inspected(&server, &device), &["not in order"]);
+}

@@ -1,7 +1,8 @@
 //! The structures of a device file, in the order in which they lie there.
 //!
 //! Invariants: lengths come from headers whose CRC holds, so that a payload is never taken for a structure; what a segment
-//! holds from an earlier use is known by its salt and position and left out.
+//! holds from an earlier use is known by its salt and position and left out; what claims to be of this use and is damaged is a
+//! line that says so, and the walk goes on behind it by alignment units.
 
 use std::fs::File;
 use std::io;
@@ -148,6 +149,10 @@ impl DeviceFile<'_> {
                     page.structure(line(offset + at as u64, bytes));
                     at += length.max(1);
                 }
+                Found::Damaged => {
+                    page.structure(line(offset + at as u64, bytes));
+                    at = (at + 1).next_multiple_of(superblock.alignment.max(512) as usize)
+                }
                 Found::Nothing => {
                     at = (at + 1).next_multiple_of(superblock.alignment.max(512) as usize)
                 }
@@ -161,7 +166,9 @@ impl DeviceFile<'_> {
 enum Found {
     /// A structure of this segment's present use, with the bytes to the next.
     Structure(usize),
-    /// Padding, the rest of an earlier use, or bytes that are not in order.
+    /// A structure of this use whose bytes are not in order.
+    Damaged,
+    /// Padding, or the rest of an earlier use.
     Nothing,
 }
 
@@ -190,7 +197,16 @@ impl Found {
             Ok(found) if present(found.origin) => {
                 Found::Structure(found.body.record_bytes(superblock.alignment as usize) as usize)
             }
-            _ => Found::Nothing,
+            Ok(_) => Found::Nothing,
+            Err(_) => {
+                let entry = entry::claim(bytes).is_some_and(|claim| present(claim.origin));
+                let record = record::claim(bytes, superblock.alignment as usize)
+                    .is_some_and(|claim| claim.salt == header.salt);
+                match entry || record {
+                    true => Found::Damaged,
+                    false => Found::Nothing,
+                }
+            }
         }
     }
 }
@@ -202,9 +218,20 @@ fn is_blank(bytes: &[u8]) -> bool {
 fn line(offset: u64, bytes: &[u8]) -> String {
     let text = match describe(bytes) {
         _ if bytes.is_empty() => "behind the end".to_owned(),
-        Ok(text) => text,
+        Ok(text) => match entry::decode(bytes) {
+            Ok((header, body)) => format!("{text}\n{}", log_record(header.content, body)),
+            Err(_) => text,
+        },
         Err(_) if is_blank(&bytes[..BLOCK_BYTES.min(bytes.len())]) => "zeros".to_owned(),
         Err(error) => format!("not in order: {error}"),
     };
     format!("{offset:#012x}  {text}")
+}
+
+/// What a log entry holds, which the engine does not know.
+fn log_record(content: u8, body: &[u8]) -> String {
+    match strata_raftlog::log::describe(content, body) {
+        Ok(text) => format!("  {text}"),
+        Err(why) => format!("  not in order: {why}"),
+    }
 }
