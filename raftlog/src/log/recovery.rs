@@ -334,7 +334,7 @@ async fn recover_members(
     let next_number = candidates[winner].last_number() + 1;
     let good = candidates.remove(winner);
     let State::Whole(medium, replayed) = good.state else {
-        unreachable!("only a whole log wins")
+        return Err(LogError::Missing("no mirror has a whole log".into()));
     };
     let (current, mut spare): (Vec<_>, Vec<_>) = candidates
         .into_iter()
@@ -421,7 +421,9 @@ async fn join_current(
     let name = candidate.name();
     let uuid = candidate.source.uuid();
     let State::Whole(medium, replayed) = candidate.state else {
-        unreachable!("only what was replayed has a generation")
+        let remark = format!("mirror {name} was not replayed and is left out");
+        report.remarks.push(remark);
+        return None;
     };
     match catch_up(good, good_replayed, medium, replayed).await {
         Ok((medium, replayed, copied)) => {
