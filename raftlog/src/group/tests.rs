@@ -12,8 +12,8 @@ use crate::command::{
 };
 use crate::log::{Log, Memory, Source};
 use crate::namespace::{
-    Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ListQuery, Listing, LogEntry,
-    LogPosition, ObjectAttributes, RootKey,
+    Body, ETag, Geometry, GeometryCode, INLINE_BYTES_MAX, Layout, LayoutKind, ListQuery, Listing,
+    LogEntry, LogPosition, ObjectAttributes, RootKey,
 };
 use crate::store::{NamespaceStore, StoreOptions};
 
@@ -294,11 +294,47 @@ fn a_put_costs_one_flush() {
                 .expect("a start"),
         )
         .await;
-        let before = memories[0].flushes();
-        for number in 0..20 {
-            client.put(&format!("key{number}"), 100).await;
+        for bytes in [100, INLINE_BYTES_MAX] {
+            let before = memories[0].flushes();
+            for number in 0..20 {
+                client.put(&format!("key{number}"), bytes).await;
+            }
+            assert_eq!(memories[0].flushes() - before, 20, "{bytes} bytes");
         }
-        assert_eq!(memories[0].flushes() - before, 20);
+    });
+}
+
+#[test]
+fn puts_at_once_share_flushes() {
+    on_reactor(async || {
+        let memories = [Memory::default(), Memory::default()];
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut client = Client::new(
+            start(&memories, dir.path(), config())
+                .await
+                .expect("a start"),
+        )
+        .await;
+        let before = memories[0].flushes();
+        let lowest_unanswered = client.sequence + 1;
+        let mut puts = Vec::new();
+        for number in 0..256 {
+            client.sequence += 1;
+            client.inode += 1;
+            let command = put(&format!("key{number}"), client.inode, vec![1; 100]);
+            let proposal = Envelope {
+                lowest_unanswered,
+                ..Envelope::decode(&envelope(client.session, client.sequence, command))
+                    .expect("an envelope")
+            };
+            let encoded = proposal.encode().expect("an envelope");
+            puts.push(client.group.propose(encoded));
+        }
+        for answer in futures_util::future::join_all(puts).await {
+            assert!(matches!(answer, Ok(Answer::Put { .. })), "{answer:?}");
+        }
+        let flushes = memories[0].flushes() - before;
+        assert!(flushes <= 32, "{flushes} flushes for 256 puts");
     });
 }
 
