@@ -73,7 +73,9 @@ impl Change<'_, '_> {
         let bucket = self.bucket(&command.bucket)?;
         let upload = self.upload(bucket, &command.key, command.upload)?;
         check_checksum(command.checksum.as_ref())?;
-        let spans = self.chosen_spans(command)?;
+        // Read once: there may be 10,000.
+        let parts = self.view().parts(command.upload, 0, usize::MAX)?;
+        let spans = chosen_spans(command, &parts)?;
         let size = spans.iter().map(|span| span.length).sum();
         if size > OBJECT_BYTES_MAX {
             return Err(Refusal::EntityTooLarge.into());
@@ -83,7 +85,7 @@ impl Change<'_, '_> {
         }
         let old = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
-        self.free_unused(command.upload, &spans)?;
+        self.free_unused(command.upload, &parts, &spans)?;
         self.put_spans(command.upload, &spans)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;
         self.delete_prefix(&key::parts(command.upload))?;
@@ -118,38 +120,14 @@ impl Change<'_, '_> {
         row.ok_or_else(|| Refusal::NoSuchUpload.into())
     }
 
-    /// The parts that the object is made of, checked against what the client named.
-    fn chosen_spans(&self, command: &CompleteUpload) -> Outcome<Vec<Span>> {
-        let numbers = command.parts.iter().map(|part| part.number);
-        if command.parts.is_empty() {
-            return invalid("an upload is completed with at least one part");
-        }
-        if !numbers.is_sorted_by(|a, b| a < b) {
-            return Err(Refusal::InvalidPartOrder.into());
-        }
-        let view = self.view();
-        let mut spans = Vec::with_capacity(command.parts.len());
-        for (place, named) in command.parts.iter().enumerate() {
-            let part = view.part(command.upload, named.number)?;
-            let Some(part) = part.filter(|part| is_named(part, named)) else {
-                return Err(Refusal::InvalidPart(named.number).into());
-            };
-            if part.size < PART_BYTES_MIN && place + 1 < command.parts.len() {
-                let (number, size) = (named.number, part.size);
-                return Err(Refusal::EntityTooSmall { number, size }.into());
-            }
-            spans.push(Span {
-                space: part.space,
-                length: part.size,
-            });
-        }
-        Ok(spans)
-    }
-
     /// Frees the parts that do not become part of the object.
-    fn free_unused(&mut self, upload: u64, spans: &[Span]) -> Result<(), StoreError> {
+    fn free_unused(
+        &mut self,
+        upload: u64,
+        parts: &[(u16, Part)],
+        spans: &[Span],
+    ) -> Result<(), StoreError> {
         let used: BTreeSet<u32> = spans.iter().map(|span| span.space).collect();
-        let parts = self.view().parts(upload, 0, usize::MAX)?;
         for (_, part) in parts.iter().filter(|(_, part)| !used.contains(&part.space)) {
             self.free_space(upload, part.space)?;
         }
@@ -165,6 +143,37 @@ impl Change<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The parts that the object is made of, of all that there are, checked against what the client named.
+fn chosen_spans(command: &CompleteUpload, parts: &[(u16, Part)]) -> Outcome<Vec<Span>> {
+    let numbers = command.parts.iter().map(|part| part.number);
+    if command.parts.is_empty() {
+        return invalid("an upload is completed with at least one part");
+    }
+    if !numbers.is_sorted_by(|a, b| a < b) {
+        return Err(Refusal::InvalidPartOrder.into());
+    }
+    let mut spans = Vec::with_capacity(command.parts.len());
+    for (place, named) in command.parts.iter().enumerate() {
+        let found = parts.binary_search_by_key(&named.number, |(number, _)| *number);
+        let part = found
+            .ok()
+            .and_then(|at| parts.get(at))
+            .map(|(_, part)| part);
+        let Some(part) = part.filter(|part| is_named(part, named)) else {
+            return Err(Refusal::InvalidPart(named.number).into());
+        };
+        if part.size < PART_BYTES_MIN && place + 1 < command.parts.len() {
+            let (number, size) = (named.number, part.size);
+            return Err(Refusal::EntityTooSmall { number, size }.into());
+        }
+        spans.push(Span {
+            space: part.space,
+            length: part.size,
+        });
+    }
+    Ok(spans)
 }
 
 fn is_named(part: &Part, named: &CompletedPart) -> bool {

@@ -3,7 +3,6 @@
 use super::View;
 use crate::namespace::KEY_BYTES_MAX;
 use crate::namespace::key::{self, prefix_end};
-use crate::namespace::object::ObjectAttributes;
 use crate::namespace::upload::{Part, Upload};
 use crate::store::StoreError;
 
@@ -60,14 +59,6 @@ impl View<'_> {
         }
         self.table
             .get(self.txn(), &key::upload(bucket, key, upload))
-    }
-
-    /// The attributes that an upload was begun with.
-    ///
-    /// # Errors
-    /// As [`bucket`](View::bucket).
-    pub fn upload_attributes(&self, upload: u64) -> Result<ObjectAttributes, StoreError> {
-        self.attributes(upload)
     }
 
     /// One page of the uploads of a bucket.
