@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use strata_engine::format::anchor::Anchor;
+use strata_engine::format::layout::anchor_offset;
 use strata_engine::format::segment::{Content, SegmentHeader};
 use strata_engine::reactor::{self, File, OpenOptions, ReactorConfig, Simulation, World};
 use strata_engine::{
@@ -502,7 +504,7 @@ fn an_anchor_of_a_newer_version_is_refused_though_the_other_is_older() {
     for slot in 0..2 {
         for partition in 0..2 {
             let simulation = formatted(11);
-            let offset = strata_engine::format::layout::anchor_offset(partition, slot);
+            let offset = anchor_offset(partition, slot);
             make_newer(&simulation, offset, BLOCK as usize);
             expect_refusal(&simulation, partition);
         }
@@ -563,5 +565,32 @@ fn the_segments_of_a_large_device_are_looked_at_together() {
         // One after the other they take more than ten times as long.
         let took = reactor::now() - before;
         assert!(took < Duration::from_millis(40), "{took:?}");
+    });
+}
+
+#[test]
+fn an_anchor_of_another_partition_is_none() {
+    let simulation = with_sealed_segments(14);
+    let offset = |slot| anchor_offset(1, slot);
+    let anchors: Vec<Anchor> = (0..2)
+        .map(|slot| {
+            let file = simulation.content(Path::new(PATH)).expect("a file");
+            Anchor::decode(&file[offset(slot) as usize..]).expect("an anchor")
+        })
+        .collect();
+    let older = usize::from(anchors[0].generation > anchors[1].generation);
+    // It would count, were it this partition's.
+    let strange = Anchor {
+        partition: 0,
+        generation: 1000,
+        ..anchors[older].clone()
+    };
+    simulation
+        .overwrite(Path::new(PATH), offset(older), &strange.encode())
+        .expect("a file");
+    run(&simulation, async || {
+        let (store, report) = open(16).await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        expect_whole(&store, 0..10, LENGTH).await;
     });
 }

@@ -93,7 +93,13 @@ impl Anchor {
         super::check(&bytes[..BLOCK_BYTES], kind::ANCHOR)?;
         refuse_nonzero(&raw.reserved, "reserved bytes of the anchor")?;
         refuse_nonzero(&raw.reserved_later, "reserved bytes of the anchor")?;
-        let segments = raw.index_segments.get(..raw.index_segment_count as usize);
+        let segments = raw
+            .index_segments
+            .split_at_checked(raw.index_segment_count as usize);
+        let (segments, unused) = segments.ok_or(FormatError::Field("number of index segments"))?;
+        if unused.iter().any(|slot| *slot != 0) {
+            return Err(FormatError::Field("unused index segments of the anchor"));
+        }
         Ok(Anchor {
             partition: raw.partition,
             generation: raw.generation,
@@ -105,9 +111,7 @@ impl Anchor {
             index_generation: raw.index_generation,
             run: raw.run,
             replay_run: raw.replay_run,
-            index_segments: segments
-                .ok_or(FormatError::Field("number of index segments"))?
-                .to_vec(),
+            index_segments: segments.to_vec(),
         })
     }
 }

@@ -119,26 +119,30 @@ pub fn decode(
     if header.count as usize > ENTRIES_PER_PAGE {
         return Err(FormatError::Field("number of entries"));
     }
-    let rows = page[HEADER_BYTES..]
-        .chunks_exact(ENTRY_BYTES)
-        .take(header.count as usize);
-    rows.map(|row| {
-        let raw: RawEntry = read(row)?;
-        refuse_nonzero(&raw.reserved, "reserved bytes of an entry")?;
-        let id = ShardId {
-            chunk: ChunkId(u128::from_le_bytes(raw.chunk)),
-            shard: raw.shard,
-        };
-        Ok((
-            id,
-            IndexEntry {
-                position: raw.position,
-                payload_bytes: raw.payload_bytes,
-                inode: raw.inode,
-            },
-        ))
-    })
-    .collect()
+    let (rows, unused) = page
+        .split_at(HEADER_BYTES)
+        .1
+        .split_at_checked(header.count as usize * ENTRY_BYTES)
+        .ok_or(FormatError::Field("number of entries"))?;
+    refuse_nonzero(unused, "unused rows of the page")?;
+    rows.chunks_exact(ENTRY_BYTES)
+        .map(|row| {
+            let raw: RawEntry = read(row)?;
+            refuse_nonzero(&raw.reserved, "reserved bytes of an entry")?;
+            let id = ShardId {
+                chunk: ChunkId(u128::from_le_bytes(raw.chunk)),
+                shard: raw.shard,
+            };
+            Ok((
+                id,
+                IndexEntry {
+                    position: raw.position,
+                    payload_bytes: raw.payload_bytes,
+                    inode: raw.inode,
+                },
+            ))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -168,5 +172,14 @@ mod tests {
         assert_eq!(decode(&bytes, 3, 8), Ok(entries));
         assert!(decode(&bytes, 3, 9).is_err());
         assert!(decode(&bytes, 2, 8).is_err());
+        for place in [
+            PAGE_BYTES - 1,
+            HEADER_BYTES + ENTRIES_PER_PAGE * ENTRY_BYTES,
+        ] {
+            let mut bytes = bytes.clone();
+            bytes[place] = 1;
+            seal(&mut bytes, kind::LEAF);
+            assert!(decode(&bytes, 3, 8).is_err(), "{place}");
+        }
     }
 }

@@ -256,19 +256,24 @@ pub fn decode_header(bytes: &[u8]) -> Result<RecordHeader, FormatError> {
 
 fn tombstones(raw: &Raw, table: &[u8]) -> Result<Vec<ShardId>, FormatError> {
     let count = raw.table_count as usize;
-    let table = table
-        .get(..count.saturating_mul(TOMBSTONE_BYTES))
+    let (table, padding) = table
+        .split_at_checked(count.saturating_mul(TOMBSTONE_BYTES))
         .ok_or(FormatError::Field("number of tombstones"))?;
+    refuse_nonzero(padding, "padding of the record")?;
     let id = |row: &[u8]| {
+        refuse_nonzero(
+            row.get(17..).unwrap_or_default(),
+            "reserved bytes of a tombstone",
+        )?;
         let chunk = row
             .first_chunk::<16>()
             .map_or(0, |bytes| u128::from_le_bytes(*bytes));
-        ShardId {
+        Ok(ShardId {
             chunk: ChunkId(chunk),
             shard: row.get(16).copied().unwrap_or(0),
-        }
+        })
     };
-    Ok(table.chunks_exact(TOMBSTONE_BYTES).map(id).collect())
+    table.chunks_exact(TOMBSTONE_BYTES).map(id).collect()
 }
 
 fn shard(raw: &Raw, table: &[u8]) -> Result<ShardHeader, FormatError> {
@@ -280,9 +285,10 @@ fn shard(raw: &Raw, table: &[u8]) -> Result<ShardHeader, FormatError> {
     if raw.payload_bytes > SHARD_BYTES_MAX || raw.table_count as usize != expected {
         return Err(FormatError::Field("number of cells"));
     }
-    let table = table
-        .get(..expected * 4)
+    let (table, padding) = table
+        .split_at_checked(expected * 4)
         .ok_or(FormatError::Field("number of cells"))?;
+    refuse_nonzero(padding, "padding of the record")?;
     let crc = |bytes: &[u8]| {
         bytes
             .first_chunk::<4>()
@@ -365,6 +371,27 @@ mod tests {
                     header_bytes: bytes.len() as u32,
                     salt: 5
                 })
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_without_a_use_are_refused() {
+        let ids = vec![ShardId::default(); 2];
+        // Behind the shard of the second tombstone, behind the last cell, behind the tables.
+        let places = [
+            (Body::Tombstones(ids), FIXED_BYTES + TOMBSTONE_BYTES + 17),
+            (example(), FIXED_BYTES + 2 * 4),
+            (example(), 511),
+        ];
+        for (body, place) in places {
+            let mut bytes = encoded(&body);
+            bytes[place] = 1;
+            let kind = preamble(&bytes).unwrap().kind;
+            seal(&mut bytes, kind);
+            assert!(
+                matches!(decode_header(&bytes), Err(FormatError::Field(_))),
+                "{place}"
             );
         }
     }

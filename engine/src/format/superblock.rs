@@ -210,10 +210,14 @@ fn partition_kind_number(kind: PartitionKind) -> u16 {
 }
 
 fn partitions(raw: &Raw) -> Result<Vec<PartitionEntry>, FormatError> {
-    let used = raw
+    let (used, unused) = raw
         .partitions
-        .get(..usize::from(raw.partition_count))
+        .split_at_checked(usize::from(raw.partition_count))
         .ok_or(FormatError::Field("number of partitions"))?;
+    refuse_nonzero(
+        bytemuck::cast_slice(unused),
+        "unused rows of the partition table",
+    )?;
     used.iter()
         .map(|entry| {
             let kind = match entry.kind {
@@ -239,10 +243,11 @@ fn partitions(raw: &Raw) -> Result<Vec<PartitionEntry>, FormatError> {
 }
 
 fn mirrors(raw: &Raw) -> Result<Vec<Uuid>, FormatError> {
-    let used = raw
+    let (used, unused) = raw
         .mirrors
-        .get(..usize::from(raw.mirror_count))
+        .split_at_checked(usize::from(raw.mirror_count))
         .ok_or(FormatError::Field("number of log mirrors"))?;
+    refuse_nonzero(unused.as_flattened(), "unused log mirrors")?;
     Ok(used.iter().copied().map(Uuid).collect())
 }
 

@@ -224,6 +224,9 @@ pub(super) async fn read_anchor(device: &Device, partition: u16) -> Result<Ancho
             .read(reactor::allocate(BLOCK_BYTES).await, offset, BLOCK_BYTES)
             .await?;
         match Anchor::decode(&block) {
+            Ok(anchor) if anchor.partition != partition => {
+                damage = FormatError::Field("the anchor is another partition's");
+            }
             Ok(anchor)
                 if best
                     .as_ref()
