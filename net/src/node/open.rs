@@ -57,6 +57,13 @@ pub(super) async fn open_partitions(
             match ChunkStore::open(&device, partition).await {
                 Ok((store, recovery)) => {
                     store.limit_shards(share.shards_max);
+                    if recovery.torn_tail {
+                        tracing::info!(
+                            path = %share.path.display(),
+                            partition,
+                            "what was being written when the last run ended was torn; it was never acknowledged and is cut"
+                        );
+                    }
                     report.warnings.extend(
                         recovery
                             .damage
