@@ -10,7 +10,7 @@ use crate::error::EngineError;
 use crate::format::page::IndexEntry;
 use crate::format::record::{self, Body, FIXED_BYTES, ShardHeader};
 use crate::format::{FormatError, align_up};
-use crate::id::ShardId;
+use crate::id::{Owner, ShardId};
 use crate::reactor::{self, BUFFER_BYTES_MAX, Buffer, BufferView};
 use crate::store::ChunkStore;
 
@@ -82,6 +82,36 @@ impl ChunkStore {
             Ordering::Relaxed,
         );
         Ok(views)
+    }
+
+    /// Whose bytes a shard holds, as the header of its record says.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::read`].
+    pub async fn owner(&self, id: ShardId) -> Result<Owner, EngineError> {
+        let mut entry = self.entry_of(id).await.ok_or(EngineError::NotFound)?;
+        loop {
+            let error = match self.read_owner(id, entry).await {
+                Ok(owner) => return Ok(owner),
+                Err(error) => error,
+            };
+            // As for a read.
+            match self.entry_of(id).await {
+                None => return Err(EngineError::NotFound),
+                Some(now) if now != entry => entry = now,
+                Some(_) => return Err(self.counted(error)),
+            }
+        }
+    }
+
+    async fn read_owner(&self, id: ShardId, entry: IndexEntry) -> Result<Owner, EngineError> {
+        let log = &self.inner.log;
+        let offset = log
+            .device_offset(entry.position)
+            .ok_or(EngineError::NotFound)?;
+        let bytes = header_bytes_guess(entry.payload_bytes, log.device.alignment());
+        let header = self.read_exactly(offset, bytes as usize).await?;
+        Ok(self.checked_header(id, entry, &header)?.owner)
     }
 
     fn counted(&self, error: EngineError) -> EngineError {

@@ -37,8 +37,8 @@ pub(crate) use table::{RawRow, Table};
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;
 pub use view::{
-    BodyPiece, Bucket, FreedExtents, ListPage, ListQuery, ListedObject, ListedUpload, Listing,
-    Object, PieceSource, UploadPage, UploadQuery, View,
+    BodyPiece, Bucket, ChunkPage, FreedExtents, ListPage, ListQuery, ListedObject, ListedUpload,
+    Listing, Object, PieceSource, UploadPage, UploadQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.

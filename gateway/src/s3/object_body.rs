@@ -74,13 +74,13 @@ enum Run {
 }
 
 impl Run {
-    async fn next(&mut self, cluster: &Cluster) -> Option<Result<Bytes, ClusterError>> {
+    async fn next(&mut self, cluster: &Cluster, inode: u64) -> Option<Result<Bytes, ClusterError>> {
         match self {
             Run::Bytes(bytes) => bytes.take().map(Ok),
             Run::Ahead(reader) => reader.next().await,
             Run::Lean { rest, .. } => {
                 let piece = take_piece(rest)?;
-                Some(read_copy(cluster, piece).await)
+                Some(read_copy(cluster, inode, piece).await)
             }
         }
     }
@@ -104,10 +104,10 @@ fn take_piece(rest: &mut VecDeque<Extent>) -> Option<Extent> {
     Some(piece)
 }
 
-async fn read_copy(cluster: &Cluster, piece: Extent) -> Result<Bytes, ClusterError> {
+async fn read_copy(cluster: &Cluster, inode: u64, piece: Extent) -> Result<Bytes, ClusterError> {
     let length = piece.length;
     let mut copy = Vec::with_capacity(length as usize);
-    let mut reader = cluster.reader(BodySource::Extents(vec![piece]), 0..length);
+    let mut reader = cluster.reader(inode, BodySource::Extents(vec![piece]), 0..length);
     while let Some(bytes) = reader.next().await {
         copy.extend_from_slice(&bytes?);
     }
@@ -164,7 +164,7 @@ impl BodyReader {
     /// Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Bytes, ClusterError>> {
         while let Some(run) = self.runs.front_mut() {
-            if let Some(outcome) = run.next(&self.cluster).await {
+            if let Some(outcome) = run.next(&self.cluster, self.inode).await {
                 return Some(outcome);
             }
             // The run that has ended keeps the space until those of the next window do.
@@ -223,11 +223,15 @@ impl BodyReader {
         if length == 0 {
             return;
         }
+        let reader = |extents, length| {
+            let source = BodySource::Extents(extents);
+            self.cluster.reader(self.inode, source, 0..length)
+        };
         self.runs.push_back(match self.permit {
-            Some(_) => Run::Ahead(self.cluster.reader(BodySource::Extents(extents), 0..length)),
+            Some(_) => Run::Ahead(reader(extents, length)),
             None => Run::Lean {
                 rest: VecDeque::from(extents),
-                _pin: self.cluster.reader(BodySource::Extents(Vec::new()), 0..0),
+                _pin: reader(Vec::new(), 0),
             },
         });
     }

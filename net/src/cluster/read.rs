@@ -52,14 +52,10 @@ pub struct ObjectReader {
 }
 
 impl Cluster {
-    /// Reads a range of a body. Must be called in the same turn in which the extents were looked up: the reader holds back
-    /// the reclaiming of space from the moment it exists.
-    pub fn reader(&self, source: BodySource, range: Range<u64>) -> ObjectReader {
-        let pin = self
-            .inner
-            .parts
-            .readers
-            .pin(reactor::index(), reactor::wall_clock());
+    /// Reads a range of the body of an inode. Must be called in the same turn in which the extents were looked up: the reader
+    /// keeps the space of the inode from the moment it exists.
+    pub fn reader(&self, inode: u64, source: BodySource, range: Range<u64>) -> ObjectReader {
+        let pin = self.inner.parts.readers.pin(reactor::index(), inode);
         let mut reader = ObjectReader {
             cluster: self.clone(),
             plan: VecDeque::new(),

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strata_engine::reactor::{self, Instant, TaskClass};
-use strata_engine::{Owner, ShardId};
+use strata_engine::{EngineError, Owner, ShardId};
 use strata_raftlog::command::{Answer, CloseEpoch, OpenEpoch as OpenEpochCommand, RegisterWriter};
 use strata_raftlog::group::PROPOSAL_BYTES_MAX;
 use strata_raftlog::namespace::{Body, EXTENT_COMMAND_BYTES, Extent};
@@ -34,6 +34,12 @@ use crate::message::{Place, Scanned};
 
 /// The longest body that one command names, in bytes.
 pub const BODY_BYTES_MAX: u64 = 5 << 30;
+
+/// How long a body may take to come. Its allocation epoch stays open as long.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How often an epoch that is to be closed is looked at.
+const EPOCH_PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest chunk that is written. The formats carry up to 64 MiB.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -110,22 +116,17 @@ impl Cluster {
         self.open_epoch().await
     }
 
-    /// Opens the next allocation epoch and closes the one before as soon as the uploads in it have ended.
+    /// Opens the next allocation epoch. The one before is closed in the background, as soon as the uploads in it have ended or
+    /// have been cut.
     ///
     /// # Errors
     /// Those of [`Cluster::change`].
     pub async fn rotate_epoch(&self) -> Result<(), ClusterError> {
         let old = self.inner.writer.current.borrow().clone();
         self.open_epoch().await?;
-        while Rc::strong_count(&old) > 1 {
-            reactor::sleep(std::time::Duration::from_secs(5)).await;
-        }
-        self.change(CloseEpoch {
-            writer: self.inner.writer.writer.get(),
-            epoch: old.epoch,
-        })
-        .await
-        .map(drop)
+        let closing = close_epoch(self.clone(), old);
+        reactor::spawn(TaskClass::Compaction, closing).detach();
+        Ok(())
     }
 
     async fn open_epoch(&self) -> Result<(), ClusterError> {
@@ -163,6 +164,7 @@ impl Cluster {
             cluster: self.clone(),
             head: Vec::new(),
             bytes_taken: 0,
+            begun: reactor::now(),
             storing: Rc::new(RefCell::new(storing)),
             watch: None,
         }
@@ -181,6 +183,11 @@ impl Cluster {
     /// The data partitions that this reactor owns.
     pub(crate) fn local_places(&self) -> Vec<Place> {
         self.inner.local.places()
+    }
+
+    /// Whose bytes a shard of a partition of this reactor holds.
+    pub(crate) async fn owner_here(&self, place: Place, id: ShardId) -> Result<Owner, EngineError> {
+        self.inner.local.owner(place, id).await
     }
 
     /// The next shards of a partition of this reactor.
@@ -202,6 +209,7 @@ pub struct ObjectWriter {
     /// The first bytes, while they may yet be the whole body and ride in the command.
     head: Vec<u8>,
     bytes_taken: u64,
+    begun: Instant,
     storing: Rc<RefCell<Storing>>,
     /// Looks whether the bytes still come, once the chunk has grown.
     watch: Option<reactor::Task<()>>,
@@ -266,14 +274,10 @@ impl ObjectWriter {
     ///
     /// # Errors
     /// Those of storing the chunks before: [`ClusterError::Full`], [`ClusterError::Unavailable`]; [`ClusterError::Busy`] when no
-    /// memory becomes free, [`ClusterError::Invalid`] for a body above [`BODY_BYTES_MAX`].
+    /// memory becomes free, [`ClusterError::Invalid`] for a body above [`BODY_BYTES_MAX`] or [`BODY_TIME_MAX`].
     pub async fn write(&mut self, data: Bytes) -> Result<(), ClusterError> {
         self.bytes_taken += data.len() as u64;
-        if self.bytes_taken > BODY_BYTES_MAX {
-            return Err(ClusterError::Invalid(format!(
-                "the body of one request has at most {BODY_BYTES_MAX} bytes"
-            )));
-        }
+        self.check_bounds()?;
         if self.storing.borrow().is_empty()
             && self.head.len() + data.len() <= self.cluster.inline_bytes_max()
         {
@@ -292,6 +296,7 @@ impl ObjectWriter {
     /// # Errors
     /// Those of [`ObjectWriter::write`]; what was stored is then freed.
     pub async fn finish(mut self) -> Result<Body, ClusterError> {
+        self.check_bounds()?;
         if self.storing.borrow().is_empty() {
             let head = std::mem::take(&mut self.head);
             return Ok(if head.is_empty() {
@@ -310,6 +315,21 @@ impl ObjectWriter {
             "every byte is in an extent"
         );
         Ok(Body::Extents(extents))
+    }
+
+    fn check_bounds(&self) -> Result<(), ClusterError> {
+        if self.bytes_taken > BODY_BYTES_MAX {
+            return Err(ClusterError::Invalid(format!(
+                "the body of one request has at most {BODY_BYTES_MAX} bytes"
+            )));
+        }
+        if self.begun.elapsed() > BODY_TIME_MAX {
+            return Err(ClusterError::Invalid(
+                "the body of one request takes at most 24 hours; a multipart upload may take longer"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     async fn fill(&mut self, mut data: &[u8]) -> Result<(), ClusterError> {
@@ -369,6 +389,25 @@ impl ObjectWriter {
             storing.extents.extend(stored.transpose()?);
         }
         Ok(())
+    }
+}
+
+/// Closes an epoch once nobody writes in it. A command that still names a chunk of it is then refused.
+async fn close_epoch(cluster: Cluster, old: Rc<OpenEpoch>) {
+    let overdue = reactor::now() + BODY_TIME_MAX + EPOCH_PAUSE;
+    while Rc::strong_count(&old) > 1 && reactor::now() < overdue {
+        reactor::sleep(EPOCH_PAUSE).await;
+    }
+    let close = CloseEpoch {
+        writer: cluster.inner.writer.writer.get(),
+        epoch: old.epoch,
+    };
+    while let Err(error) = cluster.change(close.clone()).await {
+        tracing::warn!(%error, "an allocation epoch could not be closed");
+        if matches!(error, ClusterError::Refused(_)) {
+            return;
+        }
+        reactor::sleep(EPOCH_PAUSE).await;
     }
 }
 

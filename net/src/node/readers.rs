@@ -1,70 +1,45 @@
-//! Which readers are under way, so that space is not reclaimed below them.
+//! Which bodies are being read, so that their space is not reclaimed below the readers.
 //!
-//! Invariant: a body whose name was changed at time T is freed only when every reader that began at or before T has ended.
+//! Invariant: a chunk of a body whose name is gone is freed only when no reader of that body is under way; readers of other
+//! bodies hold nothing up.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strata_engine::reactor::WallTime;
-
-/// The oldest reader of every reactor.
+/// The readers of every reactor, by the inode of the body.
 #[derive(Debug)]
 pub struct Readers {
-    reactors: Vec<ReactorReaders>,
-}
-
-#[derive(Debug, Default)]
-struct ReactorReaders {
-    started: Mutex<BTreeMap<u64, usize>>,
-    oldest: AtomicU64,
+    reactors: Vec<Mutex<BTreeMap<u64, usize>>>,
 }
 
 impl Readers {
     /// No readers on any of so many reactors.
     pub fn new(reactor_count: usize) -> Arc<Readers> {
-        let reactors = (0..reactor_count)
-            .map(|_| ReactorReaders {
-                oldest: AtomicU64::new(u64::MAX),
-                ..Default::default()
-            })
-            .collect();
+        let reactors = (0..reactor_count).map(|_| Mutex::default()).collect();
         Arc::new(Readers { reactors })
     }
 
-    /// Counts a reader that begins at the given time, until the pin is dropped.
-    pub fn pin(self: &Arc<Self>, reactor: usize, at: WallTime) -> ReaderPin {
-        let micros = at.0;
-        self.reactors[reactor].change(|started| *started.entry(micros).or_default() += 1);
+    /// Counts a reader of the inode, until the pin is dropped.
+    pub fn pin(self: &Arc<Self>, reactor: usize, inode: u64) -> ReaderPin {
+        *self.lock(reactor).entry(inode).or_default() += 1;
         ReaderPin {
             readers: self.clone(),
             reactor,
-            micros,
+            inode,
         }
     }
 
-    /// When the oldest reader of the node began, in microseconds since the Unix epoch; `u64::MAX` without one.
-    pub fn oldest(&self) -> u64 {
-        self.reactors
-            .iter()
-            .map(|reactor| reactor.oldest.load(Ordering::Acquire))
-            .min()
-            .unwrap_or(u64::MAX)
+    /// The inodes that are being read.
+    pub fn inodes(&self) -> BTreeSet<u64> {
+        (0..self.reactors.len())
+            .flat_map(|reactor| self.lock(reactor).keys().copied().collect::<Vec<u64>>())
+            .collect()
     }
-}
 
-impl ReactorReaders {
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<u64, usize>)) {
-        let mut started = self
-            .started
+    fn lock(&self, reactor: usize) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.reactors[reactor]
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        change(&mut started);
-        let oldest = started
-            .first_key_value()
-            .map_or(u64::MAX, |(micros, _)| *micros);
-        self.oldest.store(oldest, Ordering::Release);
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,19 +48,18 @@ impl ReactorReaders {
 pub struct ReaderPin {
     readers: Arc<Readers>,
     reactor: usize,
-    micros: u64,
+    inode: u64,
 }
 
 impl Drop for ReaderPin {
     fn drop(&mut self) {
-        self.readers.reactors[self.reactor].change(|started| {
-            if let Some(count) = started.get_mut(&self.micros) {
-                *count -= 1;
-                if *count == 0 {
-                    started.remove(&self.micros);
-                }
+        let mut inodes = self.readers.lock(self.reactor);
+        if let Some(count) = inodes.get_mut(&self.inode) {
+            *count -= 1;
+            if *count == 0 {
+                inodes.remove(&self.inode);
             }
-        });
+        }
     }
 }
 
@@ -94,17 +68,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_reader_counts_until_it_ends() {
+    fn an_inode_counts_until_its_last_reader_ends() {
         let readers = Readers::new(2);
-        assert_eq!(readers.oldest(), u64::MAX);
-        let first = readers.pin(0, WallTime(10));
-        let second = readers.pin(1, WallTime(5));
-        let again = readers.pin(1, WallTime(5));
+        assert_eq!(readers.inodes(), BTreeSet::new());
+        let first = readers.pin(0, 10);
+        let second = readers.pin(1, 5);
+        let again = readers.pin(1, 5);
         drop(second);
-        assert_eq!(readers.oldest(), 5);
+        assert_eq!(readers.inodes(), BTreeSet::from([5, 10]));
         drop(again);
-        assert_eq!(readers.oldest(), 10);
+        assert_eq!(readers.inodes(), BTreeSet::from([10]));
         drop(first);
-        assert_eq!(readers.oldest(), u64::MAX);
+        assert_eq!(readers.inodes(), BTreeSet::new());
     }
 }

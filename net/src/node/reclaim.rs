@@ -3,8 +3,8 @@
 //! A command that takes a name away queues the extents that fall with it in the same transaction, so nothing leaks. This
 //! takes them from the queue, frees the shards durably and only then has the rows forgotten.
 //!
-//! Invariants: a chunk is freed only when every reader that may have looked its name up before the change has ended; a place
-//! that is missing, has failed or is full holds up nothing that lies elsewhere.
+//! Invariants: a chunk is freed only when every reader that may have looked its name up before the change has ended; readers of
+//! other bodies, and places that are missing, have failed or are full, hold up nothing else.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const ROWS_MAX: usize = 256;
 const IDLE: Duration = Duration::from_millis(500);
 
 /// A look-up and the start of its reader happen in one turn; no turn lasts nearly this long.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Reclaims space until the task is dropped. One reactor of the node does it.
 pub fn spawn(cluster: Cluster) -> reactor::Task<()> {
@@ -60,12 +60,12 @@ pub async fn reclaim(cluster: &Cluster) -> Result<usize, ClusterError> {
 
 /// The rows that no reader can need any more.
 fn due(cluster: &Cluster, mut rows: Vec<FreedExtents>) -> Vec<FreedExtents> {
-    let safe = cluster.parts().readers.oldest().min(
-        reactor::wall_clock()
-            .0
-            .saturating_sub(GRACE.as_micros() as u64),
-    );
+    let grace = GRACE.as_micros() as u64;
+    let safe = reactor::wall_clock().0.saturating_sub(grace);
     rows.retain(|row| row.key.time_micros < safe);
+    // Whoever may need a row that is older than the grace has a pin by now.
+    let read = cluster.parts().readers.inodes();
+    rows.retain(|row| !read.contains(&row.inode));
     rows
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use strata_engine::reactor::{self, BufferView, TaskClass};
-use strata_engine::{ChunkStore, EngineError, ShardId, ShardWrite};
+use strata_engine::{ChunkStore, EngineError, Owner, ShardId, ShardWrite};
 
 use super::answer;
 use crate::memory::{Floor, MemoryQueue, NoMemory};
@@ -76,6 +76,14 @@ impl LocalStores {
         limit: usize,
     ) -> Result<Scanned, EngineError> {
         Ok(self.at(place)?.scan(after, limit))
+    }
+
+    /// Whose bytes a shard holds.
+    ///
+    /// # Errors
+    /// Those of [`ChunkStore::owner`].
+    pub async fn owner(&self, place: Place, id: ShardId) -> Result<Owner, EngineError> {
+        self.at(place)?.owner(id).await
     }
 
     /// The partitions that are here.

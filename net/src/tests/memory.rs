@@ -35,7 +35,7 @@ async fn copy(
     while at < length {
         let range = at..(at + step).min(length);
         at = range.end;
-        let mut reader = cluster.reader(BodySource::Extents(source.clone()), range);
+        let mut reader = cluster.reader(1, BodySource::Extents(source.clone()), range);
         while let Some(bytes) = reader.next().await {
             // A copy leaves no buffer behind while the writer waits.
             let bytes = match is_lean {

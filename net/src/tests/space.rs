@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use strata_engine::reactor::{self, Simulation};
+use strata_raftlog::namespace::Body;
 
 use super::world::{Node, Shape, content, run};
+use crate::cluster::write::{BODY_TIME_MAX, SPACE_FILE};
+use crate::error::ClusterError;
 use crate::node::reclaim::reclaim;
+use crate::node::sweep::{Swept, sweep_partition};
 
 /// Deletes are reclaimed after so long.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
@@ -79,5 +84,115 @@ fn many_rows_are_freed_in_a_few_batches() {
         let batches = node.batches(0) + node.batches(1) - before;
         assert_eq!((node.shards(0), node.shards(1)), (0, 0));
         assert!(batches <= 8, "{batches} batches for 256 rows");
+    });
+}
+
+#[test]
+fn a_reader_keeps_the_space_of_its_own_body_alone() {
+    run(&Simulation::new(13), 16, async || {
+        let node = Node::start(&Shape::single(1, 16)).await;
+        let body = content(1, 3 << 20);
+        node.put("a", &body).await.expect("stored");
+        node.put("b", &content(2, 3 << 20)).await.expect("stored");
+        let mut reader = node.reader("a");
+        node.delete("a").await;
+        node.delete("b").await;
+        reactor::sleep(AFTER_GRACE).await;
+        assert_eq!(reclaim(&node.cluster).await.expect("reclaimed"), 1);
+        assert_eq!((node.shards(0), waiting(&node)), (3, 1));
+        let mut read = Vec::new();
+        while let Some(bytes) = reader.next().await {
+            read.extend_from_slice(&bytes.expect("the space is kept"));
+        }
+        assert!(read == body);
+        drop(reader);
+        assert_eq!(reclaim(&node.cluster).await.expect("reclaimed"), 1);
+        assert_eq!((node.shards(0), waiting(&node)), (0, 0));
+    });
+}
+
+async fn sweep(node: &Node) -> Swept {
+    sweep_partition(&node.cluster, node.places[0])
+        .await
+        .expect("swept")
+}
+
+/// Ends the present allocation epoch.
+async fn rotate(node: &Node) {
+    node.cluster.rotate_epoch().await.expect("another epoch");
+    reactor::sleep(Duration::from_secs(10)).await;
+}
+
+#[test]
+fn the_sweep_frees_what_no_name_refers_to() {
+    run(&Simulation::new(14), 16, async || {
+        let node = Node::start(&Shape::single(1, 16)).await;
+        let body = content(1, 100_000);
+        node.put("named", &body).await.expect("stored");
+        let inode = node.cluster.new_inode().await.expect("an inode");
+        node.store(inode, &body).await.expect("stored");
+        assert_eq!(sweep(&node).await.freed, 0, "it may yet get its name");
+        rotate(&node).await;
+        node.store(inode, &body).await.expect("stored");
+        let reader = node.cluster.reader(
+            inode,
+            crate::cluster::read::BodySource::Extents(Vec::new()),
+            0..0,
+        );
+        assert_eq!(sweep(&node).await.freed, 0, "it is being read");
+        drop(reader);
+        assert_eq!(sweep(&node).await.freed, 1);
+        assert_eq!(node.shards(0), 2, "the one with a name, and the new one");
+        assert!(node.get("named").await.expect("read") == body);
+    });
+}
+
+#[test]
+fn the_sweep_of_a_long_body_reads_each_row_a_few_times() {
+    const CHUNKS: u64 = 20_000;
+    run(&Simulation::new(15), 64, async || {
+        let node = Node::start(&Shape::single(1, 64)).await;
+        node.put("short", &content(1, 20_000))
+            .await
+            .expect("stored");
+        let inode = node.cluster.new_inode().await.expect("an inode");
+        let mut extents = Vec::new();
+        let piece = Bytes::from_static(&[7; 4096]);
+        for first in (0..CHUNKS).step_by(200) {
+            let numbers = first..first + 200;
+            extents.extend(node.store_chunks(inode, "short", numbers, &piece).await);
+        }
+        // The last one takes the place of one that then has no name: neither lies where its owner says.
+        let orphan = extents.swap_remove(extents.len() / 2);
+        let count = extents.len();
+        node.name("long", inode, Body::Extents(extents))
+            .await
+            .expect("named");
+        rotate(&node).await;
+        let swept = sweep(&node).await;
+        assert_eq!(swept.freed, 1, "{orphan:?}");
+        let rows = count.div_ceil(24);
+        assert!(
+            swept.rows < 20 * rows,
+            "{} reads of {rows} rows",
+            swept.rows
+        );
+    });
+}
+
+#[test]
+fn an_upload_of_a_day_is_cut() {
+    run(&Simulation::new(16), 16, async || {
+        let node = Node::start(&Shape::single(1, 16)).await;
+        let mut upload = node.cluster.writer(5000, SPACE_FILE);
+        let body = content(1, 100_000);
+        upload.write(body.clone()).await.expect("taken");
+        rotate(&node).await;
+        reactor::sleep(BODY_TIME_MAX).await;
+        let cut = upload.write(body.clone()).await;
+        assert!(matches!(cut, Err(ClusterError::Invalid(_))), "{cut:?}");
+        let cut = upload.finish().await;
+        assert!(matches!(cut, Err(ClusterError::Invalid(_))), "{cut:?}");
+        node.put("k", &body).await.expect("a new one may begin");
     });
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use strata_engine::reactor::{self, ReactorConfig, Receiver, Simulation, TaskClass, World};
 use strata_engine::{
-    ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, FormatOptions, PartitionKind, Uuid,
-    format_device,
+    ChunkId, ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, FormatOptions, Owner,
+    PartitionKind, ShardId, ShardWrite, Uuid, format_device,
 };
 use strata_raftlog::command::{
     Answer, Command, CreateBucket, DeleteKey, DeleteObjects, Envelope, FEATURE_LEVEL, Initialise,
@@ -26,7 +26,7 @@ use strata_raftlog::namespace::{
 use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
 use crate::cluster::Cluster;
-use crate::cluster::read::BodySource;
+use crate::cluster::read::{BodySource, ObjectReader};
 use crate::cluster::write::{CELL_BYTES, SPACE_FILE};
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place, Proposer};
@@ -255,9 +255,7 @@ impl Node {
 
     /// The body of an object that lies in chunks.
     pub async fn get(&self, key: &str) -> Result<Vec<u8>, ClusterError> {
-        let (length, extents) = (self.object(key).size, self.extents(key));
-        let source = BodySource::Extents(extents);
-        let mut reader = self.cluster.reader(source, 0..length);
+        let mut reader = self.reader(key);
         let mut body = Vec::new();
         while let Some(bytes) = reader.next().await {
             body.extend_from_slice(&bytes?);
@@ -265,9 +263,64 @@ impl Node {
         Ok(body)
     }
 
+    /// A reader of an object that lies in chunks.
+    pub fn reader(&self, key: &str) -> ObjectReader {
+        let object = self.object(key);
+        let source = BodySource::Extents(self.extents(key));
+        self.cluster.reader(object.inode, source, 0..object.size)
+    }
+
     /// Takes the places of a reactor away: whoever asks for them is told that they are not there.
     pub async fn lose_reactor(&self, reactor: usize) {
         self.locals[reactor].close().await;
+    }
+
+    /// Stores chunks of one piece each on the first place, as those of `inode` in the epoch of the body under `like`: for bodies
+    /// of more chunks than a test has time to write as a client does.
+    pub async fn store_chunks(
+        &self,
+        inode: u64,
+        like: &str,
+        numbers: std::ops::Range<u64>,
+        piece: &Bytes,
+    ) -> Vec<Extent> {
+        let first = self.extents(like).remove(0).chunk;
+        let mut buffer = reactor::allocate(piece.len()).await;
+        buffer.set_len(0);
+        buffer.extend_from_slice(piece);
+        let payload = buffer.freeze();
+        let ids: Vec<ChunkId> = numbers
+            .clone()
+            .map(|number| ChunkId::new(0, first.writer(), first.epoch(), (1 << 30) + number))
+            .collect();
+        let writes = ids.iter().zip(numbers).map(|(chunk, number)| {
+            let shard = ShardWrite {
+                id: ShardId {
+                    chunk: *chunk,
+                    shard: 0,
+                },
+                geometry: 1,
+                layout_epoch: 1,
+                cell_bytes: CELL_BYTES as u32,
+                chunk_bytes: piece.len() as u64,
+                owner: Owner {
+                    inode,
+                    offset: number * piece.len() as u64,
+                    ..Owner::default()
+                },
+                cell_crcs: piece.chunks(CELL_BYTES).map(crc32c::crc32c).collect(),
+                payload: vec![payload.clone()],
+                shard_bytes: piece.len() as u32,
+            };
+            self.locals[0].store(self.places[0], shard)
+        });
+        for stored in futures_util::future::join_all(writes).await {
+            stored.expect("stored");
+        }
+        let extents = ids.into_iter();
+        extents
+            .map(|chunk| Extent::whole_chunk(chunk, piece.len() as u64, 1, 1))
+            .collect()
     }
 
     /// Shards that a place holds.

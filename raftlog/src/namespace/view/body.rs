@@ -51,6 +51,17 @@ pub struct FreedExtents {
     pub extents: Vec<Extent>,
 }
 
+/// Chunks that an inode refers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChunkPage {
+    /// The chunks, in order.
+    pub chunks: Vec<ChunkId>,
+    /// The rows they were in.
+    pub rows: usize,
+    /// Space and offset of the next row; `None` at the end.
+    pub next: Option<(u32, u64)>,
+}
+
 impl View<'_> {
     /// The pieces of `range` of an object's body, in order, at most `limit` of them. Fewer bytes
     /// than the range are covered where the limit is reached: go on from the end of the last piece.
@@ -159,38 +170,33 @@ impl View<'_> {
         Ok(found)
     }
 
-    /// Whether an inode's extents hold a chunk, looked for first where the chunk's owner says: its
-    /// space and offset. What is referenced there is found in one look-up, however large the object.
+    /// The chunks of an inode from the row on that holds `offset` of `space`, in the order of spaces and offsets: those of at
+    /// most `rows` rows, and the space and offset with which to go on, if there are more.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
-    pub fn references_at(
+    pub fn chunks(
         &self,
         inode: u64,
-        space: u32,
-        offset: u64,
-        chunk: ChunkId,
-    ) -> Result<bool, StoreError> {
-        let near = self.extents(inode, space, offset, 1)?;
-        if near.iter().any(|(_, extent)| extent.chunk == chunk) {
-            return Ok(true);
-        }
-        self.references(inode, chunk)
-    }
-
-    /// Whether an inode's extents, in any space, hold a chunk. The sweep asks the chunk's home.
-    ///
-    /// # Errors
-    /// As [`bucket`](View::bucket).
-    pub fn references(&self, inode: u64, chunk: ChunkId) -> Result<bool, StoreError> {
+        (space, offset): (u32, u64),
+        rows: usize,
+    ) -> Result<ChunkPage, StoreError> {
+        let start = self.row_at_or_below(&key::x_space(inode, key::X_EXTENTS, space), offset)?;
         let prefix = key::x_kind(inode, key::X_EXTENTS);
-        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
-        while let Some((_, row)) = scan.next::<ExtentRow>()? {
-            if row.0.iter().any(|extent| extent.chunk == chunk) {
-                return Ok(true);
+        let mut scan = self.table.scan(self.txn(), &prefix, &start)?;
+        let mut page = ChunkPage::default();
+        while let Some((row_key, row)) = scan.next::<ExtentRow>()? {
+            if page.rows == rows {
+                let (_, _, space, offset) =
+                    key::parse_x(row_key).ok_or_else(|| malformed_key(row_key))?;
+                page.next = Some((space, offset));
+                break;
             }
+            page.rows += 1;
+            let chunks = row.0.iter().map(|extent| extent.chunk);
+            page.chunks.extend(chunks);
         }
-        Ok(false)
+        Ok(page)
     }
 
     /// Rows of chunks to free, oldest commit first, above `after`.
