@@ -106,11 +106,12 @@ impl ChunkStore {
 
     async fn read_owner(&self, id: ShardId, entry: IndexEntry) -> Result<Owner, EngineError> {
         let log = &self.inner.log;
-        let offset = log
-            .device_offset(entry.position)
-            .ok_or(EngineError::NotFound)?;
+        let offset = log.device_offset(entry.position).ok_or_else(|| {
+            EngineError::corrupt(log.place(entry.position), "its segment is missing")
+        })?;
         let bytes = header_bytes_guess(entry.payload_bytes, log.device.alignment());
-        let header = self.read_exactly(offset, bytes as usize).await?;
+        let reading = self.read_exactly(Memory::InTurn, offset, bytes as usize);
+        let header = reading.await?;
         Ok(self.checked_header(id, entry, &header)?.owner)
     }
 

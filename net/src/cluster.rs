@@ -3,12 +3,14 @@
 mod chunk;
 mod fill;
 mod free;
+mod mend;
 pub mod metadata;
 pub mod placement;
 pub mod read;
 pub mod write;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -45,6 +47,11 @@ struct Inner {
     writer: WriterEpoch,
     groups: RefCell<placement::GroupTable>,
     chunk_memory: MemoryQueue,
+    /// Places of which it was reported that a copy could not be read.
+    reported: RefCell<BTreeSet<Place>>,
+    /// Whether a chunk is being mended, and how many copies have been.
+    mending: Cell<bool>,
+    mended: Cell<u64>,
 }
 
 impl Cluster {
@@ -65,6 +72,9 @@ impl Cluster {
             writer: WriterEpoch::unregistered(),
             groups: RefCell::new(placement::GroupTable::default()),
             chunk_memory: MemoryQueue::default(),
+            reported: RefCell::default(),
+            mending: Cell::default(),
+            mended: Cell::default(),
             group: parts.status.group(),
             parts,
         };

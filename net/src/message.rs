@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use strata_engine::reactor::{BufferView, OneSender};
-use strata_engine::{EngineError, ShardId, ShardWrite, Uuid};
+use strata_engine::{EngineError, Owner, ShardId, ShardWrite, Uuid};
 use strata_raftlog::command::{Answer, Command};
 
 use crate::error::ClusterError;
@@ -50,6 +50,8 @@ pub enum NodeRequest {
         Range<u32>,
         OneSender<Result<Vec<BufferView>, EngineError>>,
     ),
+    /// Say whose bytes a shard holds.
+    Owner(Place, ShardId, OneSender<Result<Owner, EngineError>>),
     /// Free shards; answered when their tombstones are durable.
     Free(Place, Vec<ShardId>, OneSender<Result<(), EngineError>>),
     /// Propose a command; only the metadata core is asked.

@@ -2,5 +2,6 @@
 
 mod memory;
 mod placement;
+mod reads;
 mod space;
 mod world;

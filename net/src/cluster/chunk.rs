@@ -63,7 +63,11 @@ fn geometry_of(group: &Group) -> u16 {
 }
 
 impl Cluster {
-    async fn store_shard(&self, place: Place, shard: ShardWrite) -> Result<(), EngineError> {
+    pub(super) async fn store_shard(
+        &self,
+        place: Place,
+        shard: ShardWrite,
+    ) -> Result<(), EngineError> {
         let Some(peer) = self.peer_of(place) else {
             return self.inner.local.store(place, shard).await;
         };

@@ -85,6 +85,10 @@ impl GroupTable {
         })
     }
 
+    fn takes_writes(&self, place: Place) -> bool {
+        !self.failed.contains(&place) && !self.full_until.contains_key(&place)
+    }
+
     fn note(&mut self, now: Instant, place: Place, error: &EngineError) {
         match error {
             EngineError::Failed { .. } => {
@@ -130,11 +134,25 @@ impl Cluster {
 
     /// The slots of a group by number, for reads.
     pub(super) fn slots_of(&self, number: u32) -> Option<Vec<Place>> {
+        self.with_group(number, |group| group.slots.clone())
+    }
+
+    /// The epoch of the layout of a group by number.
+    pub(super) fn epoch_of(&self, number: u32) -> Option<u32> {
+        self.with_group(number, |group| group.epoch)
+    }
+
+    fn with_group<R>(&self, number: u32, read: impl FnOnce(&Group) -> R) -> Option<R> {
         let table = self.inner.groups.borrow();
         let at = table
             .groups
             .binary_search_by_key(&number, |group| group.number);
-        Some(table.groups[at.ok()?].slots.clone())
+        table.groups.get(at.ok()?).map(read)
+    }
+
+    /// Whether nothing is known that keeps a partition from taking a shard.
+    pub(super) fn takes_writes(&self, place: Place) -> bool {
+        self.inner.groups.borrow().takes_writes(place)
     }
 
     /// Keeps new chunks off a partition that is full, for a while, or whose device has failed, for good.

@@ -2,9 +2,9 @@
 //!
 //! Invariants: at most [`PIECES_AHEAD_MAX`] pieces of at most [`PIECE_BYTES_MAX`] are held for a reader; every byte has been
 //! checked by the store that read it; a copy that fails is passed over for the next, and only when all have failed does the
-//! reader see the error.
+//! reader see an error: the gravest, so that a device that is away does not hide damage.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -36,6 +36,54 @@ pub enum BodySource {
     Extents(Vec<Extent>),
 }
 
+/// One copy of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Copy {
+    pub(crate) shard: u8,
+    pub(crate) place: Place,
+}
+
+/// What went wrong with the copies of a chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    gravest: Option<EngineError>,
+    /// The copies that hold bytes which cannot be read.
+    damaged: BTreeSet<Copy>,
+}
+
+impl Trouble {
+    fn note(&mut self, copy: Copy, error: EngineError) {
+        if matches!(error, EngineError::Corrupt { .. } | EngineError::Io(_)) {
+            self.damaged.insert(copy);
+        }
+        if self
+            .gravest
+            .as_ref()
+            .is_none_or(|known| gravity(&error) >= gravity(known))
+        {
+            self.gravest = Some(error);
+        }
+    }
+
+    fn into_error(self, chunk: ChunkId) -> ClusterError {
+        match self.gravest {
+            Some(error) => error.into(),
+            None => ClusterError::Unavailable(format!("no device that holds {chunk} is there")),
+        }
+    }
+}
+
+/// Which of two errors says more about a chunk.
+fn gravity(error: &EngineError) -> u8 {
+    match error {
+        EngineError::Corrupt { .. } => 4,
+        EngineError::Io(_) => 3,
+        EngineError::Busy(_) => 2,
+        EngineError::NotFound => 0,
+        _ => 1,
+    }
+}
+
 /// A part of a body on its way to the client.
 enum Piece {
     Ready(Bytes),
@@ -45,6 +93,7 @@ enum Piece {
 /// A body being read.
 pub struct ObjectReader {
     cluster: Cluster,
+    inode: u64,
     plan: VecDeque<(Extent, Range<u64>)>,
     ahead: VecDeque<Piece>,
     ready: VecDeque<Bytes>,
@@ -58,6 +107,7 @@ impl Cluster {
         let pin = self.inner.parts.readers.pin(reactor::index(), inode);
         let mut reader = ObjectReader {
             cluster: self.clone(),
+            inode,
             plan: VecDeque::new(),
             ahead: VecDeque::new(),
             ready: VecDeque::new(),
@@ -76,68 +126,104 @@ impl Cluster {
 
     async fn fetch_extent(
         &self,
+        inode: u64,
         extent: Extent,
         range: Range<u64>,
     ) -> Result<Vec<BufferView>, ClusterError> {
-        let chunk = extent.chunk;
-        let Some(slots) = self.slots_of(chunk.placement_group()) else {
-            return Err(ClusterError::Corrupt(format!(
-                "{chunk} names a placement group that does not exist"
-            )));
-        };
-        let masked = |(shard, _): &(usize, Place)| extent.slot_mask & (1 << shard) != 0;
-        let mut copies: Vec<(usize, Place)> =
-            slots.into_iter().enumerate().filter(masked).collect();
-        copies.sort_by_key(|(_, place)| self.peer_of(*place).is_some());
-        match self.fetch_copy(chunk, &copies, range.clone()).await {
-            Err(ClusterError::Corrupt(_)) if copies.len() > 1 => {
-                self.fetch_cells(chunk, &copies, range).await
-            }
-            whole => whole,
+        let copies = self.copies_of(&extent)?;
+        let mut trouble = Trouble::default();
+        let mut views = self
+            .fetch_copy(extent.chunk, &copies, range.clone(), &mut trouble)
+            .await;
+        if views.is_none() && !trouble.damaged.is_empty() && copies.len() > 1 {
+            views = self
+                .fetch_cells(extent.chunk, &copies, range, &mut trouble)
+                .await;
         }
+        match views {
+            Some(views) => {
+                self.mend(inode, extent, trouble.damaged);
+                Ok(views)
+            }
+            None => Err(trouble.into_error(extent.chunk)),
+        }
+    }
+
+    /// The copies of an extent's chunk that can be asked, those of this reactor first.
+    pub(crate) fn copies_of(&self, extent: &Extent) -> Result<Vec<Copy>, ClusterError> {
+        let chunk = extent.chunk;
+        let slots = self.slots_of(chunk.placement_group()).ok_or_else(|| {
+            ClusterError::Corrupt(format!(
+                "{chunk} names a placement group that does not exist"
+            ))
+        })?;
+        let copies = slots.into_iter().enumerate();
+        let mut copies: Vec<Copy> = copies
+            .filter(|(slot, place)| {
+                extent.slot_mask & (1 << slot) != 0 && self.inner.parts.owner_of(*place).is_some()
+            })
+            .map(|(slot, place)| Copy {
+                shard: slot as u8,
+                place,
+            })
+            .collect();
+        copies.sort_by_key(|copy| self.peer_of(copy.place).is_some());
+        Ok(copies)
     }
 
     /// Copies that are damaged in different places still hold every byte between them.
     async fn fetch_cells(
         &self,
         chunk: ChunkId,
-        copies: &[(usize, Place)],
+        copies: &[Copy],
         range: Range<u64>,
-    ) -> Result<Vec<BufferView>, ClusterError> {
+        trouble: &mut Trouble,
+    ) -> Option<Vec<BufferView>> {
         let mut views = Vec::new();
         let mut at = range.start;
         while at < range.end {
             let end = (at / CELL_BYTES as u64 + 1) * CELL_BYTES as u64;
             let cell = at..end.min(range.end);
             at = cell.end;
-            views.extend(self.fetch_copy(chunk, copies, cell).await?);
+            views.extend(self.fetch_copy(chunk, copies, cell, trouble).await?);
         }
-        Ok(views)
+        Some(views)
     }
 
-    /// Reads a range from the first copy that has all of it.
-    async fn fetch_copy(
+    /// Reads a range from the first copy that has all of it, and notes what is wrong with those before.
+    pub(crate) async fn fetch_copy(
         &self,
         chunk: ChunkId,
-        copies: &[(usize, Place)],
+        copies: &[Copy],
         range: Range<u64>,
-    ) -> Result<Vec<BufferView>, ClusterError> {
-        let mut last = ClusterError::Unavailable(format!("no device that holds {chunk} is there"));
-        for (shard, place) in copies {
+        trouble: &mut Trouble,
+    ) -> Option<Vec<BufferView>> {
+        for copy in copies {
             let id = ShardId {
                 chunk,
-                shard: *shard as u8,
+                shard: copy.shard,
             };
             let range = range.start as u32..range.end as u32;
-            match self.fetch_shard(*place, id, range).await {
-                Ok(views) => return Ok(views),
+            match self.fetch_shard(copy.place, id, range).await {
+                Ok(views) => return Some(views),
                 Err(error) => {
-                    tracing::warn!(%chunk, shard, device = %place.device, %error, "a copy could not be read");
-                    last = error.into();
+                    self.report(copy, id, &error);
+                    trouble.note(*copy, error);
                 }
             }
         }
-        Err(last)
+        None
+    }
+
+    /// Damage is reported wherever it is found; a place that does not answer once, because every read may meet it.
+    fn report(&self, copy: &Copy, id: ShardId, error: &EngineError) {
+        let (device, partition) = (copy.place.device, copy.place.partition);
+        let is_news = self.inner.reported.borrow_mut().insert(copy.place);
+        if is_news || matches!(error, EngineError::Corrupt { .. }) {
+            tracing::warn!(%id, %device, partition, %error, "a copy could not be read");
+        } else {
+            tracing::debug!(%id, %device, partition, %error, "a copy could not be read");
+        }
     }
 
     async fn fetch_shard(
@@ -206,8 +292,8 @@ impl ObjectReader {
                 &ZEROS[..(range.end - range.start) as usize],
             )),
             ExtentKind::Chunk => {
-                let cluster = self.cluster.clone();
-                let fetch = async move { cluster.fetch_extent(extent, range).await };
+                let (cluster, inode) = (self.cluster.clone(), self.inode);
+                let fetch = async move { cluster.fetch_extent(inode, extent, range).await };
                 Piece::Fetching(reactor::spawn(TaskClass::Foreground, fetch))
             }
         }

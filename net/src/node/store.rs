@@ -113,6 +113,9 @@ impl LocalStores {
             NodeRequest::Fetch(place, id, range, reply) => {
                 spawn(async move { answer(reply, local.fetch(place, id, range).await) });
             }
+            NodeRequest::Owner(place, id, reply) => {
+                spawn(async move { answer(reply, local.owner(place, id).await) });
+            }
             NodeRequest::Free(place, ids, reply) => {
                 spawn(async move { answer(reply, local.free(place, &ids).await) });
             }
