@@ -381,7 +381,8 @@ fn a_release_beside_the_end_of_a_snapshot_keeps_the_one_before() {
             let (a, b) = with_snapshot().await;
             let (log, _) = open(&[&a, &b], 2).await.expect("a log");
             let mut store = log.group(0);
-            store.purge(log_id(1, 1, 5)).await.expect("purged");
+            // No entry is left that lies before the snapshot.
+            store.purge(log_id(1, 1, 10)).await.expect("purged");
             let both = futures_util::future::join(snapshot_of(&store, 10, 3), store.release());
             let turns_pass = async {
                 for _ in 0..turns {
