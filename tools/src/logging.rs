@@ -1,35 +1,38 @@
 //! Structured logs on standard error: lines for people on a terminal, JSON elsewhere.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sets up `tracing` for the process. `level` and `format` are those of `observability.log_level` and `.log_format`.
 ///
 /// # Errors
-/// When `RUST_LOG` is set and is not a filter, or logs are set up already.
+/// When `RUST_LOG` is set and is not a list of `target=level`, or logs are set up already.
 pub fn start(level: &str, format: &str) -> Result<(), String> {
     let filter = match std::env::var("RUST_LOG") {
-        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text)
-            .map_err(|error| format!("RUST_LOG is not a log filter: {error}"))?,
-        _ => EnvFilter::try_new(directives(level)).map_err(|error| error.to_string())?,
+        Ok(text) if !text.trim().is_empty() => Targets::from_str(&text)
+            .map_err(|error| format!("RUST_LOG is not a list of target=level: {error}"))?,
+        _ => Targets::from_str(&directives(level)).map_err(|error| error.to_string())?,
     };
     let terminal = std::io::stderr().is_terminal();
     let json = format == "json" || format == "auto" && !terminal;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::NONE);
+    let registry = tracing_subscriber::registry().with(filter);
     let outcome = if json {
-        builder
+        let lines = lines
             .json()
             .flatten_event(true)
             .with_current_span(true)
-            .with_span_list(false)
-            .try_init()
+            .with_span_list(false);
+        registry.with(lines).try_init()
     } else {
-        builder.with_ansi(terminal).try_init()
+        registry.with(lines.with_ansi(terminal)).try_init()
     };
     outcome.map_err(|error| error.to_string())
 }
@@ -62,7 +65,7 @@ mod tests {
     #[test]
     fn every_level_makes_a_filter() {
         for level in ["error", "warn", "info", "debug", "trace"] {
-            assert!(EnvFilter::try_new(directives(level)).is_ok());
+            assert!(Targets::from_str(&directives(level)).is_ok());
         }
         assert!(directives("debug").starts_with("warn,strata=debug,"));
     }
