@@ -401,6 +401,12 @@ impl Device {
         Ok(self.inner.file.length().await?)
     }
 
+    /// How many bytes from an offset on have been written since the file was made, as far as the file system tells.
+    pub(crate) fn written_bytes(&self, offset: u64) -> u64 {
+        let end = self.inner.file.hole_after(offset);
+        end.map_or(0, |end| end.saturating_sub(offset))
+    }
+
     pub(crate) async fn read(
         &self,
         buffer: Buffer,

@@ -265,6 +265,18 @@ impl File {
         }
     }
 
+    /// Where the space of the file ends that lies at an offset: the first byte from there on for which the file system has
+    /// nothing allocated that was written (lseek(2), SEEK_HOLE). `None` where the system does not say, as in simulation.
+    pub fn hole_after(&self, offset: u64) -> Option<u64> {
+        let Inner::Real(file) = &self.inner else {
+            return None;
+        };
+        let offset = libc::off_t::try_from(offset).ok()?;
+        // SAFETY: seeking a descriptor we own; reads and writes here always name their offset.
+        let hole = unsafe { libc::lseek(file.descriptor.raw(), offset, libc::SEEK_HOLE) };
+        u64::try_from(hole).ok()
+    }
+
     /// Makes the file as long as said. Growth reads as zeroes.
     ///
     /// # Errors

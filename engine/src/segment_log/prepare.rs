@@ -1,4 +1,5 @@
-//! Slots that are made ready for use: written over in full, so that their space is the file's for good.
+//! Slots that are made ready for use: written over in full, so that their space is the file's for good. What an earlier run has
+//! written over and not used is the file's already.
 //!
 //! Invariants: one slot is prepared at a time; what was refused for lack of space goes on where it stopped; from then until it
 //! has succeeded, only what is prepared counts as free.
@@ -93,7 +94,9 @@ impl SegmentLog {
         zeroes.fill(0);
         let zeroes = zeroes.freeze();
         let begun = self.state.borrow().partly.filter(|(at, _)| *at == slot);
-        let mut done = begun.map_or(0, |(_, done)| done);
+        let there = self.device.written_bytes(offset);
+        let there = there.min(self.map.segment_bytes) / chunk * chunk;
+        let mut done = begun.map_or(there, |(_, done)| done.max(there));
         while done < self.map.segment_bytes {
             let views = vec![zeroes.clone()];
             if let Err(error) = self.device.write_new(views, offset + done).await {
