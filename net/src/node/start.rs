@@ -134,15 +134,14 @@ async fn bring_up(
     for device in &devices {
         status.add_device(device.path.display().to_string(), device.health());
     }
-    status.enter(Phase::Starting("recovering the data partitions".to_owned()));
-    let begun = reactor::now();
-    let (owners, warnings) = open_partitions(config, status, peers, &devices).await?;
-    tracing::info!(
-        milliseconds = (reactor::now() - begun).as_millis() as u64,
-        "the data partitions were recovered"
-    );
-    status.enter(Phase::Starting("replaying the log".to_owned()));
-    let namespace = start_group(config, status, &devices, metadata).await?;
+    // Neither needs the other, and a cold start waits for the disk most of the time.
+    status.enter(Phase::Starting(
+        "recovering the data partitions and replaying the log".to_owned(),
+    ));
+    let recovering = recover_partitions(config, status, peers, &devices);
+    let replaying = start_group(config, status, &devices, metadata);
+    let (recovered, namespace) = futures_util::future::join(recovering, replaying).await;
+    let ((owners, warnings), namespace) = (recovered?, namespace?);
     initialise(config, metadata, &namespace, &devices, &discovery).await?;
     let missing = discovery.missing.iter().map(|listed| {
         format!(
@@ -171,6 +170,21 @@ fn shards_max(devices: &[NodeDevice]) -> usize {
         .map(|device| device.partitions_of(PartitionKind::Data).len())
         .sum();
     (NODE_SHARDS_MAX / partitions.max(1)).min(PARTITION_SHARDS_MAX)
+}
+
+async fn recover_partitions(
+    config: &NodeConfig,
+    status: &NodeStatus,
+    peers: &[Sender<NodeRequest>],
+    devices: &[NodeDevice],
+) -> Result<(BTreeMap<Place, usize>, Vec<String>), NodeError> {
+    let begun = reactor::now();
+    let opened = open_partitions(config, status, peers, devices).await?;
+    tracing::info!(
+        milliseconds = (reactor::now() - begun).as_millis() as u64,
+        "the data partitions were recovered"
+    );
+    Ok(opened)
 }
 
 /// Deals the data partitions out to the reactors in the order of uuids, and has each reactor open its own.
