@@ -13,8 +13,9 @@ use crate::id::ShardId;
 use crate::reactor::{self, Buffer, TaskClass};
 use crate::store::ChunkStore;
 
-/// A checkpoint is due when more than this lies behind the last one, or as much as the index takes, if that is more.
-const TAIL_BYTES_MAX: u64 = 64 << 20;
+/// A checkpoint is due when more than this lies behind the last one, or as much as the index takes, if that is more. A start
+/// reads and verifies all of it, one record after the other.
+const TAIL_BYTES_MAX: u64 = 16 << 20;
 
 /// Pages written at a time.
 const RUN_BYTES: usize = 256 << 10;
