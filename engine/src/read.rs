@@ -55,7 +55,6 @@ impl ChunkStore {
         id: ShardId,
         range: Range<u32>,
     ) -> Result<Vec<BufferView>, EngineError> {
-        let before = reactor::now();
         let mut entry = self.entry_of(id).await.ok_or(EngineError::NotFound)?;
         if range.start > range.end || range.end > entry.payload_bytes {
             return Err(EngineError::Invalid(format!(
@@ -77,10 +76,6 @@ impl ChunkStore {
         };
         let statistics = &self.inner.statistics;
         statistics.reads.fetch_add(1, Ordering::Relaxed);
-        statistics.read_nanoseconds.fetch_add(
-            (reactor::now() - before).as_nanos() as u64,
-            Ordering::Relaxed,
-        );
         Ok(views)
     }
 

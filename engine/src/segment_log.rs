@@ -47,8 +47,6 @@ pub struct LogStatistics {
     pub batches: AtomicU64,
     /// Bytes written, with headers and padding.
     pub bytes_written: AtomicU64,
-    /// Nanoseconds spent in writes with their barrier.
-    pub write_nanoseconds: AtomicU64,
     /// Segments that are free.
     pub free_segments: AtomicU64,
     /// Segments in all: those that the capacity allows, and those beyond it that the file has already.
@@ -723,16 +721,11 @@ impl SegmentLog {
         let without = || EngineError::Invalid("a batch without a segment".to_owned());
         let offset = self.device_offset(start).ok_or_else(without)?;
         let views = views_of(batch);
-        let before = reactor::now();
         self.device.write_durable(views, offset).await?;
-        let took = (reactor::now() - before).as_nanos() as u64;
         self.statistics.batches.fetch_add(1, Ordering::Relaxed);
         self.statistics
             .bytes_written
             .fetch_add(end - start, Ordering::Relaxed);
-        self.statistics
-            .write_nanoseconds
-            .fetch_add(took, Ordering::Relaxed);
         Ok(end)
     }
 

@@ -62,8 +62,6 @@ pub struct ChunkStoreStatistics {
     pub frees: AtomicU64,
     /// Bytes read from the device.
     pub bytes_read: AtomicU64,
-    /// Nanoseconds spent in reads.
-    pub read_nanoseconds: AtomicU64,
     /// Reads and records that did not match their checksum.
     pub corruptions: AtomicU64,
     /// Shards in the index.
