@@ -20,10 +20,9 @@ use crate::format::record::{self, Body, RecordHeader, ShardHeader};
 use crate::format::segment::Content;
 use crate::format::{FormatError, align_up};
 use crate::index::{ENTRY_COUNT_MAX, Index};
+use crate::reactor;
 use crate::reactor::local::{Mutex, Notify};
-use crate::reactor::{self, Buffer};
-use crate::read::Memory;
-use crate::segment_log::{FoundLog, SegmentLog};
+use crate::segment_log::{FoundLog, SegmentLog, WINDOW_BYTES, Window};
 use crate::store::{ChunkStore, ChunkStoreStatistics, Inner};
 use index_pages::Gap;
 
@@ -39,9 +38,6 @@ pub struct RecoveryReport {
     /// What was durable once and is damaged now.
     pub damage: Vec<String>,
 }
-
-/// How much is read at a time while records are walked.
-const WINDOW_BYTES: usize = 1 << 20;
 
 /// What lies at a position.
 enum Found {
@@ -217,10 +213,15 @@ impl ChunkStore {
         mut walk: Walk<'_>,
         report: &mut RecoveryReport,
     ) -> Result<u64, EngineError> {
+        let log = self.inner.log.clone();
+        let mut window = match walk.gaps {
+            None => Window::new(log),
+            Some(_) => Window::narrow(log),
+        };
         let mut position = walk.start;
         while position < walk.known_end.unwrap_or(walk.segment_end) {
             let mut readable = true;
-            let (detail, after) = match self.look_at(position, &walk).await? {
+            let (detail, after) = match self.look_at(position, &walk, &mut window).await? {
                 Found::Record(header, bytes) => {
                     self.replay_record(position, &header, &walk);
                     report.records_replayed += 1;
@@ -236,7 +237,7 @@ impl ChunkStore {
                     (detail, None)
                 }
             };
-            match self.after_damage(position, &walk).await? {
+            match self.after_damage(position, &walk, &mut window).await? {
                 ControlFlow::Break(torn) => {
                     report.torn_tail |= torn && readable;
                     if !readable {
@@ -276,16 +277,18 @@ impl ChunkStore {
         &self,
         bad: u64,
         walk: &Walk<'_>,
+        window: &mut Window,
     ) -> Result<ControlFlow<bool, u64>, EngineError> {
-        let mut position = bad + self.inner.log.device.alignment() as u64;
-        while let Some(next) = self.next_claim(position, walk).await? {
-            let later = self.look_at(next, walk).await?;
+        let alignment = self.inner.log.device.alignment() as u64;
+        let mut position = bad + alignment;
+        while let Some(next) = self.next_claim(position, walk, window).await? {
+            let later = self.look_at(next, walk, window).await?;
             if let Found::Record(header, _) | Found::Damaged(header, ..) = later
                 && (walk.sealed || header.origin.durable_before > bad || walk.durable > bad)
             {
                 return Ok(ControlFlow::Continue(next));
             }
-            position = next + self.inner.log.device.alignment() as u64;
+            position = next + alignment;
         }
         match walk.known_end {
             Some(end) => Ok(ControlFlow::Continue(end)),
@@ -293,175 +296,147 @@ impl ChunkStore {
             None if walk.durable > bad => {
                 Ok(ControlFlow::Continue(walk.durable.min(walk.segment_end)))
             }
-            None => Ok(ControlFlow::Break(self.anything_at(bad).await?)),
+            // What was never written claims nothing.
+            None => Ok(ControlFlow::Break(self.claims(bad, walk, window).await?)),
         }
     }
 
     /// The next position that claims to begin a record.
-    async fn next_claim(&self, from: u64, walk: &Walk<'_>) -> Result<Option<u64>, EngineError> {
-        let alignment = self.inner.log.device.alignment();
+    async fn next_claim(
+        &self,
+        from: u64,
+        walk: &Walk<'_>,
+        window: &mut Window,
+    ) -> Result<Option<u64>, EngineError> {
         let end = walk.known_end.unwrap_or(walk.segment_end);
-        let (mut start, mut narrow_until) = (from, from);
-        while start < end {
-            let Some(offset) = self.inner.log.device_offset(start) else {
-                return Ok(None);
-            };
-            let most = if start < narrow_until {
-                alignment
-            } else {
-                WINDOW_BYTES
-            };
-            let length = (end - start).min(most as u64) as usize;
-            let buffer = reactor::allocate(length).await;
-            let window = match self.inner.log.device.read(buffer, offset, length).await {
-                Ok(window) => window,
-                // The device cannot read some of it: the rest is looked at unit by unit.
-                Err(EngineError::Io(_)) if length > alignment => {
-                    narrow_until = start + length as u64;
-                    continue;
-                }
-                Err(EngineError::Io(_)) => {
-                    start += length as u64;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let claims = |(at, block): (usize, &[u8])| {
-                let position = start + (at * alignment) as u64;
-                let claim = record::claim(block, alignment)?;
-                (claim.position == position).then_some(position)
-            };
-            if let Some(position) = window.chunks(alignment).enumerate().find_map(claims) {
+        for position in (from..end).step_by(self.inner.log.device.alignment()) {
+            if self.claims(position, walk, window).await? {
                 return Ok(Some(position));
             }
-            start += length as u64;
             reactor::yield_if_due().await;
         }
         Ok(None)
     }
 
-    /// Whether a place holds more than what was never written.
-    async fn anything_at(&self, position: u64) -> Result<bool, EngineError> {
-        let head = match self.head_at(position).await {
-            Ok(Some(head)) => head,
-            Ok(None) | Err(EngineError::Io(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        Ok(record::claim(&head, self.inner.log.device.alignment())
-            .is_some_and(|claim| claim.position == position))
-    }
-
-    async fn head_at(&self, position: u64) -> Result<Option<Buffer>, EngineError> {
-        let Some(offset) = self.inner.log.device_offset(position) else {
-            return Ok(None);
-        };
-        let length = self.inner.log.device.alignment();
-        let head = self
-            .inner
-            .log
-            .device
-            .read(reactor::allocate(length).await, offset, length)
-            .await?;
-        Ok((head.len() == length).then_some(head))
+    /// Whether what lies at a position claims to be a record that belongs there.
+    async fn claims(
+        &self,
+        position: u64,
+        walk: &Walk<'_>,
+        window: &mut Window,
+    ) -> Result<bool, EngineError> {
+        let alignment = self.inner.log.device.alignment();
+        match window.at(position, alignment, walk.segment_end).await {
+            Ok(head) => {
+                let claim = record::claim(head, alignment);
+                Ok(claim.is_some_and(|claim| claim.position == position))
+            }
+            Err(EngineError::Io(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads and verifies the record at a position.
-    async fn look_at(&self, position: u64, walk: &Walk<'_>) -> Result<Found, EngineError> {
-        let bad = |detail: &str| Ok(Found::Bad(detail.to_owned()));
-        let head = match self.head_at(position).await {
-            Ok(Some(head)) => head,
-            Ok(None) => return bad("nothing was written here"),
+    async fn look_at(
+        &self,
+        position: u64,
+        walk: &Walk<'_>,
+        window: &mut Window,
+    ) -> Result<Found, EngineError> {
+        let header = match self.record_header_at(position, walk, window).await {
+            Ok(Ok(header)) => header,
+            Ok(Err(detail)) => return Ok(Found::Bad(detail)),
             Err(EngineError::Io(error)) => return Ok(Found::Unreadable(error.to_string())),
             Err(error) => return Err(error),
         };
-        let alignment = self.inner.log.device.alignment();
-        let Some(claim) = record::claim(&head, alignment) else {
+        let alignment = self.inner.log.device.alignment() as u64;
+        let payload = position + u64::from(header.header_bytes);
+        let end = payload + align_up(u64::from(header.body.payload_bytes()), alignment);
+        if end > walk.segment_end {
+            return Ok(Found::Bad(
+                "the record is longer than its segment".to_owned(),
+            ));
+        }
+        let damage = match &header.body {
+            Body::Shard(shard) if walk.gaps.is_none() => {
+                payload_damage(shard, payload, walk.segment_end, window).await?
+            }
+            Body::Shard(_) | Body::Tombstones(_) => None,
+        };
+        let (header, bytes) = (Box::new(header), end - position);
+        Ok(match damage {
+            None => Found::Record(header, bytes),
+            Some(detail) => Found::Damaged(header, bytes, detail),
+        })
+    }
+
+    /// The header of the record at a position, or why there is none.
+    async fn record_header_at(
+        &self,
+        position: u64,
+        walk: &Walk<'_>,
+        window: &mut Window,
+    ) -> Result<Result<RecordHeader, String>, EngineError> {
+        let bad = |detail: &str| Ok(Err(detail.to_owned()));
+        let log = &self.inner.log;
+        let alignment = log.device.alignment();
+        let head = window.at(position, alignment, walk.segment_end).await?;
+        if head.len() < alignment {
+            return bad("nothing was written here");
+        }
+        let Some(claim) = record::claim(head, alignment) else {
             return bad("no record begins here");
         };
-        if claim.position != position || position + u64::from(claim.header_bytes) > walk.segment_end
-        {
+        let length = claim.header_bytes as usize;
+        if claim.position != position || position + length as u64 > walk.segment_end {
             return bad("a record of another time begins here");
         }
-        let offset = self
-            .inner
-            .log
-            .device_offset(position)
-            .ok_or(EngineError::NotFound)?;
-        let header = match claim.header_bytes as usize {
-            length if length <= head.len() => head,
-            length => match self.read_exactly(Memory::InTurn, offset, length).await {
-                Ok(header) => header,
-                Err(EngineError::Corrupt { detail, .. }) => return Ok(Found::Bad(detail)),
-                Err(EngineError::Io(error)) => return Ok(Found::Unreadable(error.to_string())),
-                Err(error) => return Err(error),
-            },
-        };
-        let header = match record::decode_header(&header) {
+        let whole = window.at(position, length, walk.segment_end).await?;
+        let header = match record::decode_header(whole) {
             Ok(header) => header,
             // The salt shows that it is no client who says so.
             Err(FormatError::NewerFormat { features })
-                if Some(claim.salt) == self.inner.log.salt(position) =>
+                if Some(claim.salt) == log.salt(position) =>
             {
                 return Err(EngineError::NewerFormat { features });
             }
-            Err(error) => return Ok(Found::Bad(error.to_string())),
+            Err(error) => return Ok(Err(error.to_string())),
         };
-        if Some(header.origin.salt) != self.inner.log.salt(position) || header.origin.run < walk.run
-        {
+        if Some(header.origin.salt) != log.salt(position) || header.origin.run < walk.run {
             return bad("a record of another time begins here");
         }
-        let bytes = u64::from(header.header_bytes)
-            + align_up(u64::from(header.body.payload_bytes()), alignment as u64);
-        if position + bytes > walk.segment_end {
-            return bad("the record is longer than its segment");
-        }
-        match &header.body {
-            Body::Shard(shard) if walk.gaps.is_none() => {
-                if let Some(detail) = self
-                    .payload_damage(shard, offset + u64::from(header.header_bytes))
-                    .await?
-                {
-                    return Ok(Found::Damaged(Box::new(header), bytes, detail));
-                }
-            }
-            Body::Shard(_) | Body::Tombstones(_) => {}
-        }
-        Ok(Found::Record(Box::new(header), bytes))
+        Ok(Ok(header))
     }
+}
 
-    /// What is wrong with the payload of a record, if anything is.
-    pub(crate) async fn payload_damage(
-        &self,
-        shard: &ShardHeader,
-        offset: u64,
-    ) -> Result<Option<String>, EngineError> {
-        let alignment = self.inner.log.device.alignment() as u64;
-        let cell = shard.cell_bytes as usize;
-        if cell == 0 || cell > WINDOW_BYTES || !cell.is_power_of_two() {
-            return Ok(Some(format!("cells of {cell} bytes")));
-        }
-        let mut crcs = shard.cell_crcs.iter();
-        let mut done = 0;
-        while done < shard.payload_bytes as usize {
-            let length = (shard.payload_bytes as usize - done).min(WINDOW_BYTES);
-            let padded = align_up(length as u64, alignment) as usize;
-            let window = match self
-                .read_exactly(Memory::InTurn, offset + done as u64, padded)
-                .await
-            {
-                Ok(window) => window,
-                Err(EngineError::Corrupt { detail, .. }) => return Ok(Some(detail)),
-                Err(EngineError::Io(error)) => return Ok(Some(error.to_string())),
-                Err(error) => return Err(error),
-            };
-            let matching = window[..length]
-                .chunks(cell)
-                .all(|cell| crcs.next() == Some(&crc32c::crc32c(cell)));
-            if !matching {
-                return Ok(Some("the CRC of a cell does not match".to_owned()));
-            }
-            done += length;
-        }
-        Ok(None)
+/// What is wrong with the payload of a record, if anything is. It lies at a position in a segment that ends at `end`.
+async fn payload_damage(
+    shard: &ShardHeader,
+    position: u64,
+    end: u64,
+    window: &mut Window,
+) -> Result<Option<String>, EngineError> {
+    let cell = shard.cell_bytes as usize;
+    if cell == 0 || cell > WINDOW_BYTES || !cell.is_power_of_two() {
+        return Ok(Some(format!("cells of {cell} bytes")));
     }
+    let mut crcs = shard.cell_crcs.iter();
+    let mut done = 0;
+    while done < shard.payload_bytes as usize {
+        let length = (shard.payload_bytes as usize - done).min(WINDOW_BYTES);
+        let bytes = match window.at(position + done as u64, length, end).await {
+            Ok(bytes) if bytes.len() == length => bytes,
+            Ok(_) => return Ok(Some("it is cut short".to_owned())),
+            Err(EngineError::Io(error)) => return Ok(Some(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        let matching = bytes
+            .chunks(cell)
+            .all(|cell| crcs.next() == Some(&crc32c::crc32c(cell)));
+        if !matching {
+            return Ok(Some("the CRC of a cell does not match".to_owned()));
+        }
+        done += length;
+    }
+    Ok(None)
 }

@@ -14,6 +14,7 @@
 mod found;
 mod gather;
 mod prepare;
+mod window;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +36,7 @@ pub(crate) use self::found::FoundLog;
 use self::found::{first_state, read_anchor, read_slots, reserve_of};
 use self::gather::{GATHER_BYTES_MAX, Gathered};
 use self::prepare::PREPARED_AHEAD;
+pub(crate) use self::window::{WINDOW_BYTES, Window};
 
 /// The most that one batch gathers, in bytes and in pieces.
 const BATCH_BYTES_MAX: u64 = 8 << 20;

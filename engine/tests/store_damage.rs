@@ -569,6 +569,29 @@ fn the_segments_of_a_large_device_are_looked_at_together() {
 }
 
 #[test]
+fn the_records_after_the_checkpoint_are_read_together() {
+    const RECORDS: u64 = 120;
+    let simulation = formatted(15);
+    let reads_of_a_start = async || {
+        let before = simulation.counters().reads;
+        let (store, report) = open(16).await;
+        let reads = simulation.counters().reads - before;
+        (store, report, reads)
+    };
+    run(&simulation, async || {
+        let (store, _, empty) = reads_of_a_start().await;
+        for number in 0..RECORDS {
+            write(&store, number, 4096).await.expect("write");
+        }
+        drop(store);
+        let (store, report, reads) = reads_of_a_start().await;
+        assert_eq!(report.records_replayed, RECORDS);
+        assert!(reads - empty < 20, "{reads} reads, {empty} without records");
+        expect_whole(&store, 0..RECORDS, 4096).await;
+    });
+}
+
+#[test]
 fn an_anchor_of_another_partition_is_none() {
     let simulation = with_sealed_segments(14);
     let offset = |slot| anchor_offset(1, slot);

@@ -1,38 +1,21 @@
-//! Reading a journal's records one after the other, through a window, with the next part of the device read ahead.
+//! Reading a journal's records one after the other, through a window.
 //!
 //! Invariant: a record's body is shown only after its CRC has been checked, but for the heads that are asked for as such.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::{HeadsOf, JOURNAL_BODY_BYTES_MAX};
 use crate::error::EngineError;
+use crate::format::FormatError;
 use crate::format::entry::{self, EntryHeader, HEADER_BYTES};
-use crate::format::{FormatError, align_up};
-use crate::reactor::{self, Buffer, Task, TaskClass};
-use crate::segment_log::SegmentLog;
-
-/// How much is read at a time while records are walked.
-const WINDOW_BYTES: usize = 1 << 20;
-
-/// How many readings of a window's length are under way beside the window, where a walk goes on and on: a device answers
-/// several at once much sooner than one after the other.
-const AHEAD_COUNT: usize = 6;
-
-/// How much is read at first of a single record; the rest of a longer one follows.
-const RECORD_BYTES: usize = 8 << 10;
+use crate::segment_log::{SegmentLog, Window};
 
 /// What stands at a position.
 pub(super) enum Step {
     Entry(EntryHeader),
     Padding,
     Bad(String),
-}
-
-/// A part of the device on its way.
-struct Ahead {
-    positions: std::ops::Range<u64>,
-    task: Task<Result<Buffer, EngineError>>,
 }
 
 /// Where a walk through the records is.
@@ -43,28 +26,20 @@ pub(super) struct Walk {
     pub(super) run: u32,
     /// Records that are only looked into.
     pub(super) heads: Option<HeadsOf>,
-    window: Vec<u8>,
-    window_start: u64,
-    /// How much is read at a time, unless a record needs more: doubled by every reading that goes on where the last ended.
-    window_bytes: usize,
-    /// What follows the window, in order.
-    ahead: VecDeque<Ahead>,
-    /// The last entry's body, in the window.
-    body: std::ops::Range<usize>,
+    window: Window,
+    /// Where the last entry's body lies, which the window holds.
+    body: Range<u64>,
 }
 
 impl Walk {
     /// For walking on from a position.
     pub(super) fn new(log: Rc<SegmentLog>, position: u64) -> Walk {
         Walk {
+            window: Window::new(log.clone()),
             log,
             position,
             run: 0,
             heads: None,
-            window: Vec::new(),
-            window_start: 0,
-            window_bytes: WINDOW_BYTES,
-            ahead: VecDeque::new(),
             body: 0..0,
         }
     }
@@ -72,7 +47,7 @@ impl Walk {
     /// For the one record at a position.
     pub(super) fn one(log: Rc<SegmentLog>, position: u64) -> Walk {
         Walk {
-            window_bytes: RECORD_BYTES,
+            window: Window::narrow(log.clone()),
             ..Walk::new(log, position)
         }
     }
@@ -84,7 +59,7 @@ impl Walk {
 
     /// The body of the entry that [`Walk::next`] has just found, or its head.
     pub(super) fn body(&self) -> &[u8] {
-        self.window.get(self.body.clone()).unwrap_or_default()
+        self.window.held(self.body.clone())
     }
 
     /// The entry at the position, and the position behind it. Padding moves to the next alignment unit; nothing good leaves the
@@ -92,7 +67,7 @@ impl Walk {
     pub(super) async fn next(&mut self, end: u64) -> Result<Step, EngineError> {
         let alignment = self.log.device.alignment() as u64;
         let position = self.position;
-        let head = self.bytes(HEADER_BYTES, end).await?;
+        let head = self.window.at(position, HEADER_BYTES, end).await?;
         let Some(claim) = entry::claim(head) else {
             // Padding may be shorter than a header: behind it, the next batch begins.
             let next = (position + 1).next_multiple_of(alignment);
@@ -121,7 +96,7 @@ impl Walk {
 
     /// The entry of so many bytes at the position, verified.
     async fn whole(&mut self, bytes: usize, end: u64) -> Result<Step, EngineError> {
-        let whole = self.bytes(bytes, end).await?;
+        let whole = self.window.at(self.position, bytes, end).await?;
         Ok(match entry::decode(whole) {
             Ok((header, _)) => self.pass(header, bytes),
             // Position, salt and CRC are right: it is no torn tail to be cut.
@@ -140,106 +115,18 @@ impl Walk {
         end: u64,
     ) -> Result<Step, EngineError> {
         let wanted = HEADER_BYTES + bytes;
-        if self.bytes(wanted, end).await?.len() < wanted {
+        if self.window.at(self.position, wanted, end).await?.len() < wanted {
             return Ok(Step::Bad("the record is cut short".to_owned()));
         }
-        self.ahead.clear();
-        self.window_bytes = RECORD_BYTES;
+        self.window.leave();
         Ok(self.pass(claim, wanted))
     }
 
     /// Goes on behind an entry of which so many bytes are in the window.
     fn pass(&mut self, header: EntryHeader, bytes: usize) -> Step {
-        let from = (self.position - self.window_start) as usize;
-        self.body = from + HEADER_BYTES..from + bytes;
+        self.body = self.position + HEADER_BYTES as u64..self.position + bytes as u64;
         self.position += header.entry_bytes();
         self.run = header.origin.run;
         Step::Entry(header)
-    }
-
-    /// So many bytes from the position on, fewer at the end of what is there.
-    async fn bytes(&mut self, count: usize, end: u64) -> Result<&[u8], EngineError> {
-        if self.position < self.window_start || self.position + count as u64 > self.window_end() {
-            self.fill(count, end).await?;
-        }
-        let from = (self.position - self.window_start) as usize;
-        let to = (from + count).min(self.window.len());
-        Ok(self.window.get(from..to).unwrap_or_default())
-    }
-
-    fn window_end(&self) -> u64 {
-        self.window_start + self.window.len() as u64
-    }
-
-    /// Moves the window so that it begins at the position and holds so many bytes, unless the segment or `end` come first.
-    async fn fill(&mut self, count: usize, end: u64) -> Result<(), EngineError> {
-        let alignment = self.log.device.alignment() as u64;
-        let start = self.position - self.position % alignment;
-        let segment_end =
-            (self.position / self.log.map.segment_bytes + 1) * self.log.map.segment_bytes;
-        let needed = self.position + count as u64;
-        let readable = align_up(end.max(needed), alignment).min(segment_end);
-        let stop = align_up(needed.max(start + self.window_bytes as u64), alignment).min(readable);
-        if (self.window_start..=self.window_end()).contains(&start) && !self.window.is_empty() {
-            self.window.drain(..(start - self.window_start) as usize);
-            self.window_bytes = (self.window_bytes * 2).min(WINDOW_BYTES);
-        } else {
-            self.window.clear();
-        }
-        self.window_start = start;
-        while self.window_end() < stop {
-            let at = self.window_end();
-            let length = (stop - at).min(WINDOW_BYTES as u64) as usize;
-            let part = self.part(at, length).await?;
-            // The device may end anywhere.
-            let Some(part) = part.filter(|part| !part.is_empty()) else {
-                return Ok(());
-            };
-            self.window.extend_from_slice(&part);
-            if !(part.len() as u64).is_multiple_of(alignment) {
-                return Ok(());
-            }
-        }
-        self.read_ahead(readable);
-        Ok(())
-    }
-
-    /// What lies on the device from a position on: what was read ahead of it, or so many bytes.
-    async fn part(&mut self, at: u64, length: usize) -> Result<Option<Buffer>, EngineError> {
-        while let Some(ahead) = self.ahead.pop_front() {
-            if ahead.positions.start == at {
-                return ahead.task.await.map(Some);
-            }
-        }
-        let Some(offset) = self.log.device_offset(at) else {
-            return Ok(None);
-        };
-        let buffer = reactor::allocate_now(length);
-        self.log.device.read(buffer, offset, length).await.map(Some)
-    }
-
-    /// Begins to read what comes behind the window, where the walk goes on and on.
-    fn read_ahead(&mut self, readable: u64) {
-        if self.window_bytes < WINDOW_BYTES {
-            return;
-        }
-        let last = self.ahead.back();
-        let mut at = last.map_or(self.window_end(), |last| last.positions.end);
-        while self.ahead.len() < AHEAD_COUNT && at < readable {
-            let Some(offset) = self.log.device_offset(at) else {
-                return;
-            };
-            let length = (readable - at).min(WINDOW_BYTES as u64) as usize;
-            let device = self.log.device.clone();
-            let reading = async move {
-                let buffer = reactor::allocate_now(length);
-                device.read(buffer, offset, length).await
-            };
-            self.ahead.push_back(Ahead {
-                positions: at..at + length as u64,
-                task: reactor::spawn(TaskClass::Foreground, reading),
-            });
-            at += length as u64;
-        }
     }
 }

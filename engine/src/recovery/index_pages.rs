@@ -4,7 +4,7 @@
 //! of every entry are still there, and of two records of a shard the later one counts. What was freed comes back where the
 //! segment of its tombstone is gone; it has no name, so the sweep frees it again.
 
-use super::{RecoveryReport, WINDOW_BYTES, Walk};
+use super::{RecoveryReport, Walk};
 use crate::error::EngineError;
 use crate::format::FormatError;
 use crate::format::layout::BLOCK_BYTES;
@@ -14,7 +14,7 @@ use crate::format::segment::Content;
 use crate::id::ShardId;
 use crate::reactor;
 use crate::read::Memory;
-use crate::segment_log::FoundLog;
+use crate::segment_log::{FoundLog, WINDOW_BYTES};
 use crate::store::ChunkStore;
 
 /// Keys between two good pages: what lies there is not known from pages.

@@ -1,6 +1,9 @@
 //! Where chunks go when a partition is full or its device fails.
 
-use strata_engine::reactor::Simulation;
+use std::time::Duration;
+
+use strata_engine::reactor::{self, Simulation};
+use strata_raftlog::namespace::INLINE_BYTES_MAX;
 
 use super::world::{Node, Shape, content, run};
 use crate::error::ClusterError;
@@ -75,5 +78,30 @@ fn a_full_partition_is_tried_again_after_a_while() {
         node.put("again", &content(1, 1 << 20))
             .await
             .expect("room again");
+    });
+}
+
+#[test]
+fn a_body_in_a_chunk_costs_each_copy_one_flush() {
+    // The command that names it costs the other: see `a_put_costs_one_flush` of the group.
+    let simulation = Simulation::new(26);
+    run(&simulation, 16, async || {
+        for (shape, copies) in [(Shape::single(1, 16), 1), (Shape::mirrored(16), 2)] {
+            let node = Node::start(&shape).await;
+            node.put("first", &content(0, 100_000))
+                .await
+                .expect("stored");
+            // Segments are made ready behind the first one.
+            reactor::sleep(Duration::from_secs(1)).await;
+            for length in [INLINE_BYTES_MAX + 1, 100_000] {
+                let before = simulation.counters().syncs;
+                for number in 1..=5 {
+                    let body = content(number, length);
+                    node.put("k", &body).await.expect("stored");
+                }
+                let syncs = simulation.counters().syncs - before;
+                assert_eq!(syncs, 5 * copies, "{length} bytes, {copies} copies");
+            }
+        }
     });
 }
