@@ -3,7 +3,7 @@
 //! Invariants: the file holds written data from end to end before anything is measured, because a hole or an
 //! unwritten extent answers without the device; writes stay inside it; the depth never changes during a run.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -97,22 +97,31 @@ async fn measure(options: &Options, block: usize) -> anyhow::Result<Report> {
     let (enters, parks) = (counters.ring_enters.get(), counters.parks.get());
     let blocks = options.file_size / block as u64;
     let next = Rc::new(Cell::new(0));
+    // One for all: one for each operation in flight would be megabytes that the processor's caches do not hold.
+    let tally = Rc::new(RefCell::new(Tally::default()));
     let tasks: Vec<_> = (0..options.depth)
         .map(|_| match options.pattern {
             Pattern::RandomRead => spawn(
                 TaskClass::Foreground,
-                read_until(file.clone(), deadline, block, blocks),
+                read_until(file.clone(), deadline, block, blocks, tally.clone()),
             ),
             _ => spawn(
                 TaskClass::Foreground,
-                write_until(file.clone(), deadline, block, blocks, next.clone()),
+                write_until(
+                    file.clone(),
+                    deadline,
+                    block,
+                    blocks,
+                    next.clone(),
+                    tally.clone(),
+                ),
             ),
         })
         .collect();
-    let mut tally = Tally::default();
     for task in tasks {
-        tally.merge(&task.await?);
+        task.await?;
     }
+    let tally = tally.take();
     let elapsed = begun.elapsed();
     let used = clock.time()? - used;
     let operations = tally.count().max(1) as f64;
@@ -170,8 +179,8 @@ async fn read_until(
     deadline: strata_engine::reactor::Instant,
     block: usize,
     blocks: u64,
-) -> anyhow::Result<Tally> {
-    let mut tally = Tally::default();
+    tally: Rc<RefCell<Tally>>,
+) -> anyhow::Result<()> {
     let mut buffer: Buffer = allocate(block).await;
     let mut begun = now();
     while begun < deadline {
@@ -184,10 +193,10 @@ async fn read_until(
             buffer.len()
         );
         let ended = now();
-        tally.add(ended - begun, block as u64);
+        tally.borrow_mut().add(ended - begun, block as u64);
         begun = ended;
     }
-    Ok(tally)
+    Ok(())
 }
 
 async fn write_until(
@@ -196,16 +205,16 @@ async fn write_until(
     block: usize,
     blocks: u64,
     next: Rc<Cell<u64>>,
-) -> anyhow::Result<Tally> {
-    let mut tally = Tally::default();
+    tally: Rc<RefCell<Tally>>,
+) -> anyhow::Result<()> {
     let view = block_of_noise(block).await;
     let mut begun = now();
     while begun < deadline {
         let place = next.replace((next.get() + 1) % blocks);
         file.write(vec![view.clone()], place * block as u64).await?;
         let ended = now();
-        tally.add(ended - begun, block as u64);
+        tally.borrow_mut().add(ended - begun, block as u64);
         begun = ended;
     }
-    Ok(tally)
+    Ok(())
 }
