@@ -1,7 +1,7 @@
 //! Formats the devices of a first start, and computes what each may grow to.
 //!
 //! Invariants: capacity leaves 10 % of a file system free, counted once however many devices share it; the number of data
-//! partitions gives every core one and is fixed from then on.
+//! partitions gives every core one, unless they would be too small, and is fixed from then on.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -23,6 +23,10 @@ const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// Segments that a device is divided into, about; more would be small, fewer would compact coarsely.
 const SEGMENT_COUNT_AIM: u64 = 256;
+
+/// Segments that a data partition has at least: with fewer, those that are kept for deletes, checkpoints and compaction would be
+/// most of it.
+const PARTITION_SEGMENTS_MIN: u64 = 12;
 
 /// The log's share of a device: an eighth, within these bounds in bytes. It holds the log since the last snapshot, that
 /// snapshot and the next one, each with all names and inline bodies.
@@ -137,6 +141,8 @@ async fn format_all(
         )
         .collect();
     let log_mirrors = layout::log_mirrors(&domains, mirrors(discovery));
+    let least = capacities.iter().copied().min().unwrap_or(0);
+    let data_partitions = data_partitions(capacities.len(), config.cores.len(), least);
     for ((candidate, device), capacity_bytes) in
         discovery.candidates.iter().zip(uuids).zip(capacities)
     {
@@ -146,7 +152,7 @@ async fn format_all(
             device,
             pool,
             node: config.node_id,
-            data_partitions: data_partitions(discovery.candidates.len(), config.cores.len()),
+            data_partitions,
             segment_bytes,
             log_segments: log_segments_for(*capacity_bytes, segment_bytes),
             log_mirrors: log_mirrors.clone(),
@@ -162,12 +168,18 @@ async fn format_all(
     Ok(())
 }
 
-/// One data partition where there is a device or more per core, else the power of two that gives every core one.
-fn data_partitions(device_count: usize, core_count: usize) -> u16 {
-    core_count
+/// One data partition where there is a device or more per core, else the power of two that gives every core one, as far as the
+/// smallest device has segments for so many.
+fn data_partitions(device_count: usize, core_count: usize, least_capacity_bytes: u64) -> u16 {
+    let wanted = core_count
         .div_ceil(device_count)
         .next_power_of_two()
-        .min(32) as u16
+        .min(32) as u16;
+    let segment_bytes = segment_bytes_for(least_capacity_bytes);
+    let log_segments = log_segments_for(least_capacity_bytes, segment_bytes);
+    let segments = (least_capacity_bytes / segment_bytes).saturating_sub(u64::from(log_segments));
+    let room = (segments / PARTITION_SEGMENTS_MIN).max(1);
+    wanted.min(1 << room.ilog2().min(5))
 }
 
 fn segment_bytes_for(capacity_bytes: u64) -> u64 {
@@ -257,11 +269,21 @@ mod tests {
 
     #[test]
     fn every_core_gets_a_partition() {
-        assert_eq!(data_partitions(1, 1), 1);
-        assert_eq!(data_partitions(1, 2), 2);
-        assert_eq!(data_partitions(1, 6), 8);
-        assert_eq!(data_partitions(4, 6), 2);
-        assert_eq!(data_partitions(8, 4), 1);
+        const LARGE: u64 = 1 << 40;
+        assert_eq!(data_partitions(1, 1, LARGE), 1);
+        assert_eq!(data_partitions(1, 2, LARGE), 2);
+        assert_eq!(data_partitions(1, 6, LARGE), 8);
+        assert_eq!(data_partitions(4, 6, LARGE), 2);
+        assert_eq!(data_partitions(8, 4, LARGE), 1);
+    }
+
+    #[test]
+    fn a_small_device_has_fewer_partitions_than_the_node_has_cores() {
+        assert_eq!(data_partitions(1, 1, CAPACITY_BYTES_MIN), 1);
+        assert_eq!(data_partitions(1, 16, CAPACITY_BYTES_MIN), 4);
+        assert_eq!(data_partitions(1, 256, CAPACITY_BYTES_MIN), 4);
+        assert_eq!(data_partitions(1, 256, 1 << 30), 16);
+        assert_eq!(data_partitions(1, 256, 64 << 30), 32);
     }
 
     #[test]
@@ -274,7 +296,7 @@ mod tests {
                 device: Uuid([2; 16]),
                 pool: Uuid([3; 16]),
                 node: 1,
-                data_partitions: data_partitions(devices, cores),
+                data_partitions: data_partitions(devices, cores, 1 << 40),
                 segment_bytes: SEGMENT_BYTES_MIN,
                 log_segments: LOG_SEGMENTS_MIN as u32,
                 log_mirrors: vec![Uuid([2; 16])],
