@@ -188,12 +188,13 @@ impl Log {
     async fn flush(&self) -> Result<(), LogError> {
         let (sender, receiver) = LocalOneshot::channel();
         self.wait(Waiter::Task(sender));
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(LogError::Failed("the log was closed".into())))
+        receiver.await.unwrap_or_else(|_| Err(ended()))
     }
 
     fn wait(&self, waiter: Waiter) {
+        if self.0.closed.get() {
+            return self.0.complete(waiter, &Err(ended()));
+        }
         self.0.waiting.borrow_mut().push(waiter);
         let flusher = self.0.flusher.borrow_mut().take();
         if let Some(waker) = flusher {
@@ -229,8 +230,35 @@ fn out_of_order(malformed: Malformed) -> LogError {
     LogError::Corrupt(malformed.0)
 }
 
+fn ended() -> LogError {
+    LogError::Failed("the log was closed".into())
+}
+
+/// However the flusher ends, also by a panic: whoever waits for it hears of that, and whoever comes later.
+struct FlusherEnds {
+    log: Weak<Inner>,
+    batch: Vec<Waiter>,
+}
+
+impl Drop for FlusherEnds {
+    fn drop(&mut self) {
+        let Some(inner) = self.log.upgrade() else {
+            return;
+        };
+        inner.closed.set(true);
+        let waiting = inner.waiting.take();
+        for waiter in std::mem::take(&mut self.batch).into_iter().chain(waiting) {
+            inner.complete(waiter, &Err(ended()));
+        }
+    }
+}
+
 /// One flush at a time: while it runs, what is queued gathers for the next.
 async fn flush_loop(weak: Weak<Inner>) {
+    let mut ends = FlusherEnds {
+        log: weak.clone(),
+        batch: Vec::new(),
+    };
     loop {
         let batch = poll_fn(|context| {
             let Some(inner) = weak.upgrade() else {
@@ -249,8 +277,9 @@ async fn flush_loop(weak: Weak<Inner>) {
         let Some((inner, batch)) = batch.await else {
             return;
         };
+        ends.batch = batch;
         let result = inner.mirrors.flush().await;
-        for waiter in batch {
+        for waiter in std::mem::take(&mut ends.batch) {
             inner.complete(waiter, &result);
         }
     }

@@ -15,6 +15,9 @@ use super::record::{Generation, NO_GROUP, Record};
 /// What a release writes to a mirror, at most, in bytes: a generation, and marks of every group.
 const RELEASE_BYTES: u64 = 64 << 10;
 
+/// What a record takes on a mirror beside its body, at most, in bytes.
+const RECORD_EXCESS_BYTES: usize = 64;
+
 /// What a device is to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -109,6 +112,12 @@ impl Mirrors {
         kind: u8,
         body: &[u8],
     ) -> Result<Vec<Option<JournalPosition>>, LogError> {
+        // On all of them or on none: a member that alone has no room for it would be lost to the set.
+        let bytes = (RECORD_EXCESS_BYTES + body.len()) as u64;
+        let has_no_room = |(_, slot): (usize, &Slot)| slot.medium.space().free() < bytes;
+        if self.members().any(has_no_room) {
+            return Err(LogError::Full);
+        }
         let mut places = vec![None; self.slots.len()];
         for (index, slot) in self.members() {
             match slot.append(kind, body) {

@@ -418,6 +418,19 @@ fn a_witness_keeps_only_the_newest_generation() {
 }
 
 #[test]
+fn a_closed_log_leaves_nobody_waiting() {
+    on_reactor(async || {
+        let memory = Memory::default();
+        let (log, _) = open(&[&memory], 1).await.expect("a log");
+        let mut store = log.group(0);
+        append(&mut store, [entry(1, 0, b"x")]).await;
+        log.close().await.expect("closed");
+        assert!(store.blocking_append([entry(1, 1, b"y")]).await.is_err());
+        assert!(matches!(log.flush().await, Err(LogError::Failed(_))));
+    });
+}
+
+#[test]
 fn a_full_log_keeps_its_mirrors() {
     on_reactor(async || {
         let (a, b) = with_snapshot().await;
@@ -426,6 +439,10 @@ fn a_full_log_keeps_its_mirrors() {
         store.purge(log_id(1, 1, 5)).await.expect("purged");
         b.fill();
         assert!(matches!(store.release().await, Err(LogError::Full)));
+        let held = (a.held(), b.held());
+        let appended = store.blocking_append([entry(1, 6, b"more")]).await;
+        assert!(appended.is_err(), "the second mirror has no room for it");
+        assert_eq!((a.held(), b.held()), held, "on both or on none");
         assert_eq!(log.generation(), (1, 2));
     });
 }
