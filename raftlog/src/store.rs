@@ -11,6 +11,8 @@ pub mod checkpoint;
 mod environment;
 mod error;
 mod inspect;
+#[cfg(test)]
+mod newer;
 mod snapshot;
 
 use std::fs::File;
@@ -93,7 +95,8 @@ impl NamespaceStore {
     /// last checkpoint; one that cannot be trusted is dropped and reported as fresh.
     ///
     /// # Errors
-    /// `Locked` where another process has it open; `Io` and `Lmdb` where an operation fails.
+    /// `Locked` where another process has it open; `NewerFormat` where a newer version has written it; `Io` and `Lmdb` where an
+    /// operation fails.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<(NamespaceStore, Opened), StoreError> {
         let (environment, restored) = environment::open(dir, options)?;
         let checkpoints = Mutex::new(checkpoint::State::new());
@@ -110,7 +113,12 @@ impl NamespaceStore {
         let store = NamespaceStore {
             inner: Arc::new(inner),
         };
-        let applied = store.view()?.applied()?;
+        let applied = {
+            let view = store.view()?;
+            // A newer feature level is refused before anything is written.
+            view.group()?;
+            view.applied()?
+        };
         store.writer().applied = applied;
         match restored {
             Some(ref side) => store.pin_restored(side)?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use strata_engine::{ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, Uuid};
+use strata_engine::{ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, EngineError, Uuid};
 
 use super::store::LocalStores;
 use crate::error::ClusterError;
@@ -72,6 +72,13 @@ pub(super) async fn open_partitions(
                     );
                     report.opened.push((place, store.statistics()));
                     local.insert(place, store);
+                }
+                // The start is refused: what a newer version has stored would be missing without a word.
+                Err(error @ EngineError::NewerFormat { .. }) => {
+                    return Err(ClusterError::Unavailable(format!(
+                        "{} partition {partition}: {error}",
+                        share.path.display()
+                    )));
                 }
                 Err(error) => report.warnings.push(format!(
                     "{} partition {partition} is out of service: {error}",

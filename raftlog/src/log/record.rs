@@ -163,6 +163,13 @@ pub(crate) fn decode_head(kind: u8, body: &[u8]) -> Result<(u16, u64, Record), M
     }
 }
 
+/// The version of a record that a newer version than this has written. A piece's head is read unverified and says nothing; the
+/// manifest behind it does.
+pub(crate) fn newer_version(kind: u8, body: &[u8]) -> Option<u8> {
+    let version = body.first().copied()?;
+    (kind != PIECE_KIND && version > VERSION).then_some(version)
+}
+
 /// The number of a record.
 ///
 /// # Errors

@@ -91,6 +91,10 @@ struct Replayed {
 
 impl Replayed {
     fn visit(&mut self, place: JournalPosition, kind: u8, body: &[u8]) -> Result<(), EngineError> {
+        if let Some(version) = record::newer_version(kind, body) {
+            let features = format!("version {version} of the log's records");
+            return Err(EngineError::NewerFormat { features });
+        }
         self.take(place, kind, body)
             .map_err(|detail| EngineError::Corrupt {
                 place: format!("log position {}", place.0),
@@ -179,13 +183,17 @@ enum State {
 }
 
 impl Candidate {
-    async fn open(source: Source) -> Candidate {
+    async fn open(source: Source) -> Result<Candidate, LogError> {
         let state = match open_and_replay(&source).await {
             Ok((medium, replayed)) => State::Whole(medium, replayed),
+            // It is neither rebuilt nor left out: the other mirrors would go on without it.
+            Err(EngineError::NewerFormat { features }) => {
+                return Err(LogError::NewerFormat(features));
+            }
             Err(error) if is_corrupt(&error) => State::Corrupt(error.to_string()),
             Err(error) => State::Unreachable(error.to_string()),
         };
-        Candidate { source, state }
+        Ok(Candidate { source, state })
     }
 
     fn generation(&self) -> Option<&Generation> {
@@ -253,6 +261,7 @@ impl Log {
         assert!(mirrors > 0, "a log needs a mirror");
         sources.sort_by_key(Source::uuid);
         let candidates = join_all(sources.into_iter().map(Candidate::open)).await;
+        let candidates = candidates.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut report = LogReport::default();
         let newest = candidates
             .iter()

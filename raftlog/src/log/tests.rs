@@ -418,6 +418,23 @@ fn a_witness_keeps_only_the_newest_generation() {
 }
 
 #[test]
+fn a_record_of_a_newer_version_is_refused_and_rebuilds_nothing() {
+    on_reactor(async || {
+        let (a, b) = with_snapshot().await;
+        let mut body = Record::Vote(vote(5, 1, true)).encode(0, 1 << 20);
+        body[0] += 1;
+        b.append(Record::Vote(vote(5, 1, true)).kind(), &body)
+            .expect("appended");
+        let held = (a.held(), b.held());
+        match open(&[&a, &b], 2).await {
+            Err(LogError::NewerFormat(what)) => assert!(what.contains("version 2"), "{what}"),
+            other => panic!("{:?}", other.map(|_| "opened")),
+        }
+        assert_eq!((a.held(), b.held()), held);
+    });
+}
+
+#[test]
 fn a_closed_log_leaves_nobody_waiting() {
     on_reactor(async || {
         let memory = Memory::default();

@@ -40,10 +40,16 @@ pub(crate) fn seal<R: Row>(key: &[u8], row: &R) -> Vec<u8> {
 
 /// Verifies and reads the value that lies under `key`.
 pub(crate) fn open<R: Row>(key: &[u8], value: &[u8]) -> Result<R, StoreError> {
-    read_value(key, value).map_err(|Damage(detail)| StoreError::Corrupt {
+    let damaged = |Damage(detail)| StoreError::Corrupt {
         key: describe_key(key),
         detail: detail.to_owned(),
-    })
+    };
+    let (version, payload) = payload(key, value).map_err(damaged)?;
+    if version > R::VERSION {
+        let what = format!("version {version} of the row {}", describe_key(key));
+        return Err(StoreError::NewerFormat(what));
+    }
+    read_row(version, payload).map_err(damaged)
 }
 
 /// Verifies version and CRC alone.
@@ -56,8 +62,7 @@ pub(crate) fn verify(key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         })
 }
 
-fn read_value<R: Row>(key: &[u8], value: &[u8]) -> Result<R, Damage> {
-    let (version, payload) = payload(key, value)?;
+fn read_row<R: Row>(version: u8, payload: &[u8]) -> Result<R, Damage> {
     if version != R::VERSION {
         return Err(Damage("unknown version"));
     }

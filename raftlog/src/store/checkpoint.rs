@@ -230,6 +230,10 @@ pub(super) fn restore(dir: &Path) -> Result<Option<SideFile>, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io("read", &dir.join(SIDE_FILE))(error)),
     };
+    if let Some(version) = SideFile::newer_version(&bytes) {
+        let what = format!("version {version} of the checkpoint's side file");
+        return Err(StoreError::NewerFormat(what));
+    }
     let Some(side) = SideFile::decode(&bytes) else {
         warn!("the side file of the metadata environment is damaged");
         return Ok(None);
@@ -287,6 +291,14 @@ impl SideFile {
         bytes.extend_from_slice(&self.meta_pages);
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
         bytes
+    }
+
+    /// The version of a side file, whole, that a newer version than this has written.
+    fn newer_version(bytes: &[u8]) -> Option<u32> {
+        let (bytes, crc) = bytes.split_last_chunk::<4>()?;
+        let version = u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
+        let whole = bytes.starts_with(&MAGIC) && u32::from_be_bytes(*crc) == crc32c::crc32c(bytes);
+        (whole && version > VERSION).then_some(version)
     }
 
     /// `None` for anything but what `encode` wrote.

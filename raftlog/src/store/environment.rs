@@ -47,7 +47,7 @@ pub(super) fn open(
     remove(&dir.join(LMDB_LOCK_FILE))?;
     if let Some(side) = restore(dir)? {
         match open_env(dir, options) {
-            Ok((env, table)) if holds(&env, table, &side) => {
+            Ok((env, table)) if holds(&env, table, &side)? => {
                 return Ok((
                     Environment {
                         table,
@@ -79,12 +79,17 @@ pub(super) fn open(
     ))
 }
 
-/// Whether the environment is in the state of which the side file speaks.
-fn holds(env: &Env<WithoutTls>, table: Table, side: &SideFile) -> bool {
-    env.read_txn().is_ok_and(|txn| {
-        let applied = View::borrowed(table, &txn).applied();
-        txn.id() as u64 == side.transaction && applied.is_ok_and(|applied| applied == side.applied)
-    })
+/// Whether the environment is in the state of which the side file speaks. One that a newer version has written is no damaged
+/// one: it is kept.
+fn holds(env: &Env<WithoutTls>, table: Table, side: &SideFile) -> Result<bool, StoreError> {
+    let Ok(txn) = env.read_txn() else {
+        return Ok(false);
+    };
+    match View::borrowed(table, &txn).applied() {
+        Ok(applied) => Ok(txn.id() as u64 == side.transaction && applied == side.applied),
+        Err(error @ StoreError::NewerFormat(_)) => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 enum OpenError {

@@ -15,6 +15,9 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: String,
     },
+    /// A newer version has written it: nothing is changed.
+    #[error("the metadata was written by a newer version; this one does not know: {0}")]
+    NewerFormat(String),
     /// The map is full: `metadata.map_size` must grow or names must be deleted.
     #[error("the metadata map is full")]
     Full,

@@ -270,7 +270,12 @@ fn check(bytes: &[u8]) -> Result<(), StoreError> {
     if u32::from_be_bytes(crc) != crc32c::crc32c(&bytes[4..]) {
         return Err(damaged("a CRC does not match"));
     }
-    if bytes[4..6] != VERSION.to_be_bytes() || bytes[6..8] != [0; 2] {
+    let version = u16::from_be_bytes([bytes[4], bytes[5]]);
+    if version > VERSION {
+        let what = format!("version {version} of snapshots");
+        return Err(StoreError::NewerFormat(what));
+    }
+    if version != VERSION || bytes[6..8] != [0; 2] {
         return Err(damaged("an unknown version"));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Queries about the cluster itself.
 
 use super::View;
-use crate::command::Answer;
+use crate::command::{Answer, FEATURE_LEVEL};
 use crate::namespace::key;
 use crate::namespace::system::{
     AllocationEpoch, AnswerRow, ClusterIdentity, Geometry, GroupState, Layout, LogPosition,
@@ -22,9 +22,17 @@ impl View<'_> {
     /// Counters of the group; `None` before it is initialised.
     ///
     /// # Errors
-    /// As [`bucket`](View::bucket).
+    /// As [`bucket`](View::bucket); `NewerFormat` where the group has activated a feature level that this version does not
+    /// follow.
     pub fn group(&self) -> Result<Option<GroupState>, StoreError> {
-        self.table.get(self.txn(), &key::system(key::S_GROUP))
+        let key = key::system(key::S_GROUP);
+        let group: Option<GroupState> = self.table.get(self.txn(), &key)?;
+        match group {
+            Some(group) if group.feature_level > FEATURE_LEVEL => Err(StoreError::NewerFormat(
+                format!("feature level {}", group.feature_level),
+            )),
+            known => Ok(known),
+        }
     }
 
     /// The layout of new chunks.
