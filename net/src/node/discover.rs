@@ -1,9 +1,11 @@
 //! Finds the devices of a node among the listed directories and files, in any order, and decides whether this is a first start.
 //!
 //! Invariants: nothing is formatted unless ALL listed places are there and empty and no metadata exists; a place that is not
-//! there beside formatted ones is a missing device, and is never made; a device is known by its uuid, never by its path;
+//! there, or whose disk does not work, beside formatted ones is a missing device, and is never made; a device is known by its uuid, never by its path;
 //! nothing is written before every device has been looked at.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use strata_engine::{EngineError, Superblock, Uuid};
@@ -30,8 +32,10 @@ pub struct Candidate {
 /// What lies at a place.
 #[derive(Debug)]
 pub enum Found {
-    /// Nothing: the path does not exist, or the disk below it does not answer.
+    /// Nothing: the path does not exist.
     Missing,
+    /// A disk that does not answer, or a device that cannot be used; says why.
+    Sick(String),
     /// An empty directory.
     Empty,
     /// A device.
@@ -43,8 +47,8 @@ pub enum Found {
 pub struct Discovery {
     /// Every place that is there, in the order listed.
     pub candidates: Vec<Candidate>,
-    /// The places that are listed and not there.
-    pub missing: Vec<PathBuf>,
+    /// The places that are listed and count as missing devices, each with the reason.
+    pub missing: Vec<String>,
     /// Whether they are to be formatted.
     pub first_start: bool,
 }
@@ -70,15 +74,24 @@ pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
     let first_start = decide(config, &candidates)?;
     let (missing, candidates) = candidates
         .into_iter()
-        .partition::<Vec<_>, _>(|candidate| matches!(candidate.found, Found::Missing));
+        .partition::<Vec<_>, _>(|candidate| candidate.absence().is_some());
     Ok(Discovery {
         candidates,
-        missing: missing
-            .into_iter()
-            .map(|candidate| candidate.listed)
-            .collect(),
+        missing: missing.iter().filter_map(Candidate::absence).collect(),
         first_start,
     })
+}
+
+impl Candidate {
+    /// Why its device counts as missing, if it does.
+    fn absence(&self) -> Option<String> {
+        let listed = self.listed.display();
+        match &self.found {
+            Found::Missing => Some(format!("{listed} is not there")),
+            Found::Sick(why) => Some(format!("{listed} does not work ({why})")),
+            Found::Empty | Found::Device(_) => None,
+        }
+    }
 }
 
 /// The device file of a listed place: the place itself where it is a file or block device.
@@ -106,15 +119,26 @@ fn failure_domains(config: &NodeConfig) -> Vec<usize> {
 }
 
 async fn look_at(listed: &Path, path: &Path, metadata_dir: &Path) -> Result<Found, NodeError> {
-    if !listed.exists() {
-        return Ok(Found::Missing);
+    match listed.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Ok(Found::Missing),
+        Err(error) => return sick_or_refused(listed, error),
     }
-    if !path.exists() {
-        refuse_other_content(listed, metadata_dir)?;
-        return Ok(Found::Empty);
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => {
+            refuse_other_content(listed, metadata_dir)?;
+            return Ok(Found::Empty);
+        }
+        Err(error) => return sick_or_refused(path, error),
     }
     match strata_engine::read_superblock(path).await {
-        Ok(superblock) => Ok(Found::Device(Box::new(superblock))),
+        Ok(superblock) => match File::options().read(true).write(true).open(path) {
+            Ok(_) => Ok(Found::Device(Box::new(superblock))),
+            Err(error) => sick_or_refused(path, error),
+        },
+        Err(EngineError::Io(error)) => sick_or_refused(path, error),
+        Err(error @ EngineError::Corrupt { .. }) => Ok(Found::Sick(error.to_string())),
         Err(EngineError::Unformatted) if listed.is_dir() => Err(NodeError::Devices(format!(
             "{} holds no superblock. If an earlier first start was interrupted and nothing was stored, delete the file; else \
              restore the device",
@@ -126,6 +150,17 @@ async fn look_at(listed: &Path, path: &Path, metadata_dir: &Path) -> Result<Foun
             path.display()
         ))),
         Err(error) => Err(NodeError::Devices(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// A disk that fails is one device less; what the user can put right is refused.
+fn sick_or_refused(path: &Path, error: std::io::Error) -> Result<Found, NodeError> {
+    match error.kind() {
+        ErrorKind::PermissionDenied => Err(NodeError::Devices(format!(
+            "this user may not read and write {}",
+            path.display()
+        ))),
+        _ => Ok(Found::Sick(error.to_string())),
     }
 }
 
@@ -174,7 +209,7 @@ fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, NodeErr
         .iter()
         .filter_map(|candidate| match &candidate.found {
             Found::Device(superblock) => Some((&**superblock, candidate.path.as_path())),
-            Found::Empty | Found::Missing => None,
+            Found::Empty | Found::Missing | Found::Sick(_) => None,
         })
         .collect();
     let Some((first, first_path)) = formatted.first() else {
@@ -219,6 +254,14 @@ fn decide_without_devices(
     config: &NodeConfig,
     candidates: &[Candidate],
 ) -> Result<bool, NodeError> {
+    let sick = candidates
+        .iter()
+        .find(|candidate| matches!(candidate.found, Found::Sick(_)));
+    if let Some(why) = sick.and_then(Candidate::absence) {
+        return Err(NodeError::Devices(format!(
+            "{why}, and no other place holds a device: nothing was formatted. Put the disk right, or restore the device"
+        )));
+    }
     if config.metadata_dir.join("data.mdb").exists() {
         return Err(NodeError::Devices(format!(
             "{} holds the metadata of a cluster, but no data directory holds a device of it. Nothing was formatted. Check \

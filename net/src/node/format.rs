@@ -221,7 +221,7 @@ fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, No
         for at in positions {
             capacities[*at] = match &discovery.candidates[*at].found {
                 Found::Device(_) => bytes,
-                Found::Empty | Found::Missing => {
+                Found::Empty | Found::Missing | Found::Sick(_) => {
                     at_least_minimum(&discovery.candidates[*at].path, bytes)?
                 }
             };

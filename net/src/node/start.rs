@@ -143,12 +143,8 @@ async fn bring_up(
     let (recovered, namespace) = futures_util::future::join(recovering, replaying).await;
     let ((owners, warnings), namespace) = (recovered?, namespace?);
     initialise(config, metadata, &namespace, &devices, &discovery).await?;
-    let missing = discovery.missing.iter().map(|listed| {
-        format!(
-            "{} is listed and not there: its device counts as missing",
-            listed.display()
-        )
-    });
+    let missing = discovery.missing.iter();
+    let missing = missing.map(|why| format!("{why}: its device counts as missing"));
     let warnings = warnings.into_iter().chain(missing).collect();
     let report = report(&namespace, &devices, first_start, warnings)?;
     status.set_report(report);

@@ -142,7 +142,8 @@ pub fn check_direct_io(directory: &Path) -> Result<(), String> {
 
 /// Makes and checks all directories of a server, and takes the lock.
 ///
-/// A data place that is a plain file is a device and is left to the engine.
+/// A data place that is a plain file is a device and is left to the engine, as is a directory that holds one: where its disk
+/// does not work, the others may serve without it.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -154,7 +155,8 @@ pub fn prepare(data_dirs: &[PathBuf], metadata_dir: &Path) -> Result<Lock, Strin
     }
     make("metadata", metadata_dir)?;
     let lock = lock(metadata_dir)?;
-    for path in data_dirs.iter().filter(|path| path.is_dir()) {
+    let holds_none = |path: &&PathBuf| path.is_dir() && !discover::device_path(path).exists();
+    for path in data_dirs.iter().filter(holds_none) {
         check_direct_io(path)?;
     }
     Ok(lock)
