@@ -37,9 +37,8 @@ const SESSIONLESS: Proposer = Proposer {
     lowest_unanswered: 0,
 };
 
-/// Shards that the node may hold, and one partition of it. The index is resident and takes about 100 bytes for each.
-const NODE_SHARDS_MAX: usize = 64_000_000;
-const PARTITION_SHARDS_MAX: usize = 10_000_000;
+/// Shards that the node may hold. The index is resident and takes about 100 bytes for each.
+const SHARDS_MAX: usize = 10_000_000;
 
 /// The start itself as the owner of a session, where reactors have their index.
 const START_OWNER: u64 = 0xffff;
@@ -165,7 +164,7 @@ fn shards_max(devices: &[NodeDevice]) -> usize {
         .iter()
         .map(|device| device.partitions_of(PartitionKind::Data).len())
         .sum();
-    (NODE_SHARDS_MAX / partitions.max(1)).min(PARTITION_SHARDS_MAX)
+    SHARDS_MAX / partitions.max(1)
 }
 
 async fn recover_partitions(
