@@ -3,14 +3,17 @@
 # Each makes a bucket, uploads a small file and 64 MiB in parts, lists, downloads and compares, copies, deletes, deletes
 # many. Prints every version; the last line is "clients: N passed, N failed, N skipped".
 #
-#   tests/clients.sh [CLIENT...]
+#   tests/clients.sh [--required] [CLIENT...]
 #
+# A client that is not there is skipped by name; with --required that is a failure, but for s5cmd.
 # STRATA_ENDPOINT (with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) names a running server; without it one is started.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 source .ci/install
-install_clients >/dev/null 2>&1
+install_clients
 
+required=
+[ "${1:-}" = --required ] && { required=1; shift; }
 scratch=$(mktemp -d)
 server=
 passed=0 failed=0 skipped=0
@@ -162,16 +165,27 @@ boto3_cases() {
     grep -q '^boto3: done' "$scratch/boto3.log" || { failed=$((failed + 1)); echo "FAILED  boto3: the script broke off"; }
 }
 
-# run_client NAME: where it is there; else it is skipped by name.
+# missing CLIENT REASON: skipped by name, or a failure where it had to be there.
+missing() {
+    [ -n "$required" ] || { skip "$1" "$2"; return; }
+    failed=$((failed + 1))
+    echo "FAILED  $1: $2"
+}
+
 run_client() {
     case $1 in
-        boto3) [ -x "$clients_dir/boto3/bin/python" ] && boto3_cases || skip boto3 "not installed from PyPI" ;;
-        awscli1) [ -x "$clients_dir/awscli1/bin/aws" ] && aws_cli awscli1 "$clients_dir/awscli1/bin/aws" ||
-            skip awscli1 "not installed from PyPI" ;;
-        awscli2) [ -x /usr/bin/aws ] && aws_cli awscli2 /usr/bin/aws || skip awscli2 "Debian's awscli is not installed" ;;
-        rclone) command -v rclone >/dev/null && rclone_cases || skip rclone "Debian's rclone is not installed" ;;
-        s5cmd) command -v s5cmd >/dev/null && s5cmd_cases || skip s5cmd "optional, not installed" ;;
-        *) skip "$1" "no such client" ;;
+        boto3) if has_python boto3; then boto3_cases; else missing boto3 "not installed from PyPI"; fi ;;
+        awscli1)
+            if has_python awscli1; then
+                aws_cli awscli1 "$clients_dir/awscli1/bin/aws"
+            else
+                missing awscli1 "not installed from PyPI"
+            fi
+            ;;
+        awscli2) if is_aws_v2; then aws_cli awscli2 /usr/bin/aws; else missing awscli2 "/usr/bin/aws is not there, or not version 2"; fi ;;
+        rclone) if command -v rclone >/dev/null; then rclone_cases; else missing rclone "Debian's rclone is not installed"; fi ;;
+        s5cmd) if command -v s5cmd >/dev/null; then s5cmd_cases; else skip s5cmd "optional, not installed"; fi ;;
+        *) failed=$((failed + 1)); echo "FAILED  $1: no such client" ;;
     esac
 }
 
