@@ -53,6 +53,9 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// The longest name of a bucket, in bytes (POSIX's limit of a name).
 pub const BUCKET_BYTES_MAX: usize = 255;
 
+/// The longest access key id, and the longest secret of one.
+pub const ACCESS_KEY_BYTES_MAX: usize = 128;
+
 /// The largest object, in bytes (5 TiB).
 pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
 

@@ -18,6 +18,7 @@ pub mod schema;
 pub mod show;
 pub mod value;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -123,7 +124,7 @@ impl std::error::Error for ConfigError {}
 pub fn load(
     config_flag: Option<PathBuf>,
     flags: Findings,
-    variables: &[(String, String)],
+    variables: &[(OsString, OsString)],
 ) -> Result<(Settings, Vec<String>), ConfigError> {
     let environment = environment::read(variables);
     let path = config_flag.or(environment.config_file);
@@ -145,11 +146,9 @@ pub fn load(
     }
 }
 
-/// The environment of this process; variables that are not UTF-8 are left out, Strata's own names and values are.
-pub fn process_environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+/// The environment of this process, as it is: [`environment::read`] says which of it is not in order.
+pub fn process_environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
 }
 
 #[cfg(test)]

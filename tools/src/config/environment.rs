@@ -1,8 +1,9 @@
 //! Environment variables.
 //!
-//! Invariant: every variable that begins with `STRATA_` is a key, a short form, one of the few that are not keys, or is
-//! warned of with the nearest known name.
+//! Invariants: every variable that begins with `STRATA_` is a key, a short form, one of the few that are not keys, or is
+//! warned of with the nearest known name; a value that is not UTF-8 is never taken for one that is not set.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::schema::{self, Key};
@@ -31,24 +32,28 @@ pub struct Environment {
 }
 
 /// Reads the variables that begin with `STRATA_`.
-pub fn read(variables: &[(String, String)]) -> Environment {
+pub fn read(variables: &[(OsString, OsString)]) -> Environment {
     let mut environment = Environment::default();
-    let mut ours: Vec<&(String, String)> = variables
+    // A name that is not UTF-8 is none that is known, and its warning shows what of it can be shown.
+    let names = variables
         .iter()
+        .map(|(name, value)| (name.to_string_lossy(), value));
+    let mut ours: Vec<_> = names
         .filter(|(name, _)| name.starts_with("STRATA_"))
         .collect();
     ours.sort();
-    for (name, text) in ours {
-        read_variable(&mut environment, name, text);
+    for (name, value) in ours {
+        read_variable(&mut environment, &name, value);
     }
     environment
 }
 
-fn read_variable(environment: &mut Environment, name: &str, text: &str) {
+fn read_variable(environment: &mut Environment, name: &str, value: &OsStr) {
     if name == CONFIG {
-        environment.config_file = Some(PathBuf::from(text));
+        environment.config_file = Some(PathBuf::from(value));
         return;
     }
+    let text = value.to_str().ok_or_else(|| "is not UTF-8".to_owned());
     let findings = &mut environment.findings;
     let long = schema::KEYS.iter().find(|key| key.variable() == name);
     let short = schema::KEYS
@@ -60,13 +65,16 @@ fn read_variable(environment: &mut Environment, name: &str, text: &str) {
             if !is_hidden {
                 findings.take(
                     key,
-                    Value::from_text(key.kind, text),
+                    text.and_then(|text| Value::from_text(key.kind, text)),
                     Origin::Environment(name.to_owned()),
                 );
             }
         }
-        None if NOT_KEYS.contains(&name)
-            || OTHERS.iter().any(|prefix| name.starts_with(prefix)) => {}
+        None if NOT_KEYS.contains(&name) => {
+            let problem = text.err().map(|why| format!("{name}: its value {why}"));
+            findings.problems.extend(problem);
+        }
+        None if OTHERS.iter().any(|prefix| name.starts_with(prefix)) => {}
         None => {
             let known = known_variables();
             let hint = nearest::hint(name, known.iter().map(String::as_str));

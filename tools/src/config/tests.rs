@@ -1,15 +1,18 @@
 //! Precedence, unknown keys, refused keys.
 
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use strata_raftlog::namespace::ACCESS_KEY_BYTES_MAX;
+
 use super::schema::{self, KEYS, State};
-use super::value::{CoreChoice, Value};
+use super::value::{CoreChoice, Secret, Value};
 use super::*;
 
-fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs
         .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .map(|(name, text)| (name.into(), text.into()))
         .collect()
 }
 
@@ -46,7 +49,7 @@ fn region(settings: &Settings) -> (Value, Origin) {
 fn the_command_line_wins_then_the_environment_then_the_file() {
     let (_directory, path) = written("[s3]\nregion = \"file\"\n");
     let environment = variables(&[("STRATA_S3_REGION", "environment")]);
-    let load = |path: Option<PathBuf>, flags: Findings, environment: &[(String, String)]| {
+    let load = |path: Option<PathBuf>, flags: Findings, environment: &[(OsString, OsString)]| {
         let (settings, _) = load(path, flags, environment).expect("in order");
         region(&settings)
     };
@@ -125,6 +128,47 @@ fn an_unknown_variable_is_a_warning_that_names_the_nearest() {
     let (_, warnings) = load(None, Findings::default(), &environment).expect("in order");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("STRATA_S3_REGIN") && warnings[0].contains("`STRATA_S3_REGION`"));
+}
+
+#[test]
+fn a_value_that_is_not_utf_8_is_a_mistake_and_not_silence() {
+    let broken = |name: &str| {
+        let value = OsString::from_vec(b"/data\xff".to_vec());
+        vec![(OsString::from(name), value)]
+    };
+    for name in [
+        "STRATA_STORAGE_DATA_DIR",
+        "STRATA_LOG_LEVEL",
+        "STRATA_ROOT_SECRET_KEY",
+    ] {
+        let error = load(None, Findings::default(), &broken(name)).expect_err("refused");
+        let said = error.to_string();
+        assert!(said.contains(name) && said.contains("UTF-8"), "{said}");
+    }
+    let (_, warnings) = load(None, Findings::default(), &broken("STRATA_DATA")).expect("in order");
+    assert!(warnings[0].contains("STRATA_DATA"), "{warnings:?}");
+    let name = OsString::from_vec(b"STRATA_\xff".to_vec());
+    let (_, warnings) = load(None, Findings::default(), &[(name, "x".into())]).expect("in order");
+    assert!(warnings[0].contains("STRATA_"), "{warnings:?}");
+    // A path need not be text.
+    let read = environment::read(&broken("STRATA_CONFIG"));
+    assert_eq!(
+        read.config_file.expect("a path").as_os_str().as_bytes(),
+        b"/data\xff"
+    );
+}
+
+#[test]
+fn a_key_pair_that_passes_is_one_that_the_state_takes() {
+    let check = |id: usize, secret: usize| {
+        let secret = Secret::new("s".repeat(secret));
+        value::check_key_pair(&"i".repeat(id), &secret)
+    };
+    assert_eq!(check(3, 8), Ok(()));
+    assert_eq!(check(ACCESS_KEY_BYTES_MAX, ACCESS_KEY_BYTES_MAX), Ok(()));
+    assert!(check(3, ACCESS_KEY_BYTES_MAX + 1).is_err_and(|why| why.contains("8 to 128")));
+    assert!(check(ACCESS_KEY_BYTES_MAX + 1, 8).is_err_and(|why| why.contains("3 to 128")));
+    assert!(check(2, 8).is_err() && check(3, 7).is_err());
 }
 
 #[test]
@@ -330,12 +374,11 @@ fn directories_fall_back_to_the_data_home() {
 #[test]
 fn the_data_home_follows_xdg() {
     let home = |pairs: &[(&str, &str)]| {
-        let pairs = variables(pairs);
         merge::data_home(|name| {
             pairs
                 .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, text)| text.clone())
+                .find(|(key, _)| *key == name)
+                .map(|(_, text)| (*text).to_owned())
         })
     };
     assert_eq!(

@@ -5,7 +5,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+use strata_raftlog::namespace::ACCESS_KEY_BYTES_MAX;
 
 use super::nearest;
 use super::schema::Kind;
@@ -310,11 +313,12 @@ fn cores_from_array(items: &[toml::Value]) -> Result<Value, String> {
 
 const CREDENTIAL_FIELDS: &[&str] = &["access_key_id", "secret_key", "user_id"];
 
-/// Bounds of an access key id: AWS's own are 16 to 128 characters; shorter ones are common elsewhere.
-const ACCESS_KEY_ID_CHARACTERS: std::ops::RangeInclusive<usize> = 3..=128;
+/// Bounds of an access key id: AWS's own are 16 to 128 characters; shorter ones are common elsewhere. The replicated state
+/// takes no longer ones.
+const ACCESS_KEY_ID_CHARACTERS: RangeInclusive<usize> = 3..=ACCESS_KEY_BYTES_MAX;
 
-/// The shortest secret that is not guessed at once.
-const SECRET_KEY_CHARACTERS_MIN: usize = 8;
+/// Bounds of a secret: a shorter one is guessed at once, a longer one the replicated state does not take.
+const SECRET_KEY_CHARACTERS: RangeInclusive<usize> = 8..=ACCESS_KEY_BYTES_MAX;
 
 fn credentials(items: Vec<toml::Value>) -> Result<Value, String> {
     let mut credentials: Vec<Credential> = Vec::new();
@@ -362,7 +366,8 @@ fn credential(mut table: toml::Table) -> Result<Credential, String> {
     })
 }
 
-/// Checks both halves of an access key.
+/// Checks both halves of an access key. Every pair that passes is one that the replicated state takes as a root key: a start
+/// finds out before it opens anything.
 ///
 /// # Errors
 /// Says which half is wrong, without showing the secret.
@@ -370,9 +375,10 @@ pub fn check_key_pair(access_key_id: &str, secret_key: &Secret) -> Result<(), St
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if !ACCESS_KEY_ID_CHARACTERS.contains(&access_key_id.len()) || !access_key_id.bytes().all(plain)
     {
-        return Err(
-            "has an access key id that is not 3 to 128 letters, digits, `-`, `_` or `.`".to_owned(),
-        );
+        let (least, most) = ACCESS_KEY_ID_CHARACTERS.into_inner();
+        return Err(format!(
+            "has an access key id that is not {least} to {most} letters, digits, `-`, `_` or `.`"
+        ));
     }
     let secret = secret_key.reveal();
     if secret == super::show::HIDDEN {
@@ -380,10 +386,12 @@ pub fn check_key_pair(access_key_id: &str, secret_key: &Secret) -> Result<(), St
             "has the secret key `{secret}`, which is what `config show` prints in place of one"
         ));
     }
-    if secret.len() < SECRET_KEY_CHARACTERS_MIN
-        || !secret.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        return Err("has a secret key shorter than 8 characters, or one that is not printable ASCII without spaces".to_owned());
+    let printable = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    if !SECRET_KEY_CHARACTERS.contains(&secret.len()) || !printable {
+        let (least, most) = SECRET_KEY_CHARACTERS.into_inner();
+        return Err(format!(
+            "has a secret key that is not {least} to {most} characters of printable ASCII without spaces"
+        ));
     }
     Ok(())
 }

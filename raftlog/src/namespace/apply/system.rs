@@ -5,10 +5,10 @@ use crate::command::{
     Answer, Command, Envelope, FEATURE_LEVEL, Initialise, Refusal, RegisterWriter,
 };
 use crate::namespace::entry::Entry;
-use crate::namespace::key;
 use crate::namespace::system::{
     AllocationEpoch, ClusterIdentity, Geometry, GroupState, Layout, PlacementGroup, RootKey, Writer,
 };
+use crate::namespace::{ACCESS_KEY_BYTES_MAX, key};
 use crate::store::StoreError;
 
 /// Bits of an inode below the group's number.
@@ -262,8 +262,8 @@ fn check_first(command: &Initialise) -> Outcome<()> {
 }
 
 fn check_root_key(root_key: &RootKey) -> Outcome<()> {
-    let (id, secret) = (&root_key.access_key_id, &root_key.secret_access_key);
-    if id.is_empty() || id.len() > 128 || secret.is_empty() || secret.len() > 128 {
+    let fits = |half: &String| (1..=ACCESS_KEY_BYTES_MAX).contains(&half.len());
+    if !fits(&root_key.access_key_id) || !fits(&root_key.secret_access_key) {
         return invalid("an access key id and its secret have 1 to 128 bytes each");
     }
     Ok(())
