@@ -1,5 +1,6 @@
 //! Structured logs on standard error: lines for people on a terminal, JSON elsewhere.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::str::FromStr;
 
@@ -8,16 +9,32 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Sets up `tracing` for the process. `level` and `format` are those of `observability.log_level` and `.log_format`.
+/// What is logged: by `level`, that of `observability.log_level`, or by `rust_log`, the variable of that name. The command line
+/// beats the variable, as it beats all others; the variable beats the rest, as it says more than they do.
 ///
 /// # Errors
-/// When `RUST_LOG` is set and is not a list of `target=level`, or logs are set up already.
-pub fn start(level: &str, format: &str) -> Result<(), String> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(text) if !text.trim().is_empty() => Targets::from_str(&text)
-            .map_err(|error| format!("RUST_LOG is not a list of target=level: {error}"))?,
-        _ => Targets::from_str(&directives(level)).map_err(|error| error.to_string())?,
+/// When `RUST_LOG` counts and is not a list of `target=level`.
+pub fn filter(
+    level: &str,
+    level_is_flag: bool,
+    rust_log: Option<&OsStr>,
+) -> Result<Targets, String> {
+    let chosen = match rust_log {
+        Some(text) if !level_is_flag => text.to_str().ok_or("RUST_LOG is not UTF-8")?.trim(),
+        _ => "",
     };
+    if chosen.is_empty() {
+        return Targets::from_str(&directives(level)).map_err(|error| error.to_string());
+    }
+    Targets::from_str(chosen)
+        .map_err(|error| format!("RUST_LOG is not a list of target=level: {error}"))
+}
+
+/// Sets up `tracing` for the process. `format` is that of `observability.log_format`.
+///
+/// # Errors
+/// When logs are set up already.
+pub fn start(filter: Targets, format: &str) -> Result<(), String> {
     let terminal = std::io::stderr().is_terminal();
     let json = format == "json" || format == "auto" && !terminal;
     let lines = tracing_subscriber::fmt::layer()
@@ -61,6 +78,8 @@ fn directives(level: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use tracing::Level;
 
     #[test]
     fn every_level_makes_a_filter() {
@@ -68,5 +87,28 @@ mod tests {
             assert!(Targets::from_str(&directives(level)).is_ok());
         }
         assert!(directives("debug").starts_with("warn,strata=debug,"));
+    }
+
+    #[test]
+    fn the_flag_beats_rust_log_and_rust_log_beats_the_rest() {
+        let level = |is_flag: bool, rust_log: Option<&str>| {
+            let filter = filter("warn", is_flag, rust_log.map(OsStr::new)).expect("a filter");
+            let enabled = |level: Level| filter.would_enable("strata_net::node", &level);
+            [Level::TRACE, Level::INFO, Level::WARN].map(enabled)
+        };
+        const WARN: [bool; 3] = [false, false, true];
+        assert_eq!(level(false, None), WARN);
+        assert_eq!(level(false, Some(" ")), WARN);
+        assert_eq!(level(false, Some("info")), [false, true, true]);
+        assert_eq!(level(false, Some("strata_net=trace")), [true; 3]);
+        assert_eq!(level(true, Some("trace")), WARN);
+    }
+
+    #[test]
+    fn a_rust_log_that_counts_must_be_in_order() {
+        let broken = OsStr::from_bytes(b"info\xff");
+        assert!(filter("info", false, Some(broken)).is_err());
+        assert!(filter("info", false, Some(OsStr::new("strata=loud"))).is_err());
+        assert!(filter("info", true, Some(broken)).is_ok());
     }
 }

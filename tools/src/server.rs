@@ -59,7 +59,12 @@ struct RootKeys {
 /// # Errors
 /// What stands in the way of the start, with the remedy; or why it had to stop.
 pub fn run(config: Config, warnings: &[String]) -> Result<(), String> {
-    logging::start(&config.log_level, &config.log_format)?;
+    let filter = logging::filter(
+        &config.log_level,
+        config.log_level_is_flag,
+        std::env::var_os("RUST_LOG").as_deref(),
+    )?;
+    logging::start(filter, &config.log_format)?;
     let low = limits::raise_descriptors()?;
     for warning in warnings.iter().chain(&low) {
         tracing::warn!("{warning}");

@@ -30,6 +30,11 @@ impl Settings {
         self.get(schema::known(path))
             .map_or_else(|| "default".to_owned(), |(_, origin)| origin.to_string())
     }
+
+    fn is_flag(&self, path: &str) -> bool {
+        self.get(schema::known(path))
+            .is_some_and(|(_, origin)| matches!(origin, Origin::CommandLine(_)))
+    }
 }
 
 /// The first layer that gives a key wins; within a layer the last value does.
@@ -93,6 +98,8 @@ pub struct Config {
     pub metrics_addr: SocketAddr,
     /// `observability.log_level`.
     pub log_level: String,
+    /// Whether the command line gave that level: then it beats `RUST_LOG`.
+    pub log_level_is_flag: bool,
     /// `observability.log_format`.
     pub log_format: String,
 }
@@ -123,6 +130,7 @@ impl Config {
             capacity: settings.size("storage.capacity"),
             metrics_addr: settings.address("observability.metrics_addr"),
             log_level: settings.text("observability.log_level"),
+            log_level_is_flag: settings.is_flag("observability.log_level"),
             log_format: settings.text("observability.log_format"),
         })
     }

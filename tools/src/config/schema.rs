@@ -335,7 +335,7 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
         default: "\"info\"",
         help: "How much is logged, on standard error; `debug` has a line for every request. `RUST_LOG`, where set, decides \
-               instead, module by module.",
+               instead, module by module, unless the flag is given.",
         flag: flag("log-level", "LEVEL"),
         short_variable: Some("STRATA_LOG_LEVEL"),
         ..LIVE
