@@ -1,7 +1,8 @@
 //! Reading all rows for `strata inspect`, beside a running server or without one.
 //!
 //! Nothing of the directory is changed. Where no server runs, the data file may be in any state
-//! after a power cut: a copy of it is put into the state of the checkpoint and read instead.
+//! after a power cut: a copy of it is put into the state of the checkpoint and read instead. A server can start as soon as
+//! that copy is made; and the copy has lost its name before the first row is read, so that no end of the process leaves it.
 
 use std::fs::{self, DirBuilder};
 use std::ops::Bound;
@@ -44,14 +45,20 @@ pub fn inspect(
     if !dir.join(SIDE_FILE).exists() {
         return Err(untrusted(dir));
     }
-    let lock = try_lock(dir)?;
-    if lock.is_none() {
-        walk(dir, EnvFlags::READ_ONLY, visit)?;
-        return Ok(Inspected::Running);
+    match try_lock(dir)? {
+        None => {
+            walk(&open_env(dir, EnvFlags::READ_ONLY)?, visit)?;
+            Ok(Inspected::Running)
+        }
+        Some(lock) => {
+            let copy = Copy::make(dir)?;
+            drop(lock);
+            let env = open_env(&copy.dir, EnvFlags::READ_ONLY | EnvFlags::NO_LOCK)?;
+            drop(copy);
+            walk(&env, visit)?;
+            Ok(Inspected::Checkpoint)
+        }
     }
-    let copy = Copy::make(dir)?;
-    walk(&copy.dir, EnvFlags::READ_ONLY | EnvFlags::NO_LOCK, visit)?;
-    Ok(Inspected::Checkpoint)
 }
 
 /// Says what a checkpoint's side file holds; `None` when it is none, or not in order.
@@ -67,11 +74,7 @@ pub fn describe_checkpoint(bytes: &[u8]) -> Option<String> {
     ))
 }
 
-fn walk(
-    dir: &Path,
-    flags: EnvFlags,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-) -> Result<(), StoreError> {
+fn open_env(dir: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>, StoreError> {
     let data = dir.join(DATA_FILE);
     let bytes = fs::metadata(&data).map_err(io("read", &data))?.len();
     let mut open = EnvOpenOptions::new().read_txn_without_tls();
@@ -83,6 +86,13 @@ fn walk(
     // SAFETY: a file that is mapped here is either a copy of our own or kept by a server that takes
     // part in LMDB's locking and never truncates it.
     let env = unsafe { open.open(dir) }?;
+    Ok(env)
+}
+
+fn walk(
+    env: &Env<WithoutTls>,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+) -> Result<(), StoreError> {
     let txn = env.read_txn()?;
     let database = env.open_databases_and_commit(txn, |opener, txn| {
         let database = opener.open_database::<Bytes, Bytes>(txn, None)?;
@@ -94,7 +104,7 @@ fn walk(
     loop {
         // Nothing is visited while a transaction is open: whoever reads what is printed may take hours, and the server
         // could use no page again that was freed meanwhile.
-        let rows = some_rows(&env, database, after.as_deref())?;
+        let rows = some_rows(env, database, after.as_deref())?;
         for (key, value) in &rows {
             if !visit(key, value) {
                 return Ok(());
@@ -132,7 +142,8 @@ fn untrusted(dir: &Path) -> StoreError {
     ))
 }
 
-/// A copy of an environment in the state of its checkpoint; removed when dropped.
+/// A copy of an environment in the state of its checkpoint; removed when dropped. An environment that was opened in it meanwhile
+/// can still be read.
 struct Copy {
     dir: PathBuf,
 }
@@ -146,8 +157,18 @@ impl Copy {
         if sound.is_none() {
             return Err(untrusted(dir));
         }
+        // The names may be larger than the memory in which temporary files often lie: first beside the directory.
+        let beside = std::path::absolute(dir).ok();
+        let beside = beside.as_deref().and_then(Path::parent);
+        match beside.map(|base| Copy::make_in(base, dir)) {
+            Some(Ok(copy)) => Ok(copy),
+            Some(Err(_)) | None => Copy::make_in(&std::env::temp_dir(), dir),
+        }
+    }
+
+    fn make_in(base: &Path, dir: &Path) -> Result<Copy, StoreError> {
         let copy = Copy {
-            dir: private_dir()?,
+            dir: private_dir(base)?,
         };
         for name in [DATA_FILE, SIDE_FILE] {
             let (from, to) = (dir.join(name), copy.dir.join(name));
@@ -159,8 +180,7 @@ impl Copy {
 }
 
 /// A new directory that nobody else may read: the rows hold secrets.
-fn private_dir() -> Result<PathBuf, StoreError> {
-    let base = std::env::temp_dir();
+fn private_dir(base: &Path) -> Result<PathBuf, StoreError> {
     for attempt in 0..COPIES_MAX {
         let dir = base.join(format!("strata-inspect-{}-{attempt}", std::process::id()));
         match DirBuilder::new().mode(0o700).create(&dir) {
@@ -179,5 +199,64 @@ impl Drop for Copy {
     fn drop(&mut self) {
         // What is left of a copy is the operating system's to clean up.
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NamespaceStore, StoreOptions};
+    use super::*;
+
+    const OPTIONS: StoreOptions = StoreOptions { map_bytes: 4 << 20 };
+
+    /// A directory in which a metadata directory with one row lies.
+    fn with_one_row() -> (tempfile::TempDir, PathBuf) {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("metadata");
+        let (store, _) = NamespaceStore::open(&dir, OPTIONS).unwrap();
+        let environment = &store.inner.environment;
+        let mut txn = environment.env.write_txn().unwrap();
+        let database = environment.table.database();
+        database.put(&mut txn, b"key", b"value").unwrap();
+        txn.commit().unwrap();
+        store.begin_checkpoint().unwrap().finish().unwrap();
+        (base, dir)
+    }
+
+    fn names_in(dir: &Path) -> Vec<std::ffi::OsString> {
+        let entries = fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn a_server_can_start_while_rows_are_printed() {
+        let (base, dir) = with_one_row();
+        let mut rows = 0;
+        let inspected = inspect(&dir, &mut |key, value| {
+            assert_eq!((key, value), (&b"key"[..], &b"value"[..]));
+            assert_eq!(names_in(base.path()), ["metadata"], "no copy has a name");
+            NamespaceStore::open(&dir, OPTIONS).expect("the lock can be had");
+            rows += 1;
+            true
+        });
+        assert_eq!((inspected.unwrap(), rows), (Inspected::Checkpoint, 1));
+    }
+
+    #[test]
+    fn the_copy_lies_beside_the_directory_and_goes_with_its_owner() {
+        let (base, dir) = with_one_row();
+        let copy = Copy::make(&dir).unwrap();
+        assert_eq!(copy.dir.parent(), Some(base.path()));
+        drop(copy);
+        assert_eq!(names_in(base.path()), ["metadata"]);
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_made_leaves_nothing() {
+        let (base, dir) = with_one_row();
+        fs::remove_file(dir.join(DATA_FILE)).unwrap();
+        let failed = inspect(&dir, &mut |_, _| true);
+        assert!(matches!(failed, Err(StoreError::Io { .. })));
+        assert_eq!(names_in(base.path()), ["metadata"]);
     }
 }
