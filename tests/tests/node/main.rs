@@ -15,6 +15,7 @@ mod multipart;
 mod objects;
 mod refusals;
 mod restarts;
+mod root_key;
 mod sick_disks;
 mod signatures;
 mod starts;
