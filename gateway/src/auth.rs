@@ -30,6 +30,10 @@ const SKEW_SECONDS_MAX: i64 = 15 * 60;
 /// Signing keys that are kept; each client has one a day.
 const CACHED_KEYS_MAX: usize = 64;
 
+/// Services beside `s3` that requests of AWS's S3 API are signed for and that are not here: that
+/// of directory buckets, and that of WriteGetObjectResponse.
+const OTHER_SERVICES: &[&str] = &["s3express", "s3-object-lambda"];
+
 /// An access key and its secret. `Debug` does not show the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
@@ -149,6 +153,12 @@ impl Verifier {
 
     fn check_scope(&self, presented: &Presented) -> Result<(), Fault> {
         let scope = &presented.scope;
+        if OTHER_SERVICES.contains(&&*scope.service) {
+            return Err(Fault::not_implemented(format_args!(
+                "The service {}",
+                scope.service
+            )));
+        }
         if scope.service != "s3" {
             return Err(presented.malformed(format!(
                 "incorrect service \"{}\". This endpoint belongs to \"s3\".",

@@ -152,6 +152,11 @@ impl Fault {
         )
     }
 
+    /// The server does not have the operation of this name.
+    pub fn operation_not_implemented(name: &str) -> Fault {
+        Fault::not_implemented(format_args!("The operation {name}"))
+    }
+
     /// A header asks for what the server does not have.
     pub fn header_not_implemented(header: &str) -> Fault {
         Fault::from(Code::NotImplemented).detail("Header", header)

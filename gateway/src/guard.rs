@@ -11,7 +11,7 @@ use crate::auth::{Form, Identity, Payload, Subject};
 use crate::body::Expectation;
 use crate::checksum;
 use crate::error::{Code, Fault};
-use crate::operation::{Address, Operation, classify};
+use crate::operation::{Address, Operation, classify, refuse_unsigned};
 use crate::query::Query;
 use strata_raftlog::namespace::KEY_BYTES_MAX;
 
@@ -159,17 +159,18 @@ pub struct Opened {
     pub query: Query,
 }
 
-/// Reads path and query.
+/// Reads path and query, and refuses what must not be asked for a signature first.
 ///
 /// # Errors
-/// `InvalidURI`.
-pub fn open(uri: &Uri) -> Result<Opened, Fault> {
+/// `InvalidURI`; `NotImplemented` for what is unsigned by its nature and for a bucket in the host's
+/// name.
+pub fn open(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Opened, Fault> {
+    check_host(uri, headers)?;
     let query = Query::parse(uri.query().unwrap_or_default())
         .ok_or_else(|| Fault::from(Code::InvalidURI))?;
-    Ok(Opened {
-        address: Address::parse(uri.path())?,
-        query,
-    })
+    let address = Address::parse(uri.path())?;
+    refuse_unsigned(method, &address, headers)?;
+    Ok(Opened { address, query })
 }
 
 /// Decides whether a request of a known identity is served.
@@ -195,8 +196,9 @@ pub fn admit(
             (Some(signed.access_key_id), signed.payload)
         }
     };
-    check_names(&address)?;
+    // What is not served is named first: one of its paths is no bucket's name.
     let operation = classify(method, &address, &query, &headers)?;
+    check_names(&address)?;
     check_headers(operation, &headers)?;
     if query
         .get("versionId")
@@ -288,6 +290,29 @@ pub fn subject<'a>(
         query,
         headers,
     }
+}
+
+/// A bucket in the host's name would be passed over, and the key be taken for a bucket. Names below
+/// `localhost` can mean nothing else; any other may be the server's own.
+fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    let in_headers = headers.get_all(header::HOST).iter();
+    let in_headers = in_headers.filter_map(|value| value.to_str().ok());
+    match in_headers
+        .chain(uri.host())
+        .find(|host| is_below_localhost(host))
+    {
+        None => Ok(()),
+        Some(host) => Err(Fault::not_implemented(format_args!(
+            "Addressing a bucket by the host ({host}) instead of by the path"
+        ))),
+    }
+}
+
+fn is_below_localhost(host: &str) -> bool {
+    let name = host.split(':').next().unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let top = name.rsplit_once('.').map(|(_, top)| top);
+    top.is_some_and(|top| top.eq_ignore_ascii_case("localhost"))
 }
 
 fn check_names(address: &Address) -> Result<(), Fault> {

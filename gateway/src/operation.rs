@@ -4,10 +4,14 @@
 //! method that is not known never turns into an operation that merely looks like it. The table of
 //! `docs/S3.md` is this file in words.
 
+mod missing;
+
 use http::{HeaderMap, Method};
 
 use crate::error::{Code, Fault};
 use crate::query::{Query, decode};
+
+pub use missing::refuse_unsigned;
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident [$($parameter:literal),*],)*) => {
@@ -16,6 +20,9 @@ macro_rules! operations {
         pub enum Operation { $($(#[$doc])* $name,)* }
 
         impl Operation {
+            /// All of them.
+            const ALL: &[Operation] = &[$(Operation::$name),*];
+
             /// AWS's name.
             pub fn name(self) -> &'static str {
                 match self { $(Operation::$name => stringify!($name),)* }
@@ -139,62 +146,6 @@ impl Address {
     }
 }
 
-/// Subresources of a bucket that are not served: the parameter, and AWS's name without its verb.
-const BUCKET_SUBRESOURCES: &[(&str, &str)] = &[
-    ("abac", "BucketAbac"),
-    ("accelerate", "BucketAccelerateConfiguration"),
-    ("acl", "BucketAcl"),
-    ("analytics", "BucketAnalyticsConfiguration"),
-    ("cors", "BucketCors"),
-    ("encryption", "BucketEncryption"),
-    (
-        "intelligent-tiering",
-        "BucketIntelligentTieringConfiguration",
-    ),
-    ("inventory", "BucketInventoryConfiguration"),
-    ("lifecycle", "BucketLifecycleConfiguration"),
-    ("logging", "BucketLogging"),
-    ("metadataConfiguration", "BucketMetadataConfiguration"),
-    (
-        "metadataInventoryTable",
-        "BucketMetadataInventoryTableConfiguration",
-    ),
-    (
-        "metadataJournalTable",
-        "BucketMetadataJournalTableConfiguration",
-    ),
-    ("metadataTable", "BucketMetadataTableConfiguration"),
-    ("metrics", "BucketMetricsConfiguration"),
-    ("notification", "BucketNotificationConfiguration"),
-    ("object-lock", "ObjectLockConfiguration"),
-    ("ownershipControls", "BucketOwnershipControls"),
-    ("policy", "BucketPolicy"),
-    ("policyStatus", "BucketPolicyStatus"),
-    ("publicAccessBlock", "PublicAccessBlock"),
-    ("replication", "BucketReplication"),
-    ("requestPayment", "BucketRequestPayment"),
-    ("session", "Session"),
-    ("tagging", "BucketTagging"),
-    ("versioning", "BucketVersioning"),
-    ("versions", "ObjectVersions"),
-    ("website", "BucketWebsite"),
-    ("events", "BucketNotification"),
-];
-
-/// Subresources of an object that are not served.
-const OBJECT_SUBRESOURCES: &[(&str, &str)] = &[
-    ("acl", "ObjectAcl"),
-    ("attributes", "ObjectAttributes"),
-    ("legal-hold", "ObjectLegalHold"),
-    ("renameObject", "RenameObject"),
-    ("restore", "RestoreObject"),
-    ("retention", "ObjectRetention"),
-    ("select", "SelectObjectContent"),
-    ("tagging", "ObjectTagging"),
-    ("torrent", "ObjectTorrent"),
-    ("append", "AppendObject"),
-];
-
 /// The operation that a request asks for.
 ///
 /// # Errors
@@ -205,37 +156,14 @@ pub fn classify(
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Operation, Fault> {
-    refuse_subresources(method, address, query)?;
+    missing::refuse(method, address, query)?;
     let operation = match address {
         Address::Root => of_root(method)?,
-        Address::Bucket(_) => of_bucket(method, query, headers)?,
+        Address::Bucket(_) => of_bucket(method, query)?,
         Address::Object(..) => of_object(method, query, headers)?,
     };
     check_parameters(operation, query)?;
     Ok(operation)
-}
-
-fn refuse_subresources(method: &Method, address: &Address, query: &Query) -> Result<(), Fault> {
-    let table = match address {
-        Address::Root => return Ok(()),
-        Address::Bucket(_) => BUCKET_SUBRESOURCES,
-        Address::Object(..) => OBJECT_SUBRESOURCES,
-    };
-    let Some((_, noun)) = table.iter().find(|(parameter, _)| query.has(parameter)) else {
-        return Ok(());
-    };
-    if matches!(*noun, "ObjectTagging" | "ObjectAttributes") && *method == Method::GET {
-        return Ok(());
-    }
-    let verb = match *method {
-        Method::GET | Method::HEAD => "Get",
-        Method::PUT => "Put",
-        Method::DELETE => "Delete",
-        _ => "",
-    };
-    Err(Fault::not_implemented(format_args!(
-        "The operation {verb}{noun}"
-    )))
 }
 
 fn of_root(method: &Method) -> Result<Operation, Fault> {
@@ -245,7 +173,7 @@ fn of_root(method: &Method) -> Result<Operation, Fault> {
     }
 }
 
-fn of_bucket(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Operation, Fault> {
+fn of_bucket(method: &Method, query: &Query) -> Result<Operation, Fault> {
     match *method {
         Method::GET if query.has("location") => Ok(Operation::GetBucketLocation),
         Method::GET if query.has("uploads") => Ok(Operation::ListMultipartUploads),
@@ -258,8 +186,6 @@ fn of_bucket(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Oper
         Method::HEAD => Ok(Operation::HeadBucket),
         Method::DELETE => Ok(Operation::DeleteBucket),
         Method::POST if query.has("delete") => Ok(Operation::DeleteObjects),
-        Method::POST if is_form(headers) => Err(Fault::not_implemented("POST of a form")),
-        Method::OPTIONS => Err(Fault::not_implemented("CORS")),
         _ => Err(Code::MethodNotAllowed.into()),
     }
 }
@@ -285,20 +211,8 @@ fn of_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Oper
         Method::POST if upload => Ok(Operation::CompleteMultipartUpload),
         Method::DELETE if upload => Ok(Operation::AbortMultipartUpload),
         Method::DELETE => Ok(Operation::DeleteObject),
-        Method::OPTIONS => Err(Fault::not_implemented("CORS")),
         _ => Err(Code::MethodNotAllowed.into()),
     }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(http::header::CONTENT_TYPE)
-        .map(|value| value.as_bytes());
-    content_type.is_some_and(|value| {
-        value
-            .to_ascii_lowercase()
-            .starts_with(b"multipart/form-data")
-    })
 }
 
 /// Parameters beside those of the operation: those of a presigned URL have been looked at before,
@@ -310,11 +224,7 @@ fn check_parameters(operation: Operation, query: &Query) -> Result<(), Fault> {
             continue;
         }
         if name == "x-id" && value != operation.name() {
-            return Err(Fault::argument(
-                "x-id",
-                value,
-                "x-id does not name the operation",
-            ));
+            return Err(misnamed(value));
         }
         if !lower.starts_with("x-") {
             return Err(Fault::new(
@@ -325,6 +235,14 @@ fn check_parameters(operation: Operation, query: &Query) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// `x-id` may be all that tells an operation that is not served from one that is.
+fn misnamed(value: &str) -> Fault {
+    match Operation::ALL.iter().any(|known| known.name() == value) {
+        true => Fault::argument("x-id", value, "x-id does not name the operation"),
+        false => Fault::operation_not_implemented(value),
+    }
 }
 
 #[cfg(test)]
@@ -392,6 +310,74 @@ mod tests {
             ask(Method::PUT, "/b/k?uploadId=u"),
             Err(Code::InvalidRequest)
         );
+    }
+
+    #[test]
+    fn what_is_not_served_is_refused_by_its_name() {
+        let refusal = |method: Method, uri: &str| {
+            let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+            let address = Address::parse(path).unwrap();
+            let query = Query::parse(query).unwrap();
+            let fault = classify(&method, &address, &query, &HeaderMap::new()).unwrap_err();
+            assert_eq!(fault.code, Code::NotImplemented, "{method} {uri}");
+            fault.message.into_owned()
+        };
+        for (method, uri, name) in [
+            (
+                Method::GET,
+                "/?x-id=ListDirectoryBuckets",
+                "ListDirectoryBuckets",
+            ),
+            (
+                Method::POST,
+                "/WriteGetObjectResponse",
+                "WriteGetObjectResponse",
+            ),
+            (Method::GET, "/b?session", "CreateSession"),
+            (
+                Method::GET,
+                "/b?metrics&id=a",
+                "GetBucketMetricsConfiguration",
+            ),
+            (Method::GET, "/b?metrics", "ListBucketMetricsConfigurations"),
+            (Method::PUT, "/b/k?encryption", "UpdateObjectEncryption"),
+        ] {
+            let message = refusal(method, uri);
+            assert!(
+                message.starts_with(&format!("The operation {name} ")),
+                "{message}"
+            );
+        }
+        for uri in [
+            "/b?acl",
+            "/b?versions",
+            "/b?metrics",
+            "/b/k?acl",
+            "/b/k?select",
+        ] {
+            let message = refusal(Method::DELETE, uri);
+            assert!(message.starts_with("A query parameter"), "{uri}: {message}");
+        }
+        assert_eq!(
+            ask(Method::GET, "/?x-id=PutObject"),
+            Err(Code::InvalidArgument)
+        );
+    }
+
+    /// Their rows in docs/S3.md are tested by sending each; here are the rows of what is served.
+    #[test]
+    fn the_matrix_lists_what_is_served() {
+        let document = include_str!("../../docs/S3.md");
+        let rows = document.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let (name, state) = (cells.next()?, cells.next()?);
+            matches!(state, "works" | "partly").then_some(name)
+        });
+        let mut listed: Vec<&str> = rows.collect();
+        let mut served: Vec<&str> = Operation::ALL.iter().map(|known| known.name()).collect();
+        listed.sort_unstable();
+        served.sort_unstable();
+        assert_eq!(listed, served);
     }
 
     #[test]

@@ -207,6 +207,10 @@ fn what_is_not_understood_is_refused() {
     assert_eq!(scope("K/20130524/eu-west-1/s3/aws4_request"), malformed);
     assert_eq!(scope("K/20130524/us-east-1/sts/aws4_request"), malformed);
     assert_eq!(scope("K/20130525/us-east-1/s3/aws4_request"), malformed);
+    for other in OTHER_SERVICES {
+        let credential = format!("K/20130524/us-east-1/{other}/aws4_request");
+        assert_eq!(scope(&credential), Code::NotImplemented, "{other}");
+    }
     assert_eq!(
         scope("K/20130524/us-east-1/s3/aws4_request"),
         Code::InvalidAccessKeyId

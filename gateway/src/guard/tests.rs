@@ -36,7 +36,7 @@ fn ask(
         form,
         payload,
     }));
-    let opened = open(&uri.parse().unwrap())?;
+    let opened = open(&method, &uri.parse().unwrap(), &headers)?;
     admit(&method, headers, opened, identity, false)
 }
 
@@ -257,6 +257,7 @@ fn names_and_sizes_are_bounded() {
         outcome.map(|_| ()).map_err(|fault| fault.code)
     };
     assert_eq!(get("/Bucket/key"), Err(Code::InvalidBucketName));
+    assert_eq!(get("/WriteGetObjectResponse"), Err(Code::InvalidBucketName));
     assert_eq!(get("/ab/key"), Err(Code::InvalidBucketName));
     assert_eq!(get(&format!("/bucket/{}", "k".repeat(1024))), Ok(()));
     assert_eq!(
@@ -297,7 +298,8 @@ fn trailers_must_be_known() {
 #[test]
 fn nobody_may_do_nothing_unless_it_is_allowed() {
     let ask = |allowed, uri: &str| {
-        let opened = open(&uri.parse().unwrap()).unwrap();
+        let uri = uri.parse().unwrap();
+        let opened = open(&Method::GET, &uri, &HeaderMap::new()).unwrap();
         admit(
             &Method::GET,
             HeaderMap::new(),
@@ -314,6 +316,56 @@ fn nobody_may_do_nothing_unless_it_is_allowed() {
         ask(true, "/bucket/key?response-expires=x"),
         Err(Code::InvalidRequest)
     );
+}
+
+#[test]
+fn what_has_no_signature_by_its_nature_is_not_asked_for_one() {
+    let ask = |method: Method, uri: &str, pairs: &[(&'static str, &str)]| {
+        let opened = open(&method, &uri.parse().unwrap(), &headers(pairs));
+        opened.map(|_| ()).map_err(|fault| fault.code)
+    };
+    let form = [("content-type", "Multipart/Form-Data; boundary=b")];
+    let missing = Err(Code::NotImplemented);
+    assert_eq!(ask(Method::POST, "/bucket", &form), missing);
+    assert_eq!(ask(Method::POST, "/bucket/", &form), missing);
+    for uri in ["/", "/bucket", "/bucket/key?X-Amz-Signature=s"] {
+        assert_eq!(ask(Method::OPTIONS, uri, &[]), missing, "{uri}");
+    }
+    assert_eq!(ask(Method::PUT, "/bucket/key", &form), Ok(()));
+    let xml = [("content-type", "application/xml")];
+    assert_eq!(ask(Method::POST, "/bucket?delete", &xml), Ok(()));
+}
+
+#[test]
+fn a_bucket_in_the_name_of_the_host_is_refused() {
+    let ask = |uri: &str, host: &str| {
+        let opened = open(
+            &Method::PUT,
+            &uri.parse().unwrap(),
+            &headers(&[("host", host)]),
+        );
+        opened.map(|_| ()).map_err(|fault| fault.code)
+    };
+    for host in [
+        "first.localhost",
+        "first.localhost:9002",
+        "a.first.LocalHost.:9002",
+    ] {
+        assert_eq!(ask("/photo", host), Err(Code::NotImplemented), "{host}");
+    }
+    let absolute = ask("http://first.localhost:9002/photo", "localhost:9002");
+    assert_eq!(absolute, Err(Code::NotImplemented));
+    for host in [
+        "localhost",
+        "localhost.:9002",
+        "127.0.0.1:9002",
+        "[::1]:9002",
+        "store",
+        "s3.example.com",
+        "localhost.example.com",
+    ] {
+        assert_eq!(ask("/photo", host), Ok(()), "{host}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn admit(
     uri: &http::Uri,
     headers: HeaderMap,
 ) -> Result<Admitted, Fault> {
-    let opened = guard::open(uri)?;
+    let opened = guard::open(method, uri, &headers)?;
     let now = i64::try_from(reactor::wall_clock().seconds()).unwrap_or(i64::MAX);
     let subject = guard::subject(method, uri, &opened.query, &headers);
     let identity: Identity = server.verifier.verify(&subject, now, |access_key_id| {
