@@ -70,7 +70,8 @@ impl Request {
         self
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether there is a header of this name.
+    pub fn has(&self, name: &str) -> bool {
         self.headers
             .iter()
             .any(|(known, _)| known.eq_ignore_ascii_case(name))

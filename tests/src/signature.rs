@@ -101,9 +101,10 @@ impl Signer {
         trailer: Option<(&str, &str)>,
     ) -> Request {
         let time = self.now();
-        let mut request = request
-            .header("host", server.to_string())
-            .header("x-amz-date", &time);
+        let mut request = request.header("x-amz-date", &time);
+        if !request.has("host") {
+            request = request.header("host", server.to_string());
+        }
         let body = std::mem::take(&mut request.body);
         request = request.header("x-amz-content-sha256", content_hash(payload, &body));
         if payload != Payload::Hashed && payload != Payload::Unsigned {
@@ -226,19 +227,17 @@ fn content_hash(payload: Payload, body: &[u8]) -> String {
 }
 
 /// The query in canonical order; names without a value get an empty one.
+/// Sorted by name, not by pair: `select` stands before `select-type`, though `-` stands before `=`.
 fn canonical_query(query: &str) -> String {
-    let mut pairs: Vec<String> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            if pair.contains('=') {
-                pair.to_string()
-            } else {
-                format!("{pair}=")
-            }
-        })
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let mut pairs: Vec<(&str, &str)> = pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .collect();
-    pairs.sort();
+    pairs.sort_unstable();
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     pairs.join("&")
 }
 
