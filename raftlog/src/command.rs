@@ -12,6 +12,8 @@ mod kinds;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod layout;
 
 pub use answer::{Answer, DeleteOutcome, Refusal};
 pub use envelope::{CommandError, Envelope, FEATURE_LEVEL};

@@ -1,0 +1,118 @@
+//! The tables of docs/FORMAT.md against the archives: sizes, and the offset of every field.
+
+use std::mem::{offset_of, size_of};
+
+use rkyv::Archived;
+
+use super::*;
+use crate::namespace::{
+    Body, Checksum, ETag, Extent, Geometry, Layout, ObjectAttributes, PlacementGroup, RootKey, Slot,
+};
+
+/// A structure's name, its size and its fields, each with its offset.
+type Structure = (&'static str, usize, Vec<(usize, &'static str)>);
+
+macro_rules! structures {
+    ($($name:ident { $($field:ident)* })*) => {
+        vec![$((
+            stringify!($name),
+            size_of::<Archived<$name>>(),
+            vec![$((offset_of!(Archived<$name>, $field), stringify!($field))),*],
+        )),*]
+    };
+}
+
+fn of_commands() -> Vec<Structure> {
+    structures! {
+        Noop { reserved }
+        Initialise { cluster incarnation layout geometries placement_groups root_key }
+        OpenSession { owner }
+        CloseSession { session }
+        RegisterWriter { node reactor }
+        OpenEpoch { writer }
+        CloseEpoch { writer epoch }
+        CloseWriter { writer }
+        LeaseInodes { count }
+        SetRootKey { key }
+        SetLayout { layout }
+        AddGeometry { geometry }
+        SetPlacementGroup { group }
+        RaiseFeatureLevel { level }
+        CreateBucket { bucket owner }
+        DeleteBucket { bucket }
+        PutObject { bucket key inode size etag checksum attributes body precondition owner }
+        DeleteObjects { bucket keys }
+        CreateUpload { bucket key inode attributes checksum owner }
+        PutPart { bucket key upload number space size etag checksum body }
+        CompleteUpload { bucket key upload parts etag checksum precondition }
+        AbortUpload { bucket key upload }
+        ChunksFreed { rows }
+    }
+}
+
+fn of_parts() -> Vec<Structure> {
+    structures! {
+        Layout { kind k m geometry }
+        Geometry { number code k m cell_bytes }
+        PlacementGroup { number epoch pool slots previous }
+        Slot { device partition state }
+        RootKey { access_key_id secret_access_key }
+        ETag { digest part_count }
+        Checksum { algorithm kind value part_count }
+        ObjectAttributes {
+            content_type cache_control content_disposition content_encoding content_language
+            expires website_redirect user_metadata storage_class
+        }
+        Extent {
+            length kind chunk stored_length offset geometry slot_mask home_inode flags
+        }
+        Precondition { if_match if_none_match }
+        DeleteKey { key if_match }
+        CompletedPart { number etag checksum }
+        FreedKey { time_micros commit_sequence index }
+        Body {}
+        ETagMatch {}
+        Answer {}
+        Refusal {}
+    }
+}
+
+fn document() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FORMAT.md");
+    std::fs::read_to_string(path).expect(path)
+}
+
+/// The cells behind a name in a table: its size, then fields such as `8 key list of u8; ...`.
+fn documented(document: &str, name: &str) -> (usize, Vec<(usize, String)>) {
+    let (_, commands) = document.split_once("\n## Commands\n").expect("commands");
+    let rows = commands.lines().map(|line| line.split('|').map(str::trim));
+    let row = rows.filter_map(|mut cells| cells.any(|cell| cell == name).then_some(cells));
+    let mut cells = row.into_iter().next().expect(name);
+    let size = cells.next().and_then(|size| size.parse().ok());
+    let fields = cells.next().unwrap_or_default().split("; ").map(|field| {
+        let mut words = field.split(' ');
+        let offset = words.next().and_then(|offset| offset.parse().ok());
+        (offset.expect(field), words.next().expect(field).to_owned())
+    });
+    (size.expect(name), fields.collect())
+}
+
+#[test]
+fn the_documented_layout_of_archives_is_theirs() {
+    let document = document();
+    let commands = of_commands();
+    let names: Vec<&str> = commands.iter().map(|(name, ..)| *name).collect();
+    let known: Vec<&str> = Command::KINDS.iter().map(|(_, name)| *name).collect();
+    assert_eq!(names, known);
+    for (name, size, fields) in commands.into_iter().chain(of_parts()) {
+        let (documented_size, documented) = documented(&document, name);
+        assert_eq!(size, documented_size, "{name}");
+        if !fields.is_empty() {
+            let fields: Vec<(usize, String)> = fields
+                .into_iter()
+                .map(|(offset, field)| (offset, field.to_owned()))
+                .collect();
+            assert_eq!(fields, documented, "{name}");
+        }
+    }
+}
