@@ -12,6 +12,8 @@ fn refused(answer: &Response, status: u16, code: &str) {
     let text = answer.text();
     assert_eq!(answer.status, status, "{text}");
     assert!(text.contains(&format!("<Code>{code}</Code>")), "{text}");
+    let is_discreet = !text.contains(strata_tests::server::SECRET_KEY);
+    assert!(is_discreet, "a secret leaked: {text}");
 }
 
 /// Path and query of a presigned address.
