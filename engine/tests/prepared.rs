@@ -1,5 +1,6 @@
 //! Space that was written over once is the file's for good: a later start does not write it over again.
-//! On a real file system: it alone knows what it has allocated.
+//! On a real file system: it alone knows what it has allocated. A test binary of its own: a start counts as settled when the disk
+//! has been quiet for a moment, and tests beside it that keep the disk busy would make it look so too early.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,117 +1,39 @@
 //! The chunk store and the journal at their limits, in the simulated world: what runs short is refused or waited for, and
 //! nothing hangs.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use strata_engine::reactor::{self, Buffer, ReactorConfig, Simulation, TaskClass, World};
-use strata_engine::{
-    ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal,
-    JournalPosition, Owner, ShardId, ShardWrite, Uuid, format_device,
+use strata_engine::reactor::{self, Buffer, Simulation, TaskClass};
+use strata_engine::{ChunkStore, EngineError, Journal, JournalPosition, ShardWrite};
+
+use crate::support::{
+    CELL, SEGMENT, content, device, device_content, expect_whole, fill, formatted, free,
+    open_journal, open_store, records, shard, shard_in, try_run, write,
 };
 
-const PATH: &str = "/strata.device";
-const CELL: usize = 64 << 10;
-const SEGMENT: u64 = 256 << 10;
-const LOG_SEGMENTS: u32 = 6;
 const DATA_SEGMENTS: u64 = 24;
 
 /// The smallest arena.
 const ARENA: usize = 2 << 20;
 
+/// Length of a shard of which a segment holds many.
+const SMALL: usize = 8 << 10;
+
 /// Longer than anything takes that is not stuck.
 const LONG: Duration = Duration::from_secs(600);
 
 fn run<T>(simulation: &Simulation, work: impl AsyncFnOnce() -> T) -> T {
-    let config = ReactorConfig {
-        index: 0,
-        core: None,
-        name: "simulated".to_owned(),
-        arena_bytes: ARENA,
-        spin: Duration::ZERO,
-    };
-    reactor::run(config, World::Simulated(simulation.clone()), work).expect("no crash")
-}
-
-fn formatted(seed: u64) -> Simulation {
-    let simulation = Simulation::new(seed);
-    let options = FormatOptions {
-        cluster: Uuid([1; 16]),
-        device: Uuid([2; 16]),
-        pool: Uuid([3; 16]),
-        node: 1,
-        data_partitions: 1,
-        segment_bytes: SEGMENT,
-        log_segments: LOG_SEGMENTS,
-        log_mirrors: vec![Uuid([2; 16])],
-    };
-    run(&simulation, async || {
-        format_device(Path::new(PATH), options)
-            .await
-            .expect("format")
-    });
-    simulation
-}
-
-async fn device() -> Device {
-    let options = DeviceOptions {
-        capacity_bytes: (1 << 20) + (u64::from(LOG_SEGMENTS) + DATA_SEGMENTS) * SEGMENT,
-        ..DeviceOptions::default()
-    };
-    Device::open(Path::new(PATH), options)
-        .await
-        .expect("open the device")
+    try_run(simulation, ARENA, work).expect("no crash")
 }
 
 async fn store() -> ChunkStore {
-    let (store, report) = ChunkStore::open(&device().await, 1)
-        .await
-        .expect("recovery");
+    let (store, report) = open_store(&device(DATA_SEGMENTS).await).await;
     assert_eq!(report.damage, Vec::<String>::new());
     store
 }
 
-fn id(number: u64) -> ShardId {
-    ShardId {
-        chunk: ChunkId::new(1, 1, 1, number),
-        shard: 0,
-    }
-}
-
-fn content(number: u64, length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|at| (at as u64 * 13 + number * 31 + (at >> 9) as u64) as u8)
-        .collect()
-}
-
-/// A shard of so many bytes in this buffer.
-fn shard_in(mut buffer: Buffer, number: u64, length: usize) -> ShardWrite {
-    let bytes = content(number, length);
-    buffer.set_len(0);
-    buffer.extend_from_slice(&bytes);
-    ShardWrite {
-        id: id(number),
-        geometry: 1,
-        layout_epoch: 1,
-        cell_bytes: CELL as u32,
-        chunk_bytes: length as u64,
-        owner: Owner {
-            inode: number,
-            ..Owner::default()
-        },
-        cell_crcs: bytes.chunks(CELL).map(crc32c::crc32c).collect(),
-        payload: vec![buffer.freeze()],
-        shard_bytes: length as u32,
-    }
-}
-
-async fn read_all(store: &ChunkStore, number: u64, length: usize) -> Vec<u8> {
-    let views = store
-        .read(id(number), 0..length as u32)
-        .await
-        .unwrap_or_else(|error| panic!("shard {number}: {error}"));
-    views.iter().flat_map(|view| view.to_vec()).collect()
+async fn journal() -> Journal {
+    open_journal(&device(DATA_SEGMENTS).await).await
 }
 
 #[test]
@@ -119,7 +41,7 @@ fn writes_that_hold_the_whole_arena_come_to_their_end() {
     for seed in 1..4 {
         run(&formatted(seed), async || {
             let store = store().await;
-            let mut kept = BTreeMap::new();
+            let mut kept = Vec::new();
             // Each round is half of the partition: it opens segments, and from the second on it needs compaction.
             for round in 0..6 {
                 let buffers: Vec<Buffer> =
@@ -127,7 +49,7 @@ fn writes_that_hold_the_whole_arena_come_to_their_end() {
                 let first = round * 100;
                 let shards: Vec<ShardWrite> = (first..)
                     .zip(buffers)
-                    .map(|(number, buffer)| shard_in(buffer, number, CELL))
+                    .map(|(number, buffer)| shard_in(buffer, number, &content(number, CELL)))
                     .collect();
                 let last = first + shards.len() as u64;
                 assert!(last - first >= 30, "the arena is not empty at first");
@@ -144,13 +66,10 @@ fn writes_that_hold_the_whole_arena_come_to_their_end() {
                 drop(waits.await);
                 let (live, dead): (Vec<u64>, Vec<u64>) =
                     (first..last).partition(|number| number % 8 == 0);
-                let dead: Vec<ShardId> = dead.into_iter().map(id).collect();
-                store.free(&dead).await.expect("free");
-                kept.extend(live.into_iter().map(|number| (number, CELL)));
+                free(&store, dead).await;
+                kept.extend(live);
             }
-            for (number, length) in kept {
-                assert!(read_all(&store, number, length).await == content(number, length));
-            }
+            expect_whole(&store, kept, CELL).await;
             store.close().await;
         });
     }
@@ -158,28 +77,18 @@ fn writes_that_hold_the_whole_arena_come_to_their_end() {
 
 /// Lets the file grow by so many bytes more.
 fn leave_space(simulation: &Simulation, bytes: u64) {
-    let used = simulation.content(Path::new(PATH)).expect("a file").len() as u64;
+    let used = device_content(simulation).len() as u64;
     simulation.limit_space(Some(used + bytes));
 }
 
 async fn write_small(store: &ChunkStore, number: u64) -> Result<(), EngineError> {
-    let buffer = reactor::allocate(SMALL).await;
-    let writing = store.write(shard_in(buffer, number, SMALL));
+    let writing = write(store, number, SMALL);
     reactor::timeout(LONG, writing).await.expect("no hang")
 }
 
-const SMALL: usize = 8 << 10;
-
-/// Writes until the store refuses; the first number that it refused.
-async fn fill(store: &ChunkStore, first: u64) -> u64 {
-    for number in first.. {
-        match write_small(store, number).await {
-            Ok(()) => {}
-            Err(EngineError::Full { .. }) => return number,
-            Err(error) => panic!("shard {number}: {error}"),
-        }
-    }
-    unreachable!("the device never fills")
+async fn fill_with_small(store: &ChunkStore, first: u64) -> u64 {
+    let filling = fill(store, first, SMALL);
+    reactor::timeout(LONG, filling).await.expect("no hang")
 }
 
 #[test]
@@ -191,16 +100,14 @@ fn a_full_file_system_refuses_writes_and_nothing_else() {
             let whole = reactor::arena_pressure().free_bytes;
             // Enough for what is kept prepared, and for some segments; then a part of one.
             leave_space(&simulation, 8 * SEGMENT + SEGMENT / 3);
-            let refused = fill(&store, 0).await;
+            let refused = fill_with_small(&store, 0).await;
             assert!(refused > 30, "only {refused} were written");
-            for number in 0..refused {
-                assert!(read_all(&store, number, SMALL).await == content(number, SMALL));
-            }
+            expect_whole(&store, 0..refused, SMALL).await;
             // One by one: the tombstones alone need more than a segment.
             for number in 0..refused {
-                store.free(&[id(number)]).await.expect("frees go on");
+                free(&store, [number]).await;
             }
-            let again = fill(&store, 1000).await;
+            let again = fill_with_small(&store, 1000).await;
             assert!(again > 1020, "freed space does not come back: {again}");
             simulation.limit_space(None);
             for number in 2000..2040 {
@@ -213,16 +120,10 @@ fn a_full_file_system_refuses_writes_and_nothing_else() {
         });
         run(&simulation, async || {
             let store = store().await;
-            for number in (1000..end).chain(2000..2040) {
-                assert!(read_all(&store, number, SMALL).await == content(number, SMALL));
-            }
+            expect_whole(&store, (1000..end).chain(2000..2040), SMALL).await;
             assert_eq!(store.scan(None, 10_000).len() as u64, end - 1000 + 40);
         });
     }
-}
-
-async fn journal() -> Journal {
-    Journal::open(&device().await, 0).await.expect("recovery")
 }
 
 const BODY: usize = 10_000;
@@ -238,7 +139,7 @@ async fn append(journal: &Journal, number: u64) -> Result<JournalPosition, Engin
 fn a_journal_on_a_full_file_system_refuses_and_goes_on() {
     for seed in 1..6 {
         let simulation = formatted(seed);
-        let records = run(&simulation, async || {
+        let written = run(&simulation, async || {
             let journal = journal().await;
             let whole = reactor::arena_pressure().free_bytes;
             leave_space(&simulation, 2 * SEGMENT + SEGMENT / 3);
@@ -270,15 +171,11 @@ fn a_journal_on_a_full_file_system_refuses_and_goes_on() {
             places.len()
         });
         run(&simulation, async || {
-            let mut found = 0;
-            let mut visit = |_: JournalPosition, _: u8, body: &[u8]| {
-                assert!(body == content(found as u64, BODY));
-                found += 1;
-                Ok(())
-            };
-            let journal = journal().await;
-            journal.replay(None, &mut visit).await.expect("replay");
-            assert_eq!(found, records);
+            let found = records(&journal().await).await;
+            for (number, (_, _, body)) in (0..).zip(&found) {
+                assert!(*body == content(number, BODY));
+            }
+            assert_eq!(found.len(), written);
         });
     }
 }
@@ -321,10 +218,8 @@ fn an_index_that_is_full_refuses_new_shards_and_nothing_else() {
         assert_eq!(written.len(), 10);
         let mut refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         assert!(refused.all(|error| matches!(error, EngineError::Full { .. })));
-        for number in &written {
-            assert!(read_all(&store, *number, SMALL).await == content(*number, SMALL));
-        }
-        store.free(&[id(written[0])]).await.expect("frees go on");
+        expect_whole(&store, written.iter().copied(), SMALL).await;
+        free(&store, [written[0]]).await;
         write_small(&store, 40).await.expect("one has room again");
         let full = write_small(&store, 41).await;
         assert!(matches!(full, Err(EngineError::Full { .. })), "{full:?}");
@@ -336,14 +231,11 @@ fn an_index_that_is_full_refuses_new_shards_and_nothing_else() {
 fn a_shard_that_could_not_be_read_again_is_refused() {
     run(&formatted(1), async || {
         let store = store().await;
-        let whole = |number, length| async move {
-            shard_in(reactor::allocate(length).await, number, length)
-        };
-        let mut small_cells = whole(1, 2 * CELL).await;
+        let mut small_cells = shard(1, 2 * CELL).await;
         small_cells.cell_bytes = CELL as u32 / 2;
         let bytes = content(1, 2 * CELL);
         small_cells.cell_crcs = bytes.chunks(CELL / 2).map(crc32c::crc32c).collect();
-        let longer_than_a_segment = whole(2, SEGMENT as usize).await;
+        let longer_than_a_segment = shard(2, SEGMENT as usize).await;
         for shard in [small_cells, longer_than_a_segment] {
             let refused = reactor::timeout(LONG, store.write(shard)).await;
             let refused = refused.expect("no hang");
@@ -353,8 +245,8 @@ fn a_shard_that_could_not_be_read_again_is_refused() {
             );
         }
         let longest = SEGMENT as usize - 2 * 4096;
-        store.write(whole(3, longest).await).await.expect("it fits");
-        assert!(read_all(&store, 3, longest).await == content(3, longest));
+        write(&store, 3, longest).await.expect("it fits");
+        expect_whole(&store, [3], longest).await;
         store.close().await;
     });
 }

@@ -1,0 +1,11 @@
+//! The chunk store and the journal on a device: in files on this machine, and in the simulated world, where devices are
+//! damaged, full, or stopped at any disk operation.
+
+mod crash;
+mod damage;
+mod device;
+mod journal;
+mod limits;
+mod shards;
+mod support;
+mod tail_damage;
