@@ -14,8 +14,6 @@ mod sender;
 mod statistics;
 #[cfg(test)]
 mod suite;
-#[cfg(test)]
-mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,8 +34,6 @@ use crate::store::{NamespaceStore, StoreError};
 use machine::Machine;
 pub use sender::Sender;
 pub use statistics::GroupStatistics;
-#[cfg(test)]
-pub(crate) use tests::on_reactor;
 
 /// Tries of a proposal that the leader refuses because its lease is not established yet.
 const ATTEMPTS_MAX: u32 = 200;
@@ -203,6 +199,27 @@ impl Growth {
 }
 
 impl Shared {
+    fn new(store: NamespaceStore, log: LogStore) -> Shared {
+        Shared {
+            store,
+            log,
+            failure: RefCell::new(None),
+            building: Cell::new(false),
+            snapshot_estimate: Cell::new(0),
+            snapshot_counted: Cell::new(None),
+            snapshot_written: Cell::new(0),
+            snapshot_blocked: RefCell::new(None),
+            map_room: Cell::new(0),
+            pending: Cell::new(Growth::default()),
+            disk_free: Cell::new(u64::MAX),
+            snapshot_allocated: Cell::new(0),
+            pinned: Cell::new(false),
+            slowed: Cell::new(false),
+            stopping: Cell::new(false),
+            statistics: Arc::new(GroupStatistics::default()),
+        }
+    }
+
     /// Bytes that the log must still have free for the snapshot that is being built, or for the next one, when the
     /// namespace has grown by so much.
     fn snapshot_need(&self, space: &Space, growth: u64) -> u64 {
@@ -274,7 +291,7 @@ impl Group {
         Group::start_on(config, log, report, store, sender).await
     }
 
-    pub(crate) async fn start_on(
+    async fn start_on(
         config: GroupConfig,
         log: Log,
         report: LogReport,
@@ -282,24 +299,7 @@ impl Group {
         sender: Sender,
     ) -> Result<Group, GroupError> {
         let log_store = log.group(config.group);
-        let shared = Rc::new(Shared {
-            snapshot_estimate: Cell::new(0),
-            snapshot_counted: Cell::new(None),
-            snapshot_written: Cell::new(0),
-            pending: Cell::new(Growth::default()),
-            map_room: Cell::new(0),
-            disk_free: Cell::new(u64::MAX),
-            snapshot_allocated: Cell::new(0),
-            pinned: Cell::new(false),
-            slowed: Cell::new(false),
-            stopping: Cell::new(false),
-            store,
-            log: log_store.clone(),
-            failure: RefCell::new(None),
-            building: Cell::new(false),
-            snapshot_blocked: RefCell::new(None),
-            statistics: Arc::new(GroupStatistics::default()),
-        });
+        let shared = Rc::new(Shared::new(store, log_store.clone()));
         check_complete(&shared)?;
         housekeeping::measure(&shared)?;
         let stamped = shared

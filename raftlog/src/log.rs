@@ -52,6 +52,8 @@ pub use describe::describe;
 pub(crate) use medium::memory::Memory;
 #[cfg(test)]
 pub(crate) use recovery::Source;
+#[cfg(test)]
+pub(crate) use tests::on_reactor;
 
 pub(crate) use medium::Space;
 

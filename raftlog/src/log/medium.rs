@@ -192,7 +192,6 @@ pub(crate) mod memory {
         records: Vec<(u8, Vec<u8>, u32)>,
         trimmed: usize,
         durable: usize,
-        flushes: usize,
         failing: bool,
         corrupt: bool,
         capacity: u64,
@@ -204,7 +203,6 @@ pub(crate) mod memory {
                 records: Vec::new(),
                 trimmed: 0,
                 durable: 0,
-                flushes: 0,
                 failing: false,
                 corrupt: false,
                 capacity: CAPACITY_BYTES,
@@ -255,7 +253,6 @@ pub(crate) mod memory {
                 return Err(failed());
             }
             state.durable = state.records.len();
-            state.flushes += 1;
             Ok(())
         }
 
@@ -354,10 +351,6 @@ pub(crate) mod memory {
             let left = (state.durable + kept).min(state.records.len());
             state.records.truncate(left);
             state.durable = left;
-        }
-
-        pub(crate) fn flushes(&self) -> usize {
-            self.0.borrow().flushes
         }
 
         /// Records that have not been released.

@@ -4,15 +4,28 @@ mod golden;
 mod model;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftLogStorageExt};
 use openraft::{BasicNode, EntryPayload, Membership, RaftLogReader};
+use strata_engine::reactor::{self, ReactorConfig, World};
 
 use super::record::{self, Generation, Manifest, Piece, Record};
 use super::types::{Entry, Proposal, log_id, vote};
 use super::{Log, LogError, LogReport, LogStore, Memory, Source};
-use crate::group::on_reactor;
+
+/// Runs a test on a reactor of its own.
+pub(crate) fn on_reactor<T>(test: impl AsyncFnOnce() -> T) -> T {
+    let config = ReactorConfig {
+        index: 0,
+        core: None,
+        name: "test".to_owned(),
+        arena_bytes: 4 << 20,
+        spin: Duration::ZERO,
+    };
+    reactor::run(config, World::Real, test).expect("a reactor")
+}
 
 fn entry(term: u64, index: u64, bytes: &[u8]) -> Entry {
     let payload = EntryPayload::Normal(Proposal(Bytes::copy_from_slice(bytes)));
@@ -386,7 +399,7 @@ fn a_release_beside_the_end_of_a_snapshot_keeps_the_one_before() {
             let both = futures_util::future::join(snapshot_of(&store, 10, 3), store.release());
             let turns_pass = async {
                 for _ in 0..turns {
-                    strata_engine::reactor::yield_now().await;
+                    reactor::yield_now().await;
                 }
             };
             let both = std::pin::pin!(both);

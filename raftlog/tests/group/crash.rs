@@ -6,7 +6,7 @@ use std::time::Duration;
 use strata_engine::reactor::{self, ReactorError, Simulation, World};
 use strata_raftlog::group::GroupConfig;
 
-use crate::support::{Acknowledged, Client, check, config, format, run, start};
+use crate::support::{Acknowledged, Client, check, config, format, run, simulate, start};
 
 fn settings() -> GroupConfig {
     GroupConfig {
@@ -23,9 +23,7 @@ async fn live(paths: &[PathBuf], acknowledged: &Acknowledged, context: &str) {
     let started = start(paths, metadata.path(), settings()).await;
     let (group, store) = started.unwrap_or_else(|error| panic!("{context}: {error}"));
     check(&store, acknowledged, context);
-    let mut client = Client::new(group.clone(), acknowledged.clone())
-        .await
-        .expect("a client");
+    let mut client = Client::new(&group, acknowledged).await;
     let already = acknowledged.borrow().len();
     for number in already..already + 30 {
         client
@@ -68,8 +66,7 @@ fn crash_at(seed: u64, at: u64, power_cut: bool) -> Option<u64> {
     let simulation = Simulation::new(seed);
     let acknowledged = Acknowledged::default();
     let context = format!("seed {seed}, crash at {at}, power cut {power_cut}");
-    let world = World::Simulated(simulation.clone());
-    let paths = run(world, async || format(Path::new("/devices"), 2).await).expect("formatted");
+    let paths = simulate(&simulation, async || format(Path::new("/devices"), 2).await);
     for at in [Some(at), Some(at / 3 + 1)] {
         if !live_until(&simulation, at, &paths, &acknowledged, &context) {
             return None;

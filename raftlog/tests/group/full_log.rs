@@ -4,15 +4,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use strata_engine::reactor::{self, Simulation, World};
+use strata_engine::reactor::{self, Simulation};
 use strata_raftlog::command::{DeleteKey, DeleteObjects};
-use strata_raftlog::group::{Group, GroupConfig, ProposeError};
+use strata_raftlog::group::{GroupConfig, ProposeError};
 use strata_raftlog::namespace::INLINE_BYTES_MAX;
 use strata_raftlog::store::NamespaceStore;
 
 use crate::support::{
-    Acknowledged, Client, SEGMENT_BYTES, config, format, format_with, keys, run, start,
+    Acknowledged, Client, SEGMENT_BYTES, config, format, format_with, keys, live, simulate,
 };
+
+fn settings() -> GroupConfig {
+    GroupConfig {
+        checkpoint_interval: Duration::from_millis(50),
+        ..config(1)
+    }
+}
 
 /// Puts; what is refused for good is the answer. A log that is being shortened is waited for by the group itself.
 async fn put(client: &mut Client, key: &str, size: usize) -> Result<(), String> {
@@ -62,97 +69,74 @@ async fn delete(client: &mut Client, victims: &[String]) {
 fn bodies_make_room_for_names_and_deletes_bring_it_back() {
     let metadata = tempfile::tempdir().expect("a directory");
     let acknowledged = Acknowledged::default();
-    run(World::Simulated(Simulation::new(4)), async || {
+    simulate(&Simulation::new(4), async || {
         let paths = format(Path::new("/devices"), 1).await;
-        let settings = GroupConfig {
-            checkpoint_interval: Duration::from_millis(50),
-            ..config(1)
-        };
-        let (group, store) = start(&paths, metadata.path(), settings.clone())
-            .await
-            .expect("a start");
-        let statistics = group.statistics();
-        assert_eq!(statistics.inline_bytes_max(), INLINE_BYTES_MAX as u64);
-        let mut client = Client::new(group.clone(), acknowledged.clone())
-            .await
-            .expect("a client");
-        let (long, short) = fill(&mut client).await;
-        assert!(long > 500, "{long} bodies of 4 KiB in a log of 32 MiB");
-        assert!(short > long, "{long} long and {short} short bodies");
-        assert_eq!(keys(&store).len(), long + short);
+        let short = live(&paths, metadata.path(), settings(), async |group, store| {
+            let statistics = group.statistics();
+            assert_eq!(statistics.inline_bytes_max(), INLINE_BYTES_MAX as u64);
+            let mut client = Client::new(group, &acknowledged).await;
+            let (long, short) = fill(&mut client).await;
+            assert!(long > 500, "{long} bodies of 4 KiB in a log of 32 MiB");
+            assert!(short > long, "{long} long and {short} short bodies");
+            assert_eq!(keys(store).len(), long + short);
 
-        let victims = acknowledged.borrow()[..long].to_vec();
-        delete(&mut client, &victims).await;
-        // Room is looked for ten times a second.
-        reactor::sleep(Duration::from_millis(300)).await;
-        put(&mut client, "after", 400).await.expect("room again");
-        drop((client, store));
-        group.stop().await.expect("a stop");
-
-        let (group, store) = start(&paths, metadata.path(), settings)
-            .await
-            .expect("a start");
-        assert_eq!(keys(&store).len(), short + 1);
-        group.stop().await.expect("a stop");
-    })
-    .expect("a reactor");
+            let victims = acknowledged.borrow()[..long].to_vec();
+            delete(&mut client, &victims).await;
+            // Room is looked for ten times a second.
+            reactor::sleep(Duration::from_millis(300)).await;
+            put(&mut client, "after", 400).await.expect("room again");
+            short
+        });
+        let left = short.await + 1;
+        live(&paths, metadata.path(), settings(), async |_, store| {
+            assert_eq!(keys(store).len(), left);
+        })
+        .await;
+    });
 }
 
 #[test]
 fn a_node_with_a_full_log_starts_again_and_deletes() {
     let metadata = tempfile::tempdir().expect("a directory");
     let acknowledged = Acknowledged::default();
-    run(World::Simulated(Simulation::new(5)), async || {
+    simulate(&Simulation::new(5), async || {
         let paths = format(Path::new("/devices"), 1).await;
-        let settings = GroupConfig {
-            checkpoint_interval: Duration::from_millis(50),
-            ..config(1)
-        };
-        let (group, store) = start(&paths, metadata.path(), settings.clone())
-            .await
-            .expect("a start");
-        let mut client = Client::new(group.clone(), acknowledged.clone())
-            .await
-            .expect("a client");
-        fill(&mut client).await;
-        drop((client, store));
-        group.stop().await.expect("a stop");
-
-        let (group, store) = start(&paths, metadata.path(), settings)
-            .await
-            .expect("a start");
-        reactor::sleep(Duration::from_millis(300)).await;
-        let mut client = Client::returning(2, group.clone(), acknowledged.clone())
-            .await
-            .expect("a session when full");
-        let all = keys(&store);
-        assert_eq!(all.len(), acknowledged.borrow().len());
-        delete(&mut client, &all[..all.len() / 2]).await;
-        reactor::sleep(Duration::from_millis(300)).await;
-        client.lease().await.expect("room again");
-        put(&mut client, "after", 400).await.expect("room again");
-        drop(client);
-        group.stop().await.expect("a stop");
-    })
-    .expect("a reactor");
+        live(&paths, metadata.path(), settings(), async |group, _| {
+            let mut client = Client::new(group, &acknowledged).await;
+            fill(&mut client).await;
+        })
+        .await;
+        live(&paths, metadata.path(), settings(), async |group, store| {
+            reactor::sleep(Duration::from_millis(300)).await;
+            // A session, also when the log is full.
+            let mut client = Client::returning(2, group, &acknowledged).await;
+            let all = keys(store);
+            assert_eq!(all.len(), acknowledged.borrow().len());
+            delete(&mut client, &all[..all.len() / 2]).await;
+            reactor::sleep(Duration::from_millis(300)).await;
+            client.lease().await;
+            put(&mut client, "after", 400).await.expect("room again");
+        })
+        .await;
+    });
 }
 
-/// A group on one device with segments of this length, without anything in it, and a client.
-async fn group_with(
+/// Works with a new group on one device with segments of this length.
+fn on_new_group(
+    seed: u64,
     segment_bytes: u64,
-    metadata: &Path,
-    acknowledged: &Acknowledged,
-) -> (Group, NamespaceStore, Client) {
-    let paths = format_with(Path::new("/devices"), 1, segment_bytes).await;
-    let settings = GroupConfig {
-        checkpoint_interval: Duration::from_millis(50),
-        ..config(1)
-    };
-    let (group, store) = start(&paths, metadata, settings).await.expect("a start");
-    let client = Client::new(group.clone(), acknowledged.clone())
-        .await
-        .expect("a client");
-    (group, store, client)
+    work: impl AsyncFnOnce(&NamespaceStore, &mut Client, &Acknowledged),
+) {
+    let metadata = tempfile::tempdir().expect("a directory");
+    let acknowledged = Acknowledged::default();
+    simulate(&Simulation::new(seed), async || {
+        let paths = format_with(Path::new("/devices"), 1, segment_bytes).await;
+        live(&paths, metadata.path(), settings(), async |group, store| {
+            let mut client = Client::new(group, &acknowledged).await;
+            work(store, &mut client, &acknowledged).await;
+        })
+        .await;
+    });
 }
 
 /// Deletes everything, and puts again: a log never stays full.
@@ -166,53 +150,36 @@ async fn empty(store: &NamespaceStore, client: &mut Client) {
 
 #[test]
 fn a_burst_of_puts_does_not_take_the_room_of_deletes() {
-    let metadata = tempfile::tempdir().expect("a directory");
-    let acknowledged = Acknowledged::default();
-    run(World::Simulated(Simulation::new(6)), async || {
-        let (group, store, mut client) =
-            group_with(SEGMENT_BYTES, metadata.path(), &acknowledged).await;
+    on_new_group(6, SEGMENT_BYTES, async |store, client, acknowledged| {
         let mut refused = 0;
         for round in 0..6 {
             let burst: Vec<String> = (0..512).map(|at| format!("burst{round}/{at}")).collect();
             refused += burst.len() - client.put_all(&burst, 16_384).await;
         }
         assert!(refused > 0, "48 MiB fit into a log of 32 MiB");
-        assert_eq!(keys(&store).len(), acknowledged.borrow().len());
-        empty(&store, &mut client).await;
-        drop(client);
-        group.stop().await.expect("a stop");
-    })
-    .expect("a reactor");
+        assert_eq!(keys(store).len(), acknowledged.borrow().len());
+        empty(store, client).await;
+    });
 }
 
 #[test]
 fn a_log_full_of_deep_keys_is_emptied() {
-    let metadata = tempfile::tempdir().expect("a directory");
-    let acknowledged = Acknowledged::default();
-    run(World::Simulated(Simulation::new(7)), async || {
-        let (group, store, mut client) =
-            group_with(SEGMENT_BYTES, metadata.path(), &acknowledged).await;
+    on_new_group(7, SEGMENT_BYTES, async |store, client, acknowledged| {
         // Each takes some 500 directories, a hundred times the bytes of its command.
         for number in 0.. {
             let key = format!("{number:04}{}", "/d".repeat(500));
-            if put(&mut client, &key, 10).await.is_err() {
+            if put(client, &key, 10).await.is_err() {
                 break;
             }
         }
         assert!(acknowledged.borrow().len() > 20);
-        empty(&store, &mut client).await;
-        drop(client);
-        group.stop().await.expect("a stop");
-    })
-    .expect("a reactor");
+        empty(store, client).await;
+    });
 }
 
 #[test]
 fn a_log_of_long_segments_is_filled_and_emptied() {
-    let metadata = tempfile::tempdir().expect("a directory");
-    let acknowledged = Acknowledged::default();
-    run(World::Simulated(Simulation::new(8)), async || {
-        let (group, store, mut client) = group_with(16 << 20, metadata.path(), &acknowledged).await;
+    on_new_group(8, 16 << 20, async |store, client, acknowledged| {
         for round in 0.. {
             let burst: Vec<String> = (0..256).map(|at| format!("{round:04}/{at}")).collect();
             if client.put_all(&burst, 16_384).await == 0 {
@@ -221,35 +188,22 @@ fn a_log_of_long_segments_is_filled_and_emptied() {
         }
         let bytes = acknowledged.borrow().len() * 16_384;
         assert!(bytes > 16 << 20, "{bytes} bytes in a log of 128 MiB");
-        empty(&store, &mut client).await;
-        drop(client);
-        group.stop().await.expect("a stop");
-    })
-    .expect("a reactor");
+        empty(store, client).await;
+    });
 }
 
 #[test]
 fn short_commands_one_by_one_find_the_log_shortened() {
-    let metadata = tempfile::tempdir().expect("a directory");
-    let acknowledged = Acknowledged::default();
-    run(World::Simulated(Simulation::new(9)), async || {
-        let (group, store, mut client) =
-            group_with(SEGMENT_BYTES, metadata.path(), &acknowledged).await;
-        let size = 3_000;
+    on_new_group(9, SEGMENT_BYTES, async |store, client, _| {
         for number in 0..1500 {
-            put(&mut client, &format!("kept{number}"), size)
-                .await
-                .expect("room");
+            let key = format!("kept{number}");
+            put(client, &key, 3_000).await.expect("room");
         }
         // Each takes a block of the log, 4 KiB, and nothing of the namespace.
         for _ in 0..12_000 {
-            put(&mut client, "again", 100)
-                .await
-                .expect("a log that is shortened");
+            let again = put(client, "again", 100).await;
+            again.expect("a log that is shortened");
         }
-        assert_eq!(keys(&store).len(), 1501);
-        drop(client);
-        group.stop().await.expect("a stop");
-    })
-    .expect("a reactor");
+        assert_eq!(keys(store).len(), 1501);
+    });
 }

@@ -3,36 +3,26 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use strata_engine::reactor::{Simulation, World};
+use strata_engine::reactor::Simulation;
 use strata_engine::{Journal, JournalPosition};
 
-use crate::support::{format, partitions, run};
+use crate::random::Random;
+use crate::support::{format, journal_of, records, simulate};
 
 /// Bytes appended for each seed: a few segments.
 const APPENDED_BYTES: usize = 10 << 20;
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-
-    /// Mostly short, now and then longer than a window of the reader.
-    fn length(&mut self) -> u64 {
-        match self.below(12) {
-            0 => self.below(1_200_000),
-            1 => self.below(200_000),
-            2..6 => self.below(5_000),
-            _ => self.below(200),
-        }
+/// Mostly short, now and then longer than a window of the reader.
+fn length(random: &mut Random) -> usize {
+    match random.below(12) {
+        0 => random.below(1_200_000),
+        1 => random.below(200_000),
+        2..6 => random.below(5_000),
+        _ => random.below(200),
     }
 }
 
-fn body(length: u64) -> Vec<u8> {
+fn body(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + length) as u8).collect()
 }
 
@@ -41,7 +31,7 @@ async fn append_some(journal: &Journal, random: &mut Random) -> Vec<(JournalPosi
     let mut total = 0;
     let mut last = JournalPosition(0);
     while total < APPENDED_BYTES {
-        let body = body(random.length());
+        let body = body(length(random));
         total += body.len() + 100;
         last = journal.append(1, &body).expect("room");
         appended.push((last, body));
@@ -57,13 +47,10 @@ async fn append_some(journal: &Journal, random: &mut Random) -> Vec<(JournalPosi
 fn records_of_every_length_are_read_and_replayed() {
     for seed in 1..=12 {
         let simulation = Simulation::new(seed);
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let written = run(World::Simulated(simulation.clone()), async || {
+        let mut random = Random::new(seed);
+        let (paths, appended) = simulate(&simulation, async || {
             let paths = format(Path::new("/devices"), 1).await;
-            let part = partitions(&paths).await.remove(0);
-            let journal = Journal::open(&part.device, part.partition)
-                .await
-                .expect("open");
+            let journal = journal_of(&paths[0]).await;
             let appended = append_some(&journal, &mut random).await;
             for (at, body) in &appended {
                 assert_eq!(
@@ -74,24 +61,10 @@ fn records_of_every_length_are_read_and_replayed() {
             }
             (paths, appended)
         });
-        let (paths, appended) = written.expect("a run");
-        let replayed = run(World::Simulated(simulation), async || {
-            let part = partitions(&paths).await.remove(0);
-            let journal = Journal::open(&part.device, part.partition)
-                .await
-                .expect("open");
-            let mut found = Vec::new();
-            let mut visit = |at, _, body: &[u8]| {
-                found.push((at, body.to_vec()));
-                Ok(())
-            };
-            journal.replay(None, &mut visit).await.expect("replayed");
-            found
+        simulate(&simulation, async || {
+            let replayed = records(&journal_of(&paths[0]).await).await;
+            assert!(replayed == appended, "seed {seed}: replay differs");
         });
-        assert!(
-            replayed.expect("a run") == appended,
-            "seed {seed}: replay differs"
-        );
     }
 }
 
@@ -100,12 +73,9 @@ fn segments_that_are_full_to_the_last_byte_stay_apart() {
     let simulation = Simulation::new(1);
     // With its header of 32 bytes, 341 of these fill a segment of 4 MiB behind its first block.
     let body = vec![5; 3 * 4096 - 32];
-    let written = run(World::Simulated(simulation.clone()), async || {
+    let (paths, kept) = simulate(&simulation, async || {
         let paths = format(Path::new("/devices"), 1).await;
-        let part = partitions(&paths).await.remove(0);
-        let journal = Journal::open(&part.device, part.partition)
-            .await
-            .expect("open");
+        let journal = journal_of(&paths[0]).await;
         let mut kept: VecDeque<JournalPosition> = VecDeque::new();
         // Segments are given back and used again in another order than they lie in.
         for round in 0..40 {
@@ -127,19 +97,9 @@ fn segments_that_are_full_to_the_last_byte_stay_apart() {
         }
         (paths, kept)
     });
-    let (paths, kept) = written.expect("a run");
-    run(World::Simulated(simulation), async || {
-        let part = partitions(&paths).await.remove(0);
-        let journal = Journal::open(&part.device, part.partition)
-            .await
-            .expect("open");
-        let mut found = Vec::new();
-        let mut visit = |at, _, _: &[u8]| {
-            found.push(at);
-            Ok(())
-        };
-        journal.replay(None, &mut visit).await.expect("replayed");
+    simulate(&simulation, async || {
+        let found = records(&journal_of(&paths[0]).await).await;
+        let found: Vec<JournalPosition> = found.into_iter().map(|(at, _)| at).collect();
         assert!(found.ends_with(&Vec::from(kept)));
-    })
-    .expect("a run");
+    });
 }

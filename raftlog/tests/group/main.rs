@@ -1,9 +1,14 @@
 //! A group on real journals: in files on this machine, and in the simulated world, where it is killed and
 //! loses power at any disk operation.
 
+#[path = "../support/commands.rs"]
+mod commands;
 mod crash;
 mod full_log;
 mod journal;
 mod mirrors;
+mod proposals;
+#[path = "../support/random.rs"]
+mod random;
 mod restart;
 mod support;

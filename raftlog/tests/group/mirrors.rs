@@ -1,42 +1,45 @@
 //! Damaged, missing and stale mirrors, in the simulated world.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use strata_engine::reactor::{Simulation, World};
-use strata_raftlog::group::GroupError;
+use strata_engine::reactor::{self, Simulation};
+use strata_raftlog::command::Noop;
+use strata_raftlog::group::{GroupError, ProposeError};
 use strata_raftlog::log::LogError;
 
-use crate::support::{Acknowledged, Client, check, config, format, run, start};
+use crate::support::{
+    Acknowledged, Client, check, config, envelope, format, keys, live, simulate, start,
+};
 
 /// A simulation with formatted devices on which a group has written some objects.
 fn written(devices: u8, mirrors: usize, acknowledged: &Acknowledged) -> (Simulation, Vec<PathBuf>) {
     let simulation = Simulation::new(7);
-    let paths = run(World::Simulated(simulation.clone()), async || {
+    let paths = simulate(&simulation, async || {
         let paths = format(Path::new("/devices"), devices).await;
         put_some(&paths, mirrors, acknowledged, 50).await;
         paths
     });
-    (simulation, paths.expect("a run"))
+    (simulation, paths)
 }
 
 async fn put_some(paths: &[PathBuf], mirrors: usize, acknowledged: &Acknowledged, count: usize) {
     let metadata = tempfile::tempdir().expect("a directory");
-    let (group, store) = start(paths, metadata.path(), config(mirrors))
-        .await
-        .expect("a start");
-    check(&store, acknowledged, "before putting");
-    let mut client = Client::new(group.clone(), acknowledged.clone())
-        .await
-        .expect("a client");
-    let already = acknowledged.borrow().len();
-    for number in already..already + count {
-        client
-            .put(&format!("key{number}"), 3000)
-            .await
-            .expect("put");
-    }
-    drop(client);
-    group.stop().await.expect("a stop");
+    let life = live(
+        paths,
+        metadata.path(),
+        config(mirrors),
+        async |group, store| {
+            check(store, acknowledged, "before putting");
+            let mut client = Client::new(group, acknowledged).await;
+            let already = acknowledged.borrow().len();
+            for number in already..already + count {
+                let put = client.put(&format!("key{number}"), 3000).await;
+                put.expect("put");
+            }
+        },
+    );
+    life.await;
 }
 
 /// Starts with fresh metadata and gives the remarks about the mirrors.
@@ -53,20 +56,26 @@ async fn restart(
     Ok(remarks)
 }
 
+fn expect_remark(remarks: &[String], words: &str) {
+    let found = remarks.iter().any(|remark| remark.contains(words));
+    assert!(found, "no {words:?} in {remarks:?}");
+}
+
+/// Overwrites a part of the log, whose segments begin at 1 MiB: somewhere among its records.
+fn damage_log(simulation: &Simulation, path: &Path) {
+    let offset = (1 << 20) + 64 * 1024 + 100;
+    let damaged = simulation.overwrite(path, offset, &[0xff; 512]);
+    damaged.expect("a device");
+}
+
 #[test]
 fn a_mirror_that_was_damaged_is_rebuilt_from_the_other() {
     let acknowledged = Acknowledged::default();
     let (simulation, paths) = written(2, 2, &acknowledged);
-    // The log partition owns the first segments, which begin at 1 MiB: somewhere among its records.
-    simulation
-        .overwrite(&paths[0], (1 << 20) + 64 * 1024 + 100, &[0xff; 512])
-        .expect("damaged");
-    run(World::Simulated(simulation.clone()), async || {
+    damage_log(&simulation, &paths[0]);
+    simulate(&simulation, async || {
         let remarks = restart(&paths, 2, &acknowledged).await.expect("a start");
-        assert!(
-            remarks.iter().any(|remark| remark.contains("was corrupt")),
-            "{remarks:?}"
-        );
+        expect_remark(&remarks, "was corrupt");
         // It is whole again: alone it will do.
         let remarks = restart(&paths[..1], 2, &acknowledged)
             .await
@@ -75,32 +84,28 @@ fn a_mirror_that_was_damaged_is_rebuilt_from_the_other() {
             remarks.iter().all(|remark| remark.contains("missing")),
             "{remarks:?}"
         );
-    })
-    .expect("a run");
+    });
 }
 
 #[test]
 fn damage_on_the_only_mirror_is_refused_and_named() {
     let acknowledged = Acknowledged::default();
     let (simulation, paths) = written(1, 1, &acknowledged);
-    simulation
-        .overwrite(&paths[0], (1 << 20) + 64 * 1024 + 100, &[0xff; 512])
-        .expect("damaged");
-    run(World::Simulated(simulation.clone()), async || {
+    damage_log(&simulation, &paths[0]);
+    simulate(&simulation, async || {
         let refused = restart(&paths, 1, &acknowledged).await;
         let Err(GroupError::Log(LogError::Corrupt(detail))) = refused else {
             panic!("{refused:?}")
         };
         assert!(detail.contains("position"), "{detail}");
-    })
-    .expect("a run");
+    });
 }
 
 #[test]
 fn a_stale_mirror_is_refused_when_another_device_knows_better() {
     let acknowledged = Acknowledged::default();
     let (simulation, paths) = written(3, 2, &acknowledged);
-    run(World::Simulated(simulation.clone()), async || {
+    simulate(&simulation, async || {
         // One mirror is away, and no device is there to take its place but a witness: two of three.
         put_some(&paths[1..], 1, &acknowledged, 10).await;
         // Now the mirror that went on is away. The witness knows of its generation.
@@ -111,40 +116,85 @@ fn a_stale_mirror_is_refused_when_another_device_knows_better() {
         assert!(detail.contains("knows generation"), "{detail}");
         // With all of them, the stale one is rebuilt.
         let remarks = restart(&paths, 2, &acknowledged).await.expect("a start");
-        assert!(
-            remarks.iter().any(|remark| remark.contains("was rebuilt")),
-            "{remarks:?}"
-        );
-    })
-    .expect("a run");
+        expect_remark(&remarks, "was rebuilt");
+    });
 }
 
 #[test]
 fn a_flush_that_fails_costs_a_mirror_and_no_object() {
     let acknowledged = Acknowledged::default();
     let (simulation, paths) = written(2, 2, &acknowledged);
-    run(World::Simulated(simulation.clone()), async || {
+    simulate(&simulation, async || {
         let metadata = tempfile::tempdir().expect("a directory");
-        let (group, _) = start(&paths, metadata.path(), config(2))
-            .await
-            .expect("a start");
-        let mut client = Client::new(group.clone(), acknowledged.clone())
-            .await
-            .expect("a client");
-        simulation.fail_sync(1);
-        for number in 0..10 {
-            client
-                .put(&format!("after{number}"), 100)
-                .await
-                .expect("put on one mirror");
-        }
-        drop(client);
-        group.stop().await.expect("a stop");
+        let life = live(&paths, metadata.path(), config(2), async |group, _| {
+            let mut client = Client::new(group, &acknowledged).await;
+            simulation.fail_sync(1);
+            for number in 0..10 {
+                let put = client.put(&format!("after{number}"), 100).await;
+                put.expect("put on one mirror");
+            }
+        });
+        life.await;
         let remarks = restart(&paths, 2, &acknowledged).await.expect("a start");
-        assert!(
-            remarks.iter().any(|remark| remark.contains("was rebuilt")),
-            "{remarks:?}"
-        );
-    })
-    .expect("a run");
+        expect_remark(&remarks, "was rebuilt");
+    });
+}
+
+/// A copy of one of two devices as it is now, with an empty one in the place of the other.
+async fn beside_a_new_one(paths: &[PathBuf], kept: usize) -> Vec<PathBuf> {
+    let others = format(Path::new("/others"), 2).await;
+    let bytes = reactor::fs::read_small_file(&paths[kept]).await;
+    let bytes = bytes.expect("a device");
+    let copied = reactor::fs::write_small_file(&others[kept], &bytes, 0o600, true).await;
+    copied.expect("a copy");
+    others
+}
+
+/// Loses both mirrors of a new group, one after the other, with an object put before and one between. Says which was first.
+async fn lose_both(simulation: &Simulation, paths: &[PathBuf]) -> usize {
+    let metadata = tempfile::tempdir().expect("a directory");
+    let started = start(paths, metadata.path(), config(2)).await;
+    let (group, _) = started.expect("a start");
+    let mut client = Client::new(&group, &Acknowledged::default()).await;
+    client.put("before", 10).await.expect("put on both");
+    // What is done in advance comes to its end: the next write is the log's.
+    reactor::sleep(Duration::from_secs(1)).await;
+    simulation.fail_write(1);
+    client.put("after", 10).await.expect("put on one");
+    simulation.fail_write(1);
+    let lost = group.propose(envelope(0, 0, Noop { reserved: 0 })).await;
+    let Err(ProposeError::Unavailable(cause)) = lost else {
+        panic!("{lost:?}")
+    };
+    assert!(cause.contains("last mirror failed"), "{cause}");
+    let named = |path: &PathBuf| cause.contains(&path.display().to_string());
+    paths.iter().position(|path| !named(path)).expect("one")
+}
+
+#[test]
+fn losing_one_mirror_is_survived_and_losing_both_stops_the_group() {
+    let simulation = Simulation::new(8);
+    let (paths, first) = simulate(&simulation, async || {
+        let paths = format(Path::new("/devices"), 2).await;
+        let first = lose_both(&simulation, &paths).await;
+        (paths, first)
+    });
+    simulation.power_cut();
+    simulate(&simulation, async || {
+        // The mirror that was lost first knows nothing of `after`; alone, nobody can tell that it is stale.
+        let metadata = tempfile::tempdir().expect("a directory");
+        let stale = beside_a_new_one(&paths, first).await;
+        live(&stale, metadata.path(), config(2), async |_, store| {
+            assert_eq!(keys(store), ["before"]);
+        })
+        .await;
+        // It must not be believed where the other one is there.
+        let metadata = tempfile::tempdir().expect("a directory");
+        live(&paths, metadata.path(), config(2), async |group, store| {
+            assert_eq!(keys(store), ["after", "before"]);
+            expect_remark(&group.log_report().remarks, "rebuilt");
+            assert_eq!(group.statistics().mirrors(), 2);
+        })
+        .await;
+    });
 }

@@ -1,12 +1,15 @@
-//! On files of this machine.
+//! Restarts: with the metadata directory and without, on files of this machine and in the simulated world.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation, World};
 use strata_raftlog::group::GroupConfig;
 
-use crate::support::{Acknowledged, Client, check, config, format, keys, run, start};
+use crate::support::{
+    Acknowledged, Client, check, config, format, format_with, journal_of, keys, live, records, run,
+    simulate, start,
+};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a disk")
@@ -16,27 +19,18 @@ fn directory() -> tempfile::TempDir {
 fn everything_is_there_after_a_restart() {
     let (devices, metadata) = (directory(), directory());
     let acknowledged = Acknowledged::default();
-    let (paths, lives): (Vec<PathBuf>, usize) = run(World::Real, async || {
-        let paths = format(devices.path(), 2).await;
-        (paths, 4)
-    })
-    .expect("a reactor");
-    for life in 0..lives {
+    let paths = run(World::Real, async || format(devices.path(), 2).await).expect("formatted");
+    for life in 0..4 {
         run(World::Real, async || {
-            let (group, store) = start(&paths, metadata.path(), config(2))
-                .await
-                .expect("a start");
+            let started = start(&paths, metadata.path(), config(2)).await;
+            let (group, store) = started.expect("a start");
             check(&store, &acknowledged, &format!("life {life}"));
-            let mut client = Client::new(group.clone(), acknowledged.clone())
-                .await
-                .expect("a client");
+            let mut client = Client::new(&group, &acknowledged).await;
             for number in 0..100 {
-                client
-                    .put(&format!("life{life}/{number}"), 1000)
-                    .await
-                    .expect("put");
+                let put = client.put(&format!("life{life}/{number}"), 1000).await;
+                put.expect("put");
             }
-            assert_eq!(group.statistics().term(), life as u64 + 1);
+            assert_eq!(group.statistics().term(), life + 1);
             // Every other life ends without a farewell.
             if life % 2 == 0 {
                 drop(client);
@@ -46,12 +40,11 @@ fn everything_is_there_after_a_restart() {
         .expect("a reactor");
     }
     run(World::Real, async || {
-        let (group, store) = start(&paths, metadata.path(), config(2))
-            .await
-            .expect("a start");
-        assert_eq!(keys(&store).len(), 400);
-        assert_eq!(group.log_report().remarks, Vec::<String>::new());
-        group.stop().await.expect("a stop");
+        let last = live(&paths, metadata.path(), config(2), async |group, store| {
+            assert_eq!(keys(store).len(), 400);
+            assert_eq!(group.log_report().remarks, Vec::<String>::new());
+        });
+        last.await;
     })
     .expect("a reactor");
 }
@@ -59,41 +52,35 @@ fn everything_is_there_after_a_restart() {
 #[test]
 fn a_small_log_is_shortened_by_snapshots_and_outlives_the_metadata() {
     let (devices, metadata, other) = (directory(), directory(), directory());
-    let acknowledged = Acknowledged::default();
     run(World::Real, async || {
         let paths = format(devices.path(), 2).await;
         let settings = GroupConfig {
             checkpoint_interval: Duration::from_millis(50),
             ..config(2)
         };
-        let (group, _) = start(&paths, metadata.path(), settings)
-            .await
-            .expect("a start");
-        let mut client = Client::new(group.clone(), acknowledged.clone())
-            .await
-            .expect("a client");
-        // Eight segments of 4 MiB, and 64 MiB of puts.
-        for number in 0..8000 {
-            let key = format!("key{}", number % 100);
-            let mut tries = 0;
-            while client.put(&key, 8000).await.is_err() {
-                tries += 1;
-                assert!(tries < 100, "the log never gets room again");
-                reactor::sleep(Duration::from_millis(50)).await;
+        live(&paths, metadata.path(), settings, async |group, _| {
+            let mut client = Client::new(group, &Acknowledged::default()).await;
+            // Eight segments of 4 MiB, and 64 MiB of puts.
+            for number in 0..8000 {
+                let key = format!("key{}", number % 100);
+                let mut tries = 0;
+                while client.put(&key, 8000).await.is_err() {
+                    tries += 1;
+                    assert!(tries < 100, "the log never gets room again");
+                    reactor::sleep(Duration::from_millis(50)).await;
+                }
             }
-        }
-        let statistics = group.statistics();
-        assert!(
-            statistics.snapshot() > 0 && statistics.purged() > 0,
-            "{statistics:?}"
-        );
-        drop(client);
-        group.stop().await.expect("a stop");
-        let (group, store) = start(&paths, other.path(), config(2))
-            .await
-            .expect("a start without metadata");
-        assert_eq!(keys(&store).len(), 100);
-        group.stop().await.expect("a stop");
+            let statistics = group.statistics();
+            assert!(
+                statistics.snapshot() > 0 && statistics.purged() > 0,
+                "{statistics:?}"
+            );
+        })
+        .await;
+        live(&paths, other.path(), config(2), async |_, store| {
+            assert_eq!(keys(store).len(), 100);
+        })
+        .await;
     })
     .expect("a reactor");
 }
@@ -102,21 +89,108 @@ fn a_small_log_is_shortened_by_snapshots_and_outlives_the_metadata() {
 fn a_node_that_starts_again_and_again_keeps_room_in_its_log() {
     let acknowledged = Acknowledged::default();
     let simulation = Simulation::new(3);
-    let world = World::Simulated(simulation.clone());
-    let paths = run(world, async || format(Path::new("/devices"), 2).await).expect("formatted");
+    let paths = simulate(&simulation, async || format(Path::new("/devices"), 2).await);
     // Every start begins a new one of eight segments.
     for life in 0..40 {
-        let world = World::Simulated(simulation.clone());
-        run(world, async || {
+        simulate(&simulation, async || {
             let metadata = tempfile::tempdir().expect("a directory");
             let started = start(&paths, metadata.path(), config(2)).await;
             let (group, store) = started.unwrap_or_else(|error| panic!("life {life}: {error}"));
             check(&store, &acknowledged, &format!("life {life}"));
-            let mut client = Client::new(group, acknowledged.clone())
-                .await
-                .expect("a client");
+            let mut client = Client::new(&group, &acknowledged).await;
             client.put(&format!("life{life}"), 100).await.expect("put");
-        })
-        .expect("a run");
+        });
     }
+}
+
+async fn put_numbered(client: &mut Client, count: usize, size: usize) {
+    for number in 0..count {
+        let put = client.put(&format!("key{number}"), size).await;
+        put.expect("put");
+    }
+}
+
+#[test]
+fn a_restart_finds_everything() {
+    let metadata = tempfile::tempdir().expect("a directory");
+    simulate(&Simulation::new(4), async || {
+        let paths = format(Path::new("/devices"), 2).await;
+        live(&paths, metadata.path(), config(2), async |group, _| {
+            assert!(group.statistics().is_leader());
+            let mut client = Client::new(group, &Acknowledged::default()).await;
+            put_numbered(&mut client, 50, 100).await;
+        })
+        .await;
+        live(&paths, metadata.path(), config(2), async |group, store| {
+            assert_eq!(keys(store).len(), 50);
+            assert_eq!(group.statistics().term(), 2);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn without_the_metadata_directory_the_log_gives_everything_back() {
+    let simulation = Simulation::new(5);
+    let paths = simulate(&simulation, async || {
+        let metadata = tempfile::tempdir().expect("a directory");
+        let paths = format(Path::new("/devices"), 2).await;
+        let started = start(&paths, metadata.path(), config(2)).await;
+        let (group, _) = started.expect("a start");
+        let mut client = Client::new(&group, &Acknowledged::default()).await;
+        put_numbered(&mut client, 300, 1000).await;
+        paths
+    });
+    simulation.power_cut();
+    simulate(&simulation, async || {
+        let other = tempfile::tempdir().expect("another directory");
+        live(&paths, other.path(), config(2), async |_, store| {
+            assert_eq!(keys(store).len(), 300);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_snapshot_shortens_the_log_and_replaces_the_metadata_directory() {
+    // So short that the log gives back some of them.
+    const SEGMENT_BYTES: u64 = 512 << 10;
+    let simulation = Simulation::new(6);
+    let settings = GroupConfig {
+        checkpoint_interval: Duration::from_millis(10),
+        snapshot_log_bytes: 300_000,
+        ..config(2)
+    };
+    let paths = simulate(&simulation, async || {
+        let metadata = tempfile::tempdir().expect("a directory");
+        let paths = format_with(Path::new("/devices"), 2, SEGMENT_BYTES).await;
+        let started = start(&paths, metadata.path(), settings).await;
+        let (group, _) = started.expect("a start");
+        let mut client = Client::new(&group, &Acknowledged::default()).await;
+        for _ in 0..10 {
+            put_numbered(&mut client, 40, 4000).await;
+            reactor::sleep(Duration::from_millis(160)).await;
+        }
+        let statistics = group.statistics();
+        assert!(statistics.snapshot() > 0, "{statistics:?}");
+        assert!(statistics.purged() > 0 && statistics.purged() <= statistics.snapshot());
+        assert!(statistics.purged() <= statistics.checkpoint());
+        paths
+    });
+    simulation.power_cut();
+    simulate(&simulation, async || {
+        let held = records(&journal_of(&paths[0]).await).await.len();
+        assert!(held < 400, "{held} records are held");
+        // The metadata directory and one of the mirrors are gone.
+        let other = tempfile::tempdir().expect("another directory");
+        let new = format_with(Path::new("/others"), 2, SEGMENT_BYTES).await;
+        let left = [new[0].clone(), paths[1].clone()];
+        live(&left, other.path(), config(2), async |group, store| {
+            assert_eq!(keys(store).len(), 40);
+            let remarks = &group.log_report().remarks;
+            assert!(remarks.iter().any(|remark| remark.contains("rebuilt")));
+        })
+        .await;
+        assert!(!records(&journal_of(&left[0]).await).await.is_empty());
+    });
 }

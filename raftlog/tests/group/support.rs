@@ -5,22 +5,23 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use strata_engine::reactor::{self, ReactorConfig, ReactorError, World};
-use strata_engine::{Device, DeviceOptions, FormatOptions, PartitionKind, Uuid, format_device};
+use strata_engine::reactor::{self, ReactorConfig, ReactorError, Simulation, World};
+use strata_engine::{
+    Device, DeviceOptions, FormatOptions, Journal, JournalPosition, PartitionKind, Uuid,
+    format_device,
+};
 use strata_raftlog::command::{
-    Answer, Command, CreateBucket, Envelope, FEATURE_LEVEL, Initialise, LeaseInodes, OpenSession,
-    Precondition, PutObject,
+    Answer, Command, CreateBucket, Envelope, FEATURE_LEVEL, LeaseInodes, OpenSession, PutObject,
 };
 use strata_raftlog::group::{Group, GroupConfig, GroupError, ProposeError, Sender};
 use strata_raftlog::log::LogPartition;
-use strata_raftlog::namespace::{
-    Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ListQuery, Listing, ObjectAttributes,
-    RootKey,
-};
+use strata_raftlog::namespace::{Body, ListQuery, Listing};
 use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
+use crate::commands::{self, initialise};
+
 pub const SEGMENT_BYTES: u64 = 4 << 20;
-pub const LOG_SEGMENTS: u32 = 8;
+const LOG_SEGMENTS: u32 = 8;
 
 /// Runs on a reactor of its own.
 pub fn run<T>(world: World, main: impl AsyncFnOnce() -> T) -> Result<T, ReactorError> {
@@ -32,6 +33,11 @@ pub fn run<T>(world: World, main: impl AsyncFnOnce() -> T) -> Result<T, ReactorE
         spin: Duration::ZERO,
     };
     reactor::run(config, world, main)
+}
+
+/// Runs on a simulated machine to the end.
+pub fn simulate<T>(simulation: &Simulation, main: impl AsyncFnOnce() -> T) -> T {
+    run(World::Simulated(simulation.clone()), main).expect("a run")
 }
 
 /// Formats so many devices in a directory.
@@ -49,7 +55,7 @@ pub async fn format_with(dir: &Path, count: u8, segment_bytes: u64) -> Vec<PathB
     for (at, uuid) in uuids.iter().enumerate() {
         let path = dir.join(format!("device{at}"));
         let options = FormatOptions {
-            cluster: Uuid([9; 16]),
+            cluster: Uuid([1; 16]),
             device: *uuid,
             pool: Uuid([8; 16]),
             node: 1,
@@ -84,6 +90,24 @@ pub async fn partitions(paths: &[PathBuf]) -> Vec<LogPartition> {
             });
         }
     }
+    found
+}
+
+/// The journal in the log partition of a device.
+pub async fn journal_of(path: &Path) -> Journal {
+    let log = partitions(&[path.to_owned()]).await.remove(0);
+    let opened = Journal::open(&log.device, log.partition).await;
+    opened.expect("a journal")
+}
+
+/// All records of a journal: their places and bodies.
+pub async fn records(journal: &Journal) -> Vec<(JournalPosition, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut visit = |at, _, body: &[u8]| {
+        found.push((at, body.to_vec()));
+        Ok(())
+    };
+    journal.replay(None, &mut visit).await.expect("replayed");
     found
 }
 
@@ -133,44 +157,23 @@ fn envelope_above(
     envelope.encode().expect("an envelope")
 }
 
-fn initialise() -> Initialise {
-    Initialise {
-        cluster: [9; 16],
-        incarnation: 1,
-        layout: Layout {
-            kind: LayoutKind::Single,
-            k: 1,
-            m: 0,
-            geometry: 1,
-        },
-        geometries: vec![Geometry {
-            number: 1,
-            code: GeometryCode::Copies,
-            k: 1,
-            m: 0,
-            cell_bytes: 65_536,
-        }],
-        placement_groups: Vec::new(),
-        root_key: RootKey {
-            access_key_id: "root".into(),
-            secret_access_key: "secret".into(),
-        },
-    }
+/// A life of a group: starts it, works, and stops it.
+pub async fn live<T>(
+    paths: &[PathBuf],
+    metadata: &Path,
+    config: GroupConfig,
+    work: impl AsyncFnOnce(&Group, &NamespaceStore) -> T,
+) -> T {
+    let (group, store) = start(paths, metadata, config).await.expect("a start");
+    let done = work(&group, &store).await;
+    drop(store);
+    group.stop().await.expect("a stop");
+    done
 }
 
 fn put(key: &str, inode: u64, size: usize) -> PutObject {
-    PutObject {
-        bucket: "b".into(),
-        key: key.as_bytes().to_vec(),
-        inode,
-        size: size as u64,
-        etag: ETag::single([7; 16]),
-        checksum: None,
-        attributes: ObjectAttributes::default(),
-        body: Body::Inline(vec![b'x'; size]),
-        precondition: Precondition::default(),
-        owner: 0,
-    }
+    let body = Body::Inline(vec![b'x'; size]);
+    commands::put("b", key.as_bytes(), inode, body)
 }
 
 /// What was acknowledged: keys in order.
@@ -187,61 +190,52 @@ pub struct Client {
 
 impl Client {
     /// Initialises what is not there yet, and opens a session.
-    pub async fn new(group: Group, acknowledged: Acknowledged) -> Result<Client, ProposeError> {
-        Client::of(1, group, acknowledged).await
-    }
-
-    pub async fn of(
-        owner: u64,
-        group: Group,
-        acknowledged: Acknowledged,
-    ) -> Result<Client, ProposeError> {
-        group.propose(envelope(0, 0, initialise())).await?;
-        let mut client = Client::returning(owner, group, acknowledged).await?;
-        client.lease().await?;
+    pub async fn new(group: &Group, acknowledged: &Acknowledged) -> Client {
+        let initialised = group.propose(envelope(0, 0, initialise())).await;
+        initialised.expect("initialised");
+        let mut client = Client::returning(1, group, acknowledged).await;
+        client.lease().await;
+        let bucket = CreateBucket {
+            bucket: "b".into(),
+            owner: 0,
+        };
+        client.propose(bucket).await.expect("a bucket");
         client
-            .propose(CreateBucket {
-                bucket: "b".into(),
-                owner: 0,
-            })
-            .await?;
-        Ok(client)
     }
 
     /// Only opens a session.
-    pub async fn returning(
-        owner: u64,
-        group: Group,
-        acknowledged: Acknowledged,
-    ) -> Result<Client, ProposeError> {
-        let opened = group.propose(envelope(0, 0, OpenSession { owner })).await?;
-        let Answer::Session(session) = opened else {
+    pub async fn returning(owner: u64, group: &Group, acknowledged: &Acknowledged) -> Client {
+        let opened = group.propose(envelope(0, 0, OpenSession { owner })).await;
+        let Ok(Answer::Session(session)) = opened else {
             panic!("{opened:?}")
         };
-        Ok(Client {
-            group,
+        Client {
+            group: group.clone(),
             session,
             sequence: 0,
             inode: 0,
-            acknowledged,
-        })
+            acknowledged: acknowledged.clone(),
+        }
     }
 
     /// A block of inodes of its own.
-    pub async fn lease(&mut self) -> Result<(), ProposeError> {
-        let leased = self.propose(LeaseInodes { count: 100_000 }).await?;
-        let Answer::Inodes { first, .. } = leased else {
+    pub async fn lease(&mut self) {
+        let leased = self.propose(LeaseInodes { count: 100_000 }).await;
+        let Ok(Answer::Inodes { first, .. }) = leased else {
             panic!("{leased:?}")
         };
         self.inode = first;
-        Ok(())
+    }
+
+    /// The next proposal of the session.
+    pub fn next(&mut self, command: impl Into<Command>) -> Vec<u8> {
+        self.sequence += 1;
+        envelope(self.session, self.sequence, command)
     }
 
     pub async fn propose(&mut self, command: impl Into<Command>) -> Result<Answer, ProposeError> {
-        self.sequence += 1;
-        self.group
-            .propose(envelope(self.session, self.sequence, command))
-            .await
+        let proposal = self.next(command);
+        self.group.propose(proposal).await
     }
 
     /// Puts all of them at once. Gives how many were acknowledged.

@@ -9,7 +9,8 @@ use strata_raftlog::namespace::{
     PlacementGroup, Slot, SlotState, describe,
 };
 
-use crate::support::{Cluster, put};
+use crate::commands::put;
+use crate::support::Cluster;
 
 fn state() -> Cluster {
     let mut cluster = Cluster::new();

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use strata_raftlog::command::{Answer, CreateBucket};
 use strata_raftlog::namespace::{Body, ListQuery, Listing};
 
-use crate::support::{Cluster, Random, put};
+use crate::commands::put;
+use crate::random::Random;
+use crate::support::Cluster;
 
 /// Pieces of keys: what sorts around '/', control characters, several bytes, the highest ones.
 const PIECES: [&str; 16] = [

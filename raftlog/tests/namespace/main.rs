@@ -1,9 +1,13 @@
 //! The namespace from outside: commands in, queries out.
 
+#[path = "../support/commands.rs"]
+mod commands;
 mod golden;
 mod listing;
 mod model;
 mod objects;
+#[path = "../support/random.rs"]
+mod random;
 mod snapshots;
 mod support;
 mod system;

@@ -14,7 +14,8 @@ use strata_raftlog::namespace::{
 
 use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
-use crate::support::{Cluster, MAP_BYTES, Random, rows_of};
+use crate::random::Random;
+use crate::support::{Cluster, MAP_BYTES, rows_of};
 
 const MIB: u64 = 1 << 20;
 

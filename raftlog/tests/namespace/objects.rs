@@ -1,6 +1,7 @@
 //! Buckets and objects: put, get, list, delete, conditions, sessions.
 
-use crate::support::{Cluster, put};
+use crate::commands::put;
+use crate::support::Cluster;
 use strata_raftlog::command::{
     Answer, CreateBucket, DeleteBucket, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
     Precondition, Refusal,

@@ -5,7 +5,8 @@ use strata_raftlog::store::{
     Inspected, Manifest, NamespaceStore, StoreError, StoreOptions, inspect,
 };
 
-use crate::support::{Cluster, MAP_BYTES, Random};
+use crate::random::Random;
+use crate::support::{Cluster, MAP_BYTES};
 
 fn filled(seed: u64) -> Cluster {
     let mut random = Random::new(seed);

@@ -1,34 +1,15 @@
 //! A store in a temporary directory with a proposer's session.
 
 use strata_raftlog::command::{
-    Answer, Command, CreateBucket, DeleteKey, DeleteObjects, DeleteOutcome, Envelope, Initialise,
-    LeaseInodes, OpenEpoch, OpenSession, Precondition, PutObject, RegisterWriter,
+    Answer, Command, CreateBucket, DeleteKey, DeleteObjects, DeleteOutcome, Envelope, LeaseInodes,
+    OpenEpoch, OpenSession, RegisterWriter,
 };
 use strata_raftlog::namespace::{
-    Body, ChunkId, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, ListPage, ListQuery,
-    Listing, LogEntry, LogPosition, ObjectAttributes, RootKey,
+    Body, ChunkId, Extent, ListPage, ListQuery, Listing, LogEntry, LogPosition,
 };
 use strata_raftlog::store::{NamespaceStore, StoreError, StoreOptions};
 
-/// xorshift64*: a test runs the same from the same seed.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
+use crate::commands::{initialise, put};
 
 pub const MAP_BYTES: usize = 64 << 20;
 
@@ -264,44 +245,4 @@ pub fn rows_of(store: &NamespaceStore) -> Rows {
         }
     }
     rows
-}
-
-pub fn initialise() -> Initialise {
-    Initialise {
-        cluster: [1; 16],
-        incarnation: 1,
-        layout: Layout {
-            kind: LayoutKind::Single,
-            k: 1,
-            m: 0,
-            geometry: 1,
-        },
-        geometries: vec![Geometry {
-            number: 1,
-            code: GeometryCode::Copies,
-            k: 1,
-            m: 0,
-            cell_bytes: 65_536,
-        }],
-        placement_groups: Vec::new(),
-        root_key: RootKey {
-            access_key_id: "root".into(),
-            secret_access_key: "secret".into(),
-        },
-    }
-}
-
-pub fn put(bucket: &str, key: &[u8], inode: u64, body: Body) -> PutObject {
-    PutObject {
-        bucket: bucket.into(),
-        key: key.to_vec(),
-        inode,
-        size: body.length(),
-        etag: ETag::single([7; 16]),
-        checksum: None,
-        attributes: ObjectAttributes::default(),
-        body,
-        precondition: Precondition::default(),
-        owner: 0,
-    }
 }

@@ -10,7 +10,8 @@ use strata_raftlog::namespace::{
 };
 use strata_raftlog::store::{NamespaceStore, StoreError, StoreOptions};
 
-use crate::support::{Cluster, MAP_BYTES, initialise, put};
+use crate::commands::{initialise, put};
+use crate::support::{Cluster, MAP_BYTES};
 
 fn invalid(answer: Answer) -> bool {
     matches!(answer, Answer::Refused(Refusal::Invalid(_)))

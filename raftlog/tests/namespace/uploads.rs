@@ -9,7 +9,8 @@ use strata_raftlog::namespace::{
     PieceSource, UploadQuery,
 };
 
-use crate::support::{Cluster, put};
+use crate::commands::put;
+use crate::support::Cluster;
 
 fn tag(fill: u8) -> ETag {
     ETag::single([fill; 16])

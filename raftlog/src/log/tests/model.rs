@@ -10,8 +10,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 
 use super::super::types::{log_id, vote};
 use super::super::{LogStore, Memory, StoredMembership, encode_state};
-use super::{append, entry, open};
-use crate::group::on_reactor;
+use super::{append, entry, on_reactor, open};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct State {
