@@ -28,6 +28,9 @@ pub const SECRET_KEY: &str = "tests/know/this/secret/and/nobody/uses/it";
 /// The region of every test server.
 pub const REGION: &str = "us-east-1";
 
+/// A port that the system chooses.
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// How long a start may take: far above the bound, so that a loaded machine fails no test.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a clean stop may take.
@@ -40,6 +43,12 @@ const LOG_LINES_SHOWN: usize = 60;
 pub struct ServerOptions {
     /// Data directories, taken for separate failure domains where there are several.
     pub data_dirs: usize,
+    /// What is listed in place of those directories; nothing where they are.
+    pub listed: Vec<PathBuf>,
+    /// `--s3-addr`.
+    pub s3_addr: String,
+    /// `--metrics-addr`.
+    pub metrics_addr: String,
     /// `--capacity`.
     pub capacity: String,
     /// `--cores`.
@@ -52,6 +61,9 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             data_dirs: 1,
+            listed: Vec::new(),
+            s3_addr: ANY_PORT.into(),
+            metrics_addr: ANY_PORT.into(),
             capacity: "3GiB".into(),
             cores: None,
             arguments: Vec::new(),
@@ -205,16 +217,20 @@ impl Server {
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary::strata());
         command.arg("server");
-        for flag in [
-            "--s3-addr",
-            "--metrics-addr",
-            "--metadata-addr",
-            "--data-addr",
+        for (flag, address) in [
+            ("--s3-addr", self.options.s3_addr.as_str()),
+            ("--metrics-addr", self.options.metrics_addr.as_str()),
+            ("--metadata-addr", ANY_PORT),
+            ("--data-addr", ANY_PORT),
         ] {
-            command.args([flag, "127.0.0.1:0"]);
+            command.args([flag, address]);
         }
-        for directory in self.data_dirs() {
-            command.arg("--data-dir").arg(directory);
+        let listed = match self.options.listed.as_slice() {
+            [] => self.data_dirs(),
+            listed => listed.to_vec(),
+        };
+        for place in listed {
+            command.arg("--data-dir").arg(place);
         }
         if self.options.data_dirs > 1 {
             command.arg("--assume-separate-failure-domains");

@@ -1,7 +1,10 @@
 //! What a start goes on without, and what it refuses before it writes anything.
 
 use crate::{get, put};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use strata_tests::content::body;
 use strata_tests::http::Request;
 use strata_tests::server::{Server, ServerOptions};
@@ -199,16 +202,94 @@ async fn a_file_system_in_memory_is_refused() {
     assert_names(&said, &["in memory", &place]);
 }
 
+/// Asks `/readyz` without a pause until it says that requests are served, and then sends one at once. The reasons of all answers
+/// before that.
+fn follow_start(s3: SocketAddr, metrics: SocketAddr) -> JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut reasons = Vec::new();
+        while Instant::now() < deadline {
+            match Request::new("GET", "/readyz").send(metrics) {
+                Ok(answer) if answer.status == 200 => {
+                    let served = Request::new("GET", "/").send(s3);
+                    served.expect("whoever is told that it is ready can connect");
+                    return reasons;
+                }
+                Ok(answer) => {
+                    assert_eq!(answer.status, 503, "{}", answer.text());
+                    reasons.push(answer.text());
+                }
+                // Nobody listens yet.
+                Err(_) => {}
+            }
+        }
+        panic!("never ready: {reasons:?}");
+    })
+}
+
 #[tokio::test]
 async fn whoever_is_told_that_it_is_ready_can_connect() {
     let mut server = Server::start(directories(1));
+    fill(&server).await;
+    let (s3, metrics) = (server.s3(), server.metrics());
+    // The same ports again: they are known before anything is printed.
+    server.options_mut().s3_addr = s3.to_string();
+    server.options_mut().metrics_addr = metrics.to_string();
     for _ in 0..5 {
-        // `restart` returns at the first 200 of /readyz.
         server.kill();
+        let following = follow_start(s3, metrics);
         server.restart();
-        let answer = Request::new("GET", "/").send(server.s3());
-        assert!(answer.is_ok(), "{answer:?}");
+        let reasons = following.join().expect("it followed the start");
+        assert!(!reasons.is_empty(), "a start says that it is not ready yet");
+        for reason in reasons {
+            assert!(reason.starts_with("starting: "), "{reason}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_device_file_can_be_listed_by_its_path() {
+    let mut server = Server::start(directories(2));
+    fill(&server).await;
+    assert!(server.stop().success());
+    let places = server.data_dirs();
+    let file = places[1].join("strata.device");
+    server.options_mut().listed = vec![file, places[0].clone()];
+    server.restart();
+    assert_there(&server).await;
+    put(&server.client(), "first", "later", &body(3, 1 << 20)).await;
+    assert!(server.stop().success());
+    server.options_mut().listed.clear();
+    server.restart();
+    assert!(get(&server.client(), "first", "later").await == body(3, 1 << 20));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_device_is_refused_and_left_alone() {
+    let mut server = Server::start(directories(1));
+    fill(&server).await;
+    assert!(server.stop().success());
+    let file = server.folder().join("letter");
+    let device = server.data_dirs().remove(0);
+    for content in [Vec::new(), b"dear reader".to_vec(), vec![0; 1 << 20]] {
+        std::fs::write(&file, &content).expect("written");
+        for listed in [vec![file.clone()], vec![device.clone(), file.clone()]] {
+            server.options_mut().listed = listed;
+            let said = refused(&mut server);
+            assert_names(
+                &said,
+                &[
+                    &file.display().to_string(),
+                    "without a Strata superblock",
+                    "list a directory instead",
+                ],
+            );
+        }
+        assert!(std::fs::read(&file).expect("the file") == content);
+    }
+    server.options_mut().listed.clear();
+    server.restart();
+    assert_there(&server).await;
 }
 
 /// What `strata inspect` prints of a path.
