@@ -253,8 +253,8 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Directories,
         default: "",
         default_note: "`$XDG_DATA_HOME/strata/data`, else `~/.local/share/strata/data`",
-        help: "Directories for data, best on disks of their own: one path or an array. Order does not matter after the first \
-               start. One disk keeps one copy, two keep two, three or more keep three.",
+        help: "Directories for data, best on disks of their own: one path or an array. A file that is a device already may \
+               be listed as well. Order does not matter after the first start. One disk keeps one copy, two keep two, three or more keep three.",
         flag: flag("data-dir", "DIRECTORY"),
         ..LIVE
     },
