@@ -5,25 +5,6 @@ use strata_engine::{DeviceLock, EngineError, PartitionKind, read_superblock};
 use crate::support::{DeviceFile, run_real};
 
 #[test]
-fn a_device_is_locked_once_and_a_foreign_file_is_refused() {
-    let file = DeviceFile::formatted(1);
-    let lock = DeviceLock::take(&file.path).unwrap();
-    assert!(matches!(
-        DeviceLock::take(&file.path),
-        Err(EngineError::Locked { .. })
-    ));
-    drop(lock);
-    let foreign = file.directory.path().join("foreign");
-    std::fs::write(&foreign, vec![7; 1 << 20]).unwrap();
-    run_real(async || {
-        assert!(matches!(
-            read_superblock(&foreign).await,
-            Err(EngineError::Unformatted)
-        ));
-    });
-}
-
-#[test]
 fn a_second_lock_names_the_file_and_a_strange_file_is_refused() {
     let file = DeviceFile::formatted(2);
     let first = DeviceLock::take(&file.path).expect("free");
