@@ -202,6 +202,15 @@ async fn a_file_system_in_memory_is_refused() {
     assert_names(&said, &["in memory", &place]);
 }
 
+/// Two that nobody listens on, below the ports that the system gives to clients: one of those might be taken when the server
+/// binds it.
+fn free_addresses() -> [SocketAddr; 2] {
+    let first = 20_000 + (std::process::id() % 5_000) as u16 * 2;
+    let addresses = (first..).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut free = addresses.filter(|address| std::net::TcpListener::bind(address).is_ok());
+    std::array::from_fn(|_| free.next().expect("a free port"))
+}
+
 /// Asks `/readyz` without a pause until it says that requests are served, and then sends one at once. The reasons of all answers
 /// before that.
 fn follow_start(s3: SocketAddr, metrics: SocketAddr) -> JoinHandle<Vec<String>> {
@@ -231,8 +240,8 @@ fn follow_start(s3: SocketAddr, metrics: SocketAddr) -> JoinHandle<Vec<String>> 
 async fn whoever_is_told_that_it_is_ready_can_connect() {
     let mut server = Server::start(directories(1));
     fill(&server).await;
-    let (s3, metrics) = (server.s3(), server.metrics());
-    // The same ports again: they are known before anything is printed.
+    // Known before anything is printed.
+    let [s3, metrics] = free_addresses();
     server.options_mut().s3_addr = s3.to_string();
     server.options_mut().metrics_addr = metrics.to_string();
     for _ in 0..5 {
