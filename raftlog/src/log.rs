@@ -81,7 +81,7 @@ pub enum LogError {
     /// Bytes that were durable are not what they were, and no mirror has them whole.
     #[error("the log is corrupt: {0}")]
     Corrupt(String),
-    /// A newer version has written it: nothing is changed.
+    /// A newer version has written it: what it wrote is left as it is.
     #[error("the log was written by a newer version; this one does not know: {0}")]
     NewerFormat(String),
     /// The mirrors at hand are older than the newest generation that some device knows.

@@ -1,8 +1,8 @@
 //! Finds the devices of a node among the listed directories and files, in any order, and decides whether this is a first start.
 //!
 //! Invariants: nothing is formatted unless ALL listed places are there and empty and no metadata exists; a place that is not
-//! there, or whose disk does not work, beside formatted ones is a missing device, and is never made; a device is known by its uuid, never by its path;
-//! nothing is written before every device has been looked at.
+//! there, or whose disk does not work, beside formatted ones is a missing device, and is never made; a device is known by its
+//! uuid, never by its path; nothing is written before every device has been looked at.
 
 use std::fs::File;
 use std::io::ErrorKind;

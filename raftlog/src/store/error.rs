@@ -15,7 +15,7 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: String,
     },
-    /// A newer version has written it: nothing is changed.
+    /// A newer version has written it: what it wrote is left as it is.
     #[error("the metadata was written by a newer version; this one does not know: {0}")]
     NewerFormat(String),
     /// The map is full: `metadata.map_size` must grow or names must be deleted.
