@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use strata_net::ClusterError;
-use strata_raftlog::command::Refusal;
+use strata_raftlog::namespace::command::Refusal;
 
 macro_rules! codes {
     ($($variant:ident $status:literal $message:literal,)*) => {

@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use strata_engine::reactor::local::Notify;
 use strata_engine::reactor::{self, Sender};
-use strata_raftlog::group::GroupStatistics;
+use strata_raftlog::consensus::group::GroupStatistics;
+use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, View};
-use strata_raftlog::store::StoreError;
 
 use crate::error::ClusterError;
 use crate::memory::MemoryQueue;

@@ -4,8 +4,8 @@
 //! the outcome of a change may be unknown.
 
 use strata_engine::EngineError;
-use strata_raftlog::command::Refusal;
-use strata_raftlog::store::StoreError;
+use strata_raftlog::namespace::command::Refusal;
+use strata_raftlog::namespace::store::StoreError;
 
 /// Why the cluster did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use strata_engine::reactor::{BufferView, OneSender};
 use strata_engine::{EngineError, Owner, ShardId, ShardWrite, Uuid};
-use strata_raftlog::command::{Answer, Command};
+use strata_raftlog::namespace::command::{Answer, Command};
 
 use crate::error::ClusterError;
 use crate::node::ClusterParts;

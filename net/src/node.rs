@@ -24,7 +24,7 @@ use std::time::Duration;
 use strata_engine::Uuid;
 use strata_engine::reactor::{self, OneSender, ReactorConfig, Receiver, Sender, TaskClass, World};
 use strata_raftlog::namespace::RootKey;
-use strata_raftlog::store::NamespaceStore;
+use strata_raftlog::namespace::store::NamespaceStore;
 
 use crate::cluster::Cluster;
 use crate::error::ClusterError;

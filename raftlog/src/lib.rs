@@ -2,16 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`command`] | what is proposed: envelopes, commands, answers, and their archived form |
-//! | [`group`] | one Raft group on this node: proposing, applying, checkpoints, snapshots |
-//! | [`log`] | entries, votes and snapshots on the mirrored log partitions |
-//! | [`namespace`] | the tree of buckets, directories and objects: keys, values, apply and queries |
-//! | [`runtime`] | openraft's runtime on the reactor |
-//! | [`store`] | the LMDB environment below the namespace: checkpoint, snapshot, power cuts |
+//! | [`consensus`] | agreeing on a sequence of commands: the log on the engine's journals, the Raft group, openraft's runtime |
+//! | [`namespace`] | what the commands change: the tree of buckets, directories and objects, in LMDB |
 
-pub mod command;
-pub mod group;
-pub mod log;
+pub mod consensus;
 pub mod namespace;
-pub mod runtime;
-pub mod store;

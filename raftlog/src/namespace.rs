@@ -6,14 +6,25 @@
 //! - all keys are big endian, so that LMDB's byte order is the order of the walk;
 //! - what is applied depends on the commands and the state alone: no clock, no randomness, no hash
 //!   order; time and ids come in the command.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`command`] | what is proposed: envelopes, commands, answers, and their archived form |
+//! | `apply` | the one writer: a transaction for each batch of commands |
+//! | `view` | reading: one snapshot of the state |
+//! | [`store`] | the LMDB environment below: checkpoint, snapshot, power cuts |
+//!
+//! The other modules are the keys and values of the tables.
 
 mod apply;
 mod body;
 mod chunk;
+pub mod command;
 mod describe;
 mod entry;
 mod key;
 mod object;
+pub mod store;
 mod system;
 mod table;
 mod upload;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use strata_net::node::discover::{DEVICE_FILE, device_path};
 use strata_raftlog::namespace::describe;
-use strata_raftlog::store::{self, Inspected};
+use strata_raftlog::namespace::store::{self, Inspected};
 
 /// What of it to print.
 #[derive(Debug, Clone, Copy)]

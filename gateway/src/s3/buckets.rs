@@ -3,7 +3,7 @@
 use s3s::S3Response;
 use s3s::dto;
 use strata_net::ClusterError;
-use strata_raftlog::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
+use strata_raftlog::namespace::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
 use strata_raftlog::namespace::{Bucket, UploadQuery};
 
 use super::{ROOT_ACCOUNT, Shared, check_owner, owner, timestamp};

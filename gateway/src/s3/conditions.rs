@@ -3,7 +3,7 @@
 
 use http::HeaderMap;
 use s3s::dto::{Timestamp, TimestampFormat};
-use strata_raftlog::command::{ETagMatch, Precondition};
+use strata_raftlog::namespace::command::{ETagMatch, Precondition};
 use strata_raftlog::namespace::{ETag, Object};
 
 use crate::error::{Code, Fault};

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use s3s::S3Response;
 use s3s::dto;
-use strata_raftlog::command::{Answer, PutObject, PutPart};
+use strata_raftlog::namespace::command::{Answer, PutObject, PutPart};
 use strata_raftlog::namespace::{ChecksumAlgorithm, ObjectAttributes};
 
 use super::copy_source::{Copied, Name, open, transfer};

@@ -3,7 +3,9 @@
 use futures_util::StreamExt as _;
 use s3s::S3Response;
 use s3s::dto;
-use strata_raftlog::command::{Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch};
+use strata_raftlog::namespace::command::{
+    Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
+};
 use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX};
 
 use super::{Shared, buckets, check_owner, conditions};

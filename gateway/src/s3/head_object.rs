@@ -6,8 +6,8 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::S3Response;
 use s3s::dto;
+use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{Object, PART_NUMBER_MAX, View};
-use strata_raftlog::store::StoreError;
 
 use super::{Shared, buckets, check_owner, conditions, metadata, ranges};
 use crate::context::Context;

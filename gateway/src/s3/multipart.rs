@@ -5,7 +5,9 @@
 
 use s3s::S3Response;
 use s3s::dto;
-use strata_raftlog::command::{AbortUpload, CompleteUpload, CompletedPart, CreateUpload, PutPart};
+use strata_raftlog::namespace::command::{
+    AbortUpload, CompleteUpload, CompletedPart, CreateUpload, PutPart,
+};
 use strata_raftlog::namespace::{
     Checksum, ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMBER_MAX, Part, Upload,
 };

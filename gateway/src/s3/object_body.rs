@@ -18,8 +18,8 @@ use strata_engine::reactor;
 use strata_engine::reactor::local::{Permit, Semaphore};
 use strata_net::cluster::read::BodySource;
 use strata_net::{Cluster, ClusterError, ObjectReader};
+use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{BodyPiece, Extent, ExtentKind, Object, PieceSource, View};
-use strata_raftlog::store::StoreError;
 
 use super::Shared;
 use crate::request_id::RequestId;

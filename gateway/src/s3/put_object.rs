@@ -3,7 +3,7 @@
 use s3s::S3Response;
 use s3s::dto;
 use strata_net::ObjectWriter;
-use strata_raftlog::command::{Answer, Command, PutObject};
+use strata_raftlog::namespace::command::{Answer, Command, PutObject};
 use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag};
 
 use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use strata_engine::reactor;
-use strata_raftlog::command::{Answer, Command, LeaseInodes, OpenSession};
+use strata_raftlog::namespace::command::{Answer, Command, LeaseInodes, OpenSession};
 
 use super::Cluster;
 use crate::error::ClusterError;

@@ -20,8 +20,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use strata_engine::reactor::{self, Instant, TaskClass};
 use strata_engine::{EngineError, Owner, ShardId};
-use strata_raftlog::command::{Answer, CloseEpoch, OpenEpoch as OpenEpochCommand, RegisterWriter};
-use strata_raftlog::group::PROPOSAL_BYTES_MAX;
+use strata_raftlog::consensus::group::PROPOSAL_BYTES_MAX;
+use strata_raftlog::namespace::command::{
+    Answer, CloseEpoch, OpenEpoch as OpenEpochCommand, RegisterWriter,
+};
 use strata_raftlog::namespace::{Body, EXTENT_COMMAND_BYTES, Extent};
 
 use super::Cluster;

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, TaskClass};
-use strata_raftlog::command::ChunksFreed;
 use strata_raftlog::namespace::FreedExtents;
+use strata_raftlog::namespace::command::ChunksFreed;
 
 use crate::cluster::Cluster;
 use crate::error::ClusterError;

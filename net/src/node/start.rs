@@ -10,15 +10,17 @@ use std::sync::Arc;
 
 use strata_engine::reactor::{self, OneSender, Receiver, Sender, TaskClass};
 use strata_engine::{Device, PartitionKind, Uuid};
-use strata_raftlog::command::{
+use strata_raftlog::consensus::group::{
+    Group, GroupConfig, GroupError, ProposeError, Sender as GroupSender,
+};
+use strata_raftlog::consensus::log::LogPartition;
+use strata_raftlog::namespace::command::{
     Answer, CloseWriter, Command, Envelope, FEATURE_LEVEL, Initialise, OpenSession, SetRootKey,
 };
-use strata_raftlog::group::{Group, GroupConfig, GroupError, ProposeError, Sender as GroupSender};
-use strata_raftlog::log::LogPartition;
+use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{
     Geometry, GeometryCode, Layout, LayoutKind, PlacementGroup, Slot, SlotState,
 };
-use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
 use super::discover::{self, Discovery};
 use super::open::{DeviceShare, OpenRequest};

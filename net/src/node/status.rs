@@ -51,7 +51,7 @@ struct Inner {
     reactors: Vec<(usize, Arc<ReactorStatistics>)>,
     partitions: Vec<(String, Arc<strata_engine::ChunkStoreStatistics>)>,
     devices: Vec<(String, Arc<DeviceHealth>)>,
-    group: Option<Arc<strata_raftlog::group::GroupStatistics>>,
+    group: Option<Arc<strata_raftlog::consensus::group::GroupStatistics>>,
 }
 
 impl Inner {
@@ -123,7 +123,10 @@ impl NodeStatus {
         self.lock().devices.push((name, health));
     }
 
-    pub(super) fn set_group(&self, statistics: Arc<strata_raftlog::group::GroupStatistics>) {
+    pub(super) fn set_group(
+        &self,
+        statistics: Arc<strata_raftlog::consensus::group::GroupStatistics>,
+    ) {
         self.lock().group = Some(statistics);
     }
 
@@ -143,7 +146,7 @@ impl NodeStatus {
     }
 
     /// The statistics of the Raft group, once it is up.
-    pub fn group(&self) -> Option<Arc<strata_raftlog::group::GroupStatistics>> {
+    pub fn group(&self) -> Option<Arc<strata_raftlog::consensus::group::GroupStatistics>> {
         self.lock().group.clone()
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strata_engine::reactor::{self, Simulation, TaskClass, arena_pressure};
-use strata_raftlog::command::{Command, PutObject};
+use strata_raftlog::namespace::command::{Command, PutObject};
 use strata_raftlog::namespace::{Body, ETag, Extent, ObjectAttributes};
 
 use super::world::{Node, Shape, content, run};
@@ -181,7 +181,7 @@ fn the_longest_body_in_the_shortest_chunks_can_be_proposed() {
         precondition: Default::default(),
         owner: u64::MAX,
     };
-    let envelope = strata_raftlog::command::Envelope {
+    let envelope = strata_raftlog::namespace::command::Envelope {
         group: 0,
         feature_level: 1,
         session: 1,
@@ -192,7 +192,7 @@ fn the_longest_body_in_the_shortest_chunks_can_be_proposed() {
     };
     let bytes = envelope.encode().expect("an envelope").len();
     assert!(
-        bytes <= strata_raftlog::group::PROPOSAL_BYTES_MAX,
+        bytes <= strata_raftlog::consensus::group::PROPOSAL_BYTES_MAX,
         "{bytes}"
     );
 }

@@ -15,15 +15,15 @@ use strata_engine::{
     ChunkId, ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, FormatOptions, Owner,
     PartitionKind, ShardId, ShardWrite, Uuid, format_device,
 };
-use strata_raftlog::command::{
+use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, DeleteKey, DeleteObjects, Envelope, FEATURE_LEVEL, Initialise,
     Precondition, PutObject,
 };
+use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{
     Body, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition, Object,
     ObjectAttributes, PieceSource, PlacementGroup, RootKey, Slot, SlotState,
 };
-use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
 use crate::cluster::Cluster;
 use crate::cluster::read::{BodySource, ObjectReader};

@@ -19,8 +19,8 @@ use super::system::{GroupState, LogPosition, MembershipRow};
 use super::table::Table;
 use super::value::Row;
 use super::view::View;
-use crate::command::{Answer, Command, Envelope, Refusal};
-use crate::store::StoreError;
+use crate::namespace::command::{Answer, Command, Envelope, Refusal};
+use crate::namespace::store::StoreError;
 
 /// An entry of the log, as it is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

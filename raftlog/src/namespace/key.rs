@@ -14,7 +14,7 @@
 //!
 //! `V`, `C`, `O`, `L`, `T` and `Q` are kept for later.
 
-use crate::command::FreedKey;
+use crate::namespace::command::FreedKey;
 
 pub(crate) const DIRECTORY: u8 = b'D';
 pub(crate) const INODE: u8 = b'I';

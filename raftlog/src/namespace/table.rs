@@ -7,7 +7,7 @@ use heed::{Database, PutFlags, RoRange, RoTxn, RwTxn};
 
 use super::key::prefix_end;
 use super::value::{self, Row};
-use crate::store::StoreError;
+use crate::namespace::store::StoreError;
 
 /// The database that holds all families of keys.
 #[derive(Clone, Copy)]

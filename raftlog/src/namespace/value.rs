@@ -4,7 +4,7 @@
 //! field that is not zero is damaged.
 
 use super::describe::describe_key;
-use crate::store::StoreError;
+use crate::namespace::store::StoreError;
 
 /// Bytes in front of the payload.
 const HEADER_BYTES: usize = 5;

@@ -16,7 +16,7 @@ use super::entry::{Entry, EntryKind, Place};
 use super::object::{Checksum, ETag, ObjectAttributes};
 use super::table::Table;
 use super::{BUCKET_BYTES_MAX, KEY_BYTES_MAX, ROOT_INODE, key};
-use crate::store::StoreError;
+use crate::namespace::store::StoreError;
 
 /// One consistent state of the namespace.
 pub struct View<'t> {

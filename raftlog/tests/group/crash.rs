@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strata_engine::reactor::{self, ReactorError, Simulation, World};
-use strata_raftlog::group::GroupConfig;
+use strata_raftlog::consensus::group::GroupConfig;
 
 use crate::support::{Acknowledged, Client, check, config, format, run, simulate, start};
 

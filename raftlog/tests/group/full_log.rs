@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation};
-use strata_raftlog::command::{DeleteKey, DeleteObjects};
-use strata_raftlog::group::{GroupConfig, ProposeError};
+use strata_raftlog::consensus::group::{GroupConfig, ProposeError};
 use strata_raftlog::namespace::INLINE_BYTES_MAX;
-use strata_raftlog::store::NamespaceStore;
+use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects};
+use strata_raftlog::namespace::store::NamespaceStore;
 
 use crate::support::{
     Acknowledged, Client, SEGMENT_BYTES, config, format, format_with, keys, live, simulate,

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation};
-use strata_raftlog::command::Noop;
-use strata_raftlog::group::{GroupError, ProposeError};
-use strata_raftlog::log::LogError;
+use strata_raftlog::consensus::group::{GroupError, ProposeError};
+use strata_raftlog::consensus::log::LogError;
+use strata_raftlog::namespace::command::Noop;
 
 use crate::support::{
     Acknowledged, Client, check, config, envelope, format, keys, live, simulate, start,

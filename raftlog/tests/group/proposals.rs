@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation};
-use strata_raftlog::command::{LeaseInodes, Noop};
-use strata_raftlog::group::{GroupConfig, ProposeError};
+use strata_raftlog::consensus::group::{GroupConfig, ProposeError};
+use strata_raftlog::namespace::command::{LeaseInodes, Noop};
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, LogEntry, LogPosition};
 
 use crate::support::{Acknowledged, Client, config, envelope, format, live, simulate, start};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation, World};
-use strata_raftlog::group::GroupConfig;
+use strata_raftlog::consensus::group::GroupConfig;
 
 use crate::support::{
     Acknowledged, Client, check, config, format, format_with, journal_of, keys, live, records, run,

@@ -10,13 +10,13 @@ use strata_engine::{
     Device, DeviceOptions, FormatOptions, Journal, JournalPosition, PartitionKind, Uuid,
     format_device,
 };
-use strata_raftlog::command::{
+use strata_raftlog::consensus::group::{Group, GroupConfig, GroupError, ProposeError, Sender};
+use strata_raftlog::consensus::log::LogPartition;
+use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, Envelope, FEATURE_LEVEL, LeaseInodes, OpenSession, PutObject,
 };
-use strata_raftlog::group::{Group, GroupConfig, GroupError, ProposeError, Sender};
-use strata_raftlog::log::LogPartition;
+use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{Body, ListQuery, Listing};
-use strata_raftlog::store::{NamespaceStore, StoreOptions};
 
 use crate::commands::{self, initialise};
 

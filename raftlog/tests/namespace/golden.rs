@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use strata_raftlog::command::{CloseEpoch, CreateUpload, OpenEpoch, PutPart, SetPlacementGroup};
+use strata_raftlog::namespace::command::{
+    CloseEpoch, CreateUpload, OpenEpoch, PutPart, SetPlacementGroup,
+};
 use strata_raftlog::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, LogEntry, LogPosition, ObjectAttributes,
     PlacementGroup, Slot, SlotState, describe,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use strata_raftlog::command::{Answer, CreateBucket};
+use strata_raftlog::namespace::command::{Answer, CreateBucket};
 use strata_raftlog::namespace::{Body, ListQuery, Listing};
 
 use crate::commands::put;

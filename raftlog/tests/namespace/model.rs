@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use strata_raftlog::command::{
+use strata_raftlog::namespace::command::{
     AbortUpload, Answer, ChunksFreed, CompleteUpload, CompletedPart, CreateUpload, DeleteOutcome,
     Precondition, PutPart,
 };
@@ -12,7 +12,7 @@ use strata_raftlog::namespace::{
     PieceSource, UploadQuery, View,
 };
 
-use strata_raftlog::store::{NamespaceStore, StoreOptions};
+use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 
 use crate::random::Random;
 use crate::support::{Cluster, MAP_BYTES, rows_of};

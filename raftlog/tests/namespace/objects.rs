@@ -2,7 +2,7 @@
 
 use crate::commands::put;
 use crate::support::Cluster;
-use strata_raftlog::command::{
+use strata_raftlog::namespace::command::{
     Answer, CreateBucket, DeleteBucket, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
     Precondition, Refusal,
 };
@@ -163,11 +163,11 @@ fn a_session_is_bounded_and_expires() {
     let first = cluster.session;
     for _ in 2..1_024 {
         assert_eq!(
-            cluster.change(strata_raftlog::command::Noop { reserved: 0 }),
+            cluster.change(strata_raftlog::namespace::command::Noop { reserved: 0 }),
             Answer::Done
         );
     }
-    let mut over = cluster.envelope(strata_raftlog::command::Noop { reserved: 0 });
+    let mut over = cluster.envelope(strata_raftlog::namespace::command::Noop { reserved: 0 });
     assert_eq!(
         cluster.apply(&over),
         Answer::Refused(Refusal::TooManyOutstanding)

@@ -1,7 +1,7 @@
 //! Snapshots and damage: the same state gives the same bytes, and a flipped bit is an error.
 
 use strata_raftlog::namespace::Body;
-use strata_raftlog::store::{
+use strata_raftlog::namespace::store::{
     Inspected, Manifest, NamespaceStore, StoreError, StoreOptions, inspect,
 };
 

@@ -1,13 +1,13 @@
 //! A store in a temporary directory with a proposer's session.
 
-use strata_raftlog::command::{
+use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, DeleteKey, DeleteObjects, DeleteOutcome, Envelope, LeaseInodes,
     OpenEpoch, OpenSession, RegisterWriter,
 };
+use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
     Body, ChunkId, Extent, ListPage, ListQuery, Listing, LogEntry, LogPosition,
 };
-use strata_raftlog::store::{NamespaceStore, StoreError, StoreOptions};
 
 use crate::commands::{initialise, put};
 

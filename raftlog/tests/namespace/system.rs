@@ -1,14 +1,14 @@
 //! The cluster itself: identity, writers, epochs, geometries, and what bodies may name.
 
-use strata_raftlog::command::{
+use strata_raftlog::namespace::command::{
     AddGeometry, Answer, ChunksFreed, CloseEpoch, CloseSession, CloseWriter, LeaseInodes, Noop,
     OpenEpoch, Refusal, RegisterWriter, SetLayout, SetPlacementGroup, SetRootKey,
 };
+use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
     Body, ChunkId, Extent, ExtentKind, GeometryCode, INLINE_BYTES_MAX, LogEntry, LogPosition,
     ObjectAttributes, PlacementGroup, ROOT_INODE, RootKey, Slot, SlotState,
 };
-use strata_raftlog::store::{NamespaceStore, StoreError, StoreOptions};
 
 use crate::commands::{initialise, put};
 use crate::support::{Cluster, MAP_BYTES};

@@ -1,6 +1,6 @@
 //! Multipart uploads: what is refused, replaced, listed.
 
-use strata_raftlog::command::{
+use strata_raftlog::namespace::command::{
     AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, DeleteBucket, Precondition,
     PutPart, Refusal,
 };

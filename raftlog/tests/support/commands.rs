@@ -1,6 +1,6 @@
 //! Commands that every test needs, with the fields that few of them are about.
 
-use strata_raftlog::command::{Initialise, Precondition, PutObject};
+use strata_raftlog::namespace::command::{Initialise, Precondition, PutObject};
 use strata_raftlog::namespace::{
     Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, ObjectAttributes, RootKey,
 };

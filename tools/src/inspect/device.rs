@@ -230,7 +230,7 @@ fn line(offset: u64, bytes: &[u8]) -> String {
 
 /// What a log entry holds, which the engine does not know.
 fn log_record(content: u8, body: &[u8]) -> String {
-    match strata_raftlog::log::describe(content, body) {
+    match strata_raftlog::consensus::log::describe(content, body) {
         Ok(text) => format!("  {text}"),
         Err(why) => format!("  not in order: {why}"),
     }

@@ -13,8 +13,8 @@ use strata_gateway::{GatewayConfig, GatewayMetrics};
 use strata_net::node::Serving;
 use strata_net::node::status::{NodeStatus, Phase};
 use strata_net::{Cluster, ClusterError};
-use strata_raftlog::command::SetRootKey;
 use strata_raftlog::namespace::RootKey;
+use strata_raftlog::namespace::command::SetRootKey;
 
 use super::root_key;
 use super::stop::Stop;

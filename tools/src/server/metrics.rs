@@ -18,7 +18,7 @@ use strata_engine::device::latency::{DeviceLatencies, Latencies};
 use strata_engine::reactor::{Gauge, ReactorStatistics, TaskClass};
 use strata_engine::{ChunkStoreStatistics, DeviceHealth};
 use strata_net::node::status::{NodeStatus, Phase};
-use strata_raftlog::group::GroupStatistics;
+use strata_raftlog::consensus::group::GroupStatistics;
 
 use crate::version::VERSION;
 

@@ -1,12 +1,12 @@
 //! Bodies: their rows in `X`, and what becomes of their chunks.
 
 use super::{Change, Outcome, invalid};
-use crate::command::{Answer, FreedKey, Refusal};
 use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow, FreedRow, InlineRow};
 use crate::namespace::chunk::{Extent, ExtentKind};
+use crate::namespace::command::{Answer, FreedKey, Refusal};
 use crate::namespace::object::{Body, Checksum, ObjectAttributes};
+use crate::namespace::store::StoreError;
 use crate::namespace::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, key};
-use crate::store::StoreError;
 
 /// Bytes of all headers and user metadata of an object at most (S3 allows 2 KiB of user metadata
 /// and 8 KiB of headers).

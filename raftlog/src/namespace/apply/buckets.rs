@@ -1,7 +1,7 @@
 //! Commands about buckets: directories below the root.
 
 use super::{Change, Outcome, invalid};
-use crate::command::{Answer, CreateBucket, Refusal};
+use crate::namespace::command::{Answer, CreateBucket, Refusal};
 use crate::namespace::view::directory_segment;
 use crate::namespace::{BUCKET_BYTES_MAX, ROOT_INODE};
 

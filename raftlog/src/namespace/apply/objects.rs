@@ -3,13 +3,13 @@
 use super::bodies::{check_attributes, check_checksum};
 use super::tree::{Found, check_key};
 use super::{Change, Outcome, invalid};
-use crate::command::{
+use crate::namespace::command::{
     Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch, Precondition, PutObject, Refusal,
 };
 use crate::namespace::entry::{Entry, EntryKind};
 use crate::namespace::object::{Checksum, ETag, StorageClass};
+use crate::namespace::store::StoreError;
 use crate::namespace::view::split_key;
-use crate::store::StoreError;
 
 /// Keys of one delete at most.
 const DELETE_KEYS_MAX: usize = 1_000;

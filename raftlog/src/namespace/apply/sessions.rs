@@ -2,10 +2,10 @@
 //! says that it has it.
 
 use super::{Applier, Change, Outcome};
-use crate::command::{Answer, Command, Envelope, FEATURE_LEVEL, OpenSession, Refusal};
+use crate::namespace::command::{Answer, Command, Envelope, FEATURE_LEVEL, OpenSession, Refusal};
 use crate::namespace::key;
+use crate::namespace::store::StoreError;
 use crate::namespace::system::{AnswerRow, Session};
-use crate::store::StoreError;
 
 /// Answers that a session may have outstanding.
 pub(crate) const OUTSTANDING_MAX: u32 = 1_024;

@@ -1,15 +1,15 @@
 //! Commands about the cluster itself: identity, writers, epochs, inodes, layout.
 
 use super::{Change, Outcome, invalid};
-use crate::command::{
+use crate::namespace::command::{
     Answer, Command, Envelope, FEATURE_LEVEL, Initialise, Refusal, RegisterWriter,
 };
 use crate::namespace::entry::Entry;
+use crate::namespace::store::StoreError;
 use crate::namespace::system::{
     AllocationEpoch, ClusterIdentity, Geometry, GroupState, Layout, PlacementGroup, RootKey, Writer,
 };
 use crate::namespace::{ACCESS_KEY_BYTES_MAX, key};
-use crate::store::StoreError;
 
 /// Bits of an inode below the group's number.
 pub(super) const INODE_COUNTER_BITS: u32 = 48;

@@ -4,8 +4,8 @@ use super::{Change, Outcome, invalid};
 use crate::namespace::KEY_BYTES_MAX;
 use crate::namespace::entry::{Entry, Place};
 use crate::namespace::key;
+use crate::namespace::store::StoreError;
 use crate::namespace::view::split_key;
-use crate::store::StoreError;
 
 /// An object as it is found on the way to it.
 pub(super) struct Found {

@@ -7,15 +7,15 @@ use super::bodies::{check_attributes, check_checksum};
 use super::objects::{NewObject, check_precondition};
 use super::tree::check_key;
 use super::{Change, Outcome, invalid};
-use crate::command::{
+use crate::namespace::body::{SPANS_PER_ROW, Span, SpanRow};
+use crate::namespace::command::{
     AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, PutPart, Refusal,
 };
-use crate::namespace::body::{SPANS_PER_ROW, Span, SpanRow};
 use crate::namespace::entry::Place;
 use crate::namespace::object::Checksum;
+use crate::namespace::store::StoreError;
 use crate::namespace::upload::{Part, Upload};
 use crate::namespace::{KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, key};
-use crate::store::StoreError;
 
 impl Change<'_, '_> {
     pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {

@@ -7,7 +7,7 @@ use super::{
     AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
     LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
-use crate::command::Answer;
+use crate::namespace::command::Answer;
 use crate::namespace::value::{Damage, FieldWriter, Fields, Row};
 
 impl Row for LogPosition {

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::{Object, View};
-use crate::command::FreedKey;
 use crate::namespace::body::{ExtentRow, FreedRow, InlineRow, Span, SpanRow};
+use crate::namespace::command::FreedKey;
 use strata_engine::ChunkId;
 
 use crate::namespace::chunk::{Extent, ExtentKind};
 use crate::namespace::key;
-use crate::store::StoreError;
+use crate::namespace::store::StoreError;
 
 /// A run of a body that has one source.
 #[derive(Debug, Clone, PartialEq, Eq)]

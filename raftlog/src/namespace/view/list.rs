@@ -14,8 +14,8 @@ use crate::namespace::KEY_BYTES_MAX;
 use crate::namespace::entry::{Entry, EntryKind};
 use crate::namespace::key::{self, prefix_end};
 use crate::namespace::object::{ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
+use crate::namespace::store::StoreError;
 use crate::namespace::table::Scan;
-use crate::store::StoreError;
 
 /// What to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

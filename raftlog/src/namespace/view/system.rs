@@ -1,14 +1,14 @@
 //! Queries about the cluster itself.
 
 use super::View;
-use crate::command::{Answer, FEATURE_LEVEL};
+use crate::namespace::command::{Answer, FEATURE_LEVEL};
 use crate::namespace::key;
+use crate::namespace::store::StoreError;
 use crate::namespace::system::{
     AllocationEpoch, AnswerRow, ClusterIdentity, Geometry, GroupState, Layout, LogPosition,
     MembershipRow, PlacementGroup, RootKey, Session, Writer,
 };
 use crate::namespace::value::Row;
-use crate::store::StoreError;
 
 impl View<'_> {
     /// Which cluster this is; `None` before it is initialised.

@@ -3,8 +3,8 @@
 use super::View;
 use crate::namespace::KEY_BYTES_MAX;
 use crate::namespace::key::{self, prefix_end};
+use crate::namespace::store::StoreError;
 use crate::namespace::upload::{Part, Upload};
-use crate::store::StoreError;
 
 /// Which uploads to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::environment::SIDE_FILE;
 use super::{NamespaceStore, StoreError, StoreOptions};
-use crate::command::FEATURE_LEVEL;
+use crate::namespace::command::FEATURE_LEVEL;
 
 /// The keys of the last applied entry and of the group's counters.
 const APPLIED: &[u8] = &[b'S', 1];

@@ -11,7 +11,7 @@ use openraft::raft::{
 };
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2, alias};
 
-use crate::log::{SnapshotBody, Types};
+use crate::consensus::log::{SnapshotBody, Types};
 
 /// How a group reaches its other members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use openraft::rt::WatchReceiver as _;
 use strata_engine::reactor;
 
 use super::{GroupError, Inner, Shared, machine};
-use crate::log::{LogError, LogId, Space};
+use crate::consensus::log::{LogError, LogId, Space};
+use crate::namespace::store::{StoreError, Usage};
 use crate::namespace::{INLINE_BYTES_MAX, LogPosition};
-use crate::store::{StoreError, Usage};
 
 const TICK: Duration = Duration::from_millis(100);
 /// While a start waits for its log to be shortened, and how often it looks.

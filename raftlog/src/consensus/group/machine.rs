@@ -15,13 +15,13 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, alias};
 use strata_engine::reactor;
 
 use super::Shared;
-use crate::log::{
+use crate::consensus::log::{
     Applied, Entry, LogError, LogId, LogStore, Malformed, SnapshotBody, SnapshotMeta,
     StoredMembership, Types, decode_membership, decode_state, encode_membership, encode_state,
     log_id,
 };
+use crate::namespace::store::{Manifest, SnapshotReader, StoreError};
 use crate::namespace::{LogEntry, LogPosition};
-use crate::store::{Manifest, SnapshotReader, StoreError};
 
 /// Entries and bytes of one transaction: large enough to share its cost, short enough for a turn.
 const BATCH_ENTRIES: usize = 32;

@@ -8,15 +8,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::command::{
+use crate::namespace::command::{
     Command, CreateBucket, DeleteKey, DeleteObjects, Envelope, Initialise, LeaseInodes,
     OpenSession, Precondition, PutObject,
 };
+use crate::namespace::store::StoreOptions;
+use crate::namespace::store::environment::DIRECTORY_SYNCS;
 use crate::namespace::{
     Body, ETag, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, ObjectAttributes, RootKey,
 };
-use crate::store::StoreOptions;
-use crate::store::environment::DIRECTORY_SYNCS;
 
 const OPTIONS: StoreOptions = StoreOptions {
     map_bytes: 16 << 20,
@@ -386,7 +386,7 @@ fn a_damaged_side_file_makes_the_store_fresh() {
     let (store, opened) = NamespaceStore::open(machine.dir.path(), OPTIONS).unwrap();
     assert_eq!(
         opened,
-        crate::store::Opened {
+        crate::namespace::store::Opened {
             applied: LogPosition::default(),
             fresh: true
         }

@@ -27,7 +27,7 @@ pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
 
 use tracing::warn;
 
-use crate::command::Answer;
+use crate::namespace::command::Answer;
 use crate::namespace::{Applier, LogEntry, LogPosition, View};
 use environment::Environment;
 

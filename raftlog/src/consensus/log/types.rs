@@ -5,8 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use openraft::alias;
 
-use crate::command::Answer;
-use crate::runtime::ReactorRuntime;
+use crate::consensus::runtime::ReactorRuntime;
+use crate::namespace::command::Answer;
 
 openraft::declare_raft_types!(
     /// openraft's type parameters.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::command::CommandError;
+use crate::namespace::command::CommandError;
 
 /// Why the store could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]

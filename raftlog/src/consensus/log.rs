@@ -42,7 +42,7 @@ use openraft::rt::{Oneshot, OneshotSender as _};
 use openraft::storage::IOFlushed;
 use strata_engine::{Device, EngineError, reactor};
 
-use crate::runtime::{LocalOneshot, OneshotSender};
+use crate::consensus::runtime::{LocalOneshot, OneshotSender};
 use facts::{Facts, Track};
 use mirrors::Mirrors;
 use record::Record;
@@ -66,7 +66,7 @@ pub(crate) use types::{
     Applied, Entry, LogId, Proposal, SnapshotMeta, StoredMembership, Types, log_id,
 };
 
-/// A log partition of a device, for [`Group::start`](crate::group::Group::start). The device's superblock
+/// A log partition of a device, for [`Group::start`](crate::consensus::group::Group::start). The device's superblock
 /// says whether it is to hold the log; if not, it only witnesses the log's generation.
 pub struct LogPartition {
     /// The opened device.

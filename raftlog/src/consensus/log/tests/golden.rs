@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 
 use super::records;
-use crate::log::codec;
-use crate::log::record::{self, Record};
-use crate::log::types::{StoredMembership, log_id};
+use crate::consensus::log::codec;
+use crate::consensus::log::record::{self, Record};
+use crate::consensus::log::types::{StoredMembership, log_id};
 
 /// The file's bytes; with `STRATA_WRITE_GOLDEN=1`, a missing one is written first.
 fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/log/golden");
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/consensus/log/golden");
     let path = dir.join(name);
     if !path.exists() && std::env::var_os("STRATA_WRITE_GOLDEN").is_some() {
         std::fs::create_dir_all(&dir).unwrap();

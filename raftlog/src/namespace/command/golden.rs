@@ -328,7 +328,7 @@ fn envelope(command: Command) -> Envelope {
 
 /// The file's bytes; with `STRATA_WRITE_GOLDEN=1`, a missing one is written first.
 fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/command/golden");
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/namespace/command/golden");
     let path = dir.join(name);
     if !path.exists() && std::env::var_os("STRATA_WRITE_GOLDEN").is_some() {
         std::fs::write(&path, bytes).unwrap();

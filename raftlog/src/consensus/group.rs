@@ -27,10 +27,12 @@ use openraft::rt::WatchReceiver as _;
 use openraft::{BasicNode, Raft, SnapshotPolicy};
 use strata_engine::reactor::{self, Task, TaskClass};
 
-use crate::command::{Answer, Command, Envelope};
-use crate::log::{Log, LogError, LogPartition, LogReport, LogStore, Proposal, Space, Types};
+use crate::consensus::log::{
+    Log, LogError, LogPartition, LogReport, LogStore, Proposal, Space, Types,
+};
 use crate::namespace::KEY_BYTES_MAX;
-use crate::store::{NamespaceStore, StoreError};
+use crate::namespace::command::{Answer, Command, Envelope};
+use crate::namespace::store::{NamespaceStore, StoreError};
 use machine::Machine;
 pub use sender::Sender;
 pub use statistics::GroupStatistics;
@@ -591,7 +593,7 @@ fn may_use_reserve(envelope: &[u8]) -> bool {
 
 /// Log and snapshot must reach back to what the namespace holds, else entries would be skipped.
 fn check_complete(shared: &Shared) -> Result<(), GroupError> {
-    let malformed = |error: crate::log::Malformed| GroupError::Incomplete(error.0);
+    let malformed = |error: crate::consensus::log::Malformed| GroupError::Incomplete(error.0);
     let applied = machine::log_id_of(shared.store.applied());
     let snapshot = shared.log.snapshot();
     let snapshot = snapshot
@@ -601,8 +603,9 @@ fn check_complete(shared: &Shared) -> Result<(), GroupError> {
     let reached = applied.max(snapshot.and_then(|meta| meta.last_log_id));
     let purged = shared.log.purged();
     if purged > reached {
-        let text =
-            |id: Option<crate::log::LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
+        let text = |id: Option<crate::consensus::log::LogId>| {
+            id.map_or("nothing".to_owned(), |id| id.to_string())
+        };
         return Err(GroupError::Incomplete(format!(
             "the log is purged up to {}, but namespace and snapshot reach only {}",
             text(purged),

@@ -6,7 +6,7 @@ use super::codec::decode_state;
 use super::mirrors::uuid_text;
 use super::record::{self, Record};
 use super::types::{Entry, LogId};
-use crate::command::Envelope;
+use crate::namespace::command::Envelope;
 
 /// Says in a line what the body of a log record holds, by the kind that stands in its header.
 ///

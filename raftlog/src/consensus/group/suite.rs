@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::Shared;
 use super::machine::Machine;
-use crate::log::{Log, LogStore, Memory, Source, Types, on_reactor};
-use crate::store::{NamespaceStore, StoreOptions};
+use crate::consensus::log::{Log, LogStore, Memory, Source, Types, on_reactor};
+use crate::namespace::store::{NamespaceStore, StoreOptions};
 
 struct Fresh;
 
