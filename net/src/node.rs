@@ -8,8 +8,10 @@ pub mod failure_domain;
 pub mod format;
 pub mod layout;
 pub mod open;
+pub mod propose;
 pub mod readers;
 pub mod reclaim;
+pub mod serve;
 pub mod start;
 pub mod status;
 pub mod store;
@@ -17,12 +19,11 @@ pub mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use strata_engine::Uuid;
-use strata_engine::reactor::{self, OneSender, ReactorConfig, Receiver, Sender, TaskClass, World};
+use strata_engine::reactor::{self, OneSender, ReactorConfig, Sender, World};
 use strata_raftlog::namespace::RootKey;
 use strata_raftlog::namespace::store::NamespaceStore;
 
@@ -31,7 +32,6 @@ use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use readers::Readers;
 use status::NodeStatus;
-use store::LocalStores;
 
 /// Requests that may wait in one reactor's mailbox.
 const MAILBOX_CAPACITY: usize = 1024;
@@ -146,7 +146,7 @@ pub fn run(
         let body = move || {
             reactor::run(reactor_config, World::Real, async move || {
                 status.add_reactor(index, reactor::statistics());
-                serve_mailbox(mailbox, None, serve).await;
+                serve::serve_mailbox(mailbox, None, serve).await;
             })
         };
         let builder = std::thread::Builder::new().name(format!("strata-{index}"));
@@ -184,57 +184,9 @@ fn reactor_config(config: &NodeConfig, index: usize) -> ReactorConfig {
     }
 }
 
-/// Answers the mailbox of a reactor until it is told to stop. `group` is there on the metadata core.
-pub(crate) async fn serve_mailbox(
-    mut mailbox: Receiver<NodeRequest>,
-    group: Option<Rc<start::Metadata>>,
-    serve: impl Serve,
-) {
-    let local = LocalStores::default();
-    while let Some(request) = mailbox.recv().await {
-        let Some(request) = local.serve(request) else {
-            continue;
-        };
-        match request {
-            NodeRequest::Open(open, reply) => {
-                answer(reply, open::open_partitions(&local, open).await)
-            }
-            NodeRequest::Change(command, proposer, reply) => {
-                start::propose_in_task(group.clone(), *command, proposer, reply)
-            }
-            NodeRequest::Serve(parts, reply) => {
-                let (local, serve) = (local.clone(), serve.clone());
-                let serving = async move {
-                    serve_front_end(parts, local, serve).await;
-                    answer(reply, ());
-                };
-                reactor::spawn(TaskClass::Foreground, serving).detach();
-            }
-            NodeRequest::Stop(reply) => {
-                local.close().await;
-                answer(reply, ());
-                return;
-            }
-            _ => unreachable_request(),
-        }
-    }
-}
-
 /// Answers a request. Whoever has stopped waiting needs no answer.
 pub(crate) fn answer<T: Send>(reply: OneSender<T>, value: T) {
     let _ = reply.send(value);
-}
-
-/// `LocalStores::serve` answers every other kind.
-fn unreachable_request() {
-    tracing::error!("a request that the stores should have answered was handed back");
-}
-
-async fn serve_front_end(parts: Arc<ClusterParts>, local: LocalStores, serve: impl Serve) {
-    let connected = Cluster::connect(parts, local).await;
-    let background = connected.as_ref().map(sweep::spawn_background).ok();
-    serve(connected).await;
-    drop(background);
 }
 
 /// A uuid of version 4 (RFC 9562) from the reactor's random source.

@@ -1,0 +1,85 @@
+//! What every reactor of a node does from its start to its stop: it answers its mailbox, and runs the front ends while told to.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
+
+use super::propose::{self, Metadata};
+use super::status::{NodeStatus, Phase};
+use super::store::LocalStores;
+use super::{ClusterParts, Serve, answer, open, sweep};
+use crate::cluster::Cluster;
+use crate::message::NodeRequest;
+
+/// Answers the mailbox of a reactor until it is told to stop. `group` is there on the metadata core.
+pub(super) async fn serve_mailbox(
+    mut mailbox: Receiver<NodeRequest>,
+    group: Option<Rc<Metadata>>,
+    serve: impl Serve,
+) {
+    let local = LocalStores::default();
+    while let Some(request) = mailbox.recv().await {
+        let Some(request) = local.serve(request) else {
+            continue;
+        };
+        match request {
+            NodeRequest::Open(open, reply) => {
+                answer(reply, open::open_partitions(&local, open).await)
+            }
+            NodeRequest::Change(command, proposer, reply) => {
+                propose::propose_in_task(group.clone(), *command, proposer, reply)
+            }
+            NodeRequest::Serve(parts, reply) => {
+                let (local, serve) = (local.clone(), serve.clone());
+                let serving = async move {
+                    serve_front_end(parts, local, serve).await;
+                    answer(reply, ());
+                };
+                reactor::spawn(TaskClass::Foreground, serving).detach();
+            }
+            NodeRequest::Stop(reply) => {
+                local.close().await;
+                answer(reply, ());
+                return;
+            }
+            _ => unreachable_request(),
+        }
+    }
+}
+
+/// `LocalStores::serve` answers every other kind.
+fn unreachable_request() {
+    tracing::error!("a request that the stores should have answered was handed back");
+}
+
+async fn serve_front_end(parts: Arc<ClusterParts>, local: LocalStores, serve: impl Serve) {
+    let connected = Cluster::connect(parts, local).await;
+    let background = connected.as_ref().map(sweep::spawn_background).ok();
+    serve(connected).await;
+    drop(background);
+}
+
+/// Runs the front ends on every reactor until they have ended.
+pub(super) async fn serve_until_stopped(
+    status: &Arc<NodeStatus>,
+    peers: &[Sender<NodeRequest>],
+    parts: Arc<ClusterParts>,
+) {
+    status.enter(Phase::Starting("opening the front ends".to_owned()));
+    let mut ended = Vec::new();
+    for peer in peers {
+        let (reply, done) = reactor::oneshot();
+        if peer
+            .send(NodeRequest::Serve(parts.clone(), reply))
+            .await
+            .is_ok()
+        {
+            ended.push(done);
+        }
+    }
+    for done in ended {
+        let _ = done.await;
+    }
+    status.enter(Phase::Stopping);
+}

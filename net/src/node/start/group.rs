@@ -1,0 +1,73 @@
+//! Opens the log on the devices' log partitions and the namespace, and starts the Raft group on them.
+
+use strata_engine::{Device, PartitionKind};
+use strata_raftlog::consensus::group::{Group, GroupConfig, Sender as GroupSender};
+use strata_raftlog::consensus::log::LogPartition;
+use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
+
+use crate::node::format::NodeDevice;
+use crate::node::propose::Metadata;
+use crate::node::status::NodeStatus;
+use crate::node::{NodeConfig, NodeError};
+
+/// A snapshot is due at the latest when the log since the last takes this share of its quota: log, the snapshot before and the
+/// next one must fit together.
+const LOG_SHARE_BEFORE_SNAPSHOT: u64 = 4;
+
+/// Replays the log; from then on commands can be proposed through `metadata`.
+///
+/// # Errors
+/// Those of opening the log, the namespace and the group, with the remedy where there is one.
+pub(super) async fn start(
+    config: &NodeConfig,
+    status: &NodeStatus,
+    devices: &[NodeDevice],
+    metadata: &Metadata,
+) -> Result<NamespaceStore, NodeError> {
+    let failed = |error: &dyn std::fmt::Display| NodeError::Metadata(error.to_string());
+    let mut partitions = Vec::new();
+    for device in devices {
+        let opened = Device::open(&device.path, device.options())
+            .await
+            .map_err(|error| failed(&error))?;
+        let logs = device.partitions_of(PartitionKind::Log).into_iter();
+        partitions.extend(logs.map(|partition| LogPartition {
+            device: opened.clone(),
+            partition,
+        }));
+    }
+    let options = StoreOptions {
+        map_bytes: config.metadata_map_bytes,
+    };
+    let (namespace, _) =
+        NamespaceStore::open(&config.metadata_dir, options).map_err(|error| failed(&error))?;
+    let mut group_config =
+        GroupConfig::new(0, config.node_id, devices[0].superblock.log_mirrors.len());
+    let quota = devices
+        .iter()
+        .map(|device| device.log_quota_bytes())
+        .min()
+        .unwrap_or(0);
+    group_config.snapshot_log_bytes = group_config
+        .snapshot_log_bytes
+        .min(quota / LOG_SHARE_BEFORE_SNAPSHOT);
+    let group = Group::start(
+        group_config,
+        partitions,
+        namespace.clone(),
+        GroupSender::Unreachable,
+    )
+    .await;
+    let group = group.map_err(|error| {
+        let place = config.metadata_dir.display();
+        NodeError::Metadata(format!(
+            "{error}. The metadata directory is {place}: check storage.data_dir and storage.metadata_dir"
+        ))
+    })?;
+    for remark in &group.log_report().remarks {
+        tracing::warn!(%remark, "the log's mirrors");
+    }
+    status.set_group(group.statistics());
+    metadata.set(group);
+    Ok(namespace)
+}

@@ -1,0 +1,95 @@
+//! Deals the data partitions out to the reactors of a node and has each reactor open and recover its own.
+
+use std::collections::BTreeMap;
+
+use strata_engine::PartitionKind;
+use strata_engine::reactor::{self, Sender};
+
+use crate::message::{NodeRequest, Place};
+use crate::node::format::NodeDevice;
+use crate::node::open::{DeviceShare, OpenRequest};
+use crate::node::status::NodeStatus;
+use crate::node::{NodeConfig, NodeError};
+
+/// Shards that the node may hold. The index is resident and takes about 100 bytes for each.
+const SHARDS_MAX: usize = 10_000_000;
+
+/// A partition's share of the shards that a node may hold.
+fn shards_max(devices: &[NodeDevice]) -> usize {
+    let partitions: usize = devices
+        .iter()
+        .map(|device| device.partitions_of(PartitionKind::Data).len())
+        .sum();
+    SHARDS_MAX / partitions.max(1)
+}
+
+/// Recovers every data partition; returns the reactor of each, and what was found wrong and passed over.
+///
+/// # Errors
+/// A partition that a newer version has written, a device that cannot be opened, a reactor that has ended.
+pub(super) async fn recover(
+    config: &NodeConfig,
+    status: &NodeStatus,
+    peers: &[Sender<NodeRequest>],
+    devices: &[NodeDevice],
+) -> Result<(BTreeMap<Place, usize>, Vec<String>), NodeError> {
+    let begun = reactor::now();
+    let opened = open_partitions(config, status, peers, devices).await?;
+    tracing::info!(
+        milliseconds = (reactor::now() - begun).as_millis() as u64,
+        "the data partitions were recovered"
+    );
+    Ok(opened)
+}
+
+/// Deals the data partitions out to the reactors in the order of uuids, and has each reactor open its own.
+async fn open_partitions(
+    config: &NodeConfig,
+    status: &NodeStatus,
+    peers: &[Sender<NodeRequest>],
+    devices: &[NodeDevice],
+) -> Result<(BTreeMap<Place, usize>, Vec<String>), NodeError> {
+    let mut requests = vec![OpenRequest::default(); config.cores.len()];
+    let shards_max = shards_max(devices);
+    let mut turn = 0;
+    for device in devices {
+        let mut shares: BTreeMap<usize, Vec<u16>> = BTreeMap::new();
+        for partition in device.partitions_of(PartitionKind::Data) {
+            shares
+                .entry(turn % requests.len())
+                .or_default()
+                .push(partition);
+            turn += 1;
+        }
+        for (reactor, partitions) in shares {
+            let (device_id, path, options) = (device.uuid(), device.path.clone(), device.options());
+            requests[reactor].devices.push(DeviceShare {
+                device: device_id,
+                path,
+                options,
+                partitions,
+                shards_max,
+            });
+        }
+    }
+    let mut answers = Vec::new();
+    for (peer, request) in peers.iter().zip(requests) {
+        let (reply, answer) = reactor::oneshot();
+        let sent = peer.send(NodeRequest::Open(request, reply)).await;
+        sent.map_err(|_| NodeError::Thread("a reactor ended while it started".to_owned()))?;
+        answers.push(answer);
+    }
+    let (mut owners, mut warnings) = (BTreeMap::new(), Vec::new());
+    for (reactor, answer) in answers.into_iter().enumerate() {
+        let opened = answer
+            .await
+            .map_err(|_| NodeError::Thread("a reactor ended while it started".to_owned()))?;
+        let opened = opened.map_err(|error| NodeError::Devices(error.to_string()))?;
+        for (place, statistics) in opened.opened {
+            status.add_partition(format!("{}/{}", place.device, place.partition), statistics);
+            owners.insert(place, reactor);
+        }
+        warnings.extend(opened.warnings);
+    }
+    Ok((owners, warnings))
+}
