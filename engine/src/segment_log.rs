@@ -19,8 +19,8 @@ mod window;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::device::{Device, view_of};
 use crate::error::EngineError;
@@ -55,9 +55,16 @@ pub struct LogStatistics {
     pub total_segments: AtomicU64,
     /// Length of a segment, in bytes.
     pub segment_bytes: AtomicU64,
+    /// Why nothing is written any more.
+    closed: OnceLock<String>,
 }
 
 impl LogStatistics {
+    /// Why the partition takes no more writes, if it has closed before it was told to.
+    pub fn closed(&self) -> Option<&str> {
+        self.closed.get().map(String::as_str)
+    }
+
     /// Bytes of all segments of the partition.
     pub fn capacity_bytes(&self) -> u64 {
         self.total_segments.load(Ordering::Relaxed) * self.segment_bytes.load(Ordering::Relaxed)
@@ -235,8 +242,12 @@ impl SegmentLog {
         self.write_anchor(|anchor| anchor.run = run).await?;
         let log = self.clone();
         let writer = reactor::spawn(TaskClass::Foreground, async move {
-            let ends = WriterEnds(log);
-            ends.0.write_batches().await;
+            let mut ending = WriterEnds {
+                log,
+                why: Some("its writer has ended".to_owned()),
+            };
+            let written = ending.log.write_batches().await;
+            ending.why = written.err().map(|error| error.to_string());
         });
         *self.writer.borrow_mut() = Some(writer);
         if self.open_room() == 0 {
@@ -631,8 +642,12 @@ impl SegmentLog {
         ))
     }
 
-    /// Nothing is written any more: those who wait hear of it, and what is queued gives its buffers back.
-    fn fail(&self) {
+    /// Nothing is written any more: those who wait hear of it, and what is queued gives its buffers back. `why` is given
+    /// where nobody has told the log to close.
+    fn fail(&self, why: Option<String>) {
+        if let Some(why) = why {
+            self.statistics.closed.get_or_init(|| why);
+        }
         let unwritten = {
             let mut state = self.state.borrow_mut();
             state.failed = true;
@@ -643,12 +658,12 @@ impl SegmentLog {
     }
 
     /// Writes what is queued until the log closes or a write fails.
-    async fn write_batches(self: &Rc<Self>) {
+    async fn write_batches(self: &Rc<Self>) -> Result<(), EngineError> {
         loop {
             let batch = self.take_batch();
             if batch.is_empty() {
                 if self.state.borrow().closing {
-                    return;
+                    return Ok(());
                 }
                 self.work.notified().await;
                 continue;
@@ -660,13 +675,11 @@ impl SegmentLog {
                     ..
                 })
             );
-            let Ok(durable) = self.write_batch(batch).await else {
-                return;
-            };
+            let durable = self.write_batch(batch).await?;
             self.state.borrow_mut().durable = durable;
             self.progress.notify_all();
-            if opens && self.after_opening().await.is_err() {
-                return;
+            if opens {
+                self.after_opening().await?;
             }
         }
     }
@@ -752,11 +765,15 @@ impl SegmentLog {
 }
 
 /// However the writer ends, also by a panic: whoever waits for it hears of that.
-struct WriterEnds(Rc<SegmentLog>);
+struct WriterEnds {
+    log: Rc<SegmentLog>,
+    /// `None` when it was told to.
+    why: Option<String>,
+}
 
 impl Drop for WriterEnds {
     fn drop(&mut self) {
-        self.0.fail();
+        self.log.fail(self.why.take());
     }
 }
 
@@ -842,6 +859,7 @@ mod tests {
                 "{refused:?}"
             );
             assert!(log.state.borrow().queue.is_empty());
+            assert!(log.statistics.closed().is_some(), "it says so");
         });
         outcome.expect("it is not stuck");
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use strata_engine::{ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, EngineError, Uuid};
 
+use super::status::LostPartition;
 use super::store::LocalStores;
 use crate::error::ClusterError;
 use crate::message::Place;
@@ -36,6 +37,8 @@ pub struct DeviceShare {
 pub struct OpenReport {
     /// The partitions that are open, with their statistics.
     pub opened: Vec<(Place, Arc<ChunkStoreStatistics>)>,
+    /// The partitions that could not be opened.
+    pub lost: Vec<LostPartition>,
     /// What was found wrong and reported.
     pub warnings: Vec<String>,
 }
@@ -80,10 +83,14 @@ pub(super) async fn open_partitions(
                         share.path.display()
                     )));
                 }
-                Err(error) => report.warnings.push(format!(
-                    "{} partition {partition} is out of service: {error}",
-                    share.path.display()
-                )),
+                Err(error) => {
+                    let path = share.path.display();
+                    tracing::error!(%path, partition, %error, "a data partition is out of service");
+                    report.lost.push(LostPartition {
+                        place,
+                        why: format!("{path}: {error}"),
+                    });
+                }
             }
         }
     }

@@ -78,7 +78,8 @@ async fn bring_up(
         discovery.first_start,
     );
     for device in &devices {
-        status.add_device(device.path.display().to_string(), device.health());
+        let name = device.path.display().to_string();
+        status.add_device(device.uuid(), name, device.health());
     }
     // Neither needs the other, and a cold start waits for the disk most of the time.
     status.enter(Phase::Starting(
@@ -92,6 +93,10 @@ async fn bring_up(
     let missing = discovery.missing.iter();
     let missing = missing.map(|why| format!("{why}: its device counts as missing"));
     let warnings = warnings.into_iter().chain(missing).collect();
+    status.set_layout(
+        report::placement_groups(&namespace)?,
+        devices[0].superblock.log_mirrors.len(),
+    );
     let report = report::report(&namespace, &devices, first_start, warnings)?;
     status.set_report(report);
     let parts = ClusterParts {

@@ -5,8 +5,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use strata_engine::DeviceHealth;
 use strata_engine::reactor::ReactorStatistics;
+use strata_engine::{ChunkStoreStatistics, DeviceHealth, Uuid};
+use strata_raftlog::consensus::group::GroupStatistics;
+
+use super::degradation::Inventory;
+pub use super::degradation::{Degradation, Severity};
+use crate::message::Place;
 
 /// Where a node is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +49,63 @@ pub struct NodeStatus {
     inner: Mutex<Inner>,
 }
 
+/// A device that was there at the start.
+#[derive(Debug, Clone)]
+pub struct DeviceStatus {
+    /// The device.
+    pub uuid: Uuid,
+    /// Its file.
+    pub name: String,
+    /// Whether it still takes writes, and how long its operations take.
+    pub health: Arc<DeviceHealth>,
+}
+
+/// A data partition that was opened.
+#[derive(Debug, Clone)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub place: Place,
+    /// The device's uuid and the partition's number, as metrics name it.
+    pub name: String,
+    /// What it has done and holds.
+    pub statistics: Arc<ChunkStoreStatistics>,
+}
+
+impl PartitionStatus {
+    pub(super) fn has_failed_device(&self, devices: &[DeviceStatus]) -> bool {
+        let device = devices
+            .iter()
+            .find(|device| device.uuid == self.place.device);
+        device.is_some_and(|device| device.health.failure().is_some())
+    }
+
+    pub(super) fn is_writable(&self, devices: &[DeviceStatus]) -> bool {
+        self.statistics.log.closed().is_none() && !self.has_failed_device(devices)
+    }
+}
+
+/// A data partition that could not be opened at the start.
+#[derive(Debug, Clone)]
+pub struct LostPartition {
+    /// The partition.
+    pub place: Place,
+    /// What was found.
+    pub why: String,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     phase: Option<Phase>,
     report: NodeReport,
     reactors: Vec<(usize, Arc<ReactorStatistics>)>,
-    partitions: Vec<(String, Arc<strata_engine::ChunkStoreStatistics>)>,
-    devices: Vec<(String, Arc<DeviceHealth>)>,
-    group: Option<Arc<strata_raftlog::consensus::group::GroupStatistics>>,
+    partitions: Vec<PartitionStatus>,
+    lost_partitions: Vec<LostPartition>,
+    devices: Vec<DeviceStatus>,
+    /// The slots of every placement group, once they are known.
+    groups: Vec<Vec<Place>>,
+    /// Copies of the log that the node was formatted with.
+    log_mirrors: usize,
+    group: Option<Arc<GroupStatistics>>,
 }
 
 impl Inner {
@@ -63,7 +117,7 @@ impl Inner {
         let failures: Option<Vec<String>> = self
             .devices
             .iter()
-            .map(|(name, health)| Some(format!("{name}: {}", health.failure()?)))
+            .map(|device| Some(format!("{}: {}", device.name, device.health.failure()?)))
             .collect();
         failures
             .filter(|failures| !failures.is_empty())
@@ -111,23 +165,47 @@ impl NodeStatus {
         inner.reactors.sort_by_key(|(index, _)| *index);
     }
 
-    pub(super) fn add_partition(
-        &self,
-        name: String,
-        statistics: Arc<strata_engine::ChunkStoreStatistics>,
-    ) {
-        self.lock().partitions.push((name, statistics));
+    pub(crate) fn add_partition(&self, place: Place, statistics: Arc<ChunkStoreStatistics>) {
+        self.lock().partitions.push(PartitionStatus {
+            place,
+            name: format!("{}/{}", place.device, place.partition),
+            statistics,
+        });
     }
 
-    pub(super) fn add_device(&self, name: String, health: Arc<DeviceHealth>) {
-        self.lock().devices.push((name, health));
+    pub(super) fn add_lost_partition(&self, lost: LostPartition) {
+        self.lock().lost_partitions.push(lost);
     }
 
-    pub(super) fn set_group(
-        &self,
-        statistics: Arc<strata_raftlog::consensus::group::GroupStatistics>,
-    ) {
+    pub(crate) fn add_device(&self, uuid: Uuid, name: String, health: Arc<DeviceHealth>) {
+        self.lock()
+            .devices
+            .push(DeviceStatus { uuid, name, health });
+    }
+
+    /// The layout that the node is to have: the slots of every placement group, and how many copies of the log.
+    pub(crate) fn set_layout(&self, groups: Vec<Vec<Place>>, log_mirrors: usize) {
+        let mut inner = self.lock();
+        (inner.groups, inner.log_mirrors) = (groups, log_mirrors);
+    }
+
+    pub(super) fn set_group(&self, statistics: Arc<GroupStatistics>) {
         self.lock().group = Some(statistics);
+    }
+
+    /// What the node is short of at this time, the gravest first. Empty when nothing is missing.
+    pub fn degradations(&self) -> Vec<Degradation> {
+        let inner = self.lock();
+        let mirrors = inner.group.as_ref().map(|group| group.mirrors());
+        let inventory = Inventory {
+            missing_devices: &inner.report.missing_devices,
+            devices: &inner.devices,
+            partitions: &inner.partitions,
+            lost_partitions: &inner.lost_partitions,
+            groups: &inner.groups,
+            log_mirrors: mirrors.map(|present| (present, inner.log_mirrors as u64)),
+        };
+        inventory.degradations()
     }
 
     /// The statistics of every reactor, by index.
@@ -136,17 +214,25 @@ impl NodeStatus {
     }
 
     /// The statistics of every data partition, by name.
-    pub fn partitions(&self) -> Vec<(String, Arc<strata_engine::ChunkStoreStatistics>)> {
-        self.lock().partitions.clone()
+    pub fn partitions(&self) -> Vec<(String, Arc<ChunkStoreStatistics>)> {
+        let inner = self.lock();
+        let partitions = inner.partitions.iter();
+        partitions
+            .map(|partition| (partition.name.clone(), partition.statistics.clone()))
+            .collect()
     }
 
     /// The devices that are there, by path, with their failures and latencies.
     pub fn devices(&self) -> Vec<(String, Arc<DeviceHealth>)> {
-        self.lock().devices.clone()
+        let inner = self.lock();
+        let devices = inner.devices.iter();
+        devices
+            .map(|device| (device.name.clone(), device.health.clone()))
+            .collect()
     }
 
     /// The statistics of the Raft group, once it is up.
-    pub fn group(&self) -> Option<Arc<strata_raftlog::consensus::group::GroupStatistics>> {
+    pub fn group(&self) -> Option<Arc<GroupStatistics>> {
         self.lock().group.clone()
     }
 

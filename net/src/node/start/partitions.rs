@@ -86,9 +86,11 @@ async fn open_partitions(
             .map_err(|_| NodeError::Thread("a reactor ended while it started".to_owned()))?;
         let opened = opened.map_err(|error| NodeError::Devices(error.to_string()))?;
         for (place, statistics) in opened.opened {
-            status.add_partition(format!("{}/{}", place.device, place.partition), statistics);
+            status.add_partition(place, statistics);
             owners.insert(place, reactor);
         }
+        let lost = opened.lost.into_iter();
+        lost.for_each(|lost| status.add_lost_partition(lost));
         warnings.extend(opened.warnings);
     }
     Ok((owners, warnings))

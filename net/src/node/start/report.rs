@@ -1,11 +1,32 @@
 //! What the first lines of a start say about the node.
 
 use strata_engine::Uuid;
+use strata_raftlog::namespace::PlacementGroup;
 use strata_raftlog::namespace::store::NamespaceStore;
 
+use crate::message::Place;
 use crate::node::format::NodeDevice;
 use crate::node::status::NodeReport;
 use crate::node::{NodeError, layout};
+
+/// The slots of every placement group.
+///
+/// # Errors
+/// A namespace that cannot be read.
+pub(super) fn placement_groups(namespace: &NamespaceStore) -> Result<Vec<Vec<Place>>, NodeError> {
+    let rows = namespace.view().and_then(|view| view.placement_groups());
+    let rows = rows.map_err(|error| NodeError::Metadata(error.to_string()))?;
+    let slots = |group: &PlacementGroup| {
+        let slots = group.slots.iter();
+        slots
+            .map(|slot| Place {
+                device: Uuid(slot.device),
+                partition: slot.partition,
+            })
+            .collect()
+    };
+    Ok(rows.iter().map(slots).collect())
+}
 
 /// Puts the report of a start together.
 ///

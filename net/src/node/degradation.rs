@@ -1,0 +1,216 @@
+//! What a node is short of at this time, what that costs, and what helps.
+//!
+//! Invariant: it is computed from what is there now, never remembered: what has been put right is no longer named, and what
+//! has failed since the start is.
+
+use std::collections::BTreeSet;
+
+use super::status::{DeviceStatus, LostPartition, PartitionStatus};
+use crate::message::Place;
+
+/// How much a degradation takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Every request is served; fewer further losses are survived, or a loss is to be expected.
+    Warning,
+    /// Some requests are refused.
+    Critical,
+}
+
+/// One thing that a node is short of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Degradation {
+    /// How much it takes away.
+    pub severity: Severity,
+    /// What kind it is, as a label for metrics: the same word for every device or partition.
+    pub kind: &'static str,
+    /// What is missing or has failed, and what is refused or no longer survived because of it.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// What the degradations of a node follow from.
+pub(super) struct Inventory<'a> {
+    pub(super) missing_devices: &'a [String],
+    pub(super) devices: &'a [DeviceStatus],
+    pub(super) partitions: &'a [PartitionStatus],
+    pub(super) lost_partitions: &'a [LostPartition],
+    /// The slots of every placement group.
+    pub(super) groups: &'a [Vec<Place>],
+    /// Copies of the log that are written, and how many the node was formatted with.
+    pub(super) log_mirrors: Option<(u64, u64)>,
+}
+
+const REPLACE_DISK: &str =
+    "look at the kernel's log, replace the disk or put it right, and restart";
+
+impl Inventory<'_> {
+    /// The gravest first.
+    pub(super) fn degradations(&self) -> Vec<Degradation> {
+        let mut found: Vec<Degradation> = self.refused_writes().into_iter().collect();
+        found.extend(self.missing_devices.iter().map(|uuid| missing_device(uuid)));
+        found.extend(self.devices.iter().filter_map(failed_device));
+        found.extend(self.lost_partitions.iter().map(lost_partition));
+        found.extend(self.closed_partitions());
+        found.extend(self.lost_log_mirrors());
+        found.sort_by_key(|degradation| std::cmp::Reverse(degradation.severity));
+        found
+    }
+
+    /// Placement groups that take no new chunk, because a slot of each is not there or writes nothing any more.
+    fn refused_writes(&self) -> Option<Degradation> {
+        let writable: BTreeSet<Place> = self
+            .partitions
+            .iter()
+            .filter(|partition| partition.is_writable(self.devices))
+            .map(|partition| partition.place)
+            .collect();
+        let takes_none = |slots: &&Vec<Place>| !slots.iter().all(|place| writable.contains(place));
+        let refusing = self.groups.iter().filter(takes_none).count();
+        let all = self.groups.len();
+        if refusing == 0 {
+            return None;
+        }
+        let (severity, what) = if refusing == all {
+            (
+                Severity::Critical,
+                "new objects above 16 KiB are refused with 503: too few disks can be written for the copies that the \
+                 layout keeps. Small objects, reads and deletes go on"
+                    .to_owned(),
+            )
+        } else {
+            (
+                Severity::Warning,
+                format!(
+                    "{refusing} of {all} placement groups take no new objects; the other groups take them all"
+                ),
+            )
+        };
+        Some(Degradation {
+            severity,
+            kind: "placement",
+            what,
+            remedy: "put the disks that are named here right, and restart".to_owned(),
+        })
+    }
+
+    /// Partitions that write nothing any more although their device has not failed.
+    fn closed_partitions(&self) -> impl Iterator<Item = Degradation> {
+        self.partitions.iter().filter_map(|partition| {
+            let why = partition.statistics.log.closed()?;
+            if partition.has_failed_device(self.devices) {
+                return None;
+            }
+            let name = &partition.name;
+            Some(Degradation {
+                severity: Severity::Warning,
+                kind: "partition_closed",
+                what: format!("partition {name} takes no more writes ({why}); it is read"),
+                remedy: "restart; if it comes again, report it with the log".to_owned(),
+            })
+        })
+    }
+
+    fn lost_log_mirrors(&self) -> Option<Degradation> {
+        let (present, expected) = self
+            .log_mirrors
+            .filter(|(present, expected)| present < expected)?;
+        let survives = present.saturating_sub(1);
+        Some(Degradation {
+            severity: Severity::Warning,
+            kind: "log_mirrors",
+            what: format!(
+                "the log of names and small objects is written to {present} of {expected} disks: the loss of {survives} more \
+                 is survived"
+            ),
+            remedy: "put the missing or failed disk right, and restart".to_owned(),
+        })
+    }
+}
+
+fn missing_device(uuid: &str) -> Degradation {
+    Degradation {
+        severity: Severity::Warning,
+        kind: "device_missing",
+        what: format!("device {uuid} is not there; what it held is served from the other copies"),
+        remedy: "put the disk back and restart".to_owned(),
+    }
+}
+
+fn failed_device(device: &DeviceStatus) -> Option<Degradation> {
+    let name = &device.name;
+    let why = device.health.failure()?;
+    Some(Degradation {
+        severity: Severity::Warning,
+        kind: "device_failed",
+        what: format!("device {name} has failed and takes no more writes: {why}"),
+        remedy: REPLACE_DISK.to_owned(),
+    })
+}
+
+fn lost_partition(lost: &LostPartition) -> Degradation {
+    let (device, partition) = (lost.place.device, lost.place.partition);
+    Degradation {
+        severity: Severity::Warning,
+        kind: "partition_lost",
+        what: format!(
+            "partition {partition} of device {device} is out of service: {}; what it held is served from the other copies",
+            lost.why
+        ),
+        remedy: "keep the device as it is, and restore it from a copy or replace the disk"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use strata_engine::{ChunkStoreStatistics, DeviceHealth, Uuid};
+
+    use super::*;
+    use crate::node::status::NodeStatus;
+
+    /// Three devices of one partition each, of which `there` are there, in groups of two.
+    fn status(there: u8) -> NodeStatus {
+        let status = NodeStatus::default();
+        let place = |device: u8| Place {
+            device: Uuid([device; 16]),
+            partition: 1,
+        };
+        for device in 0..there {
+            let health = Arc::new(DeviceHealth::default());
+            status.add_device(Uuid([device; 16]), format!("/d{device}"), health);
+            status.add_partition(place(device), Arc::new(ChunkStoreStatistics::default()));
+        }
+        let groups = [(0, 1), (1, 2), (2, 0)];
+        let groups = groups.map(|(first, second)| vec![place(first), place(second)]);
+        status.set_layout(groups.to_vec(), 2);
+        status
+    }
+
+    fn kinds(status: &NodeStatus) -> Vec<(Severity, &'static str)> {
+        let found = status.degradations().into_iter();
+        found
+            .map(|degradation| (degradation.severity, degradation.kind))
+            .collect()
+    }
+
+    #[test]
+    fn a_whole_node_is_short_of_nothing() {
+        assert_eq!(kinds(&status(3)), []);
+    }
+
+    #[test]
+    fn a_partition_that_is_not_there_takes_its_groups_out() {
+        let one_group_left = status(2).degradations();
+        assert_eq!(one_group_left[0].severity, Severity::Warning);
+        assert!(
+            one_group_left[0]
+                .what
+                .starts_with("2 of 3 placement groups")
+        );
+        assert_eq!(kinds(&status(1)), [(Severity::Critical, "placement")]);
+    }
+}
