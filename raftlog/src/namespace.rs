@@ -33,6 +33,7 @@ mod view;
 
 pub(crate) use apply::Applier;
 pub use apply::LogEntry;
+pub use body::DroppedScope;
 pub use chunk::{EXTENT_COMMAND_BYTES, Extent, ExtentKind};
 pub use describe::{describe, describe_key};
 pub use entry::{Entry, EntryKind, Place};
@@ -48,7 +49,7 @@ pub(crate) use table::{RawRow, Table};
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;
 pub use view::{
-    BodyPiece, Bucket, ChunkPage, FreedExtents, ListPage, ListQuery, ListedObject, ListedUpload,
+    BodyPiece, Bucket, ChunkPage, DroppedBody, ListPage, ListQuery, ListedObject, ListedUpload,
     Listing, Object, PieceSource, UploadPage, UploadQuery, View,
 };
 
@@ -57,6 +58,12 @@ pub const ROOT_INODE: u64 = 1;
 
 /// Bodies up to this many bytes ride in the command and lie in the namespace itself.
 pub const INLINE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bodies that one command releases, at most.
+pub const RELEASE_BODIES_MAX: usize = 64;
+
+/// Rows that one command releases, at most: the rest is for the next, so that others are applied in between.
+pub const RELEASE_ROWS_MAX: usize = 128;
 
 /// The longest object key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 pub use self::disk::SimulationCounters;
 use self::disk::{Disk, Effect, NameChange, named};
@@ -33,6 +34,8 @@ pub struct Simulation {
 
 struct State {
     clock: u64,
+    /// How far the wall clock is ahead of the time that has passed.
+    wall_clock_ahead: Duration,
     random: SeededRandom,
     disk: Disk,
     trace: Trace,
@@ -49,6 +52,7 @@ impl Simulation {
         let mut seeds = SeededRandom::new(seed);
         let state = State {
             clock: 1,
+            wall_clock_ahead: Duration::ZERO,
             random: SeededRandom::new(seeds.next()),
             disk: Disk::new(seeds.next()),
             trace: Trace::new(seed),
@@ -194,8 +198,14 @@ impl Simulation {
         self.state.borrow().clock
     }
 
+    /// Sets the wall clock so far ahead of the time that has passed; the monotonic clock goes on as it was.
+    pub fn set_wall_clock_ahead(&self, by: Duration) {
+        self.state.borrow_mut().wall_clock_ahead = by;
+    }
+
     pub(super) fn wall_clock_microseconds(&self) -> u64 {
-        WALL_CLOCK_START + self.clock() / 1_000
+        let ahead = self.state.borrow().wall_clock_ahead.as_micros() as u64;
+        WALL_CLOCK_START + ahead + self.clock() / 1_000
     }
 
     pub(super) fn fill_random(&self, bytes: &mut [u8]) {

@@ -1,24 +1,30 @@
 //! Gives back the space of deleted and overwritten bodies.
 //!
-//! A command that takes a name away queues the extents that fall with it in the same transaction, so nothing leaks. This
-//! takes them from the queue, frees the shards durably and only then has the rows forgotten.
+//! A command that takes a name away leaves one row that says which body is gone, in the same transaction, so nothing leaks.
+//! This frees the shards of such a body durably, a bounded number of rows at a time, and only then has those rows released.
 //!
 //! Invariants: a chunk is freed only when every reader that may have looked its name up before the change has ended; readers of
-//! other bodies, and places that are missing, have failed or are full, hold up nothing else.
+//! other bodies, and places that are missing, have failed or are full, hold up nothing else; order is that of the commits and
+//! age is measured by the monotonic clock, never by the wall clock; nothing is freed while [`may_free`] says no.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use strata_engine::reactor::{self, TaskClass};
-use strata_raftlog::namespace::FreedExtents;
-use strata_raftlog::namespace::command::ChunksFreed;
+use strata_engine::ChunkId;
+use strata_engine::reactor::{self, Instant, TaskClass};
+use strata_raftlog::namespace::command::{DroppedKey, Release, ReleaseBodies};
+use strata_raftlog::namespace::{DroppedBody, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX};
 
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::message::Place;
 
-/// Rows taken from the queue at a time.
-const ROWS_MAX: usize = 256;
+/// Bodies taken from the queue at a time.
+const BODIES_PER_PAGE: usize = 256;
+
+/// Rows of extents freed together, and those of one body and of one command: the rows beside them have room in a command too.
+const ROWS_PER_STEP: usize = 256;
+const ROWS_PER_COMMAND: usize = RELEASE_ROWS_MAX / 2;
 
 /// How often an empty queue is looked at.
 const IDLE: Duration = Duration::from_millis(500);
@@ -26,12 +32,22 @@ const IDLE: Duration = Duration::from_millis(500);
 /// A look-up and the start of its reader happen in one turn; no turn lasts nearly this long.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
+/// Whether chunks may be freed: a row's absence counts only in a namespace that can be trusted.
+///
+/// # Errors
+/// Those of reading the namespace.
+pub(super) fn may_free(cluster: &Cluster) -> Result<bool, ClusterError> {
+    // A namespace without an identity holds nothing that could be missing.
+    cluster.names(|view| Ok(view.cluster()?.is_some()))
+}
+
 /// Reclaims space until the task is dropped. One reactor of the node does it.
 pub fn spawn(cluster: Cluster) -> reactor::Task<()> {
     reactor::spawn(TaskClass::Compaction, async move {
+        let mut reclaimer = Reclaimer::new(cluster);
         loop {
             let begun = reactor::now();
-            if let Err(error) = reclaim(&cluster).await {
+            if let Err(error) = reclaimer.walk().await {
                 tracing::warn!(%error, "space could not be reclaimed; trying again");
                 reactor::sleep(Duration::from_secs(5)).await;
             }
@@ -41,54 +57,159 @@ pub fn spawn(cluster: Cluster) -> reactor::Task<()> {
     })
 }
 
-/// Walks the queue once and frees what is due; returns how many rows are forgotten. Rows of a full place stay for later.
-///
-/// # Errors
-/// Those of reading the namespace and of [`Cluster::change`].
-pub async fn reclaim(cluster: &Cluster) -> Result<usize, ClusterError> {
-    let (mut after, mut forgotten) = (None, 0);
-    loop {
-        let rows = cluster.names(|view| view.freed(after, ROWS_MAX))?;
-        let Some(last) = rows.last() else {
-            return Ok(forgotten);
+/// Walks the queue of bodies that are gone.
+pub struct Reclaimer {
+    cluster: Cluster,
+    /// When this process saw that the group had come to a commit sequence, oldest first.
+    seen: VecDeque<(Instant, u64)>,
+}
+
+/// A body of which some rows are to be freed.
+struct Step {
+    body: DroppedBody,
+    chunks: Vec<ChunkId>,
+    rows: usize,
+    /// The first row of extents that stays.
+    next: Option<(u32, u64)>,
+}
+
+impl Reclaimer {
+    /// One that has seen nothing yet.
+    pub fn new(cluster: Cluster) -> Reclaimer {
+        Reclaimer {
+            cluster,
+            seen: VecDeque::new(),
+        }
+    }
+
+    /// Walks the queue once and frees what has waited out the grace since this first saw it; returns how many bodies are
+    /// released. Those that lie in a full place stay for later.
+    ///
+    /// # Errors
+    /// Those of reading the namespace and of [`Cluster::change`].
+    pub async fn walk(&mut self) -> Result<usize, ClusterError> {
+        let settled = self.settled()?;
+        if settled == 0 || !may_free(&self.cluster)? {
+            return Ok(0);
+        }
+        let (mut after, mut released) = (None, 0);
+        loop {
+            let page = self
+                .cluster
+                .names(|view| view.dropped(after, BODIES_PER_PAGE))?;
+            let Some(last) = page.last() else {
+                return Ok(released);
+            };
+            after = Some(last.key);
+            let is_last = last.key.commit_sequence > settled;
+            // Whoever may need a body that is older than the grace has a pin by now.
+            let read = self.cluster.parts().readers.inodes();
+            let due = page
+                .into_iter()
+                .filter(|body| body.key.commit_sequence <= settled && !read.contains(&body.inode));
+            released += self.free(due.collect()).await?;
+            if is_last {
+                return Ok(released);
+            }
+            reactor::yield_now().await;
+        }
+    }
+
+    /// The commit sequence up to which everything was seen at least the grace ago; 0 for none.
+    fn settled(&mut self) -> Result<u64, ClusterError> {
+        let group = self.cluster.names(|view| view.group())?;
+        let sequence = group.map_or(0, |group| group.commit_sequence);
+        let now = reactor::now();
+        self.seen.push_back((now, sequence));
+        let is_old = |at: &(Instant, u64)| now.saturating_duration_since(at.0) >= GRACE;
+        while self.seen.get(1).is_some_and(is_old) {
+            self.seen.pop_front();
+        }
+        let oldest = self.seen.front().filter(|at| is_old(at));
+        Ok(oldest.map_or(0, |(_, sequence)| *sequence))
+    }
+
+    /// Frees bodies, step by step, until each is released or cannot be freed now; returns how many are released.
+    async fn free(&self, bodies: Vec<DroppedBody>) -> Result<usize, ClusterError> {
+        let mut waiting = VecDeque::from(bodies);
+        let mut released = 0;
+        while !waiting.is_empty() {
+            let steps = self.next_steps(&mut waiting)?;
+            let chunks = steps.iter().flat_map(|step| &step.chunks).copied();
+            let unfreed = self.cluster.free_chunks(chunks).await;
+            let free: Vec<Step> = steps
+                .into_iter()
+                .filter(|step| self.is_apart(step, &unfreed))
+                .collect();
+            self.release(&free).await?;
+            for step in free.into_iter().rev() {
+                match self.cluster.names(|view| view.is_dropped(step.body.key))? {
+                    true => waiting.push_front(step.body),
+                    false => released += 1,
+                }
+            }
+            reactor::yield_now().await;
+        }
+        Ok(released)
+    }
+
+    /// Takes bodies, with the first rows of each that are not released yet.
+    fn next_steps(&self, waiting: &mut VecDeque<DroppedBody>) -> Result<Vec<Step>, ClusterError> {
+        let (mut steps, mut rows) = (Vec::new(), 0);
+        while rows < ROWS_PER_STEP
+            && steps.len() < ROWS_PER_STEP
+            && let Some(body) = waiting.pop_front()
+        {
+            let page = self
+                .cluster
+                .names(|view| view.chunks_of_dropped(&body, ROWS_PER_COMMAND))?;
+            rows += page.rows;
+            steps.push(Step {
+                body,
+                chunks: page.chunks,
+                rows: page.rows,
+                next: page.next,
+            });
+        }
+        Ok(steps)
+    }
+
+    fn is_apart(&self, step: &Step, unfreed: &BTreeSet<Place>) -> bool {
+        let apart = |chunk: &ChunkId| {
+            let places = self.cluster.places_of(*chunk);
+            places.iter().all(|place| !unfreed.contains(place))
         };
-        after = Some(last.key);
-        forgotten += free_rows(cluster, due(cluster, rows)).await?;
-        reactor::yield_now().await;
+        unfreed.is_empty() || step.chunks.iter().all(apart)
+    }
+
+    /// Has the rows of freed chunks released, by as many commands as it takes.
+    async fn release(&self, steps: &[Step]) -> Result<(), ClusterError> {
+        let mut rest = steps;
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let fits = rest.iter().take(RELEASE_BODIES_MAX).take_while(|step| {
+                rows += step.rows + 1;
+                rows <= ROWS_PER_COMMAND + 1
+            });
+            let (these, others) = rest.split_at(fits.count().max(1));
+            let releases = these
+                .iter()
+                .map(|step| release_of(step.body.key, step.next));
+            let command = ReleaseBodies {
+                releases: releases.collect(),
+            };
+            self.cluster.change(command).await?;
+            rest = others;
+        }
+        Ok(())
     }
 }
 
-/// The rows that no reader can need any more.
-fn due(cluster: &Cluster, mut rows: Vec<FreedExtents>) -> Vec<FreedExtents> {
-    let grace = GRACE.as_micros() as u64;
-    let safe = reactor::wall_clock().0.saturating_sub(grace);
-    rows.retain(|row| row.key.time_micros < safe);
-    // Whoever may need a row that is older than the grace has a pin by now.
-    let read = cluster.parts().readers.inodes();
-    rows.retain(|row| !read.contains(&row.inode));
-    rows
-}
-
-/// Frees the chunks of rows, all that lie in one place together, and has the rows forgotten.
-async fn free_rows(cluster: &Cluster, rows: Vec<FreedExtents>) -> Result<usize, ClusterError> {
-    let chunks = rows.iter().flat_map(|row| &row.extents);
-    let unfreed = cluster.free_chunks(chunks.map(|extent| extent.chunk)).await;
-    let is_free = |row: &FreedExtents| {
-        let mut chunks = row.extents.iter().map(|extent| extent.chunk);
-        unfreed.is_empty() || chunks.all(|chunk| is_apart(&cluster.places_of(chunk), &unfreed))
-    };
-    let keys: Vec<_> = rows
-        .iter()
-        .filter(|row| is_free(row))
-        .map(|row| row.key)
-        .collect();
-    let count = keys.len();
-    if count > 0 {
-        cluster.change(ChunksFreed { rows: keys }).await?;
+fn release_of(body: DroppedKey, next: Option<(u32, u64)>) -> Release {
+    let (space, offset) = next.unwrap_or((u32::MAX, u64::MAX));
+    Release {
+        body,
+        space,
+        offset,
     }
-    Ok(count)
-}
-
-fn is_apart(places: &[Place], others: &BTreeSet<Place>) -> bool {
-    places.iter().all(|place| !others.contains(place))
 }

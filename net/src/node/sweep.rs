@@ -1,16 +1,17 @@
 //! Finds chunks that nobody refers to: what a crash left between the durable bytes and the command that was to name them.
 //!
 //! Invariants: only chunks of closed allocation epochs are looked at, so a chunk on its way to its name is never touched;
-//! liveness is decided by the chunk's home inode alone; a dead chunk stays while its inode is being read, until the next walk;
-//! every turn is bounded, however long the body, and the walk goes on where it stopped.
+//! liveness is decided by the chunk's home inode alone; a chunk is freed only when two walks a grace apart have found no name,
+//! when its inode is not being read, and when the namespace may be trusted (see [`may_free`]); every turn is bounded, however
+//! long the body, and the walk goes on where it stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use strata_engine::reactor::{self, TaskClass};
+use strata_engine::reactor::{self, Instant, TaskClass};
 use strata_engine::{ChunkId, EngineError, ShardId};
 
-use super::reclaim::GRACE;
+use super::reclaim::may_free;
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::message::{Place, Scanned};
@@ -27,6 +28,12 @@ const PERIOD: Duration = Duration::from_secs(3600);
 /// How long after the start the first walk begins, so that it does not compete with the first requests.
 const FIRST_WALK_AFTER: Duration = Duration::from_secs(10);
 
+/// Between two walks that have to agree: what was missing for a while, however that came, is back by then.
+pub const ORPHAN_GRACE: Duration = Duration::from_secs(600);
+
+/// Shards of a partition that wait for the second walk, at most; others are found by a later one.
+const SUSPECTS_MAX: usize = 65_536;
+
 /// Starts the background work of this reactor: the sweep of its partitions, its epochs and, on the metadata core, reclaiming.
 pub fn spawn_background(cluster: &Cluster) -> Vec<reactor::Task<()>> {
     let mut tasks = vec![spawn(cluster.clone())];
@@ -38,27 +45,38 @@ pub fn spawn_background(cluster: &Cluster) -> Vec<reactor::Task<()>> {
 
 fn spawn(cluster: Cluster) -> reactor::Task<()> {
     reactor::spawn(TaskClass::Compaction, async move {
+        let mut sweeps: Vec<Sweep> = cluster.local_places().into_iter().map(Sweep::new).collect();
         reactor::sleep(FIRST_WALK_AFTER).await;
         loop {
-            for place in cluster.local_places() {
-                match sweep_partition(&cluster, place).await {
-                    Ok(swept) if swept.freed == 0 => {}
-                    Ok(swept) => tracing::info!(
-                        freed = swept.freed,
-                        partition = place.partition,
-                        "freed chunks that no name refers to"
-                    ),
-                    Err(error) => {
-                        tracing::warn!(%error, partition = place.partition, "the sweep stopped; it begins again later")
-                    }
-                }
+            let end = reactor::now() + PERIOD;
+            walk_all(&cluster, &mut sweeps).await;
+            if sweeps.iter().any(|sweep| !sweep.suspects.is_empty()) {
+                reactor::sleep(ORPHAN_GRACE).await;
+                walk_all(&cluster, &mut sweeps).await;
             }
-            reactor::sleep(PERIOD).await;
+            reactor::sleep(end.saturating_duration_since(reactor::now())).await;
             if let Err(error) = cluster.rotate_epoch().await {
                 tracing::warn!(%error, "the allocation epoch could not be changed; the old one goes on");
             }
         }
     })
+}
+
+async fn walk_all(cluster: &Cluster, sweeps: &mut [Sweep]) {
+    for sweep in sweeps {
+        let partition = sweep.place.partition;
+        match sweep.walk(cluster).await {
+            Ok(swept) if swept.freed == 0 => {}
+            Ok(swept) => tracing::info!(
+                freed = swept.freed,
+                partition,
+                "freed chunks that no name refers to"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, partition, "the sweep stopped; it begins again later")
+            }
+        }
+    }
 }
 
 /// What a walk has done.
@@ -70,36 +88,70 @@ pub struct Swept {
     pub rows: usize,
 }
 
-/// Walks one partition of this reactor once and frees what nobody refers to.
-///
-/// # Errors
-/// Those of the stores and of reading the namespace.
-pub async fn sweep_partition(cluster: &Cluster, place: Place) -> Result<Swept, ClusterError> {
-    let mut after = None;
-    let mut swept = Swept::default();
-    loop {
-        let shards = cluster.scan_here(place, after, SHARDS_PER_PAGE)?;
-        let Some((last, _)) = shards.last() else {
-            return Ok(swept);
-        };
-        after = Some(*last);
-        let mut dead = Vec::new();
-        for (inode, shards) in of_closed_epochs(cluster, shards)? {
-            let mut page = InodePage::new(cluster, place, inode, shards);
-            dead.extend(page.unreferenced().await?.map(|shard| (inode, shard)));
-            swept.rows += page.rows;
-            reactor::yield_if_due().await;
+/// The walks over one partition of this reactor.
+pub struct Sweep {
+    place: Place,
+    /// Shards that the last walk found without a name, and when one first did.
+    suspects: BTreeMap<ShardId, Instant>,
+}
+
+impl Sweep {
+    /// One that has not walked yet.
+    pub fn new(place: Place) -> Sweep {
+        Sweep {
+            place,
+            suspects: BTreeMap::new(),
         }
-        if !dead.is_empty() {
-            // Whoever looked one of them up before it was dead has a pin after that.
-            reactor::sleep(GRACE).await;
+    }
+
+    /// Walks the partition once and frees what nobody refers to now, nor did at a walk at least the grace ago.
+    ///
+    /// # Errors
+    /// Those of the stores and of reading the namespace.
+    pub async fn walk(&mut self, cluster: &Cluster) -> Result<Swept, ClusterError> {
+        let mut after = None;
+        let mut swept = Swept::default();
+        let mut earlier = std::mem::take(&mut self.suspects);
+        loop {
+            let shards = cluster.scan_here(self.place, after, SHARDS_PER_PAGE)?;
+            let Some((last, _)) = shards.last() else {
+                return Ok(swept);
+            };
+            after = Some(*last);
+            let mut dead = Vec::new();
+            for (inode, shards) in of_closed_epochs(cluster, shards)? {
+                let mut page = InodePage::new(cluster, self.place, inode, shards);
+                dead.extend(page.unreferenced().await?.map(|shard| (inode, shard)));
+                swept.rows += page.rows;
+                reactor::yield_if_due().await;
+            }
             let read = cluster.parts().readers.inodes();
-            dead.retain(|(inode, _)| !read.contains(inode));
-            let shards: Vec<ShardId> = dead.into_iter().map(|(_, shard)| shard).collect();
-            swept.freed += shards.len();
-            cluster.free_shards(place, shards).await?;
+            let due = self.due(dead, &mut earlier, &read);
+            if !due.is_empty() && may_free(cluster)? {
+                swept.freed += due.len();
+                cluster.free_shards(self.place, due).await?;
+            }
+            reactor::yield_now().await;
         }
-        reactor::yield_now().await;
+    }
+
+    /// Of shards without a name those that may be freed; the others are to be looked at again.
+    fn due(
+        &mut self,
+        dead: Vec<(u64, ShardId)>,
+        earlier: &mut BTreeMap<ShardId, Instant>,
+        read: &BTreeSet<u64>,
+    ) -> Vec<ShardId> {
+        let mut due = Vec::new();
+        for (inode, shard) in dead {
+            let first = earlier.remove(&shard).unwrap_or_else(reactor::now);
+            if first.elapsed() >= ORPHAN_GRACE && !read.contains(&inode) {
+                due.push(shard);
+            } else if self.suspects.len() < SUSPECTS_MAX {
+                self.suspects.insert(shard, first);
+            }
+        }
+        due
     }
 }
 

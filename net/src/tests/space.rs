@@ -9,16 +9,29 @@ use strata_raftlog::namespace::Body;
 use super::world::{Node, Shape, content, run};
 use crate::cluster::write::{BODY_TIME_MAX, SPACE_FILE};
 use crate::error::ClusterError;
-use crate::node::reclaim::reclaim;
-use crate::node::sweep::{Swept, sweep_partition};
+use crate::node::reclaim::Reclaimer;
+use crate::node::sweep::{ORPHAN_GRACE, Sweep, Swept};
 
 /// Deletes are reclaimed after so long.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
 
-/// Rows that wait to be reclaimed.
+/// Bodies that wait to be reclaimed.
 fn waiting(node: &Node) -> usize {
-    let rows = node.cluster.names(|view| view.freed(None, usize::MAX));
-    rows.expect("a look").len()
+    let bodies = node.cluster.names(|view| view.dropped(None, usize::MAX));
+    bodies.expect("a look").len()
+}
+
+/// One that has seen what was dropped so far, when the grace of that has passed.
+async fn reclaimer(node: &Node) -> Reclaimer {
+    let mut reclaimer = Reclaimer::new(node.cluster.clone());
+    assert_eq!(reclaimer.walk().await.expect("a walk"), 0, "just seen");
+    reactor::sleep(AFTER_GRACE).await;
+    reclaimer
+}
+
+/// How many bodies a walk releases.
+async fn walk(reclaimer: &mut Reclaimer) -> usize {
+    reclaimer.walk().await.expect("reclaimed")
 }
 
 #[test]
@@ -41,8 +54,8 @@ fn a_missing_device_does_not_keep_the_space_of_the_others() {
             node.delete(&format!("k{number}")).await;
         }
         assert_eq!(waiting(&node), 5);
-        reactor::sleep(AFTER_GRACE).await;
-        assert_eq!(reclaim(&node.cluster).await.expect("reclaimed"), 5);
+        let mut reclaimer = reclaimer(&node).await;
+        assert_eq!(walk(&mut reclaimer).await, 5);
         assert_eq!((node.shards(0), waiting(&node)), (0, 0));
     });
 }
@@ -57,9 +70,9 @@ fn a_failed_device_does_not_keep_the_space_of_the_others() {
         node.put("b", &body).await.expect("stored");
         node.delete("a").await;
         node.delete("b").await;
-        reactor::sleep(AFTER_GRACE).await;
+        let mut reclaimer = reclaimer(&node).await;
         simulation.fail_sync(1);
-        assert_eq!(reclaim(&node.cluster).await.expect("reclaimed"), 2);
+        assert_eq!(walk(&mut reclaimer).await, 2);
         assert_eq!(node.shards(0) + node.shards(1), 2, "one device took it");
         assert_eq!(waiting(&node), 0);
     });
@@ -78,9 +91,9 @@ fn many_rows_are_freed_in_a_few_batches() {
         for number in 0..256 {
             node.delete(&format!("k{number}")).await;
         }
-        reactor::sleep(AFTER_GRACE).await;
+        let mut reclaimer = reclaimer(&node).await;
         let before = node.batches(0) + node.batches(1);
-        assert_eq!(reclaim(&node.cluster).await.expect("reclaimed"), 256);
+        assert_eq!(walk(&mut reclaimer).await, 256);
         let batches = node.batches(0) + node.batches(1) - before;
         assert_eq!((node.shards(0), node.shards(1)), (0, 0));
         assert!(batches <= 8, "{batches} batches for 256 rows");
@@ -97,8 +110,8 @@ fn a_reader_keeps_the_space_of_its_own_body_alone() {
         let mut reader = node.reader("a");
         node.delete("a").await;
         node.delete("b").await;
-        reactor::sleep(AFTER_GRACE).await;
-        assert_eq!(reclaim(&node.cluster).await.expect("reclaimed"), 1);
+        let mut reclaimer = reclaimer(&node).await;
+        assert_eq!(walk(&mut reclaimer).await, 1);
         assert_eq!((node.shards(0), waiting(&node)), (3, 1));
         let mut read = Vec::new();
         while let Some(bytes) = reader.next().await {
@@ -106,15 +119,61 @@ fn a_reader_keeps_the_space_of_its_own_body_alone() {
         }
         assert!(read == body);
         drop(reader);
-        assert_eq!(reclaim(&node.cluster).await.expect("reclaimed"), 1);
+        assert_eq!(walk(&mut reclaimer).await, 1);
         assert_eq!((node.shards(0), waiting(&node)), (0, 0));
     });
 }
 
-async fn sweep(node: &Node) -> Swept {
-    sweep_partition(&node.cluster, node.places[0])
-        .await
-        .expect("swept")
+#[test]
+fn a_wall_clock_that_was_ahead_keeps_no_space() {
+    let simulation = Simulation::new(17);
+    run(&simulation, 16, async || {
+        simulation.set_wall_clock_ahead(Duration::from_secs(9 * 3600));
+        let node = Node::start(&Shape::single(1, 8)).await;
+        for key in ["before", "after"] {
+            node.put(key, &content(1, 100_000)).await.expect("stored");
+        }
+        node.delete("before").await;
+        simulation.set_wall_clock_ahead(Duration::ZERO);
+        node.delete("after").await;
+        let mut reclaimer = reclaimer(&node).await;
+        assert_eq!(walk(&mut reclaimer).await, 2);
+        assert_eq!((node.shards(0), waiting(&node)), (0, 0));
+    });
+}
+
+#[test]
+fn a_long_body_is_released_a_few_rows_at_a_time() {
+    const CHUNKS: u64 = 5_000;
+    run(&Simulation::new(18), 64, async || {
+        let node = Node::start(&Shape::single(1, 64)).await;
+        node.put("like", &content(1, 20_000)).await.expect("stored");
+        let inode = node.cluster.new_inode().await.expect("an inode");
+        let mut extents = Vec::new();
+        let piece = Bytes::from_static(&[7; 4096]);
+        for first in (0..CHUNKS).step_by(200) {
+            let numbers = first..first + 200;
+            extents.extend(node.store_chunks(inode, "like", numbers, &piece).await);
+        }
+        node.name("long", inode, Body::Extents(extents))
+            .await
+            .expect("named");
+        node.delete("long").await;
+        assert_eq!(waiting(&node), 1, "one row for the whole body");
+        assert_eq!(node.shards(0), CHUNKS + 1);
+        let mut reclaimer = reclaimer(&node).await;
+        assert_eq!(walk(&mut reclaimer).await, 1);
+        assert_eq!((node.shards(0), waiting(&node)), (1, 0));
+        let left = node
+            .cluster
+            .names(|view| view.chunks(inode, (0, 0), usize::MAX));
+        assert_eq!(left.expect("a look").rows, 0);
+    });
+}
+
+/// Walks once.
+async fn walk_over(sweep: &mut Sweep, node: &Node) -> Swept {
+    sweep.walk(&node.cluster).await.expect("swept")
 }
 
 /// Ends the present allocation epoch.
@@ -131,17 +190,26 @@ fn the_sweep_frees_what_no_name_refers_to() {
         node.put("named", &body).await.expect("stored");
         let inode = node.cluster.new_inode().await.expect("an inode");
         node.store(inode, &body).await.expect("stored");
-        assert_eq!(sweep(&node).await.freed, 0, "it may yet get its name");
+        let mut sweep = Sweep::new(node.places[0]);
+        let freed = walk_over(&mut sweep, &node).await.freed;
+        assert_eq!(freed, 0, "it may yet get its name");
         rotate(&node).await;
         node.store(inode, &body).await.expect("stored");
+        let freed = walk_over(&mut sweep, &node).await.freed;
+        assert_eq!(freed, 0, "a first walk frees nothing");
+        reactor::sleep(ORPHAN_GRACE / 2).await;
+        let freed = walk_over(&mut sweep, &node).await.freed;
+        assert_eq!(freed, 0, "nor does one too soon after it");
+        reactor::sleep(ORPHAN_GRACE / 2).await;
         let reader = node.cluster.reader(
             inode,
             crate::cluster::read::BodySource::Extents(Vec::new()),
             0..0,
         );
-        assert_eq!(sweep(&node).await.freed, 0, "it is being read");
+        let freed = walk_over(&mut sweep, &node).await.freed;
+        assert_eq!(freed, 0, "it is being read");
         drop(reader);
-        assert_eq!(sweep(&node).await.freed, 1);
+        assert_eq!(walk_over(&mut sweep, &node).await.freed, 1);
         assert_eq!(node.shards(0), 2, "the one with a name, and the new one");
         assert!(node.get("named").await.expect("read") == body);
     });
@@ -169,8 +237,11 @@ fn the_sweep_of_a_long_body_reads_each_row_a_few_times() {
             .await
             .expect("named");
         rotate(&node).await;
-        let swept = sweep(&node).await;
-        assert_eq!(swept.freed, 1, "{orphan:?}");
+        let mut sweep = Sweep::new(node.places[0]);
+        let swept = walk_over(&mut sweep, &node).await;
+        assert_eq!(swept.freed, 0);
+        reactor::sleep(ORPHAN_GRACE).await;
+        assert_eq!(walk_over(&mut sweep, &node).await.freed, 1, "{orphan:?}");
         let rows = count.div_ceil(24);
         assert!(
             swept.rows < 20 * rows,

@@ -571,7 +571,7 @@ fn may_use_reserve(envelope: &[u8]) -> bool {
         "DeleteObjects",
         "DeleteBucket",
         "AbortUpload",
-        "ChunksFreed",
+        "ReleaseBodies",
         "CloseSession",
     ];
     /// A start closes what the last one left open, and every reactor opens a session and registers.

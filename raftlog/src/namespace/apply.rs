@@ -7,6 +7,7 @@
 mod bodies;
 mod buckets;
 mod objects;
+mod release;
 mod sessions;
 mod system;
 mod tree;
@@ -153,7 +154,7 @@ impl<'a, 'e> Applier<'a, 'e> {
             group,
             sequence: group.commit_sequence + 1,
             first: self.group.is_none(),
-            freed_rows: 0,
+            dropped_bodies: 0,
             wrote: false,
         };
         match change.run(&envelope.command) {
@@ -184,7 +185,7 @@ struct Change<'c, 'e> {
     /// Whether the group is being initialised.
     first: bool,
     /// Rows of `F` that the command has written.
-    freed_rows: u32,
+    dropped_bodies: u32,
     wrote: bool,
 }
 
@@ -216,7 +217,7 @@ impl Change<'_, '_> {
             Command::PutPart(command) => self.put_part(command),
             Command::CompleteUpload(command) => self.complete_upload(command),
             Command::AbortUpload(command) => self.abort_upload(command),
-            Command::ChunksFreed(command) => self.chunks_freed(&command.rows),
+            Command::ReleaseBodies(command) => self.release_bodies(command),
         }
     }
 

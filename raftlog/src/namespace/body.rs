@@ -1,4 +1,4 @@
-//! Rows of `X` and `F`: extents, inline bodies, span tables, attributes, and extents to free.
+//! Rows of `X` and `F`: extents, inline bodies, span tables, attributes, and bodies to release.
 
 use strata_engine::ChunkId;
 
@@ -128,33 +128,47 @@ impl Row for SpanRow {
     }
 }
 
-/// Chunks of a body that is gone: extents that lay in one row of `X`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FreedRow {
-    pub inode: u64,
-    pub space: u32,
-    pub offset: u64,
-    pub extents: Vec<Extent>,
+/// What of an inode is gone and waits to be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DroppedScope {
+    /// All of it, with the parts where it is an upload.
+    Inode,
+    /// The extents of one space: a part that was replaced, or not used.
+    Space(u32),
+    /// The rows of the parts of an upload that is complete; those that it has not used are bodies to drop.
+    Parts,
 }
 
-impl Row for FreedRow {
+/// A body that no name refers to any more. Its rows stay until they are released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DroppedRow {
+    pub inode: u64,
+    pub scope: DroppedScope,
+}
+
+impl Row for DroppedRow {
     fn write(&self, fields: &mut FieldWriter) {
+        let (kind, space) = match self.scope {
+            DroppedScope::Inode => (1, 0),
+            DroppedScope::Space(space) => (2, space),
+            DroppedScope::Parts => (3, 0),
+        };
         fields.u64(self.inode);
-        fields.u32(self.space);
-        fields.u64(self.offset);
-        self.extents
-            .iter()
-            .for_each(|extent| write_extent(fields, extent));
+        fields.u32(space);
+        fields.u8(kind);
+        fields.zeros(3);
     }
 
-    fn read(fields: &mut Fields<'_>) -> Result<FreedRow, Damage> {
-        let (inode, space, offset) = (fields.u64()?, fields.u32()?, fields.u64()?);
-        Ok(FreedRow {
-            inode,
-            space,
-            offset,
-            extents: ExtentRow::read(fields)?.0,
-        })
+    fn read(fields: &mut Fields<'_>) -> Result<DroppedRow, Damage> {
+        let (inode, space) = (fields.u64()?, fields.u32()?);
+        let scope = match (fields.u8()?, space) {
+            (1, 0) => DroppedScope::Inode,
+            (2, space) => DroppedScope::Space(space),
+            (3, 0) => DroppedScope::Parts,
+            _ => return Err(Damage("unknown scope of a dropped body")),
+        };
+        fields.zeros(3)?;
+        Ok(DroppedRow { inode, scope })
     }
 }
 

@@ -18,9 +18,9 @@ mod layout;
 pub use answer::{Answer, DeleteOutcome, Refusal};
 pub use envelope::{CommandError, Envelope, FEATURE_LEVEL};
 pub use kinds::{
-    AbortUpload, AddGeometry, ChunksFreed, CloseEpoch, CloseSession, CloseWriter, Command,
-    CompleteUpload, CompletedPart, CreateBucket, CreateUpload, DeleteBucket, DeleteKey,
-    DeleteObjects, ETagMatch, FreedKey, Initialise, LeaseInodes, Noop, OpenEpoch, OpenSession,
-    Precondition, PutObject, PutPart, RaiseFeatureLevel, RegisterWriter, SetLayout,
+    AbortUpload, AddGeometry, CloseEpoch, CloseSession, CloseWriter, Command, CompleteUpload,
+    CompletedPart, CreateBucket, CreateUpload, DeleteBucket, DeleteKey, DeleteObjects, DroppedKey,
+    ETagMatch, Initialise, LeaseInodes, Noop, OpenEpoch, OpenSession, Precondition, PutObject,
+    PutPart, RaiseFeatureLevel, RegisterWriter, Release, ReleaseBodies, SetLayout,
     SetPlacementGroup, SetRootKey,
 };

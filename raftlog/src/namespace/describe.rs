@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::body::{ExtentRow, FreedRow, InlineRow, SpanRow};
+use super::body::{DroppedRow, ExtentRow, InlineRow, SpanRow};
 use super::entry::{Entry, Place};
 use super::key;
 use super::object::ObjectAttributes;
@@ -51,11 +51,8 @@ pub fn describe_key(key: &[u8]) -> String {
             }
             None => format!("X malformed {}", tail(1)),
         },
-        (Some(key::FREED), _) => match key::parse_freed(key) {
-            Some(row) => format!(
-                "F {} {} {}",
-                row.time_micros, row.commit_sequence, row.index
-            ),
+        (Some(key::DROPPED), _) => match key::parse_dropped(key) {
+            Some(body) => format!("F {} {}", body.commit_sequence, body.index),
             None => format!("F malformed {}", tail(1)),
         },
         (Some(key::SESSION), Some(key::OPEN)) => format!("R session {}", u64_at(2)),
@@ -118,7 +115,7 @@ fn describe_value(key: &[u8], value: &[u8]) -> String {
             Some(key::X_SPANS) => show::<SpanRow>(key, value),
             _ => unknown(key, value),
         },
-        (Some(key::FREED), _) => show::<FreedRow>(key, value),
+        (Some(key::DROPPED), _) => show::<DroppedRow>(key, value),
         (Some(key::SESSION), Some(key::OPEN)) => show::<Session>(key, value),
         (Some(key::SESSION), Some(key::ANSWER)) => show::<AnswerRow>(key, value),
         (Some(key::SYSTEM), Some(kind)) => describe_system(kind, key, value),

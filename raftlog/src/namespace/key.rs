@@ -7,20 +7,20 @@
 //! | `M` 1 | bucket inode 8, key in groups, upload inode 8 | upload |
 //! | `M` 2 | upload inode 8, part number 2 | part |
 //! | `X` | inode 8, version 8, kind 1, then space 4 and offset 8 where the kind has them | by kind |
-//! | `F` | time 8, commit sequence 8, index 4 | extents to free |
+//! | `F` | commit sequence 8, index 4 | a body to release |
 //! | `R` 1 | session 8 | session |
 //! | `R` 2 | session 8, sequence 8 | answer |
 //! | `S` | kind 1, then by kind | the cluster itself |
 //!
 //! `V`, `C`, `O`, `L`, `T` and `Q` are kept for later.
 
-use crate::namespace::command::FreedKey;
+use crate::namespace::command::DroppedKey;
 
 pub(crate) const DIRECTORY: u8 = b'D';
 pub(crate) const INODE: u8 = b'I';
 pub(crate) const MULTIPART: u8 = b'M';
 pub(crate) const EXTENTS: u8 = b'X';
-pub(crate) const FREED: u8 = b'F';
+pub(crate) const DROPPED: u8 = b'F';
 pub(crate) const SESSION: u8 = b'R';
 pub(crate) const SYSTEM: u8 = b'S';
 
@@ -124,20 +124,18 @@ pub(crate) fn parse_x(bytes: &[u8]) -> Option<(u64, u8, u32, u64)> {
     Some((inode, kind, space, offset))
 }
 
-pub(crate) fn freed(row: FreedKey) -> Vec<u8> {
+pub(crate) fn dropped(body: DroppedKey) -> Vec<u8> {
     key(&[
-        &[FREED],
-        &row.time_micros.to_be_bytes(),
-        &row.commit_sequence.to_be_bytes(),
-        &row.index.to_be_bytes(),
+        &[DROPPED],
+        &body.commit_sequence.to_be_bytes(),
+        &body.index.to_be_bytes(),
     ])
 }
 
-pub(crate) fn parse_freed(bytes: &[u8]) -> Option<FreedKey> {
-    Some(FreedKey {
-        time_micros: u64::from_be_bytes(bytes.get(1..9)?.try_into().ok()?),
-        commit_sequence: u64::from_be_bytes(bytes.get(9..17)?.try_into().ok()?),
-        index: u32::from_be_bytes(bytes.get(17..)?.try_into().ok()?),
+pub(crate) fn parse_dropped(bytes: &[u8]) -> Option<DroppedKey> {
+    Some(DroppedKey {
+        commit_sequence: u64::from_be_bytes(bytes.get(1..9)?.try_into().ok()?),
+        index: u32::from_be_bytes(bytes.get(9..)?.try_into().ok()?),
     })
 }
 

@@ -8,7 +8,7 @@ mod uploads;
 
 use heed::{RoTxn, WithoutTls};
 
-pub use body::{BodyPiece, ChunkPage, FreedExtents, PieceSource};
+pub use body::{BodyPiece, ChunkPage, DroppedBody, PieceSource};
 pub use list::{ListPage, ListQuery, ListedObject, Listing};
 pub use uploads::{ListedUpload, UploadPage, UploadQuery};
 

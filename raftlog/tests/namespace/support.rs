@@ -2,11 +2,11 @@
 
 use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, DeleteKey, DeleteObjects, DeleteOutcome, Envelope, LeaseInodes,
-    OpenEpoch, OpenSession, RegisterWriter,
+    OpenEpoch, OpenSession, RegisterWriter, Release, ReleaseBodies,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
-    Body, ChunkId, Extent, ListPage, ListQuery, Listing, LogEntry, LogPosition,
+    Body, ChunkId, Extent, ListPage, ListQuery, Listing, LogEntry, LogPosition, RELEASE_ROWS_MAX,
 };
 
 use crate::commands::{initialise, put};
@@ -200,6 +200,35 @@ impl Cluster {
         match self.change(command) {
             Answer::Deleted(outcomes) => outcomes,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Frees and releases everything that was dropped, and gives the chunks in order. No command deletes more rows than one
+    /// may.
+    pub fn release_all(&mut self) -> Vec<ChunkId> {
+        let mut chunks = std::collections::BTreeSet::new();
+        loop {
+            let view = self.store.view().unwrap();
+            let dropped = view.dropped(None, 2).unwrap();
+            let mut releases = Vec::new();
+            for body in dropped {
+                let page = view.chunks_of_dropped(&body, RELEASE_ROWS_MAX / 2).unwrap();
+                chunks.extend(page.chunks);
+                let (space, offset) = page.next.unwrap_or((u32::MAX, u64::MAX));
+                let body = body.key;
+                releases.push(Release {
+                    body,
+                    space,
+                    offset,
+                });
+            }
+            drop(view);
+            if releases.is_empty() {
+                return chunks.into_iter().collect();
+            }
+            let before = self.rows_of(b"MX");
+            assert_eq!(self.change(ReleaseBodies { releases }), Answer::Done);
+            assert!(before - self.rows_of(b"MX") <= RELEASE_ROWS_MAX);
         }
     }
 

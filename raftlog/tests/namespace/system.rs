@@ -1,8 +1,8 @@
 //! The cluster itself: identity, writers, epochs, geometries, and what bodies may name.
 
 use strata_raftlog::namespace::command::{
-    AddGeometry, Answer, ChunksFreed, CloseEpoch, CloseSession, CloseWriter, LeaseInodes, Noop,
-    OpenEpoch, Refusal, RegisterWriter, SetLayout, SetPlacementGroup, SetRootKey,
+    AddGeometry, Answer, CloseEpoch, CloseSession, CloseWriter, LeaseInodes, Noop, OpenEpoch,
+    Refusal, RegisterWriter, ReleaseBodies, SetLayout, SetPlacementGroup, SetRootKey,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
@@ -307,16 +307,11 @@ fn bodies_that_contradict_themselves_are_refused() {
     let answer = cluster.change(put("b", b"hole", inode, Body::Extents(vec![holes])));
     assert!(matches!(answer, Answer::Put { .. }));
     cluster.delete("b", &[b"hole"]);
-    assert!(
-        cluster
-            .store
-            .view()
-            .unwrap()
-            .freed(None, 9)
-            .unwrap()
-            .is_empty(),
-        "a hole is no chunk"
-    );
+    let view = cluster.store.view().unwrap();
+    let dropped = view.dropped(None, 9).unwrap();
+    assert_eq!(dropped.len(), 1);
+    let page = view.chunks_of_dropped(&dropped[0], 9).unwrap();
+    assert_eq!((page.rows, page.chunks.len()), (1, 0), "a hole is no chunk");
 }
 
 #[test]
@@ -401,7 +396,9 @@ fn envelopes_are_for_this_group_level_and_session() {
     assert!(invalid(cluster.change(Noop { reserved: 1 })));
     assert!(invalid(cluster.change(LeaseInodes { count: 0 })));
     assert!(invalid(cluster.change(LeaseInodes { count: u32::MAX })));
-    let mut none = cluster.envelope(ChunksFreed { rows: Vec::new() });
+    let mut none = cluster.envelope(ReleaseBodies {
+        releases: Vec::new(),
+    });
     none.session = 0;
     assert_eq!(
         cluster.apply(&none),

@@ -133,14 +133,6 @@ fn an_upload_becomes_an_object_of_its_parts() {
             if extent.chunk == first.chunk && extent.offset == PART_BYTES_MIN - 1)
     );
     assert_eq!(pieces[1].source, PieceSource::Inline(b"ta".to_vec()));
-    let mut freed: Vec<_> = view
-        .freed(None, 9)
-        .unwrap()
-        .into_iter()
-        .map(|row| row.extents[0].chunk)
-        .collect();
-    freed.sort();
-    assert_eq!(freed, [old[0].chunk, replaced.chunk, unused.chunk]);
     assert!(
         view.uploads(
             bucket,
@@ -154,7 +146,15 @@ fn an_upload_becomes_an_object_of_its_parts() {
         .is_empty()
     );
     drop(view);
-    assert_eq!(cluster.rows_of(b"M"), 0);
+    let rows = cluster.rows_of(b"X");
+    let freed = cluster.release_all();
+    assert_eq!(freed, [old[0].chunk, replaced.chunk, unused.chunk]);
+    assert_eq!(cluster.rows_of(b"MF"), 0);
+    assert_eq!(cluster.rows_of(b"X"), rows - 3, "those of the chunks");
+    let view = cluster.store.view().unwrap();
+    let pieces = view.body(&object, 0..object.size, 10).unwrap().unwrap();
+    assert_eq!(pieces.len(), 2, "what is part of the object stays");
+    drop(view);
     assert_eq!(
         cluster.change(complete(upload, &[2, 5])),
         refused(Refusal::NoSuchUpload),
@@ -245,7 +245,9 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     };
     assert_eq!(cluster.change(abort.clone()), Answer::Done);
     assert_eq!(cluster.change(abort), refused(Refusal::NoSuchUpload));
-    assert_eq!(cluster.rows_of(b"MX"), 0);
+    assert_eq!(cluster.rows_of(b"F"), 1);
+    assert_eq!(cluster.release_all(), []);
+    assert_eq!(cluster.rows_of(b"MXF"), 0);
     assert_eq!(
         cluster.change(DeleteBucket { bucket: "b".into() }),
         Answer::Done
@@ -402,16 +404,14 @@ fn ten_thousand_parts_are_read_from_anywhere() {
     drop(view);
     let inode = cluster.put("b", b"k", Body::Empty);
     assert_ne!(inode, upload);
-    assert_eq!(
-        cluster
-            .store
-            .view()
-            .unwrap()
-            .freed(None, usize::MAX)
-            .unwrap()
-            .len(),
-        10_000
+    assert_eq!(cluster.rows_of(b"F"), 2, "its parts, and then the object");
+    let again = cluster.change(put("b", b"k", upload, Body::Empty));
+    assert!(
+        matches!(again, Answer::Refused(Refusal::Invalid(_))),
+        "not before all its rows are released: {again:?}"
     );
+    assert_eq!(cluster.release_all().len(), 10_000);
+    assert_eq!(cluster.rows_of(b"MXF"), 0);
     let other = put("b", b"k", upload, Body::Empty);
     assert!(
         matches!(cluster.change(other), Answer::Put { .. }),

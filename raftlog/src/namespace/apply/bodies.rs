@@ -1,9 +1,9 @@
-//! Bodies: their rows in `X`, and what becomes of their chunks.
+//! Bodies: what may be put, and their rows in `X`.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow, FreedRow, InlineRow};
+use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow, InlineRow};
 use crate::namespace::chunk::{Extent, ExtentKind};
-use crate::namespace::command::{Answer, FreedKey, Refusal};
+use crate::namespace::command::Refusal;
 use crate::namespace::object::{Body, Checksum, ObjectAttributes};
 use crate::namespace::store::StoreError;
 use crate::namespace::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, key};
@@ -11,9 +11,6 @@ use crate::namespace::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, key};
 /// Bytes of all headers and user metadata of an object at most (S3 allows 2 KiB of user metadata
 /// and 8 KiB of headers).
 const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
-
-/// Rows of extents that are read in one scan.
-const ROWS_PER_SCAN: usize = 64;
 
 impl Change<'_, '_> {
     /// Whether a body may be put: as long as it says, and every chunk introduced under an open
@@ -97,21 +94,6 @@ impl Change<'_, '_> {
         self.put(&key::x_kind(inode, key::X_ATTRIBUTES), attributes)
     }
 
-    /// Drops all that an inode has in `X`; its chunks are queued to be freed.
-    pub(super) fn free_inode(&mut self, inode: u64) -> Result<(), StoreError> {
-        self.free_extents(&key::x_kind(inode, key::X_EXTENTS))?;
-        self.delete_prefix(&key::x(inode))
-    }
-
-    /// Drops the body in a space of an inode; its chunks are queued to be freed.
-    pub(super) fn free_space(&mut self, inode: u64, space: u32) -> Result<(), StoreError> {
-        let extents = key::x_space(inode, key::X_EXTENTS, space);
-        self.free_extents(&extents)?;
-        self.delete_prefix(&extents)?;
-        self.delete(&key::x_space(inode, key::X_INLINE, space))?;
-        Ok(())
-    }
-
     /// Whether a space of an inode holds a body.
     pub(super) fn holds_body(&self, inode: u64, space: u32) -> Result<bool, StoreError> {
         let inline = key::x_space(inode, key::X_INLINE, space);
@@ -119,54 +101,6 @@ impl Change<'_, '_> {
             || self
                 .table
                 .any(self.txn, &key::x_space(inode, key::X_EXTENTS, space))?)
-    }
-
-    /// Moves the chunks of the rows under a prefix to the queue; the rows themselves stay.
-    fn free_extents(&mut self, prefix: &[u8]) -> Result<(), StoreError> {
-        let mut from = prefix.to_vec();
-        loop {
-            // Some rows at a time: a scan may not be open while its table changes.
-            let mut rows = Vec::with_capacity(ROWS_PER_SCAN);
-            let mut scan = self.table.scan(self.txn, prefix, &from)?;
-            while rows.len() < ROWS_PER_SCAN
-                && let Some((row_key, ExtentRow(mut extents))) = scan.next::<ExtentRow>()?
-            {
-                let (inode, _, space, offset) = key::parse_x(row_key)
-                    .ok_or_else(|| StoreError::Invariant("a key of extents is malformed".into()))?;
-                from = [row_key, &[0]].concat();
-                extents.retain(|extent| extent.kind == ExtentKind::Chunk);
-                rows.push(FreedRow {
-                    inode,
-                    space,
-                    offset,
-                    extents,
-                });
-            }
-            drop(scan);
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for row in rows.iter().filter(|row| !row.extents.is_empty()) {
-                self.queue_freed(row)?;
-            }
-        }
-    }
-
-    fn queue_freed(&mut self, row: &FreedRow) -> Result<(), StoreError> {
-        let key = FreedKey {
-            time_micros: self.now(),
-            commit_sequence: self.sequence,
-            index: self.freed_rows,
-        };
-        self.freed_rows += 1;
-        self.put(&key::freed(key), row)
-    }
-
-    pub(super) fn chunks_freed(&mut self, rows: &[FreedKey]) -> Outcome {
-        for row in rows {
-            self.delete(&key::freed(*row))?;
-        }
-        Ok(Answer::Done)
     }
 }
 

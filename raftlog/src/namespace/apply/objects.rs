@@ -51,7 +51,7 @@ impl Change<'_, '_> {
         Ok(self.put_in_place(&new, old)?)
     }
 
-    /// Puts an object, of which the body is there, under its key; the old one's chunks are freed.
+    /// Puts an object, of which the body is there, under its key; the old one is dropped.
     pub(super) fn put_in_place(
         &mut self,
         new: &NewObject<'_>,
@@ -71,7 +71,7 @@ impl Change<'_, '_> {
             None => self.link(new.bucket, new.key, &entry)?,
             Some(old) => {
                 let (_, name) = split_key(new.key);
-                self.free_inode(old.entry.inode)?;
+                self.drop_inode(old.entry.inode)?;
                 self.delete(&crate::namespace::key::inode(old.entry.inode))?;
                 self.link_in(old.parent, name, &entry)?;
             }
@@ -109,7 +109,7 @@ impl Change<'_, '_> {
             return Ok(DeleteOutcome::PreconditionFailed);
         }
         let (_, name) = split_key(&key.key);
-        self.free_inode(found.entry.inode)?;
+        self.drop_inode(found.entry.inode)?;
         self.unlink(found.parent, name, found.entry.inode)?;
         Ok(DeleteOutcome::Deleted)
     }

@@ -230,7 +230,8 @@ impl Change<'_, '_> {
         if !leased {
             return invalid("the inode was not leased from this group");
         }
-        if self.view().place(inode)?.is_some() {
+        // What was dropped keeps its rows until it is released.
+        if self.view().place(inode)?.is_some() || self.table.any(self.txn, &key::x(inode))? {
             return invalid("the inode is in use");
         }
         Ok(())

@@ -1,21 +1,24 @@
 //! Commands about multipart uploads. Each part is a space of the upload's inode; completing writes a
-//! table of spans and moves no bytes.
+//! table of spans and moves neither bytes nor rows.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
 
 use super::bodies::{check_attributes, check_checksum};
 use super::objects::{NewObject, check_precondition};
 use super::tree::check_key;
 use super::{Change, Outcome, invalid};
-use crate::namespace::body::{SPANS_PER_ROW, Span, SpanRow};
+use crate::namespace::body::{DroppedScope, SPANS_PER_ROW, Span, SpanRow};
 use crate::namespace::command::{
     AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, PutPart, Refusal,
 };
 use crate::namespace::entry::Place;
 use crate::namespace::object::Checksum;
 use crate::namespace::store::StoreError;
+use crate::namespace::table::Scan;
 use crate::namespace::upload::{Part, Upload};
-use crate::namespace::{KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, key};
+use crate::namespace::{
+    KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, key, value,
+};
 
 impl Change<'_, '_> {
     pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {
@@ -55,7 +58,7 @@ impl Change<'_, '_> {
         }
         let old = self.view().part(command.upload, command.number)?;
         if let Some(old) = old {
-            self.free_space(command.upload, old.space)?;
+            self.drop_space(command.upload, old.space)?;
         }
         self.put_body(command.upload, command.space, &command.body)?;
         let part = Part {
@@ -73,9 +76,7 @@ impl Change<'_, '_> {
         let bucket = self.bucket(&command.bucket)?;
         let upload = self.upload(bucket, &command.key, command.upload)?;
         check_checksum(command.checksum.as_ref())?;
-        // Read once: there may be 10,000.
-        let parts = self.view().parts(command.upload, 0, usize::MAX)?;
-        let spans = chosen_spans(command, &parts)?;
+        let spans = self.chosen_spans(command)?;
         let size = spans.iter().map(|span| span.length).sum();
         if size > OBJECT_BYTES_MAX {
             return Err(Refusal::EntityTooLarge.into());
@@ -85,10 +86,9 @@ impl Change<'_, '_> {
         }
         let old = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
-        self.free_unused(command.upload, &parts, &spans)?;
         self.put_spans(command.upload, &spans)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;
-        self.delete_prefix(&key::parts(command.upload))?;
+        self.queue_dropped(command.upload, DroppedScope::Parts)?;
         let new = NewObject {
             bucket,
             key: &command.key,
@@ -105,8 +105,7 @@ impl Change<'_, '_> {
     pub(super) fn abort_upload(&mut self, command: &AbortUpload) -> Outcome {
         let bucket = self.bucket(&command.bucket)?;
         self.upload(bucket, &command.key, command.upload)?;
-        self.free_inode(command.upload)?;
-        self.delete_prefix(&key::parts(command.upload))?;
+        self.drop_upload(command.upload)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;
         self.delete(&key::inode(command.upload))?;
         Ok(Answer::Done)
@@ -120,18 +119,34 @@ impl Change<'_, '_> {
         row.ok_or_else(|| Refusal::NoSuchUpload.into())
     }
 
-    /// Frees the parts that do not become part of the object.
-    fn free_unused(
-        &mut self,
-        upload: u64,
-        parts: &[(u16, Part)],
-        spans: &[Span],
-    ) -> Result<(), StoreError> {
-        let used: BTreeSet<u32> = spans.iter().map(|span| span.space).collect();
-        for (_, part) in parts.iter().filter(|(_, part)| !used.contains(&part.space)) {
-            self.free_space(upload, part.space)?;
+    /// The parts that the object is made of, checked against what the client named. The rows of both are in the order of
+    /// their numbers, so each is met once.
+    fn chosen_spans(&self, command: &CompleteUpload) -> Outcome<Vec<Span>> {
+        let numbers = command.parts.iter().map(|part| part.number);
+        if command.parts.is_empty() {
+            return invalid("an upload is completed with at least one part");
         }
-        Ok(())
+        if !numbers.is_sorted_by(|a, b| a < b) {
+            return Err(Refusal::InvalidPartOrder.into());
+        }
+        let prefix = key::parts(command.upload);
+        let mut stored = self.table.scan(self.txn, &prefix, &prefix)?;
+        let mut spans = Vec::with_capacity(command.parts.len());
+        for (place, named) in command.parts.iter().enumerate() {
+            let part = part_under(&mut stored, &key::part(command.upload, named.number))?;
+            let Some(part) = part.filter(|part| is_named(part, named)) else {
+                return Err(Refusal::InvalidPart(named.number).into());
+            };
+            if part.size < PART_BYTES_MIN && place + 1 < command.parts.len() {
+                let (number, size) = (named.number, part.size);
+                return Err(Refusal::EntityTooSmall { number, size }.into());
+            }
+            spans.push(Span {
+                space: part.space,
+                length: part.size,
+            });
+        }
+        Ok(spans)
     }
 
     fn put_spans(&mut self, upload: u64, spans: &[Span]) -> Result<(), StoreError> {
@@ -145,35 +160,16 @@ impl Change<'_, '_> {
     }
 }
 
-/// The parts that the object is made of, of all that there are, checked against what the client named.
-fn chosen_spans(command: &CompleteUpload, parts: &[(u16, Part)]) -> Outcome<Vec<Span>> {
-    let numbers = command.parts.iter().map(|part| part.number);
-    if command.parts.is_empty() {
-        return invalid("an upload is completed with at least one part");
-    }
-    if !numbers.is_sorted_by(|a, b| a < b) {
-        return Err(Refusal::InvalidPartOrder.into());
-    }
-    let mut spans = Vec::with_capacity(command.parts.len());
-    for (place, named) in command.parts.iter().enumerate() {
-        let found = parts.binary_search_by_key(&named.number, |(number, _)| *number);
-        let part = found
-            .ok()
-            .and_then(|at| parts.get(at))
-            .map(|(_, part)| part);
-        let Some(part) = part.filter(|part| is_named(part, named)) else {
-            return Err(Refusal::InvalidPart(named.number).into());
-        };
-        if part.size < PART_BYTES_MIN && place + 1 < command.parts.len() {
-            let (number, size) = (named.number, part.size);
-            return Err(Refusal::EntityTooSmall { number, size }.into());
+/// The part under a key; the rows before it are passed over.
+fn part_under(stored: &mut Scan<'_>, wanted: &[u8]) -> Result<Option<Part>, StoreError> {
+    while let Some((row_key, value)) = stored.next_raw()? {
+        match row_key.cmp(wanted) {
+            Ordering::Less => {}
+            Ordering::Equal => return value::open(row_key, value).map(Some),
+            Ordering::Greater => break,
         }
-        spans.push(Span {
-            space: part.space,
-            length: part.size,
-        });
     }
-    Ok(spans)
+    Ok(None)
 }
 
 fn is_named(part: &Part, named: &CompletedPart) -> bool {

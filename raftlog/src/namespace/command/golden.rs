@@ -119,11 +119,14 @@ fn commands() -> Vec<Command> {
     commands.extend(of_objects());
     commands.extend(of_uploads());
     commands.push(
-        ChunksFreed {
-            rows: vec![FreedKey {
-                time_micros: 1,
-                commit_sequence: 2,
-                index: 3,
+        ReleaseBodies {
+            releases: vec![Release {
+                body: DroppedKey {
+                    commit_sequence: 2,
+                    index: 3,
+                },
+                space: 4,
+                offset: 5,
             }],
         }
         .into(),

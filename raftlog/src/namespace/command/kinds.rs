@@ -103,8 +103,8 @@ commands! {
     0x0042 CompleteUpload,
     /// Drops an upload.
     0x0043 AbortUpload,
-    /// Forgets chunks that have been freed.
-    0x0050 ChunksFreed,
+    /// Releases rows of bodies that are gone.
+    0x0051 ReleaseBodies,
 }
 
 /// Changes nothing; measures the way to the group and back.
@@ -378,20 +378,32 @@ pub struct AbortUpload {
     pub upload: u64,
 }
 
-/// Names a row of chunks to free.
+/// Names a body that is gone: a row of `F`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Archive, Serialize, Deserialize)]
-pub struct FreedKey {
-    /// Time of the commit, in microseconds since the Unix epoch.
-    pub time_micros: u64,
-    /// The group's commit sequence.
+pub struct DroppedKey {
+    /// The group's commit sequence of the command that dropped it.
     pub commit_sequence: u64,
-    /// Which of the rows of this commit.
+    /// Which of the bodies that this command dropped.
     pub index: u32,
 }
 
-/// Forgets rows whose chunks have been freed durably. Rows that are gone are no error.
+/// How far a body that is gone has been freed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Release {
+    /// The body.
+    pub body: DroppedKey,
+    /// With `offset`: the chunks of all rows of extents below this place are freed durably, by space,
+    /// then by offset. The highest of both numbers where all are.
+    pub space: u32,
+    /// See `space`, in bytes.
+    pub offset: u64,
+}
+
+/// Deletes rows of bodies that are gone, whose chunks have been freed durably; of each body in the
+/// order of its rows, and of all no more than a bounded number. What is left is for the next one. A
+/// body that is released already is no error.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub struct ChunksFreed {
-    /// The rows.
-    pub rows: Vec<FreedKey>,
+pub struct ReleaseBodies {
+    /// At most [`RELEASE_BODIES_MAX`](crate::namespace::RELEASE_BODIES_MAX) of them.
+    pub releases: Vec<Release>,
 }

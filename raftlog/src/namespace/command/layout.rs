@@ -46,7 +46,7 @@ fn of_commands() -> Vec<Structure> {
         PutPart { bucket key upload number space size etag checksum body }
         CompleteUpload { bucket key upload parts etag checksum precondition }
         AbortUpload { bucket key upload }
-        ChunksFreed { rows }
+        ReleaseBodies { releases }
     }
 }
 
@@ -69,7 +69,8 @@ fn of_parts() -> Vec<Structure> {
         Precondition { if_match if_none_match }
         DeleteKey { key if_match }
         CompletedPart { number etag checksum }
-        FreedKey { time_micros commit_sequence index }
+        DroppedKey { commit_sequence index }
+        Release { body space offset }
         Body {}
         ETagMatch {}
         Answer {}

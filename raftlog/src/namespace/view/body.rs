@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{Object, View};
-use crate::namespace::body::{ExtentRow, FreedRow, InlineRow, Span, SpanRow};
-use crate::namespace::command::FreedKey;
+use crate::namespace::body::{DroppedRow, DroppedScope, ExtentRow, InlineRow, Span, SpanRow};
+use crate::namespace::command::DroppedKey;
 use strata_engine::ChunkId;
 
 use crate::namespace::chunk::{Extent, ExtentKind};
@@ -38,17 +38,15 @@ pub enum PieceSource {
     },
 }
 
-/// Chunks of a body that is gone, to be freed and then forgotten by `ChunksFreed`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FreedExtents {
-    /// Names the row.
-    pub key: FreedKey,
-    /// The inode that held them.
+/// A body that no name refers to any more, to be freed and then released by `ReleaseBodies`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DroppedBody {
+    /// Names it.
+    pub key: DroppedKey,
+    /// The inode that holds it.
     pub inode: u64,
-    /// Its space.
-    pub space: u32,
-    /// The extents.
-    pub extents: Vec<Extent>,
+    /// What of the inode it is.
+    pub scope: DroppedScope,
 }
 
 /// Chunks that an inode refers to.
@@ -182,8 +180,33 @@ impl View<'_> {
         rows: usize,
     ) -> Result<ChunkPage, StoreError> {
         let start = self.row_at_or_below(&key::x_space(inode, key::X_EXTENTS, space), offset)?;
-        let prefix = key::x_kind(inode, key::X_EXTENTS);
-        let mut scan = self.table.scan(self.txn(), &prefix, &start)?;
+        self.chunks_from(&key::x_kind(inode, key::X_EXTENTS), &start, rows)
+    }
+
+    /// The first chunks of a dropped body that are not released yet: those of at most `rows` rows.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn chunks_of_dropped(
+        &self,
+        body: &DroppedBody,
+        rows: usize,
+    ) -> Result<ChunkPage, StoreError> {
+        let prefix = match body.scope {
+            DroppedScope::Inode => key::x_kind(body.inode, key::X_EXTENTS),
+            DroppedScope::Space(space) => key::x_space(body.inode, key::X_EXTENTS, space),
+            DroppedScope::Parts => return Ok(ChunkPage::default()),
+        };
+        self.chunks_from(&prefix, &prefix, rows)
+    }
+
+    fn chunks_from(
+        &self,
+        prefix: &[u8],
+        start: &[u8],
+        rows: usize,
+    ) -> Result<ChunkPage, StoreError> {
+        let mut scan = self.table.scan(self.txn(), prefix, start)?;
         let mut page = ChunkPage::default();
         while let Some((row_key, row)) = scan.next::<ExtentRow>()? {
             if page.rows == rows {
@@ -193,44 +216,58 @@ impl View<'_> {
                 break;
             }
             page.rows += 1;
-            let chunks = row.0.iter().map(|extent| extent.chunk);
-            page.chunks.extend(chunks);
+            let chunks = row.0.iter();
+            let chunks = chunks.filter(|extent| extent.kind == ExtentKind::Chunk);
+            page.chunks.extend(chunks.map(|extent| extent.chunk));
         }
         Ok(page)
     }
 
-    /// Rows of chunks to free, oldest commit first, above `after`.
+    /// Bodies to release, in the order in which they were dropped, above `after`.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
-    pub fn freed(
+    pub fn dropped(
         &self,
-        after: Option<FreedKey>,
+        after: Option<DroppedKey>,
         limit: usize,
-    ) -> Result<Vec<FreedExtents>, StoreError> {
-        let from = after.map_or(vec![key::FREED], |row| {
-            [&key::freed(row)[..], &[0]].concat()
+    ) -> Result<Vec<DroppedBody>, StoreError> {
+        let from = after.map_or(vec![key::DROPPED], |body| {
+            [&key::dropped(body)[..], &[0]].concat()
         });
-        let mut scan = self.table.scan(self.txn(), &[key::FREED], &from)?;
+        let mut scan = self.table.scan(self.txn(), &[key::DROPPED], &from)?;
         let mut found = Vec::new();
         while found.len() < limit
-            && let Some((row_key, row)) = scan.next::<FreedRow>()?
+            && let Some((row_key, DroppedRow { inode, scope })) = scan.next::<DroppedRow>()?
         {
-            let key = key::parse_freed(row_key).ok_or_else(|| malformed_key(row_key))?;
-            let FreedRow {
-                inode,
-                space,
-                extents,
-                ..
-            } = row;
-            found.push(FreedExtents {
-                key,
-                inode,
-                space,
-                extents,
-            });
+            let key = key::parse_dropped(row_key).ok_or_else(|| malformed_key(row_key))?;
+            found.push(DroppedBody { key, inode, scope });
         }
         Ok(found)
+    }
+
+    /// Whether a body is still to be released.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn is_dropped(&self, body: DroppedKey) -> Result<bool, StoreError> {
+        self.table.contains(self.txn(), &key::dropped(body))
+    }
+
+    pub(crate) fn dropped_row(&self, body: DroppedKey) -> Result<Option<DroppedRow>, StoreError> {
+        self.table.get(self.txn(), &key::dropped(body))
+    }
+
+    /// The spaces that the span table of an inode names, in order.
+    pub(crate) fn spaces_used(&self, inode: u64) -> Result<Vec<u32>, StoreError> {
+        let prefix = key::x_space(inode, key::X_SPANS, 0);
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        let mut spaces = Vec::new();
+        while let Some((_, SpanRow(spans))) = scan.next::<SpanRow>()? {
+            spaces.extend(spans.iter().map(|span| span.space));
+        }
+        spaces.sort_unstable();
+        Ok(spaces)
     }
 
     /// The spans of an object that meet the range, with the offset of each in the object. An object

@@ -1,0 +1,161 @@
+//! Bodies that are gone: dropped by one row, released a bounded number of rows at a time.
+//!
+//! Invariants: dropping a body costs the same however long it is; a row of extents is deleted only once its chunks have been
+//! freed; the row of `F` goes with the last row of its body.
+
+use super::{Change, Outcome, invalid};
+use crate::namespace::body::{DroppedRow, DroppedScope};
+use crate::namespace::command::{Answer, DroppedKey, Release, ReleaseBodies};
+use crate::namespace::store::StoreError;
+use crate::namespace::{RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, key};
+
+/// A body of no more rows than this, none of them of extents, is deleted by the command that drops it.
+const SMALL_ROWS_MAX: usize = 4;
+
+impl Change<'_, '_> {
+    /// Drops all that an inode has in `X`. Its chunks are freed later.
+    pub(super) fn drop_inode(&mut self, inode: u64) -> Result<(), StoreError> {
+        let prefix = key::x(inode);
+        match self.small_rows(&prefix)? {
+            Some(0) => Ok(()),
+            Some(_) => self.delete_prefix(&prefix),
+            None => self.queue_dropped(inode, DroppedScope::Inode),
+        }
+    }
+
+    /// Drops an upload: as an inode, with its parts.
+    pub(super) fn drop_upload(&mut self, upload: u64) -> Result<(), StoreError> {
+        match self.table.any(self.txn, &key::parts(upload))? {
+            true => self.queue_dropped(upload, DroppedScope::Inode),
+            false => self.drop_inode(upload),
+        }
+    }
+
+    /// Drops the body in a space of an inode.
+    pub(super) fn drop_space(&mut self, inode: u64, space: u32) -> Result<(), StoreError> {
+        let inline = self.delete(&key::x_space(inode, key::X_INLINE, space))?;
+        let extents = key::x_space(inode, key::X_EXTENTS, space);
+        if !inline && self.table.any(self.txn, &extents)? {
+            self.queue_dropped(inode, DroppedScope::Space(space))?;
+        }
+        Ok(())
+    }
+
+    /// How many rows an inode has, where they are few and name no chunks.
+    fn small_rows(&self, prefix: &[u8]) -> Result<Option<usize>, StoreError> {
+        let mut scan = self.table.scan(self.txn, prefix, prefix)?;
+        let mut rows = 0;
+        while let Some((row_key, _)) = scan.next_raw()? {
+            let (_, kind, ..) = parse_x(row_key)?;
+            if kind >= key::X_EXTENTS || rows == SMALL_ROWS_MAX {
+                return Ok(None);
+            }
+            rows += 1;
+        }
+        Ok(Some(rows))
+    }
+
+    pub(super) fn queue_dropped(
+        &mut self,
+        inode: u64,
+        scope: DroppedScope,
+    ) -> Result<(), StoreError> {
+        let key = DroppedKey {
+            commit_sequence: self.sequence,
+            index: self.dropped_bodies,
+        };
+        self.dropped_bodies += 1;
+        self.put(&key::dropped(key), &DroppedRow { inode, scope })
+    }
+
+    pub(super) fn release_bodies(&mut self, command: &ReleaseBodies) -> Outcome {
+        if command.releases.len() > RELEASE_BODIES_MAX {
+            return invalid("a command releases at most 64 bodies");
+        }
+        let mut budget = RELEASE_ROWS_MAX;
+        for release in &command.releases {
+            self.release(release, &mut budget)?;
+        }
+        Ok(Answer::Done)
+    }
+
+    fn release(&mut self, release: &Release, budget: &mut usize) -> Result<(), StoreError> {
+        let Some(DroppedRow { inode, scope }) = self.view().dropped_row(release.body)? else {
+            return Ok(());
+        };
+        let below = (release.space, release.offset);
+        let released = match scope {
+            DroppedScope::Inode => {
+                self.release_rows(&key::x(inode), below, budget)?
+                    && self.release_parts(inode, None, budget)?
+            }
+            DroppedScope::Space(space) => {
+                self.release_rows(&key::x_space(inode, key::X_EXTENTS, space), below, budget)?
+            }
+            DroppedScope::Parts => {
+                // Of an object that is gone by now, everything is released by its own row.
+                let used = match self.view().place(inode)? {
+                    Some(_) => Some(self.view().spaces_used(inode)?),
+                    None => None,
+                };
+                self.release_parts(inode, used.as_deref(), budget)?
+            }
+        };
+        if released {
+            self.delete(&key::dropped(release.body))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows under a prefix in `X` up to the first one of extents that is not below the place given, as many as the
+    /// budget allows. Says whether none is left.
+    fn release_rows(
+        &mut self,
+        prefix: &[u8],
+        below: (u32, u64),
+        budget: &mut usize,
+    ) -> Result<bool, StoreError> {
+        let mut scan = self.table.scan(self.txn, prefix, prefix)?;
+        let (mut last, mut rows, mut all) = (None, 0, true);
+        while let Some((row_key, _)) = scan.next_raw()? {
+            let (_, kind, space, offset) = parse_x(row_key)?;
+            if rows == *budget || (kind == key::X_EXTENTS && (space, offset) >= below) {
+                all = false;
+                break;
+            }
+            (last, rows) = (Some(row_key), rows + 1);
+        }
+        let end = last.map(|last| [last, &[0]].concat());
+        drop(scan);
+        if let Some(end) = end {
+            self.wrote = true;
+            *budget -= self.table.delete_range(self.txn, prefix, &end)?;
+        }
+        Ok(all)
+    }
+
+    /// Deletes the rows of parts, as many as the budget allows; those in none of the spaces `used` become bodies to drop, where
+    /// that is given. Says whether none is left.
+    fn release_parts(
+        &mut self,
+        upload: u64,
+        used: Option<&[u32]>,
+        budget: &mut usize,
+    ) -> Result<bool, StoreError> {
+        let parts = self.view().parts(upload, 0, *budget + 1)?;
+        let all = parts.len() <= *budget;
+        for (number, part) in parts.iter().take(*budget) {
+            if used.is_some_and(|used| used.binary_search(&part.space).is_err()) {
+                self.drop_space(upload, part.space)?;
+            }
+            self.delete(&key::part(upload, *number))?;
+        }
+        *budget -= parts.len().min(*budget);
+        Ok(all)
+    }
+}
+
+fn parse_x(row_key: &[u8]) -> Result<(u64, u8, u32, u64), StoreError> {
+    key::parse_x(row_key)
+        .ok_or_else(|| StoreError::Invariant("a key in `X` is malformed".to_owned()))
+}
