@@ -50,5 +50,5 @@ pub use random::{random_bytes, random_u64};
 pub use signal::{Signal, signal};
 pub use simulated::{Simulation, SimulationCounters};
 pub use socket::{ListenOptions, TcpListener, TcpStream};
-pub use statistics::{Gauge, ReactorStatistics, statistics};
+pub use statistics::{Gauge, ReactorStatistics, RecentMaximum, statistics};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

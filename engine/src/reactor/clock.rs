@@ -95,7 +95,7 @@ fn read_clock(clock: libc::clockid_t) -> libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is a valid, writable timespec; the two clocks used here exist on every Linux.
+    // SAFETY: `time` is a valid, writable timespec; the clocks used here exist on every Linux.
     let result = unsafe { libc::clock_gettime(clock, &mut time) };
     assert_eq!(result, 0, "clock_gettime failed for clock {clock}");
     time
@@ -111,4 +111,10 @@ pub(super) fn real_monotonic_nanoseconds() -> u64 {
 pub(super) fn real_wall_microseconds() -> u64 {
     let time = read_clock(libc::CLOCK_REALTIME);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
+/// Nanoseconds of CPU time that the calling thread has used.
+pub(super) fn thread_cpu_nanoseconds() -> u64 {
+    let time = read_clock(libc::CLOCK_THREAD_CPUTIME_ID);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

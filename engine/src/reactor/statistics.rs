@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::class::CLASS_COUNT;
+use super::clock::real_monotonic_nanoseconds;
 use super::executor::with_current;
 
 /// A number that one reactor writes and other threads read.
@@ -35,6 +36,52 @@ impl Gauge {
     }
 }
 
+/// Nanoseconds of the clock after which a recent maximum forgets, at the earliest; twice as long at the latest.
+const RECENT_NANOSECONDS: u64 = 30_000_000_000;
+
+/// The largest value of the last 30 to 60 seconds, which one reactor writes and any number of readers see.
+#[derive(Debug, Default)]
+pub struct RecentMaximum {
+    /// The present and the last interval, by the parity of their numbers.
+    intervals: [Interval; 2],
+}
+
+#[derive(Debug, Default)]
+struct Interval {
+    number: Gauge,
+    largest: Gauge,
+}
+
+impl RecentMaximum {
+    /// The largest value lately.
+    pub fn get(&self) -> u64 {
+        self.at(real_monotonic_nanoseconds())
+    }
+
+    fn at(&self, clock: u64) -> u64 {
+        let present = clock / RECENT_NANOSECONDS;
+        let recent = self
+            .intervals
+            .iter()
+            .filter(|interval| interval.number.get() + 1 >= present);
+        recent
+            .map(|interval| interval.largest.get())
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub(super) fn raise(&self, clock: u64, value: u64) {
+        let number = clock / RECENT_NANOSECONDS;
+        let interval = &self.intervals[(number % 2) as usize];
+        if interval.number.get() == number {
+            interval.largest.raise(value);
+        } else {
+            interval.largest.set(value);
+            interval.number.set(number);
+        }
+    }
+}
+
 /// What a reactor has done and holds. Times are nanoseconds.
 #[derive(Debug, Default)]
 pub struct ReactorStatistics {
@@ -46,9 +93,12 @@ pub struct ReactorStatistics {
     pub rounds: Gauge,
     /// Turns given to tasks.
     pub turns: Gauge,
-    /// The longest single turn of a task so far.
+    /// The longest single turn of a task so far, in CPU time of the thread: a thread that was not scheduled is not counted as
+    /// a task that did not yield.
     pub longest_turn_nanoseconds: Gauge,
-    /// Turns that lasted longer than the 200 microseconds a task may take.
+    /// The longest turn lately, in CPU time.
+    pub recent_longest_turn_nanoseconds: RecentMaximum,
+    /// Turns that took more CPU time than the 200 microseconds a task may take.
     pub long_turns: Gauge,
     /// Tasks that exist.
     pub tasks: Gauge,
@@ -80,4 +130,22 @@ pub struct ReactorStatistics {
 /// Outside a reactor.
 pub fn statistics() -> Arc<ReactorStatistics> {
     with_current(|reactor| reactor.statistics.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recent_maximum_falls_when_its_time_is_over() {
+        let recent = RecentMaximum::default();
+        let at = |interval: u64| interval * RECENT_NANOSECONDS + 1;
+        recent.raise(at(7), 50);
+        recent.raise(at(7), 40);
+        assert_eq!((recent.at(at(7)), recent.at(at(8))), (50, 50));
+        recent.raise(at(8), 10);
+        assert_eq!((recent.at(at(8)), recent.at(at(9))), (50, 10));
+        recent.raise(at(9), 5);
+        assert_eq!((recent.at(at(9)), recent.at(at(11))), (10, 0));
+    }
 }
