@@ -15,11 +15,36 @@ use crate::config::Config;
 /// The file that a running server holds locked, with its process id inside.
 pub const LOCK_FILE: &str = "server.lock";
 
-/// Makes a directory and those above it.
+/// Makes a directory and those above it. Each that is new outlives a power cut: the one that it lies in is synced.
 ///
 /// # Errors
 /// When it cannot be made, is not a directory, or may not be written to.
 pub fn make(what: &str, path: &Path) -> Result<(), String> {
+    let parents = parents_of_new(path);
+    make_all(what, path)?;
+    for parent in parents {
+        let synced = File::open(parent).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| format!("cannot make {} durable: {error}", parent.display()))?;
+    }
+    Ok(())
+}
+
+/// The directories in which a new one lies when `path` and those above it are made.
+fn parents_of_new(path: &Path) -> Vec<&Path> {
+    let new = path.ancestors().take_while(|above| !above.exists());
+    let parents = new.filter_map(Path::parent);
+    parents
+        .map(|parent| {
+            if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            }
+        })
+        .collect()
+}
+
+fn make_all(what: &str, path: &Path) -> Result<(), String> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
             "cannot make the {what} directory {}: this user may not; choose another or make it with the right owner",
@@ -214,6 +239,20 @@ mod tests {
         drop(first);
         assert!(!is_held(directory.path()));
         assert!(lock(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn every_directory_that_gets_a_new_one_is_synced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let deep = directory.path().join("a/b/c");
+        let parents = ["a/b", "a", ""].map(|path| directory.path().join(path));
+        assert_eq!(parents_of_new(&deep), parents);
+        make("data", &deep).expect("made");
+        assert!(parents_of_new(&deep).is_empty());
+        assert_eq!(
+            parents_of_new(Path::new("no/such")),
+            [Path::new("no"), Path::new(".")]
+        );
     }
 
     #[test]
