@@ -72,6 +72,7 @@ impl ChunkStore {
         if self.inner.log.device.failure().is_some() {
             return Ok(());
         }
+        self.follow_capacity();
         let short = self.inner.log.free_segments() <= self.low_water();
         let compacted = if short && !self.is_exhausted() {
             self.compact().await
@@ -85,9 +86,19 @@ impl ChunkStore {
         compacted
     }
 
+    fn follow_capacity(&self) {
+        let log = &self.inner.log;
+        let before = log.limit();
+        log.follow_capacity();
+        if log.limit() > before {
+            self.inner.exhausted_at.set(None);
+            log.prepare_ahead();
+        }
+    }
+
     fn low_water(&self) -> usize {
         let reserve = self.kept(SEGMENTS_KEPT_FROM_WRITES);
-        (self.inner.log.map.limit / LOW_WATER_DIVISOR) as usize + reserve
+        (self.inner.log.limit() / LOW_WATER_DIVISOR) as usize + reserve
     }
 
     /// Whether upkeep found nothing to reclaim, and nothing has been written since.

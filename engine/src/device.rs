@@ -1,13 +1,15 @@
 //! A device: one file or block device, opened on one reactor. Every reactor that owns a partition of it has a handle of its own.
 //!
 //! Invariants: after a failed write or flush the device takes no more writes, on any handle: what the flush covered is unknown,
-//! so it is never tried again; nothing is written before the superblock has been read and understood.
+//! so it is never tried again; every operation has an answer within the time of [`health`]; nothing is written before the
+//! superblock has been read and understood.
 
+pub mod health;
 pub mod latency;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::EngineError;
 use crate::format::layout::{
@@ -18,6 +20,7 @@ use crate::format::superblock::{LOG_MIRROR_COUNT_MAX, PartitionEntry, PartitionK
 use crate::format::{FormatError, anchor::Anchor};
 use crate::id::Uuid;
 use crate::reactor::{self, Buffer, BufferView, File, OpenOptions};
+use health::DeviceHealth;
 use latency::{DeviceLatencies, Latencies};
 
 /// How a device is opened.
@@ -27,38 +30,6 @@ pub struct DeviceOptions {
     pub capacity_bytes: u64,
     /// Shared by all handles of the device.
     pub health: Arc<DeviceHealth>,
-}
-
-/// Whether a device still takes writes, and how long its operations take; shared by its handles on all reactors.
-#[derive(Debug, Default)]
-pub struct DeviceHealth {
-    failure: Mutex<Option<String>>,
-    latencies: DeviceLatencies,
-}
-
-impl DeviceHealth {
-    /// The first failure, if there was one.
-    pub fn failure(&self) -> Option<String> {
-        self.failure
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    }
-
-    /// How long its operations take.
-    pub fn latencies(&self) -> &DeviceLatencies {
-        &self.latencies
-    }
-
-    fn fail(&self, detail: &str) -> bool {
-        let mut failure = self
-            .failure
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let first = failure.is_none();
-        failure.get_or_insert_with(|| detail.to_owned());
-        first
-    }
 }
 
 /// How a device is formatted.
@@ -99,7 +70,6 @@ struct Inner {
     file: File,
     path: PathBuf,
     superblock: Superblock,
-    capacity_bytes: u64,
     health: Arc<DeviceHealth>,
 }
 
@@ -242,16 +212,49 @@ pub async fn read_superblock(path: &Path) -> Result<Superblock, EngineError> {
         },
     )
     .await?;
-    superblock_of(&file, path).await
+    superblock_of(&file, path, &DeviceHealth::default()).await
 }
 
-async fn superblock_of(file: &File, path: &Path) -> Result<Superblock, EngineError> {
+/// Writes a copy of the superblock anew that is damaged while the other one is whole; says which it was. Nobody else may have
+/// the device open.
+///
+/// # Errors
+/// Those of [`read_superblock`], and a device that cannot be written.
+pub async fn repair_superblock(path: &Path) -> Result<Option<String>, EngineError> {
+    let superblock = read_superblock(path).await?;
+    let options = OpenOptions {
+        read_only: false,
+        create: false,
+        direct: true,
+    };
+    let file = open_direct(path, options).await?;
+    for offset in SUPERBLOCK_OFFSETS {
+        let buffer = reactor::allocate(BLOCK_BYTES).await;
+        let block = file.read(buffer, offset, BLOCK_BYTES).await?;
+        let Err(error) = Superblock::decode(&block) else {
+            continue;
+        };
+        write_block(&file, &superblock.encode(), offset).await?;
+        file.sync().await?;
+        return Ok(Some(format!(
+            "{}: the superblock at {offset} was damaged ({error}) and has been written anew from the other copy",
+            path.display()
+        )));
+    }
+    Ok(None)
+}
+
+async fn superblock_of(
+    file: &File,
+    path: &Path,
+    health: &DeviceHealth,
+) -> Result<Superblock, EngineError> {
     let mut best: Option<Superblock> = None;
     let mut damage = None;
     for offset in SUPERBLOCK_OFFSETS {
-        let block = file
-            .read(reactor::allocate(BLOCK_BYTES).await, offset, BLOCK_BYTES)
-            .await?;
+        let buffer = reactor::allocate(BLOCK_BYTES).await;
+        let reading = file.read(buffer, offset, BLOCK_BYTES);
+        let block = health.answered(path, reading).await?;
         match Superblock::decode(&block) {
             Ok(found)
                 if best
@@ -279,16 +282,16 @@ async fn superblock_of(file: &File, path: &Path) -> Result<Superblock, EngineErr
 
 /// Opens for direct I/O, naming the remedy where the file system has none.
 async fn open_direct(path: &Path, options: OpenOptions) -> Result<File, EngineError> {
-    File::open(path, options)
-        .await
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported => {
-                EngineError::NoDirectIo {
-                    path: path.to_owned(),
-                }
+    let opening = File::open(path, options);
+    let opened = DeviceHealth::default().answered(path, opening).await;
+    opened.map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported => {
+            EngineError::NoDirectIo {
+                path: path.to_owned(),
             }
-            _ => EngineError::Io(error),
-        })
+        }
+        _ => EngineError::Io(error),
+    })
 }
 
 async fn write_block(file: &File, bytes: &[u8], offset: u64) -> Result<(), EngineError> {
@@ -317,7 +320,7 @@ impl Device {
             },
         )
         .await?;
-        let superblock = superblock_of(&file, path).await?;
+        let superblock = superblock_of(&file, path, &options.health).await?;
         if file.alignment() > superblock.alignment as usize {
             return Err(EngineError::Invalid(format!(
                 "{} was formatted for direct I/O in units of {} bytes, where it lies now needs {}",
@@ -326,11 +329,11 @@ impl Device {
                 file.alignment()
             )));
         }
+        options.health.raise_capacity(options.capacity_bytes);
         let inner = Inner {
             file,
             path: path.to_owned(),
             superblock,
-            capacity_bytes: options.capacity_bytes,
             health: options.health,
         };
         Ok(Device {
@@ -349,8 +352,18 @@ impl Device {
     }
 
     /// The first failure, if the device has failed.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<&str> {
         self.inner.health.failure()
+    }
+
+    /// Whether it works, as all its handles see it.
+    pub(crate) fn health(&self) -> &Arc<DeviceHealth> {
+        &self.inner.health
+    }
+
+    /// Bytes of reads that the kernel works on for this handle, with those that nobody waits for any more.
+    pub(crate) fn bytes_being_read(&self) -> usize {
+        self.inner.file.bytes_being_read()
     }
 
     pub(crate) fn alignment(&self) -> usize {
@@ -371,39 +384,36 @@ impl Device {
                 self.inner.path.display()
             ))
         })?;
-        let owned = |segments: u64| {
-            let beyond = segments.saturating_sub(u64::from(entry.first_segment));
-            beyond
-                .div_ceil(u64::from(entry.stride))
-                .min(u64::from(u32::MAX)) as u32
-        };
-        let segment_bytes = superblock.segment_bytes;
-        let (limit, count) = match entry.kind {
-            PartitionKind::Log => (superblock.log_segments, superblock.log_segments),
-            _ => {
-                let capacity = self.inner.capacity_bytes.saturating_sub(SEGMENTS_OFFSET);
-                let length = self.length().await?.saturating_sub(SEGMENTS_OFFSET);
-                let limit = owned(capacity / segment_bytes);
-                (limit, limit.max(owned(length.div_ceil(segment_bytes))))
-            }
-        };
-        Ok(SegmentMap {
+        let mut map = SegmentMap {
             first: entry.first_segment,
             stride: entry.stride,
-            limit,
-            count,
-            segment_bytes,
-        })
+            limit: superblock.log_segments,
+            count: superblock.log_segments,
+            segment_bytes: superblock.segment_bytes,
+        };
+        if entry.kind != PartitionKind::Log {
+            let length = self.length().await?.saturating_sub(SEGMENTS_OFFSET);
+            map.limit = self.data_segments_max(&map);
+            map.count = map.limit.max(map.among(length.div_ceil(map.segment_bytes)));
+        }
+        Ok(map)
+    }
+
+    /// How many segments of a data partition the capacity allows now.
+    pub(crate) fn data_segments_max(&self, map: &SegmentMap) -> u32 {
+        let capacity = self.inner.health.capacity_bytes();
+        map.among(capacity.saturating_sub(SEGMENTS_OFFSET) / map.segment_bytes)
     }
 
     /// Bytes that the file has now.
     pub(crate) async fn length(&self) -> Result<u64, EngineError> {
-        Ok(self.inner.file.length().await?)
+        let length = self.inner.file.length();
+        Ok(self.inner.health.answered(&self.inner.path, length).await?)
     }
 
     /// How many bytes from an offset on have been written since the file was made, as far as the file system tells.
-    pub(crate) fn written_bytes(&self, offset: u64) -> u64 {
-        let end = self.inner.file.hole_after(offset);
+    pub(crate) async fn written_bytes(&self, offset: u64) -> u64 {
+        let end = self.inner.file.hole_after(offset).await;
         end.map_or(0, |end| end.saturating_sub(offset))
     }
 
@@ -413,8 +423,16 @@ impl Device {
         offset: u64,
         length: usize,
     ) -> Result<Buffer, EngineError> {
+        if self.inner.health.is_silent() {
+            self.refuse_when_failed()?;
+        }
         let reading = self.inner.file.read(buffer, offset, length);
-        Ok(self.timed(|of| &of.reads, reading).await?)
+        let read = self.timed(|of| &of.reads, reading).await;
+        if read.is_err() && self.inner.health.is_silent() {
+            self.refuse_when_failed()?;
+        }
+        self.inner.health.note_read(read.is_ok());
+        Ok(read?)
     }
 
     /// Writes where the file may have to grow. That there is no space for it is no failure of the device.
@@ -462,15 +480,16 @@ impl Device {
         self.judge(self.timed(|of| &of.flushes, flushing).await)
     }
 
-    /// Counts how long an operation takes.
+    /// Waits for an operation as long as a device is waited for, and counts how long it takes.
     async fn timed<T>(
         &self,
         kind: impl FnOnce(&DeviceLatencies) -> &Latencies,
-        operation: impl Future<Output = T>,
-    ) -> T {
+        operation: impl Future<Output = std::io::Result<T>>,
+    ) -> std::io::Result<T> {
         let begun = reactor::now();
-        let outcome = operation.await;
-        kind(&self.inner.health.latencies).note(reactor::now() - begun);
+        let health = &self.inner.health;
+        let outcome = health.answered(&self.inner.path, operation).await;
+        kind(health.latencies()).note(reactor::now() - begun);
         outcome
     }
 
@@ -480,7 +499,7 @@ impl Device {
             None => Ok(()),
             Some(detail) => Err(EngineError::Failed {
                 device: self.inner.path.display().to_string(),
-                detail,
+                detail: detail.to_owned(),
             }),
         }
     }

@@ -24,7 +24,8 @@ pub enum EngineError {
         /// The partition.
         what: String,
     },
-    /// A write or flush has failed: what it covered is unknown, the device takes no more writes.
+    /// A write or flush has failed, so that what it covered is unknown, or the device does not answer: it takes no more writes,
+    /// and in the second case no reads.
     #[error("device {device} has failed: {detail}")]
     Failed {
         /// The device's file.

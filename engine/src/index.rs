@@ -28,6 +28,8 @@ pub(crate) struct Index {
     live_total: u64,
     segment_bytes: u64,
     entries_max: usize,
+    /// The last allocation epoch of each writer whose shards have been here.
+    newest_epochs: BTreeMap<u32, u32>,
 }
 
 impl Index {
@@ -38,6 +40,7 @@ impl Index {
             live_total: 0,
             segment_bytes,
             entries_max,
+            newest_epochs: BTreeMap::new(),
         }
     }
 
@@ -58,6 +61,8 @@ impl Index {
     /// Points a shard to a place, instead of an earlier one.
     pub(crate) fn insert(&mut self, id: ShardId, entry: IndexEntry) {
         self.remove(id);
+        let newest = self.newest_epochs.entry(id.chunk.writer()).or_default();
+        *newest = (*newest).max(id.chunk.epoch());
         let sequence = entry.position / self.segment_bytes;
         *self.live.entry(sequence).or_default() += record_bytes(&entry);
         self.live_total += record_bytes(&entry);
@@ -99,6 +104,11 @@ impl Index {
     /// Bytes of the records of all segments that are still referred to.
     pub(crate) fn live_bytes_total(&self) -> u64 {
         self.live_total
+    }
+
+    /// The last allocation epoch of each writer whose shards have been here since the start.
+    pub(crate) fn newest_epochs(&self) -> &BTreeMap<u32, u32> {
+        &self.newest_epochs
     }
 
     /// The next entries in the order of their keys.

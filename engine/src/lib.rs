@@ -23,8 +23,10 @@ mod segment_log;
 pub mod store;
 mod write;
 
+pub use device::health::{DeviceHealth, READ_ELSEWHERE_AFTER};
 pub use device::{
-    Device, DeviceHealth, DeviceLock, DeviceOptions, FormatOptions, format_device, read_superblock,
+    Device, DeviceLock, DeviceOptions, FormatOptions, format_device, read_superblock,
+    repair_superblock,
 };
 pub use error::EngineError;
 pub use format::superblock::{PartitionEntry, PartitionKind, Superblock};

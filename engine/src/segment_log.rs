@@ -11,6 +11,7 @@
 //! - a segment is written over in full before its first use, so that a flush of records changes no metadata of a file system;
 //! - after a failed write nothing is acknowledged any more.
 
+mod capacity;
 mod found;
 mod gather;
 mod prepare;
@@ -19,8 +20,8 @@ mod window;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::device::{Device, view_of};
 use crate::error::EngineError;
@@ -32,6 +33,7 @@ use crate::format::segment::{Content, SegmentHeader};
 use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, BufferView, TaskClass};
 
+pub use self::capacity::LogStatistics;
 pub(crate) use self::found::FoundLog;
 use self::found::{first_state, read_anchor, read_slots, reserve_of};
 use self::gather::{GATHER_BYTES_MAX, Gathered};
@@ -41,42 +43,6 @@ pub(crate) use self::window::{WINDOW_BYTES, Window};
 /// The most that one batch gathers, in bytes and in pieces.
 const BATCH_BYTES_MAX: u64 = 8 << 20;
 const BATCH_PIECES_MAX: usize = 512;
-
-/// What a partition has done; read by other threads.
-#[derive(Debug, Default)]
-pub struct LogStatistics {
-    /// Batches written.
-    pub batches: AtomicU64,
-    /// Bytes written, with headers and padding.
-    pub bytes_written: AtomicU64,
-    /// Segments that are free.
-    pub free_segments: AtomicU64,
-    /// Segments in all: those that the capacity allows, and those beyond it that the file has already.
-    pub total_segments: AtomicU64,
-    /// Length of a segment, in bytes.
-    pub segment_bytes: AtomicU64,
-    /// Why nothing is written any more.
-    closed: OnceLock<String>,
-}
-
-impl LogStatistics {
-    /// Why the partition takes no more writes, if it has closed before it was told to.
-    pub fn closed(&self) -> Option<&str> {
-        self.closed.get().map(String::as_str)
-    }
-
-    /// Bytes of all segments of the partition.
-    pub fn capacity_bytes(&self) -> u64 {
-        self.total_segments.load(Ordering::Relaxed) * self.segment_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of the segments in use.
-    pub fn used_bytes(&self) -> u64 {
-        let free =
-            self.free_segments.load(Ordering::Relaxed) * self.segment_bytes.load(Ordering::Relaxed);
-        self.capacity_bytes().saturating_sub(free)
-    }
-}
 
 /// Bytes on their way to the device.
 enum Piece {
@@ -130,6 +96,10 @@ struct State {
     /// Segments in use, by sequence.
     in_use: BTreeMap<u64, Segment>,
     free: BTreeSet<u32>,
+    /// How many segments the capacity allows; it grows when there is more space.
+    limit: u32,
+    /// Slots of which nothing is known, so that they may hold what is still needed.
+    withheld: BTreeSet<u32>,
     /// Where the records of sealed segments end, by sequence, as far as it is known.
     ends: BTreeMap<u64, u64>,
     /// Slots whose every byte has been written since the device was formatted.
@@ -244,10 +214,12 @@ impl SegmentLog {
         let writer = reactor::spawn(TaskClass::Foreground, async move {
             let mut ending = WriterEnds {
                 log,
-                why: Some("its writer has ended".to_owned()),
+                why: "its writer was cut off".to_owned(),
             };
-            let written = ending.log.write_batches().await;
-            ending.why = written.err().map(|error| error.to_string());
+            ending.why = match ending.log.write_batches().await {
+                Ok(()) => "it was told to close".to_owned(),
+                Err(error) => error.to_string(),
+            };
         });
         *self.writer.borrow_mut() = Some(writer);
         if self.open_room() == 0 {
@@ -305,16 +277,6 @@ impl SegmentLog {
     pub(crate) fn end(&self) -> u64 {
         let state = self.state.borrow();
         state.cursor.unwrap_or(state.recovered_end)
-    }
-
-    /// Segments that can be had: all free ones, or those that are prepared once the file system has refused space.
-    pub(crate) fn free_segments(&self) -> usize {
-        let state = self.state.borrow();
-        if state.refused {
-            state.prepared()
-        } else {
-            state.free.len()
-        }
     }
 
     /// Whether so many bytes fit into the present segment.
@@ -495,20 +457,6 @@ impl SegmentLog {
         gone.len()
     }
 
-    fn count_segments(&self) {
-        let statistics = &self.statistics;
-        statistics
-            .free_segments
-            .store(self.free_segments() as u64, Ordering::Relaxed);
-        let beyond = self.state.borrow().written.range(self.map.limit..).count() as u64;
-        statistics
-            .total_segments
-            .store(u64::from(self.map.limit) + beyond, Ordering::Relaxed);
-        statistics
-            .segment_bytes
-            .store(self.map.segment_bytes, Ordering::Relaxed);
-    }
-
     /// The record segments in use, by sequence.
     pub(crate) fn record_segments(&self) -> Vec<u64> {
         let state = self.state.borrow();
@@ -642,12 +590,9 @@ impl SegmentLog {
         ))
     }
 
-    /// Nothing is written any more: those who wait hear of it, and what is queued gives its buffers back. `why` is given
-    /// where nobody has told the log to close.
-    fn fail(&self, why: Option<String>) {
-        if let Some(why) = why {
-            self.statistics.closed.get_or_init(|| why);
-        }
+    /// Nothing is written any more: those who wait hear of it, and what is queued gives its buffers back.
+    fn fail(&self, why: String) {
+        self.statistics.closed.get_or_init(|| why);
         let unwritten = {
             let mut state = self.state.borrow_mut();
             state.failed = true;
@@ -767,13 +712,12 @@ impl SegmentLog {
 /// However the writer ends, also by a panic: whoever waits for it hears of that.
 struct WriterEnds {
     log: Rc<SegmentLog>,
-    /// `None` when it was told to.
-    why: Option<String>,
+    why: String,
 }
 
 impl Drop for WriterEnds {
     fn drop(&mut self) {
-        self.log.fail(self.why.take());
+        self.log.fail(std::mem::take(&mut self.why));
     }
 }
 

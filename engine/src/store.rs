@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::device::health::DeviceHealth;
 use crate::error::EngineError;
 use crate::format::page::IndexEntry;
 use crate::format::record::Body;
@@ -134,6 +135,22 @@ impl ChunkStore {
             .into_iter()
             .map(|(id, entry)| (id, entry.inode))
             .collect()
+    }
+
+    /// The last allocation epoch of each writer whose shards the partition holds or has held since its start: whoever gives
+    /// epochs out has got at least so far.
+    pub fn newest_epochs(&self) -> BTreeMap<u32, u32> {
+        self.inner.index.borrow().newest_epochs().clone()
+    }
+
+    /// Whether the device works, as all its handles see it.
+    pub fn device_health(&self) -> &Arc<DeviceHealth> {
+        self.inner.log.device.health()
+    }
+
+    /// Bytes of reads that the device has not answered to this reactor, with those that nobody waits for any more.
+    pub fn device_bytes_being_read(&self) -> usize {
+        self.inner.log.device.bytes_being_read()
     }
 
     /// What the partition has done.

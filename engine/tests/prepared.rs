@@ -43,10 +43,10 @@ fn the_file_system_says_where_the_space_of_a_file_ends() {
                 .await
                 .expect("write");
         }
-        assert_eq!(file.hole_after(0), Some(1 << 20));
-        assert_eq!(file.hole_after(2 << 20), Some(2 << 20));
-        assert_eq!(file.hole_after(3 << 20), Some(4 << 20));
-        assert_eq!(file.hole_after(5 << 20), None, "behind the end");
+        assert_eq!(file.hole_after(0).await, Some(1 << 20));
+        assert_eq!(file.hole_after(2 << 20).await, Some(2 << 20));
+        assert_eq!(file.hole_after(3 << 20).await, Some(4 << 20));
+        assert_eq!(file.hole_after(5 << 20).await, None, "behind the end");
     });
 }
 

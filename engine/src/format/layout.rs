@@ -39,18 +39,24 @@ pub struct SegmentMap {
     pub first: u32,
     /// From one to the next.
     pub stride: u32,
-    /// How many the capacity allows: the file grows no further.
+    /// How many the capacity allows at the start.
     pub limit: u32,
-    /// How many there may be: those, and what the file has grown to under a larger capacity.
+    /// How many there may be at the start: those, and what the file has grown to under a larger capacity.
     pub count: u32,
     /// Length of a segment, in bytes.
     pub segment_bytes: u64,
 }
 
 impl SegmentMap {
+    /// How many of the device's first segments belong to the partition.
+    pub fn among(&self, segments: u64) -> u32 {
+        let beyond = segments.saturating_sub(u64::from(self.first));
+        let owned = beyond.div_ceil(u64::from(self.stride));
+        owned.min(u64::from(u32::MAX)) as u32
+    }
+
     /// Where the partition's segment of this number lies on the device.
     pub fn offset(&self, slot: u32) -> u64 {
-        assert!(slot < self.count, "a segment beyond the partition");
         SEGMENTS_OFFSET
             + (u64::from(self.first) + u64::from(slot) * u64::from(self.stride))
                 * self.segment_bytes

@@ -4,6 +4,7 @@
 //! through the ring after the last handle and the last operation are gone. A write is complete or an error; a flush
 //! that failed is an error each time it is asked about by its own caller and never retried here.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -42,6 +43,31 @@ pub(super) struct Descriptor {
     descriptor: RawFd,
     /// The reactor and the place in its ring's table of files, which saves the kernel a look-up per operation.
     place: Option<(u64, u32)>,
+    /// Bytes of reads that the kernel works on.
+    being_read: Cell<usize>,
+}
+
+/// Counts a read at its file until the kernel has given the buffer back.
+pub(super) struct ReadUnderWay {
+    file: Rc<Descriptor>,
+    bytes: usize,
+}
+
+impl ReadUnderWay {
+    fn begin(file: &Rc<Descriptor>, bytes: usize) -> ReadUnderWay {
+        file.being_read.set(file.being_read.get() + bytes);
+        ReadUnderWay {
+            file: file.clone(),
+            bytes,
+        }
+    }
+}
+
+impl Drop for ReadUnderWay {
+    fn drop(&mut self) {
+        let being_read = &self.file.being_read;
+        being_read.set(being_read.get() - self.bytes);
+    }
 }
 
 impl Descriptor {
@@ -49,6 +75,7 @@ impl Descriptor {
         Rc::new(Descriptor {
             descriptor: owned.into_raw_fd(),
             place: None,
+            being_read: Cell::new(0),
         })
     }
 
@@ -59,7 +86,11 @@ impl Descriptor {
             let place = reactor.driver().borrow_mut().register_file(descriptor)?;
             Some((reactor.id, place))
         });
-        Rc::new(Descriptor { descriptor, place })
+        Rc::new(Descriptor {
+            descriptor,
+            place,
+            being_read: Cell::new(0),
+        })
     }
 
     pub(super) fn raw(&self) -> RawFd {
@@ -164,6 +195,14 @@ impl File {
         }
     }
 
+    /// Bytes of reads that are under way, with those whose future was dropped: their buffers are not free either.
+    pub fn bytes_being_read(&self) -> usize {
+        match &self.inner {
+            Inner::Real(file) => file.descriptor.being_read.get(),
+            Inner::Simulated(file) => file.bytes_being_read(),
+        }
+    }
+
     /// Reads `length` bytes at the offset into the buffer, replacing what it held. The buffer's length is then what was
     /// read: less than asked for only at the end of the file.
     ///
@@ -256,25 +295,18 @@ impl File {
     /// What the system says.
     pub async fn length(&self) -> io::Result<u64> {
         match &self.inner {
-            Inner::Real(file) => {
-                // SAFETY: seeking a descriptor we own; reads and writes here always name their offset.
-                let length = unsafe { libc::lseek(file.descriptor.raw(), 0, libc::SEEK_END) };
-                u64::try_from(length).map_err(|_| io::Error::last_os_error())
-            }
+            Inner::Real(file) => file.seek(0, libc::SEEK_END).await,
             Inner::Simulated(file) => Ok(file.length()),
         }
     }
 
     /// Where the space of the file ends that lies at an offset: the first byte from there on for which the file system has
     /// nothing allocated that was written (lseek(2), SEEK_HOLE). `None` where the system does not say, as in simulation.
-    pub fn hole_after(&self, offset: u64) -> Option<u64> {
+    pub async fn hole_after(&self, offset: u64) -> Option<u64> {
         let Inner::Real(file) = &self.inner else {
             return None;
         };
-        let offset = libc::off_t::try_from(offset).ok()?;
-        // SAFETY: seeking a descriptor we own; reads and writes here always name their offset.
-        let hole = unsafe { libc::lseek(file.descriptor.raw(), offset, libc::SEEK_HOLE) };
-        u64::try_from(hole).ok()
+        file.seek(offset, libc::SEEK_HOLE).await.ok()
     }
 
     /// Makes the file as long as said. Growth reads as zeroes.
@@ -316,6 +348,18 @@ impl File {
 }
 
 impl RealFile {
+    /// Seeks on a helper thread: a file system takes locks for it that a write may hold, and may read from the disk.
+    async fn seek(&self, offset: u64, whence: libc::c_int) -> io::Result<u64> {
+        let copy = duplicate(self.descriptor.raw())?;
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        offload(move || {
+            // SAFETY: a call with numbers on a descriptor that `copy` owns; reads and writes here always name their offset.
+            let found = unsafe { libc::lseek(copy.as_raw_fd(), offset, whence) };
+            u64::try_from(found).map_err(|_| io::Error::last_os_error())
+        })
+        .await
+    }
+
     /// Reads into the buffer from its byte `position` on.
     fn start_read(&self, buffer: Buffer, offset: u64, position: usize, length: usize) -> Operation {
         with_current(|reactor| {
@@ -327,6 +371,7 @@ impl RealFile {
             // SAFETY: the position lies inside the buffer.
             let start = unsafe { buffer.start().add(position) };
             let (fd, flags) = self.descriptor.target(&driver);
+            let under_way = ReadUnderWay::begin(&self.descriptor, length);
             let length = length as u32;
             let entry = if driver.registered() && buffer.belongs_to(driver.arena()) {
                 let index = driver.registered_index(start);
@@ -338,7 +383,7 @@ impl RealFile {
             };
             let resources = Resources::Read {
                 buffer,
-                _file: self.descriptor.clone(),
+                _under_way: under_way,
             };
             driver.start(entry.flags(flags), Sort::Disk, resources)
         })

@@ -13,14 +13,14 @@ use std::task::{Context, Poll, Waker};
 
 use super::buffer::{Buffer, BufferView};
 use super::executor::{try_with_current, with_current};
-use super::file::Descriptor;
+use super::file::{Descriptor, ReadUnderWay};
 
 /// What an operation owns until its end.
 pub(super) enum Resources {
     Nothing,
     Read {
         buffer: Buffer,
-        _file: Rc<Descriptor>,
+        _under_way: ReadUnderWay,
     },
     Write {
         _views: Vec<BufferView>,

@@ -131,6 +131,20 @@ impl Simulation {
         self.state.borrow_mut().disk.faults.space_limit = bytes;
     }
 
+    /// Leaves every operation on the file without an answer from now on, as a disk that hangs does, until
+    /// [`Simulation::answer`] or the end of the run.
+    pub fn hang(&self, path: &Path) {
+        let mut state = self.state.borrow_mut();
+        state.disk.faults.hanging.push(path.to_path_buf());
+    }
+
+    /// The file answers again, also what it was asked while it hung.
+    pub fn answer(&self, path: &Path) {
+        let mut state = self.state.borrow_mut();
+        let clock = state.clock;
+        state.disk.answer(clock, path);
+    }
+
     /// Ends every fault that was planned and has not struck.
     pub fn clear_faults(&self) {
         self.state.borrow_mut().disk.faults = disk::Faults::default();

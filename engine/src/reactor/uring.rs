@@ -32,8 +32,9 @@ const EAGER_QUEUED_MAX: usize = 8;
 const REGISTERED_PIECE_BYTES: usize = 1 << 30;
 /// Files that the ring knows by number; more work, too.
 const FILE_PLACES: u32 = 256;
-/// How long a closing reactor waits for the kernel to give back what it still uses.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a closing reactor waits for the kernel to give back what it still uses. Nobody waits for those operations any more:
+/// a disk that does not answer must not keep a process from ending.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// User data of completions that nobody waits for.
 const IGNORED: u64 = u64::MAX;
@@ -346,8 +347,7 @@ impl Driver {
             .build()
             .user_data(IGNORED);
         self.push(Batch::One(cancel));
-        let patience = CLOSE_PATIENCE.as_nanos() as u64;
-        let deadline = real_monotonic_nanoseconds() + patience;
+        let deadline = real_monotonic_nanoseconds() + CLOSE_WAIT_MAX.as_nanos() as u64;
         while self.slots.unfinished() > 0 || self.has_queued() {
             if real_monotonic_nanoseconds() > deadline {
                 return false;

@@ -94,8 +94,15 @@ impl SegmentLog {
     pub(crate) fn free_unknown(&self, found: &FoundLog) {
         let slots = found.unknown.iter().filter(|unknown| unknown.readable);
         let slots = slots.map(|unknown| unknown.slot);
-        let free = slots.filter(|slot| *slot < self.map.limit);
-        self.state.borrow_mut().free.extend(free);
+        let mut state = self.state.borrow_mut();
+        let limit = state.limit;
+        for slot in slots {
+            state.withheld.remove(&slot);
+            if slot < limit {
+                state.free.insert(slot);
+            }
+        }
+        drop(state);
         self.count_segments();
     }
 }
@@ -107,6 +114,7 @@ pub(super) fn first_state(
     slots: Vec<(u32, Slot)>,
 ) -> (State, FoundLog) {
     let mut state = State {
+        limit: map.limit,
         free: (0..map.limit).collect(),
         next_sequence: anchor.next_sequence,
         ..State::default()
@@ -148,6 +156,7 @@ pub(super) fn first_state(
         }
     }
     found.take_index(&mut state, map);
+    state.withheld = found.unknown.iter().map(|unknown| unknown.slot).collect();
     found.keep_a_reserve(&mut state, map);
     (state, found)
 }

@@ -94,7 +94,7 @@ impl SegmentLog {
         zeroes.fill(0);
         let zeroes = zeroes.freeze();
         let begun = self.state.borrow().partly.filter(|(at, _)| *at == slot);
-        let there = self.device.written_bytes(offset);
+        let there = self.device.written_bytes(offset).await;
         let there = there.min(self.map.segment_bytes) / chunk * chunk;
         let mut done = begun.map_or(there, |(_, done)| done.max(there));
         while done < self.map.segment_bytes {

@@ -1,8 +1,10 @@
 //! What a device is: a file that one process holds, with a superblock that says what lies in it.
 
-use strata_engine::{DeviceLock, EngineError, PartitionKind, read_superblock};
+use std::path::Path;
 
-use crate::support::{DeviceFile, run_real};
+use strata_engine::{DeviceLock, EngineError, PartitionKind, read_superblock, repair_superblock};
+
+use crate::support::{DeviceFile, PATH, device_content, flip_bit, formatted, run, run_real};
 
 #[test]
 fn a_second_lock_names_the_file_and_a_strange_file_is_refused() {
@@ -31,4 +33,21 @@ fn a_second_lock_names_the_file_and_a_strange_file_is_refused() {
             [PartitionKind::Log, PartitionKind::Data, PartitionKind::Data]
         );
     });
+}
+
+#[test]
+fn a_damaged_superblock_is_written_anew_from_the_other() {
+    for offset in [0, 64 << 10] {
+        let simulation = formatted(45);
+        let before = device_content(&simulation);
+        flip_bit(&simulation, offset + 100, 2);
+        run(&simulation, async || {
+            let path = Path::new(PATH);
+            let repaired = repair_superblock(path).await.expect("readable");
+            let said = repaired.expect("one copy is damaged");
+            assert!(said.contains(&format!("at {offset} ")), "{said}");
+            assert_eq!(repair_superblock(path).await.expect("readable"), None);
+        });
+        assert!(device_content(&simulation) == before);
+    }
 }

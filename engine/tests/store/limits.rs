@@ -8,7 +8,7 @@ use strata_engine::{ChunkStore, EngineError, Journal, JournalPosition, ShardWrit
 
 use crate::support::{
     CELL, SEGMENT, content, device, device_content, expect_whole, fill, formatted, free,
-    open_journal, open_store, records, shard, shard_in, try_run, write,
+    open_journal, open_store, records, shard, shard_in, slot_offset, try_run, write,
 };
 
 const DATA_SEGMENTS: u64 = 24;
@@ -247,6 +247,28 @@ fn a_shard_that_could_not_be_read_again_is_refused() {
         let longest = SEGMENT as usize - 2 * 4096;
         write(&store, 3, longest).await.expect("it fits");
         expect_whole(&store, [3], longest).await;
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_partition_takes_space_that_was_given_after_the_start() {
+    run(&formatted(50), async || {
+        let store = store().await;
+        let taken = fill(&store, 0, CELL).await;
+        let before = store.statistics().log.capacity_bytes();
+        store
+            .device_health()
+            .raise_capacity(slot_offset(2 * DATA_SEGMENTS));
+        reactor::sleep(Duration::from_secs(3)).await;
+        assert_eq!(store.statistics().log.capacity_bytes(), 2 * before);
+        let more = fill(&store, taken, CELL).await - taken;
+        assert!(more >= taken, "{more} after {taken}");
+        expect_whole(&store, 0..taken + more, CELL).await;
+        store.close().await;
+        // What was written beyond the first capacity is there whatever the next start allows.
+        let store = self::store().await;
+        expect_whole(&store, 0..taken + more, CELL).await;
         store.close().await;
     });
 }

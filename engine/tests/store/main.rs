@@ -7,5 +7,6 @@ mod device;
 mod journal;
 mod limits;
 mod shards;
+mod silence;
 mod support;
 mod tail_damage;

@@ -140,6 +140,35 @@ fn a_flush_that_fails_costs_a_mirror_and_no_object() {
     });
 }
 
+#[test]
+fn a_mirror_that_does_not_answer_is_left_out_and_holds_up_no_stop() {
+    let acknowledged = Acknowledged::default();
+    let (simulation, paths) = written(3, 3, &acknowledged);
+    simulate(&simulation, async || {
+        let metadata = tempfile::tempdir().expect("a directory");
+        let life = live(&paths, metadata.path(), config(3), async |group, _| {
+            let mut client = Client::new(group, &acknowledged).await;
+            simulation.hang(&paths[0]);
+            let begun = reactor::now();
+            let put = client.put("meanwhile", 100).await;
+            put.expect("put on the others in the end");
+            assert!(begun.elapsed() < Duration::from_secs(35));
+            reactor::sleep(Duration::from_secs(1)).await;
+            assert_eq!(group.statistics().mirrors(), 2);
+            let begun = reactor::now();
+            client.put("at once", 100).await.expect("put");
+            assert!(begun.elapsed() < Duration::from_secs(1));
+            reactor::now()
+        });
+        let stopping = life.await;
+        assert!(stopping.elapsed() < Duration::from_secs(5));
+        // What it missed does not make it the better one.
+        simulation.answer(&paths[0]);
+        let remarks = restart(&paths, 3, &acknowledged).await.expect("a start");
+        expect_remark(&remarks, "was rebuilt");
+    });
+}
+
 /// A copy of one of two devices as it is now, with an empty one in the place of the other.
 async fn beside_a_new_one(paths: &[PathBuf], kept: usize) -> Vec<PathBuf> {
     let others = format(Path::new("/others"), 2).await;

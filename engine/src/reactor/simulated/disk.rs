@@ -2,7 +2,8 @@
 //!
 //! Invariants: an operation takes effect when it completes, in an order that the seed chooses; a flush covers what had
 //! completed when it was submitted. After the planned crash nothing completes and nothing is submitted. An operation
-//! owns its buffer and goes on when its future is dropped.
+//! owns its buffer and goes on when its future is dropped. Of a file that hangs no operation completes or takes effect until
+//! the file answers again or the machine has ended.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -81,6 +82,7 @@ pub(super) struct Faults {
     pub(super) read: Vec<u64>,
     pub(super) bad_ranges: Vec<(PathBuf, Range<u64>)>,
     pub(super) space_limit: Option<u64>,
+    pub(super) hanging: Vec<PathBuf>,
 }
 
 /// Whether this operation is the one that fails; counts it.
@@ -98,6 +100,8 @@ pub(super) struct Disk {
     next_file: u64,
     /// By due time, then number.
     in_flight: BTreeMap<(u64, u64), InFlight>,
+    /// Operations on files that hang, with their numbers.
+    unanswered: Vec<InFlight>,
     /// Ended operations whose future has not looked yet.
     ended: BTreeMap<u64, Outcome>,
     wakers: BTreeMap<u64, Waker>,
@@ -119,6 +123,7 @@ impl Disk {
             paths: BTreeMap::new(),
             next_file: 1,
             in_flight: BTreeMap::new(),
+            unanswered: Vec::new(),
             ended: BTreeMap::new(),
             wakers: BTreeMap::new(),
             orphans: Vec::new(),
@@ -172,14 +177,17 @@ impl Disk {
         let number = self.count(&effect, trace);
         let failure = self.failure(&effect);
         let due = clock + self.delay(&effect);
-        self.in_flight.insert(
-            (due, number),
-            InFlight {
-                number,
-                effect,
-                failure,
-            },
-        );
+        let hangs = self.hangs(&effect);
+        let operation = InFlight {
+            number,
+            effect,
+            failure,
+        };
+        if hangs {
+            self.unanswered.push(operation);
+        } else {
+            self.in_flight.insert((due, number), operation);
+        }
         if self.crash_after == Some(number) {
             self.crashed = true;
             self.crash_after = None;
@@ -265,6 +273,42 @@ impl Disk {
             Effect::Sync { .. } => strikes(&mut self.faults.sync).then_some(libc::EIO),
             Effect::Name(_) | Effect::SyncDirectory(_) => None,
         }
+    }
+
+    fn hangs(&self, effect: &Effect) -> bool {
+        let file = match effect {
+            Effect::Read { file, .. } | Effect::Change { file, .. } | Effect::Sync { file, .. } => {
+                file
+            }
+            Effect::Name(_) | Effect::SyncDirectory(_) => return false,
+        };
+        let path = self.paths.get(file);
+        path.is_some_and(|path| self.faults.hanging.contains(path))
+    }
+
+    /// The file answers again: what it was asked meanwhile completes.
+    pub(super) fn answer(&mut self, clock: u64, path: &Path) {
+        self.faults.hanging.retain(|hanging| hanging != path);
+        for operation in std::mem::take(&mut self.unanswered) {
+            if self.hangs(&operation.effect) {
+                self.unanswered.push(operation);
+            } else {
+                let due = clock + self.delay(&operation.effect);
+                self.in_flight.insert((due, operation.number), operation);
+            }
+        }
+    }
+
+    /// Bytes of the reads of a file that are under way.
+    pub(super) fn bytes_being_read(&self, file: u64) -> usize {
+        let operations = self.in_flight.values().chain(&self.unanswered);
+        let lengths = operations.map(|operation| match &operation.effect {
+            Effect::Read {
+                file: of, length, ..
+            } if *of == file => *length,
+            _ => 0,
+        });
+        lengths.sum()
     }
 
     fn exceeds_space(&self, file: u64, length: u64) -> bool {
@@ -409,6 +453,7 @@ impl Disk {
         self.wakers.clear();
         self.ended.clear();
         self.orphans.clear();
+        self.unanswered.clear();
         for (_, operation) in std::mem::take(&mut self.in_flight) {
             // Nobody hears of a failure any more.
             let _ = self.take_effect(operation.effect, operation.failure);
@@ -421,6 +466,7 @@ impl Disk {
         self.wakers.clear();
         self.ended.clear();
         self.orphans.clear();
+        self.unanswered.clear();
         self.in_flight
             .retain(|_, operation| !matches!(operation.effect, Effect::Read { .. }));
     }

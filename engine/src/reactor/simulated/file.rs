@@ -54,6 +54,11 @@ impl SimulatedFile {
         &self.handle.path
     }
 
+    pub(in super::super) fn bytes_being_read(&self) -> usize {
+        let state = self.handle.simulation.state.borrow();
+        state.disk.bytes_being_read(self.handle.file)
+    }
+
     fn check(&self, offset: u64, length: usize, writes: bool) -> io::Result<()> {
         if writes && self.handle.options.read_only {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
