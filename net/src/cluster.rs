@@ -3,10 +3,10 @@
 mod chunk;
 mod fill;
 mod free;
-mod mend;
 pub mod metadata;
 pub mod placement;
 pub mod read;
+mod read_repair;
 pub mod write;
 
 use std::cell::{Cell, RefCell};
@@ -49,9 +49,9 @@ struct Inner {
     chunk_memory: MemoryQueue,
     /// Places of which it was reported that a copy could not be read.
     reported: RefCell<BTreeSet<Place>>,
-    /// Whether a chunk is being mended, and how many copies have been.
-    mending: Cell<bool>,
-    mended: Cell<u64>,
+    /// Whether read repair is under way, and how many copies it has written anew.
+    repairing: Cell<bool>,
+    repaired: Cell<u64>,
 }
 
 impl Cluster {
@@ -73,8 +73,8 @@ impl Cluster {
             groups: RefCell::new(placement::GroupTable::default()),
             chunk_memory: MemoryQueue::default(),
             reported: RefCell::default(),
-            mending: Cell::default(),
-            mended: Cell::default(),
+            repairing: Cell::default(),
+            repaired: Cell::default(),
             group: parts.status.group(),
             parts,
         };

@@ -3,7 +3,7 @@
 //! Map, in the order of a write:
 //! - [`cluster`]: the client of a front end on one reactor: `write` (bytes into chunks), `read` (chunks into bytes),
 //!   `metadata` (changes of names), `placement` (which partitions hold a chunk), `free` (chunks that are no longer wanted),
-//!   `mend` (copies that are damaged);
+//!   `read_repair` (copies that a read found damaged or missing);
 //! - [`node`]: the other side: `store` and `fetch` on the reactor that owns a partition, `reclaim` and `sweep` of space
 //!   nobody refers to, and the start and stop of a node;
 //! - `memory`: who may take how much of a reactor's buffers, and how to wait for it;

@@ -3,6 +3,7 @@
 //! Invariants: reactor 0 is the metadata core: it alone runs the Raft group and writes the namespace; a partition is owned by
 //! one reactor, computed at every start and never stored; a front end is served only after the log has been replayed.
 
+mod capacity;
 mod degradation;
 pub mod discover;
 pub mod failure_domain;
@@ -13,6 +14,7 @@ pub mod propose;
 pub mod readers;
 pub mod reclaim;
 pub mod serve;
+pub(crate) mod staleness;
 pub mod start;
 pub mod status;
 pub mod store;
@@ -23,8 +25,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strata_engine::Uuid;
 use strata_engine::reactor::{self, OneSender, ReactorConfig, Sender, World};
+use strata_engine::{ChunkStore, ChunkStoreStatistics, DeviceHealth, Uuid};
 use strata_raftlog::namespace::RootKey;
 use strata_raftlog::namespace::store::NamespaceStore;
 
@@ -79,14 +81,41 @@ pub enum NodeError {
     Thread(String),
 }
 
+/// A data partition that is there.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    /// The reactor that owns it.
+    pub reactor: usize,
+    /// Whether its device works.
+    pub health: Arc<DeviceHealth>,
+    /// What it has done and holds.
+    pub statistics: Arc<ChunkStoreStatistics>,
+}
+
+impl Partition {
+    /// A store of this reactor.
+    pub(crate) fn of(store: &ChunkStore) -> Partition {
+        Partition {
+            reactor: reactor::index(),
+            health: store.device_health().clone(),
+            statistics: store.statistics(),
+        }
+    }
+
+    /// Whether neither its device has failed nor its log has closed. Takes no lock: every new chunk asks.
+    pub fn is_writable(&self) -> bool {
+        self.health.failure().is_none() && self.statistics.log.closed().is_none()
+    }
+}
+
 /// What all reactors of a node share.
 pub struct ClusterParts {
     /// The node's number.
     pub node_id: u64,
     /// The mailbox of each reactor.
     pub peers: Vec<Sender<NodeRequest>>,
-    /// The reactor of each data partition that is there.
-    pub owners: BTreeMap<Place, usize>,
+    /// Every data partition that is there.
+    pub partitions: BTreeMap<Place, Partition>,
     /// The namespace, for reading on every core.
     pub namespace: NamespaceStore,
     /// Readers under way on every reactor.
@@ -98,7 +127,25 @@ pub struct ClusterParts {
 impl ClusterParts {
     /// The reactor that owns a partition; `None` when its device is not there.
     pub fn owner_of(&self, place: Place) -> Option<usize> {
-        self.owners.get(&place).copied()
+        Some(self.partitions.get(&place)?.reactor)
+    }
+
+    /// Whether a partition is there and takes shards, unless it is full.
+    pub fn is_writable(&self, place: Place) -> bool {
+        let partition = self.partitions.get(&place);
+        partition.is_some_and(Partition::is_writable)
+    }
+
+    /// Whether reads of a partition's device are expected to succeed.
+    pub fn is_readable(&self, place: Place) -> bool {
+        let partition = self.partitions.get(&place);
+        partition.is_some_and(|partition| !partition.health.fails_all_reads())
+    }
+
+    /// Whether a partition's device has left an operation without an answer for a second.
+    pub fn is_late(&self, place: Place) -> bool {
+        let partition = self.partitions.get(&place);
+        partition.is_some_and(|partition| partition.health.is_late())
     }
 
     /// The mailbox of the reactor that runs the Raft group.

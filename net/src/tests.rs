@@ -4,4 +4,5 @@ mod memory;
 mod placement;
 mod reads;
 mod space;
+mod staleness;
 mod world;

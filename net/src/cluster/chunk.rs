@@ -78,15 +78,19 @@ impl Cluster {
         answer.await.map_err(|_| crate::node::store::gone())?
     }
 
-    /// Stores a chunk and waits for all the barriers. A group that is full or has a failed device leaves it to the next one
-    /// that can be written, where it has another id.
+    /// Stores a chunk and waits for all the barriers. A group that is full, or has a device that has failed or a partition that
+    /// has closed, leaves it to the next one that can be written, where it has another id.
     pub(super) async fn store_chunk(&self, chunk: NewChunk) -> Result<Extent, ClusterError> {
         let mut refused_by = Vec::new();
         loop {
             let group = self.choose_group(&refused_by)?;
             match self.store_on(&group, &chunk).await {
                 Ok(extent) => return Ok(extent),
-                Err(error @ (EngineError::Full { .. } | EngineError::Failed { .. })) => {
+                Err(
+                    error @ (EngineError::Full { .. }
+                    | EngineError::Failed { .. }
+                    | EngineError::Unavailable(_)),
+                ) => {
                     tracing::debug!(%error, group = group.number, "another placement group takes the chunk");
                     refused_by.push(group.number);
                 }

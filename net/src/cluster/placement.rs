@@ -1,10 +1,10 @@
 //! Which partitions hold a chunk.
 //!
 //! Invariants: a new chunk goes to a group whose every slot is writable, or nowhere; groups led by a partition of this
-//! reactor come first, so that a write and the reads after it need no hop; a group that is full is passed over as long as
-//! another is not, and tried again after [`FULL_FOR`].
+//! reactor come first, so that a write and the reads after it need no hop; a group with a device that does not answer is
+//! passed over as long as another is there; one that is full as well, and tried again after [`FULL_FOR`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use strata_engine::reactor::Instant;
@@ -14,6 +14,7 @@ use strata_raftlog::namespace::PlacementGroup;
 use super::Cluster;
 use crate::error::ClusterError;
 use crate::message::Place;
+use crate::node::ClusterParts;
 
 /// How long a partition is taken for full after it has refused a shard. Deleted space comes back after that.
 const FULL_FOR: Duration = Duration::from_secs(2);
@@ -33,7 +34,6 @@ pub(super) struct GroupTable {
     groups: Vec<Group>,
     led_here: Vec<usize>,
     turn: usize,
-    failed: BTreeSet<Place>,
     full_until: BTreeMap<Place, Instant>,
 }
 
@@ -52,7 +52,7 @@ impl GroupTable {
         &mut self,
         now: Instant,
         refused_by: &[u32],
-        is_there: impl Fn(Place) -> bool,
+        parts: &ClusterParts,
     ) -> Result<Group, ClusterError> {
         self.full_until.retain(|_, until| *until > now);
         let turn = self.turn;
@@ -60,44 +60,34 @@ impl GroupTable {
         let led = (0..self.led_here.len())
             .map(|step| self.led_here[turn.wrapping_add(step) % self.led_here.len()]);
         let any = (0..self.groups.len()).map(|step| turn.wrapping_add(step) % self.groups.len());
-        let writable = |group: &&Group| {
-            let mut slots = group.slots.iter();
-            slots.all(|slot| is_there(*slot) && !self.failed.contains(slot))
-        };
-        let has_room = |group: &Group| {
-            let mut slots = group.slots.iter();
-            !refused_by.contains(&group.number)
-                && slots.all(|slot| !self.full_until.contains_key(slot))
-        };
-        let mut found_full = false;
+        let writable = |group: &&Group| group.slots.iter().all(|slot| parts.is_writable(*slot));
+        let (mut full, mut late) = (false, None);
         for group in led.chain(any).map(|at| &self.groups[at]).filter(writable) {
-            if has_room(group) {
+            let mut slots = group.slots.iter();
+            let is_full = slots.any(|slot| self.full_until.contains_key(slot));
+            full |= is_full;
+            if is_full || refused_by.contains(&group.number) {
+                continue;
+            }
+            if !group.slots.iter().any(|slot| parts.is_late(*slot)) {
                 return Ok(group.clone());
             }
-            found_full = true;
+            late = late.or(Some(group));
         }
-        Err(if found_full {
-            ClusterError::Full("every placement group that can be written is full".to_owned())
-        } else {
-            ClusterError::Unavailable(
+        match late {
+            Some(group) => Ok(group.clone()),
+            None if full => Err(ClusterError::Full(
+                "every placement group that can be written is full".to_owned(),
+            )),
+            None => Err(ClusterError::Unavailable(
                 "too few devices are writable for the layout of this node; reads go on".to_owned(),
-            )
-        })
-    }
-
-    fn takes_writes(&self, place: Place) -> bool {
-        !self.failed.contains(&place) && !self.full_until.contains_key(&place)
+            )),
+        }
     }
 
     fn note(&mut self, now: Instant, place: Place, error: &EngineError) {
-        match error {
-            EngineError::Failed { .. } => {
-                self.failed.insert(place);
-            }
-            EngineError::Full { .. } => {
-                self.full_until.insert(place, now + FULL_FOR);
-            }
-            _ => {}
+        if let EngineError::Full { .. } = error {
+            self.full_until.insert(place, now + FULL_FOR);
         }
     }
 }
@@ -127,9 +117,8 @@ impl Cluster {
     /// [`ClusterError::Full`] when every group that can be written is full, [`ClusterError::Unavailable`] when none can be
     /// written.
     pub(super) fn choose_group(&self, refused_by: &[u32]) -> Result<Group, ClusterError> {
-        let is_there = |place| self.inner.parts.owner_of(place).is_some();
         let mut groups = self.inner.groups.borrow_mut();
-        groups.choose(reactor::now(), refused_by, is_there)
+        groups.choose(reactor::now(), refused_by, &self.inner.parts)
     }
 
     /// The slots of a group by number, for reads.
@@ -152,10 +141,11 @@ impl Cluster {
 
     /// Whether nothing is known that keeps a partition from taking a shard.
     pub(super) fn takes_writes(&self, place: Place) -> bool {
-        self.inner.groups.borrow().takes_writes(place)
+        self.inner.parts.is_writable(place)
+            && !self.inner.groups.borrow().full_until.contains_key(&place)
     }
 
-    /// Keeps new chunks off a partition that is full, for a while, or whose device has failed, for good.
+    /// Keeps new chunks off a partition that is full, for a while.
     pub(super) fn note_refusal(&self, place: Place, error: &EngineError) {
         let mut groups = self.inner.groups.borrow_mut();
         groups.note(reactor::now(), place, error);

@@ -1,15 +1,16 @@
 //! The read path of a front end: extents into bytes, a bounded way ahead of the client.
 //!
 //! Invariants: at most [`PIECES_AHEAD_MAX`] pieces of at most [`PIECE_BYTES_MAX`] are held for a reader; every byte has been
-//! checked by the store that read it; a copy that fails is passed over for the next, and only when all have failed does the
-//! reader see an error: the gravest, so that a device that is away does not hide damage.
+//! checked by the store that read it; a copy that fails or does not answer is passed over for the next, and only when all have
+//! failed does the reader see an error: the gravest, so that a device that is away does not hide damage.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use strata_engine::reactor::{self, BufferView, TaskClass};
-use strata_engine::{EngineError, ShardId};
+use strata_engine::{EngineError, READ_ELSEWHERE_AFTER, ShardId};
 use strata_raftlog::namespace::{ChunkId, Extent, ExtentKind};
 
 use super::Cluster;
@@ -49,12 +50,16 @@ pub(crate) struct Trouble {
     gravest: Option<EngineError>,
     /// The copies that hold bytes which cannot be read.
     damaged: BTreeSet<Copy>,
+    /// The copies that hold nothing. The reader's pin keeps the chunk from being freed, so they have lost it.
+    missing: BTreeSet<Copy>,
 }
 
 impl Trouble {
     fn note(&mut self, copy: Copy, error: EngineError) {
-        if matches!(error, EngineError::Corrupt { .. } | EngineError::Io(_)) {
-            self.damaged.insert(copy);
+        match error {
+            EngineError::Corrupt { .. } | EngineError::Io(_) => drop(self.damaged.insert(copy)),
+            EngineError::NotFound => drop(self.missing.insert(copy)),
+            _ => {}
         }
         if self
             .gravest
@@ -132,24 +137,21 @@ impl Cluster {
     ) -> Result<Vec<BufferView>, ClusterError> {
         let copies = self.copies_of(&extent)?;
         let mut trouble = Trouble::default();
-        let mut views = self
-            .fetch_copy(extent.chunk, &copies, range.clone(), &mut trouble)
-            .await;
-        if views.is_none() && !trouble.damaged.is_empty() && copies.len() > 1 {
-            views = self
-                .fetch_cells(extent.chunk, &copies, range, &mut trouble)
-                .await;
-        }
-        match views {
+        match self
+            .fetch_range(extent.chunk, &copies, range, &mut trouble)
+            .await
+        {
             Some(views) => {
-                self.mend(inode, extent, trouble.damaged);
+                let mut bad = trouble.damaged;
+                bad.extend(trouble.missing);
+                self.repair(inode, extent, bad);
                 Ok(views)
             }
             None => Err(trouble.into_error(extent.chunk)),
         }
     }
 
-    /// The copies of an extent's chunk that can be asked, those of this reactor first.
+    /// The copies of an extent's chunk that can be asked: those whose device answers first, and of them those of this reactor.
     pub(crate) fn copies_of(&self, extent: &Extent) -> Result<Vec<Copy>, ClusterError> {
         let chunk = extent.chunk;
         let slots = self.slots_of(chunk.placement_group()).ok_or_else(|| {
@@ -167,11 +169,32 @@ impl Cluster {
                 place,
             })
             .collect();
-        copies.sort_by_key(|copy| self.peer_of(copy.place).is_some());
+        copies.sort_by_key(|copy| {
+            let place = copy.place;
+            (
+                self.inner.parts.is_late(place),
+                self.peer_of(place).is_some(),
+            )
+        });
         Ok(copies)
     }
 
-    /// Copies that are damaged in different places still hold every byte between them.
+    /// Reads a range from one copy that has all of it, or else cell by cell: copies that are damaged in different places still
+    /// hold every byte between them.
+    pub(crate) async fn fetch_range(
+        &self,
+        chunk: ChunkId,
+        copies: &[Copy],
+        range: Range<u64>,
+        trouble: &mut Trouble,
+    ) -> Option<Vec<BufferView>> {
+        let whole = self.fetch_copy(chunk, copies, range.clone(), trouble).await;
+        if whole.is_some() || trouble.damaged.is_empty() || copies.len() == 1 {
+            return whole;
+        }
+        self.fetch_cells(chunk, copies, range, trouble).await
+    }
+
     async fn fetch_cells(
         &self,
         chunk: ChunkId,
@@ -190,39 +213,68 @@ impl Cluster {
         Some(views)
     }
 
-    /// Reads a range from the first copy that has all of it, and notes what is wrong with those before.
-    pub(crate) async fn fetch_copy(
+    /// Reads a range from the first copy that has all of it, and notes what is wrong with those before. A copy that has not
+    /// answered after [`READ_ELSEWHERE_AFTER`] is waited for beside the next.
+    async fn fetch_copy(
         &self,
         chunk: ChunkId,
         copies: &[Copy],
         range: Range<u64>,
         trouble: &mut Trouble,
     ) -> Option<Vec<BufferView>> {
-        for copy in copies {
-            let id = ShardId {
-                chunk,
-                shard: copy.shard,
+        let range = range.start as u32..range.end as u32;
+        let mut left = copies.iter();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            if asked.is_empty() {
+                asked.push(self.clone().ask_copy(chunk, *left.next()?, range.clone()));
+            }
+            let answer = if left.len() == 0 {
+                asked.next().await
+            } else {
+                let answer = reactor::timeout(READ_ELSEWHERE_AFTER, asked.next()).await;
+                answer.unwrap_or(None)
             };
-            let range = range.start as u32..range.end as u32;
-            match self.fetch_shard(copy.place, id, range).await {
-                Ok(views) => return Some(views),
-                Err(error) => {
-                    self.report(copy, id, &error);
-                    trouble.note(*copy, error);
+            match answer {
+                Some((_, Ok(views))) => {
+                    to_the_end(asked);
+                    return Some(views);
+                }
+                Some((copy, Err(error))) => {
+                    self.report(&copy, chunk, &error);
+                    trouble.note(copy, error);
+                }
+                None => {
+                    let more = left.next();
+                    asked.extend(
+                        more.map(|copy| self.clone().ask_copy(chunk, *copy, range.clone())),
+                    );
                 }
             }
         }
-        None
+    }
+
+    async fn ask_copy(
+        self,
+        chunk: ChunkId,
+        copy: Copy,
+        range: Range<u32>,
+    ) -> (Copy, Result<Vec<BufferView>, EngineError>) {
+        let id = ShardId {
+            chunk,
+            shard: copy.shard,
+        };
+        (copy, self.fetch_shard(copy.place, id, range).await)
     }
 
     /// Damage is reported wherever it is found; a place that does not answer once, because every read may meet it.
-    fn report(&self, copy: &Copy, id: ShardId, error: &EngineError) {
+    fn report(&self, copy: &Copy, chunk: ChunkId, error: &EngineError) {
         let (device, partition) = (copy.place.device, copy.place.partition);
         let is_news = self.inner.reported.borrow_mut().insert(copy.place);
         if is_news || matches!(error, EngineError::Corrupt { .. }) {
-            tracing::warn!(%id, %device, partition, %error, "a copy could not be read");
+            tracing::warn!(%chunk, %device, partition, %error, "a copy could not be read");
         } else {
-            tracing::debug!(%id, %device, partition, %error, "a copy could not be read");
+            tracing::debug!(%chunk, %device, partition, %error, "a copy could not be read");
         }
     }
 
@@ -240,6 +292,14 @@ impl Cluster {
             .await
             .map_err(|_| crate::node::store::gone())?;
         answer.await.map_err(|_| crate::node::store::gone())?
+    }
+}
+
+/// Waits for reads whose bytes are not needed any more: a device that does not answer is noticed by what waits for it.
+fn to_the_end<F: Future + 'static>(mut reads: FuturesUnordered<F>) {
+    if !reads.is_empty() {
+        let waiting = async move { while reads.next().await.is_some() {} };
+        reactor::spawn(TaskClass::Foreground, waiting).detach();
     }
 }
 

@@ -50,8 +50,9 @@ impl Inventory<'_> {
     pub(super) fn degradations(&self) -> Vec<Degradation> {
         let mut found: Vec<Degradation> = self.refused_writes().into_iter().collect();
         found.extend(self.missing_devices.iter().map(|uuid| missing_device(uuid)));
-        found.extend(self.devices.iter().filter_map(failed_device));
+        found.extend(self.devices.iter().filter_map(sick_device));
         found.extend(self.lost_partitions.iter().map(lost_partition));
+        found.extend(self.partitions.iter().filter_map(damaged_partition));
         found.extend(self.closed_partitions());
         found.extend(self.lost_log_mirrors());
         found.sort_by_key(|degradation| std::cmp::Reverse(degradation.severity));
@@ -63,8 +64,8 @@ impl Inventory<'_> {
         let writable: BTreeSet<Place> = self
             .partitions
             .iter()
-            .filter(|partition| partition.is_writable(self.devices))
-            .map(|partition| partition.place)
+            .filter(|of| of.partition.is_writable())
+            .map(|of| of.place)
             .collect();
         let takes_none = |slots: &&Vec<Place>| !slots.iter().all(|place| writable.contains(place));
         let refusing = self.groups.iter().filter(takes_none).count();
@@ -97,12 +98,12 @@ impl Inventory<'_> {
 
     /// Partitions that write nothing any more although their device has not failed.
     fn closed_partitions(&self) -> impl Iterator<Item = Degradation> {
-        self.partitions.iter().filter_map(|partition| {
-            let why = partition.statistics.log.closed()?;
-            if partition.has_failed_device(self.devices) {
+        self.partitions.iter().filter_map(|of| {
+            let name = &of.name;
+            let why = of.partition.statistics.log.closed()?;
+            if of.partition.health.failure().is_some() {
                 return None;
             }
-            let name = &partition.name;
             Some(Degradation {
                 severity: Severity::Warning,
                 kind: "partition_closed",
@@ -138,14 +139,60 @@ fn missing_device(uuid: &str) -> Degradation {
     }
 }
 
-fn failed_device(device: &DeviceStatus) -> Option<Degradation> {
-    let name = &device.name;
-    let why = device.health.failure()?;
+/// The gravest that is to be said of a device that is there.
+fn sick_device(device: &DeviceStatus) -> Option<Degradation> {
+    let (name, health) = (&device.name, &device.health);
+    let (kind, what) = if let Some(why) = health.failure() {
+        let reads = if health.is_silent() {
+            "neither reads nor writes"
+        } else {
+            "no more writes"
+        };
+        (
+            "device_failed",
+            format!("device {name} has failed and takes {reads}: {why}"),
+        )
+    } else if health.is_slow() {
+        (
+            "device_slow",
+            format!(
+                "device {name} has not answered for 10 s; reads go to the other copies, and it fails when it goes on"
+            ),
+        )
+    } else if health.fails_all_reads() {
+        (
+            "device_unreadable",
+            format!(
+                "device {name} fails every read; what it holds is served from the other copies"
+            ),
+        )
+    } else {
+        let failed = Some(health.failed_reads()).filter(|failed| *failed > 0)?;
+        (
+            "read_errors",
+            format!("{failed} reads of device {name} have failed since the start"),
+        )
+    };
     Some(Degradation {
         severity: Severity::Warning,
-        kind: "device_failed",
-        what: format!("device {name} has failed and takes no more writes: {why}"),
+        kind,
+        what,
         remedy: REPLACE_DISK.to_owned(),
+    })
+}
+
+fn damaged_partition(of: &PartitionStatus) -> Option<Degradation> {
+    let (name, first, count) = (&of.name, of.damage.first()?, of.damage.len());
+    Some(Degradation {
+        severity: Severity::Warning,
+        kind: "damage",
+        what: format!(
+            "the start found {count} damaged places in partition {name}, the first: {first}; what lay there is served from \
+             the other copies"
+        ),
+        remedy: "read the objects of the node once, which writes bad copies anew, and restart; replace the disk if it comes \
+                 again"
+            .to_owned(),
     })
 }
 
@@ -170,6 +217,7 @@ mod tests {
     use strata_engine::{ChunkStoreStatistics, DeviceHealth, Uuid};
 
     use super::*;
+    use crate::node::Partition;
     use crate::node::status::NodeStatus;
 
     /// Three devices of one partition each, of which `there` are there, in groups of two.
@@ -181,8 +229,13 @@ mod tests {
         };
         for device in 0..there {
             let health = Arc::new(DeviceHealth::default());
-            status.add_device(Uuid([device; 16]), format!("/d{device}"), health);
-            status.add_partition(place(device), Arc::new(ChunkStoreStatistics::default()));
+            status.add_device(Uuid([device; 16]), format!("/d{device}"), health.clone());
+            let partition = Partition {
+                reactor: 0,
+                health,
+                statistics: Arc::new(ChunkStoreStatistics::default()),
+            };
+            status.add_partition(place(device), partition);
         }
         let groups = [(0, 1), (1, 2), (2, 0)];
         let groups = groups.map(|(first, second)| vec![place(first), place(second)]);

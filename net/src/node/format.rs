@@ -1,10 +1,7 @@
-//! Formats the devices of a first start, and computes what each may grow to.
+//! Formats the devices of a first start, and locks and reads those of every start.
 //!
-//! Invariants: capacity leaves 10 % of a file system free, counted once however many devices share it; the number of data
-//! partitions gives every core one, unless they would be too small, and is fixed from then on.
+//! Invariant: the number of data partitions gives every core one, unless they would be too small, and is fixed from then on.
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +9,7 @@ use strata_engine::{
     DeviceHealth, DeviceLock, DeviceOptions, FormatOptions, PartitionKind, Superblock, Uuid,
 };
 
+use super::capacity::{self, DeviceSpace};
 use super::discover::{Discovery, Found};
 use super::{NodeConfig, NodeError, layout, new_uuid};
 
@@ -109,6 +107,12 @@ pub async fn prepare(
     for (candidate, capacity_bytes) in discovery.candidates.iter().zip(capacities) {
         let failed = |error| NodeError::Devices(format!("{}: {error}", candidate.path.display()));
         let lock = DeviceLock::take(&candidate.path).map_err(failed)?;
+        if let Some(repaired) = strata_engine::repair_superblock(&candidate.path)
+            .await
+            .map_err(failed)?
+        {
+            tracing::warn!("{repaired}");
+        }
         let superblock = strata_engine::read_superblock(&candidate.path)
             .await
             .map_err(failed)?;
@@ -203,31 +207,24 @@ fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, No
             .map(|candidate| at_least_minimum(&candidate.path, bytes / count))
             .collect();
     }
-    let mut sharing: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for (position, candidate) in discovery.candidates.iter().enumerate() {
-        sharing
-            .entry(file_system_of(&candidate.listed)?)
-            .or_default()
-            .push(position);
-    }
-    let mut capacities = vec![0; discovery.candidates.len()];
-    for positions in sharing.values() {
-        let used: u64 = positions
-            .iter()
-            .map(|at| allocated_bytes(&discovery.candidates[*at].path))
-            .sum();
-        let first = &discovery.candidates[positions[0]];
-        let bytes = room_on(&first.listed, used)? / positions.len() as u64;
-        for at in positions {
-            capacities[*at] = match &discovery.candidates[*at].found {
-                Found::Device(_) => bytes,
-                Found::Empty | Found::Missing | Found::Sick(_) => {
-                    at_least_minimum(&discovery.candidates[*at].path, bytes)?
-                }
-            };
-        }
-    }
-    Ok(capacities)
+    let spaces: Vec<DeviceSpace> = discovery
+        .candidates
+        .iter()
+        .map(|candidate| DeviceSpace {
+            listed: candidate.listed.clone(),
+            file: candidate.path.clone(),
+        })
+        .collect();
+    let shares = capacity::shares(&spaces)?;
+    let candidates = discovery.candidates.iter().zip(shares);
+    candidates
+        .map(|(candidate, bytes)| match candidate.found {
+            Found::Device(_) => Ok(bytes),
+            Found::Empty | Found::Missing | Found::Sick(_) => {
+                at_least_minimum(&candidate.path, bytes)
+            }
+        })
+        .collect()
 }
 
 fn at_least_minimum(path: &Path, bytes: u64) -> Result<u64, NodeError> {
@@ -240,27 +237,6 @@ fn at_least_minimum(path: &Path, bytes: u64) -> Result<u64, NodeError> {
         bytes >> 20,
         CAPACITY_BYTES_MIN >> 20
     )))
-}
-
-fn file_system_of(path: &Path) -> Result<u64, NodeError> {
-    let found = std::fs::metadata(path)
-        .map_err(|error| NodeError::Devices(format!("{}: {error}", path.display())))?;
-    Ok(found.dev())
-}
-
-fn allocated_bytes(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |found| found.blocks() * 512)
-}
-
-/// Bytes of the file system that devices may hold together when 10 % of it stay free.
-fn room_on(path: &Path, used_by_devices: u64) -> Result<u64, NodeError> {
-    let found = rustix::fs::statvfs(path)
-        .map_err(|error| NodeError::Devices(format!("{}: {error}", path.display())))?;
-    let (total, available) = (
-        found.f_blocks * found.f_frsize,
-        found.f_bavail * found.f_frsize,
-    );
-    Ok((available + used_by_devices).saturating_sub(total / 10))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Opens the data partitions that a reactor owns, each with its own handle on the device.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use strata_engine::{ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, EngineError, Uuid};
+use strata_engine::{ChunkStore, Device, DeviceOptions, EngineError, Uuid};
 
+use super::Partition;
+use super::staleness::NewestEpochs;
 use super::status::LostPartition;
 use super::store::LocalStores;
 use crate::error::ClusterError;
@@ -35,10 +36,14 @@ pub struct DeviceShare {
 /// What came of opening.
 #[derive(Debug, Default)]
 pub struct OpenReport {
-    /// The partitions that are open, with their statistics.
-    pub opened: Vec<(Place, Arc<ChunkStoreStatistics>)>,
+    /// The partitions that are open.
+    pub opened: Vec<(Place, Partition)>,
     /// The partitions that could not be opened.
     pub lost: Vec<LostPartition>,
+    /// What was damaged in the partitions that are open.
+    pub damaged: Vec<(Place, Vec<String>)>,
+    /// What the shards of each device say of the log.
+    pub epochs: Vec<NewestEpochs>,
     /// What was found wrong and reported.
     pub warnings: Vec<String>,
 }
@@ -67,13 +72,18 @@ pub(super) async fn open_partitions(
                             "what was being written when the last run ended was torn; it was never acknowledged and is cut"
                         );
                     }
-                    report.warnings.extend(
-                        recovery
-                            .damage
-                            .iter()
-                            .map(|damage| format!("{}: {damage}", share.path.display())),
-                    );
-                    report.opened.push((place, store.statistics()));
+                    if !recovery.damage.is_empty() {
+                        for damage in &recovery.damage {
+                            tracing::warn!(%damage, "damage was found on a device");
+                        }
+                        report.warnings.extend(recovery.damage.iter().cloned());
+                        report.damaged.push((place, recovery.damage));
+                    }
+                    report.epochs.push(NewestEpochs {
+                        path: share.path.clone(),
+                        by_writer: store.newest_epochs(),
+                    });
+                    report.opened.push((place, Partition::of(&store)));
                     local.insert(place, store);
                 }
                 // The start is refused: what a newer version has stored would be missing without a word.

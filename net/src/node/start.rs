@@ -14,11 +14,13 @@ use std::sync::Arc;
 use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
 use strata_raftlog::consensus::group::{Group, GroupError};
 
+use super::capacity;
 use super::discover;
 use super::format::{self, NodeDevice};
 use super::propose::Metadata;
 use super::readers::Readers;
 use super::serve::{serve_mailbox, serve_until_stopped};
+use super::staleness;
 use super::status::{NodeStatus, Phase};
 use super::{ClusterParts, NodeConfig, NodeError, Serve};
 use crate::message::NodeRequest;
@@ -39,7 +41,9 @@ pub(super) async fn run_metadata_core(
     // The devices hold the locks that keep other servers off them: they live until everything has stopped.
     let (outcome, _devices) = match bring_up(&config, &status, &peers, &metadata).await {
         Ok((parts, devices)) => {
+            let following = capacity::follow(&config, &devices);
             serve_until_stopped(&status, &peers, parts).await;
+            drop(following);
             (Ok(()), devices)
         }
         Err(error) => {
@@ -88,11 +92,12 @@ async fn bring_up(
     let recovering = partitions::recover(config, status, peers, &devices);
     let replaying = group::start(config, status, &devices, metadata);
     let (recovered, namespace) = futures_util::future::join(recovering, replaying).await;
-    let ((owners, warnings), namespace) = (recovered?, namespace?);
+    let (recovered, namespace) = (recovered?, namespace?);
+    staleness::refuse_stale_log(&namespace, &recovered.epochs)?;
     initialise::initialise(config, metadata, &namespace, &devices, &discovery).await?;
     let missing = discovery.missing.iter();
     let missing = missing.map(|why| format!("{why}: its device counts as missing"));
-    let warnings = warnings.into_iter().chain(missing).collect();
+    let warnings = recovered.warnings.into_iter().chain(missing).collect();
     status.set_layout(
         report::placement_groups(&namespace)?,
         devices[0].superblock.log_mirrors.len(),
@@ -102,7 +107,7 @@ async fn bring_up(
     let parts = ClusterParts {
         node_id: config.node_id,
         peers: peers.to_vec(),
-        owners,
+        partitions: recovered.partitions,
         namespace,
         readers: Readers::new(peers.len()),
         status: status.clone(),

@@ -12,6 +12,7 @@ use strata_raftlog::consensus::group::GroupStatistics;
 use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
 use crate::message::Place;
+use crate::node::Partition;
 
 /// Where a node is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,21 +68,10 @@ pub struct PartitionStatus {
     pub place: Place,
     /// The device's uuid and the partition's number, as metrics name it.
     pub name: String,
-    /// What it has done and holds.
-    pub statistics: Arc<ChunkStoreStatistics>,
-}
-
-impl PartitionStatus {
-    pub(super) fn has_failed_device(&self, devices: &[DeviceStatus]) -> bool {
-        let device = devices
-            .iter()
-            .find(|device| device.uuid == self.place.device);
-        device.is_some_and(|device| device.health.failure().is_some())
-    }
-
-    pub(super) fn is_writable(&self, devices: &[DeviceStatus]) -> bool {
-        self.statistics.log.closed().is_none() && !self.has_failed_device(devices)
-    }
+    /// Its device and statistics.
+    pub partition: Partition,
+    /// What the start found damaged in it.
+    pub damage: Vec<String>,
 }
 
 /// A data partition that could not be opened at the start.
@@ -136,9 +126,15 @@ impl NodeStatus {
         }
     }
 
-    /// Enters a phase. A failed node stays failed.
+    /// Enters a phase. A failed node stays failed. From the beginning of a stop no device is waited for long.
     pub fn enter(&self, phase: Phase) {
         let mut inner = self.lock();
+        if phase == Phase::Stopping {
+            inner
+                .devices
+                .iter()
+                .for_each(|device| device.health.begin_stop());
+        }
         if !matches!(inner.phase, Some(Phase::Failed(_))) {
             inner.phase = Some(phase);
         }
@@ -165,12 +161,22 @@ impl NodeStatus {
         inner.reactors.sort_by_key(|(index, _)| *index);
     }
 
-    pub(crate) fn add_partition(&self, place: Place, statistics: Arc<ChunkStoreStatistics>) {
+    pub(crate) fn add_partition(&self, place: Place, partition: Partition) {
         self.lock().partitions.push(PartitionStatus {
             place,
             name: format!("{}/{}", place.device, place.partition),
-            statistics,
+            partition,
+            damage: Vec::new(),
         });
+    }
+
+    /// Notes what a start has found damaged in an open partition.
+    pub(super) fn add_damage(&self, place: Place, damage: Vec<String>) {
+        let mut inner = self.lock();
+        let mut partitions = inner.partitions.iter_mut();
+        if let Some(of) = partitions.find(|of| of.place == place) {
+            of.damage.extend(damage);
+        }
     }
 
     pub(super) fn add_lost_partition(&self, lost: LostPartition) {
@@ -218,7 +224,7 @@ impl NodeStatus {
         let inner = self.lock();
         let partitions = inner.partitions.iter();
         partitions
-            .map(|partition| (partition.name.clone(), partition.statistics.clone()))
+            .map(|of| (of.name.clone(), of.partition.statistics.clone()))
             .collect()
     }
 

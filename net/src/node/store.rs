@@ -15,6 +15,9 @@ use super::answer;
 use crate::memory::{Floor, MemoryQueue, NoMemory};
 use crate::message::{NodeRequest, Place, Scanned};
 
+/// The part of a reactor's arena that reads of one device may hold, as a divisor.
+const DEVICE_SHARE: usize = 4;
+
 /// The stores of one reactor.
 #[derive(Clone, Default)]
 pub struct LocalStores {
@@ -49,11 +52,8 @@ impl LocalStores {
     ) -> Result<Vec<BufferView>, EngineError> {
         let store = self.at(place)?;
         let bytes = range.len();
-        let room = self
-            .read_memory
-            .wait(|| Floor::Read.leaves(bytes).then_some(()));
-        room.await
-            .map_err(|NoMemory| EngineError::Busy("no memory became free for a read".to_owned()))?;
+        let room = self.read_memory.wait(|| room_for(&store, bytes)).await;
+        room.unwrap_or_else(|NoMemory| Err(busy("no memory became free for a read")))?;
         store.read(id, range).await
     }
 
@@ -123,6 +123,22 @@ impl LocalStores {
         }
         None
     }
+}
+
+/// Whether a read of so many bytes may begin; `None`: not yet. One device that does not answer holds no more than its share of
+/// the memory, so that the others go on.
+fn room_for(store: &ChunkStore, bytes: usize) -> Option<Result<(), EngineError>> {
+    let being_read = store.device_bytes_being_read();
+    let share = reactor::arena_pressure().total_bytes / DEVICE_SHARE;
+    if being_read > 0 && being_read + bytes > share {
+        let late = store.device_health().is_late();
+        return late.then(|| Err(busy("the device does not answer")));
+    }
+    Floor::Read.leaves(bytes).then_some(Ok(()))
+}
+
+fn busy(why: &str) -> EngineError {
+    EngineError::Busy(why.to_owned())
 }
 
 fn spawn(work: impl Future<Output = ()> + 'static) {

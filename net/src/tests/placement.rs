@@ -5,7 +5,7 @@ use std::time::Duration;
 use strata_engine::reactor::{self, Simulation};
 use strata_raftlog::namespace::INLINE_BYTES_MAX;
 
-use super::world::{Node, Shape, content, run};
+use super::world::{Node, Shape, content, path_of, run};
 use crate::error::ClusterError;
 
 /// Stores objects of 1 MiB until one is refused; how many were taken.
@@ -103,5 +103,59 @@ fn a_body_in_a_chunk_costs_each_copy_one_flush() {
                 assert_eq!(syncs, 5 * copies, "{length} bytes, {copies} copies");
             }
         }
+    });
+}
+
+#[test]
+fn a_device_that_does_not_answer_gets_no_new_chunk_while_others_do() {
+    let simulation = Simulation::new(4);
+    run(&simulation, 16, async || {
+        let shape = Shape {
+            devices: 4,
+            groups: vec![vec![0, 1], vec![2, 3]],
+            ..Shape::mirrored(8)
+        };
+        let node = Node::start(&shape).await;
+        simulation.hang(&path_of(0));
+        let begun = reactor::now();
+        let writes = (0..4).map(|number| {
+            let node = &node;
+            async move {
+                let body = content(number, 300_000);
+                node.put(&format!("k{number}"), &body).await
+            }
+        });
+        for put in futures_util::future::join_all(writes).await {
+            put.expect("the other group takes it in the end");
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(35), "{took:?}");
+        assert_eq!((node.shards(2), node.shards(3)), (4, 4));
+        let begun = reactor::now();
+        let body = content(9, 300_000);
+        node.put("at once", &body).await.expect("stored");
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        let kinds = node.degradations();
+        assert_eq!(kinds, ["placement", "device_failed"]);
+    });
+}
+
+#[test]
+fn a_partition_that_has_closed_is_named_and_gets_no_new_chunk() {
+    run(&Simulation::new(5), 16, async || {
+        let shape = Shape {
+            groups: vec![vec![0], vec![1]],
+            ..Shape::single(2, 8)
+        };
+        let node = Node::start(&shape).await;
+        node.put("k", &content(0, 300_000)).await.expect("stored");
+        node.end_writer(0).await;
+        for number in 0..6 {
+            let body = content(number, 300_000);
+            node.put(&format!("k{number}"), &body)
+                .await
+                .expect("the other partition takes it");
+        }
+        assert_eq!(node.degradations(), ["placement", "partition_closed"]);
     });
 }

@@ -45,9 +45,9 @@ fn a_damaged_copy_is_written_anew() {
         damage(&simulation, 0, &body, 3);
         assert!(node.get("k").await.expect("from the other copy") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.mended_copies(), 1);
+        assert_eq!(node.cluster.repaired_copies(), 1);
         node.lose_reactor(1).await;
-        assert!(node.get("k").await.expect("from the mended copy") == body);
+        assert!(node.get("k").await.expect("from the new copy") == body);
         assert_eq!((node.shards(0), node.shards(1)), (1, 1));
     });
 }
@@ -100,5 +100,126 @@ fn what_is_missing_since_the_start_is_not_asked() {
         assert_eq!(places(&extent), [node.places[1], node.places[0]]);
         extent.chunk = strata_engine::ChunkId::new(1, 1, 1, 1);
         assert_eq!(places(&extent), [node.places[3]]);
+    });
+}
+
+#[test]
+fn a_device_that_does_not_answer_holds_up_no_read_for_long() {
+    let simulation = Simulation::new(34);
+    run(&simulation, 16, async || {
+        let node = Node::start(&three_copies()).await;
+        for number in 0..40 {
+            let body = content(number, 300_000);
+            node.put(&format!("k{number}"), &body)
+                .await
+                .expect("stored");
+        }
+        simulation.hang(&path_of(0));
+        let begun = reactor::now();
+        for number in 0..40 {
+            let body = node.get(&format!("k{number}")).await.expect("from another");
+            assert!(body == content(number, 300_000), "k{number}");
+        }
+        let took = begun.elapsed();
+        assert!(
+            took < Duration::from_secs(3),
+            "one wait and no more: {took:?}"
+        );
+        // What was asked first is waited for to the end, so that the device is found to have failed.
+        reactor::sleep(Duration::from_secs(40)).await;
+        let begun = reactor::now();
+        node.get("k1").await.expect("from another");
+        assert!(begun.elapsed() < Duration::from_millis(500));
+        let kinds = node.degradations();
+        assert!(kinds.contains(&"device_failed"), "{kinds:?}");
+    });
+}
+
+#[test]
+fn many_readers_at_a_device_that_does_not_answer_leave_memory_to_the_others() {
+    let simulation = Simulation::new(35);
+    run(&simulation, 16, async || {
+        let shape = Shape {
+            segments: 20,
+            ..three_copies()
+        };
+        let node = Node::start(&shape).await;
+        for number in 0..40 {
+            let body = content(number, 1 << 20);
+            node.put(&format!("k{number}"), &body)
+                .await
+                .expect("stored");
+        }
+        simulation.hang(&path_of(0));
+        let keys: Vec<String> = (0..40).map(|number| format!("k{number}")).collect();
+        let reads = keys.iter().map(|key| node.get(key));
+        let bodies = futures_util::future::join_all(reads);
+        let bodies = reactor::timeout(Duration::from_secs(10), bodies).await;
+        for (number, body) in bodies.expect("in time").into_iter().enumerate() {
+            assert!(body.expect("a body") == content(number as u64, 1 << 20));
+        }
+    });
+}
+
+#[test]
+fn copies_that_are_damaged_apart_are_all_written_anew() {
+    let simulation = Simulation::new(36);
+    run(&simulation, 16, async || {
+        let shape = Shape {
+            owners: vec![Some(0), Some(1)],
+            ..Shape::mirrored(8)
+        };
+        let node = Node::start(&shape).await;
+        let body = content(2, 250_000);
+        node.put("k", &body).await.expect("stored");
+        damage(&simulation, 0, &body, 1);
+        damage(&simulation, 1, &body, 2);
+        assert!(node.get("k").await.expect("cell by cell") == body);
+        reactor::sleep(Duration::from_secs(1)).await;
+        assert_eq!(node.cluster.repaired_copies(), 2);
+        node.lose_reactor(1).await;
+        assert!(node.get("k").await.expect("from one copy") == body);
+    });
+}
+
+#[test]
+fn a_missing_copy_is_written_anew() {
+    run(&Simulation::new(37), 16, async || {
+        let shape = Shape {
+            owners: vec![Some(0), Some(1)],
+            ..Shape::mirrored(8)
+        };
+        let node = Node::start(&shape).await;
+        let body = content(2, 250_000);
+        node.put("k", &body).await.expect("stored");
+        node.lose_shards(0, "k").await;
+        assert_eq!(node.shards(0), 0);
+        assert!(node.get("k").await.expect("from the other copy") == body);
+        reactor::sleep(Duration::from_secs(1)).await;
+        assert_eq!(node.cluster.repaired_copies(), 1);
+        node.lose_reactor(1).await;
+        assert!(node.get("k").await.expect("from the new copy") == body);
+    });
+}
+
+#[test]
+fn a_device_that_fails_every_read_is_flagged_and_not_written_over_and_over() {
+    let simulation = Simulation::new(38);
+    run(&simulation, 16, async || {
+        let shape = Shape {
+            owners: vec![Some(0), Some(1)],
+            ..Shape::mirrored(8)
+        };
+        let node = Node::start(&shape).await;
+        let body = content(2, 250_000);
+        node.put("k", &body).await.expect("stored");
+        simulation.fail_reads_at(&path_of(0), 0..u64::MAX);
+        for _ in 0..50 {
+            assert!(node.get("k").await.expect("from the other copy") == body);
+            reactor::sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!(node.degradations(), ["device_unreadable"]);
+        let repaired = node.cluster.repaired_copies();
+        assert!(repaired < 16, "{repaired}");
     });
 }

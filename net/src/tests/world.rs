@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use strata_engine::reactor::{self, ReactorConfig, Receiver, Simulation, TaskClass, World};
 use strata_engine::{
-    ChunkId, ChunkStore, ChunkStoreStatistics, Device, DeviceOptions, FormatOptions, Owner,
-    PartitionKind, ShardId, ShardWrite, Uuid, format_device,
+    ChunkId, ChunkStore, ChunkStoreStatistics, Device, DeviceHealth, DeviceOptions, FormatOptions,
+    Owner, PartitionKind, ShardId, ShardWrite, Uuid, format_device,
 };
 use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, DeleteKey, DeleteObjects, Envelope, FEATURE_LEVEL, Initialise,
@@ -30,9 +30,10 @@ use crate::cluster::read::{BodySource, ObjectReader};
 use crate::cluster::write::{CELL_BYTES, SPACE_FILE};
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place, Proposer};
-use crate::node::ClusterParts;
 use crate::node::readers::Readers;
+use crate::node::status::NodeStatus;
 use crate::node::store::LocalStores;
+use crate::node::{ClusterParts, Partition};
 
 const BUCKET: &str = "b";
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -121,6 +122,7 @@ pub struct Node {
     pub places: Vec<Place>,
     pub statistics: BTreeMap<Place, Arc<ChunkStoreStatistics>>,
     locals: Vec<LocalStores>,
+    stores: BTreeMap<Place, ChunkStore>,
     _metadata: tempfile::TempDir,
 }
 
@@ -133,14 +135,24 @@ impl Node {
                 .max()
                 .unwrap_or(0);
         let locals: Vec<LocalStores> = (0..reactors).map(|_| LocalStores::default()).collect();
-        let (mut places, mut owners) = (Vec::new(), BTreeMap::new());
-        let mut statistics = BTreeMap::new();
+        let (mut places, mut partitions) = (Vec::new(), BTreeMap::new());
+        let status = Arc::new(NodeStatus::default());
+        let (mut statistics, mut stores) = (BTreeMap::new(), BTreeMap::new());
         for device in 0..shape.devices {
-            for (place, store) in open_device(device, shape).await {
+            let (opened, health) = open_device(device, shape).await;
+            let name = path_of(device).display().to_string();
+            status.add_device(Uuid([device + 1; 16]), name, health);
+            for (place, store) in opened {
                 if let Some(owner) = shape.owner(places.len()) {
+                    let partition = Partition {
+                        reactor: owner,
+                        ..Partition::of(&store)
+                    };
+                    status.add_partition(place, partition.clone());
                     statistics.insert(place, store.statistics());
+                    stores.insert(place, store.clone());
                     locals[owner].insert(place, store);
-                    owners.insert(place, owner);
+                    partitions.insert(place, partition);
                 }
                 places.push(place);
             }
@@ -160,13 +172,15 @@ impl Node {
             reactor::spawn(TaskClass::Foreground, serving).detach();
         }
         applier.apply(initialise(shape, &places).into(), SESSIONLESS);
+        let slots = |group: &Vec<usize>| group.iter().map(|at| places[*at]).collect();
+        status.set_layout(shape.groups.iter().map(slots).collect(), 1);
         let parts = ClusterParts {
             node_id: 1,
             readers: Readers::new(peers.len()),
             peers,
-            owners,
+            partitions,
             namespace,
-            status: Arc::default(),
+            status,
         };
         let cluster = Cluster::connect(Arc::new(parts), locals[0].clone())
             .await
@@ -181,6 +195,7 @@ impl Node {
             places,
             statistics,
             locals,
+            stores,
             _metadata: metadata,
         }
     }
@@ -270,6 +285,36 @@ impl Node {
         self.cluster.reader(object.inode, source, 0..object.size)
     }
 
+    /// The kinds of what the node is short of.
+    pub fn degradations(&self) -> Vec<&'static str> {
+        let found = self.cluster.parts().status.degradations().into_iter();
+        found.map(|degradation| degradation.kind).collect()
+    }
+
+    /// Ends the writer of a place, as an error that is not the device's does.
+    pub async fn end_writer(&self, place: usize) {
+        self.stores[&self.places[place]].clone().close().await;
+    }
+
+    /// The last epochs of the writers whose chunks a place holds.
+    pub fn newest_epochs(&self, place: usize) -> BTreeMap<u32, u32> {
+        self.stores[&self.places[place]].newest_epochs()
+    }
+
+    /// Takes what one place holds of an object away.
+    pub async fn lose_shards(&self, place: usize, key: &str) {
+        let shards: Vec<ShardId> = self
+            .extents(key)
+            .iter()
+            .map(|extent| ShardId {
+                chunk: extent.chunk,
+                shard: place as u8,
+            })
+            .collect();
+        let freed = self.stores[&self.places[place]].free(&shards).await;
+        freed.expect("freed");
+    }
+
     /// Takes the places of a reactor away: whoever asks for them is told that they are not there.
     pub async fn lose_reactor(&self, reactor: usize) {
         self.locals[reactor].close().await;
@@ -339,7 +384,7 @@ impl Node {
     }
 }
 
-async fn open_device(device: u8, shape: &Shape) -> Vec<(Place, ChunkStore)> {
+async fn open_device(device: u8, shape: &Shape) -> (Vec<(Place, ChunkStore)>, Arc<DeviceHealth>) {
     let (path, uuid) = (path_of(device), Uuid([device + 1; 16]));
     let format = FormatOptions {
         cluster: Uuid([9; 16]),
@@ -357,6 +402,7 @@ async fn open_device(device: u8, shape: &Shape) -> Vec<(Place, ChunkStore)> {
         capacity_bytes: SEGMENTS_OFFSET + segments * SEGMENT_BYTES,
         ..DeviceOptions::default()
     };
+    let health = options.health.clone();
     let opened = Device::open(&path, options).await.expect("a device");
     let entries = opened.superblock().partitions.clone();
     let mut stores = Vec::new();
@@ -373,7 +419,7 @@ async fn open_device(device: u8, shape: &Shape) -> Vec<(Place, ChunkStore)> {
             .expect("a store");
         stores.push((place, store));
     }
-    stores
+    (stores, health)
 }
 
 fn initialise(shape: &Shape, places: &[Place]) -> Initialise {

@@ -8,11 +8,23 @@ use strata_engine::reactor::{self, Sender};
 use crate::message::{NodeRequest, Place};
 use crate::node::format::NodeDevice;
 use crate::node::open::{DeviceShare, OpenRequest};
+use crate::node::staleness::NewestEpochs;
 use crate::node::status::NodeStatus;
-use crate::node::{NodeConfig, NodeError};
+use crate::node::{NodeConfig, NodeError, Partition};
 
 /// Shards that the node may hold. The index is resident and takes about 100 bytes for each.
 const SHARDS_MAX: usize = 10_000_000;
+
+/// What the data partitions of a node were found to be.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    /// Those that are open.
+    pub(super) partitions: BTreeMap<Place, Partition>,
+    /// What their shards say of the log.
+    pub(super) epochs: Vec<NewestEpochs>,
+    /// What was found wrong and passed over.
+    pub(super) warnings: Vec<String>,
+}
 
 /// A partition's share of the shards that a node may hold.
 fn shards_max(devices: &[NodeDevice]) -> usize {
@@ -23,7 +35,7 @@ fn shards_max(devices: &[NodeDevice]) -> usize {
     SHARDS_MAX / partitions.max(1)
 }
 
-/// Recovers every data partition; returns the reactor of each, and what was found wrong and passed over.
+/// Recovers every data partition.
 ///
 /// # Errors
 /// A partition that a newer version has written, a device that cannot be opened, a reactor that has ended.
@@ -32,7 +44,7 @@ pub(super) async fn recover(
     status: &NodeStatus,
     peers: &[Sender<NodeRequest>],
     devices: &[NodeDevice],
-) -> Result<(BTreeMap<Place, usize>, Vec<String>), NodeError> {
+) -> Result<Recovered, NodeError> {
     let begun = reactor::now();
     let opened = open_partitions(config, status, peers, devices).await?;
     tracing::info!(
@@ -48,7 +60,7 @@ async fn open_partitions(
     status: &NodeStatus,
     peers: &[Sender<NodeRequest>],
     devices: &[NodeDevice],
-) -> Result<(BTreeMap<Place, usize>, Vec<String>), NodeError> {
+) -> Result<Recovered, NodeError> {
     let mut requests = vec![OpenRequest::default(); config.cores.len()];
     let shards_max = shards_max(devices);
     let mut turn = 0;
@@ -79,19 +91,23 @@ async fn open_partitions(
         sent.map_err(|_| NodeError::Thread("a reactor ended while it started".to_owned()))?;
         answers.push(answer);
     }
-    let (mut owners, mut warnings) = (BTreeMap::new(), Vec::new());
-    for (reactor, answer) in answers.into_iter().enumerate() {
+    let mut recovered = Recovered::default();
+    for answer in answers {
         let opened = answer
             .await
             .map_err(|_| NodeError::Thread("a reactor ended while it started".to_owned()))?;
         let opened = opened.map_err(|error| NodeError::Devices(error.to_string()))?;
-        for (place, statistics) in opened.opened {
-            status.add_partition(place, statistics);
-            owners.insert(place, reactor);
+        for (place, partition) in opened.opened {
+            status.add_partition(place, partition.clone());
+            recovered.partitions.insert(place, partition);
         }
         let lost = opened.lost.into_iter();
         lost.for_each(|lost| status.add_lost_partition(lost));
-        warnings.extend(opened.warnings);
+        for (place, damage) in opened.damaged {
+            status.add_damage(place, damage);
+        }
+        recovered.warnings.extend(opened.warnings);
+        recovered.epochs.extend(opened.epochs);
     }
-    Ok((owners, warnings))
+    Ok(recovered)
 }
