@@ -1,6 +1,6 @@
-//! One file, or block device, through the reactor: random reads and sequential writes past the page cache.
+//! One file through the reactor: random reads and sequential writes past the page cache.
 //!
-//! Invariants: the file holds written data from end to end before anything is measured, because a hole or an
+//! Invariants: a file that another program has made is not opened (see [`own_file`](crate::own_file)); the file holds written data from end to end before anything is measured, because a hole or an
 //! unwritten extent answers without the device; writes stay inside it; the depth never changes during a run.
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,8 @@ use strata_engine::reactor::{
 };
 
 use crate::affinity::ThreadClock;
+use crate::own_file::{self, Found, HEADER_BYTES, MAGIC};
+use crate::progress;
 use crate::report::{Report, Tally, parse_size};
 
 /// Size of the writes that prepare a file.
@@ -34,7 +36,7 @@ enum Pattern {
 /// Options of `device`.
 #[derive(Args)]
 pub struct Options {
-    /// The file. It is made and filled when it is missing or too short.
+    /// The file. It is made and filled when it is missing or too short; one that strata-bench has not made is refused.
     #[arg(long)]
     file: PathBuf,
     /// How much of the file is used.
@@ -81,12 +83,9 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 }
 
 async fn measure(options: &Options, block: usize) -> anyhow::Result<Report> {
-    prepare(
-        &options.file,
-        options.file_size,
-        options.pattern == Pattern::Prepare,
-    )
-    .await?;
+    let found = own_file::look(&options.file)?;
+    let anew = found != Found::Device || options.pattern == Pattern::Prepare;
+    prepare(&options.file, options.file_size, anew).await?;
     if options.pattern == Pattern::Prepare {
         return Ok(Report::default());
     }
@@ -151,18 +150,26 @@ async fn open(path: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("open {}", path.display()))
 }
 
-async fn prepare(path: &Path, bytes: u64, always: bool) -> anyhow::Result<()> {
+/// Fills the file with noise from end to end, behind its mark, where that is not so already.
+async fn prepare(path: &Path, bytes: u64, anew: bool) -> anyhow::Result<()> {
     let file = open(path).await?;
-    if !always && file.length().await? >= bytes {
+    if !anew && file.length().await? >= HEADER_BYTES + bytes {
         return Ok(());
     }
+    let mut header = allocate(HEADER_BYTES as usize).await;
+    header.set_len(HEADER_BYTES as usize);
+    header.fill(0);
+    header[..MAGIC.len()].copy_from_slice(MAGIC);
+    let header = vec![header.freeze()];
+    file.write_durable(header, 0).await.context("mark")?;
     let view = block_of_noise(PREPARE_BYTES).await;
     let mut offset = 0;
     while offset < bytes {
-        file.write(vec![view.clone()], offset)
+        file.write(vec![view.clone()], HEADER_BYTES + offset)
             .await
             .context("prepare")?;
         offset += PREPARE_BYTES as u64;
+        progress::count(PREPARE_BYTES as u64);
     }
     file.sync().await.context("prepare")
 }
@@ -185,7 +192,11 @@ async fn read_until(
     let mut begun = now();
     while begun < deadline {
         buffer = file
-            .read(buffer, random_u64() % blocks * block as u64, block)
+            .read(
+                buffer,
+                HEADER_BYTES + random_u64() % blocks * block as u64,
+                block,
+            )
             .await?;
         ensure!(
             buffer.len() == block,
@@ -211,10 +222,52 @@ async fn write_until(
     let mut begun = now();
     while begun < deadline {
         let place = next.replace((next.get() + 1) % blocks);
-        file.write(vec![view.clone()], place * block as u64).await?;
+        file.write(vec![view.clone()], HEADER_BYTES + place * block as u64)
+            .await?;
         let ended = now();
         tally.borrow_mut().add(ended - begun, block as u64);
         begun = ended;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(file: &Path) -> Options {
+        Options {
+            file: file.to_owned(),
+            file_size: 8 << 20,
+            pattern: Pattern::RandomRead,
+            block: None,
+            depth: 2,
+            seconds: 0,
+            core: 0,
+            spin: 0,
+        }
+    }
+
+    #[test]
+    fn somebody_elses_file_is_left_alone_and_an_own_one_is_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let theirs = directory.path().join("theirs");
+        std::fs::write(&theirs, b"letters").unwrap();
+        let why = run(&options(&theirs)).unwrap_err().to_string();
+        assert!(why.contains("has not made"), "{why}");
+        assert_eq!(std::fs::read(&theirs).unwrap(), b"letters");
+        let ours = directory.path().join("ours");
+        for pattern in [
+            Pattern::Prepare,
+            Pattern::SequentialWrite,
+            Pattern::RandomRead,
+        ] {
+            let options = Options {
+                pattern,
+                ..options(&ours)
+            };
+            run(&options).unwrap();
+            assert_eq!(own_file::look(&ours).unwrap(), Found::Device);
+        }
+    }
 }

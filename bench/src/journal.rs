@@ -1,7 +1,7 @@
 //! Group commit through the engine's journal: writers that each append a record, wait until it is durable, and append
 //! the next.
 //!
-//! Invariants: the partition was written from end to end before anything counts, so that no write waits for the file
+//! Invariants: a file that another program has made is not opened (see [`own_file`]); the partition was written from end to end before anything counts, so that no write waits for the file
 //! system to make blocks; segments are given up as fast as they fill, so the run never meets the quota.
 
 use std::cell::RefCell;
@@ -22,6 +22,7 @@ use strata_engine::{
 };
 
 use crate::affinity::ThreadClock;
+use crate::own_file::{self, Found};
 use crate::report::{Report, Tally, parse_size};
 
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -32,7 +33,7 @@ const KEPT_BYTES: u64 = 4 * SEGMENT_BYTES;
 /// Options of `journal`.
 #[derive(Args)]
 pub struct Options {
-    /// A new file for the device; it is formatted.
+    /// The file for the device; it is formatted. One that strata-bench has not made is refused.
     #[arg(long)]
     device: PathBuf,
     /// Writers.
@@ -106,9 +107,14 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
 
 /// A journal on a new device, and where the segments of its partition begin in the file: they follow each other.
 async fn open(path: &Path) -> anyhow::Result<(Journal, u64)> {
+    if own_file::look(path)? != Found::New {
+        // What an earlier run has left must not be taken for this one's.
+        std::fs::remove_file(path)?;
+    }
     let uuid = Uuid([7; 16]);
     let format = FormatOptions {
-        cluster: uuid,
+        // By which the file is known for one of these at the next run.
+        cluster: own_file::CLUSTER,
         device: uuid,
         pool: uuid,
         node: 1,
@@ -202,21 +208,60 @@ async fn trim(journal: Journal) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn writers_get_through_the_quota_more_than_once() {
-        let directory =
-            std::env::temp_dir().join(format!("strata-bench-journal-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let options = Options {
-            device: directory.join("device"),
+    fn options(device: PathBuf) -> Options {
+        Options {
+            device,
             writers: 4,
             record: 64 << 10,
             seconds: 0,
             core: 0,
             spin: 0,
+        }
+    }
+
+    #[test]
+    fn writers_get_through_the_quota_more_than_once_and_a_second_run_may_follow() {
+        let directory = tempfile::tempdir().unwrap();
+        let device = directory.path().join("device");
+        run(&options(device.clone())).unwrap();
+        assert_eq!(own_file::look(&device).unwrap(), Found::Journal);
+        run(&options(device)).unwrap();
+    }
+
+    /// The device of a store is one that this program has not made, however well it knows its format.
+    #[test]
+    fn a_store_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let device = directory.path().join("strata.device");
+        format_as_a_store(&device);
+        let before = std::fs::read(&device).unwrap();
+        let why = run(&options(device.clone())).unwrap_err();
+        assert!(format!("{why:#}").contains("Strata store"), "{why:#}");
+        assert!(std::fs::read(&device).unwrap() == before);
+    }
+
+    fn format_as_a_store(device: &Path) {
+        let uuid = Uuid([7; 16]);
+        let format = FormatOptions {
+            cluster: uuid,
+            device: uuid,
+            pool: uuid,
+            node: 1,
+            data_partitions: 1,
+            segment_bytes: SEGMENT_BYTES,
+            log_segments: LOG_SEGMENTS,
+            log_mirrors: vec![uuid],
         };
-        let outcome = run(&options);
-        std::fs::remove_dir_all(&directory).unwrap();
-        outcome.unwrap();
+        let config = ReactorConfig {
+            index: 0,
+            core: None,
+            name: "format".into(),
+            arena_bytes: 4 << 20,
+            spin: Duration::ZERO,
+        };
+        let formatted = run_reactor(config, World::Real, async || {
+            format_device(device, format).await
+        });
+        formatted.unwrap().unwrap();
     }
 }

@@ -1,6 +1,8 @@
 //! `strata-bench`: measures the bounds that Strata promises, and any S3 endpoint beside it.
 //!
 //! - [`affinity`]: which core a thread runs on, what it has burnt
+//! - [`own_file`]: which files a run may write to
+//! - [`progress`]: what is shown while it goes on
 //! - [`report`]: latencies, figures, how they are printed
 //! - [`connection`]: a keep-alive HTTP/1.1 client that costs little
 //! - [`device`]: reads and writes of one file through the reactor
@@ -16,16 +18,19 @@ mod connection;
 mod device;
 mod http;
 mod journal;
+mod own_file;
+mod progress;
 mod report;
 mod s3;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use report::{Run, complain};
 
 /// Measures Strata's parts, and any S3 endpoint.
 #[derive(Parser)]
-#[command(name = "strata-bench", version)]
+#[command(name = "strata-bench")]
 struct CommandLine {
     /// Print one line of JSON instead of a table.
     #[arg(long, global = true)]
@@ -46,19 +51,48 @@ enum Subject {
     S3(s3::Options),
 }
 
+/// The version of this build and the commit that it was made from.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("STRATA_COMMIT"),
+    ")"
+);
+
 fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let command = CommandLine::command().version(VERSION);
+    let parsed = command.try_get_matches().and_then(|matches| {
+        let line = CommandLine::from_arg_matches(&matches)?;
+        Ok((line, Run::new(VERSION, &matches)))
+    });
+    let (line, about) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return explain(&error),
+    };
+    let shown = progress::show();
     let outcome = match line.subject {
         Subject::Device(options) => device::run(&options),
         Subject::Http(options) => http::run(&options),
         Subject::Journal(options) => journal::run(&options),
         Subject::S3(options) => s3::run(options),
     };
+    drop(shown);
     match outcome {
-        Ok(report) => report.print(line.json),
+        Ok(report) => report.print(&about, line.json),
         Err(error) => {
-            eprintln!("strata-bench: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints help, version, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(why) if !error.use_stderr() && why.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("cannot write to standard output: {why}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
     }
 }

@@ -1,14 +1,21 @@
 //! What a run found: latencies, figures by name, and how they are printed.
 //!
 //! Invariants: the JSON form is one flat object on one line, so that a script can pick a figure by name; a run that
-//! saw an error ends with a failing status, unless the subject says that errors are expected.
+//! saw an error ends with a failing status, unless the subject says that errors are expected; a result says what was run,
+//! with every parameter, so that it can be run again.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgMatches;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::progress;
 
 /// Longest latency that is told apart, one minute in nanoseconds.
 const LATENCY_MAX: u64 = 60_000_000_000;
@@ -43,6 +50,7 @@ impl Tally {
         self.latencies
             .saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
         self.bytes += bytes;
+        progress::count(bytes);
     }
 
     /// Counts one operation that failed.
@@ -136,31 +144,109 @@ impl Report {
     }
 
     /// Prints the run and gives the status to end with.
-    pub fn print(&self, json: bool) -> ExitCode {
-        if json {
-            let figures: Map<String, Value> = self.figures.iter().cloned().collect();
-            println!("{}", Value::Object(figures));
+    pub fn print(&self, run: &Run, json: bool) -> ExitCode {
+        let text = if json {
+            format!("{}\n", self.as_json(run))
         } else {
-            let width = self
-                .figures
-                .iter()
-                .map(|(name, _)| name.len())
-                .max()
-                .unwrap_or(0);
-            for (name, value) in &self.figures {
-                println!(
-                    "{name:width$}  {}",
-                    value.as_str().map_or(value.to_string(), str::to_string)
-                );
-            }
-        }
+            self.as_table(run)
+        };
+        let mut output = std::io::stdout().lock();
+        let written = output
+            .write_all(text.as_bytes())
+            .and_then(|()| output.flush());
         for (kind, count) in &self.errors {
-            eprintln!("strata-bench: {count} x {kind}");
+            complain(&format!("{count} x {kind}"));
         }
-        if self.failed {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
+        match written {
+            // Whoever read it went away: that is no error.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                complain(&format!("cannot write to standard output: {error}"));
+                ExitCode::FAILURE
+            }
+            _ if self.failed => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        }
+    }
+
+    fn as_json(&self, run: &Run) -> Value {
+        let about = [
+            ("version", &run.version),
+            ("time", &run.time),
+            ("run", &run.name),
+        ];
+        let about = about.map(|(name, text)| (name.to_owned(), Value::from(text.as_str())));
+        let parameters = run.parameters.iter();
+        let parameters = parameters
+            .map(|(name, text)| (format!("parameter_{name}"), Value::from(text.as_str())));
+        let figures: Map<String, Value> = about
+            .into_iter()
+            .chain(parameters)
+            .chain(self.figures.iter().cloned())
+            .collect();
+        Value::Object(figures)
+    }
+
+    fn as_table(&self, run: &Run) -> String {
+        let parameters: Vec<String> = run
+            .parameters
+            .iter()
+            .map(|(name, text)| format!("{name}={text}"))
+            .collect();
+        let mut text = format!(
+            "strata-bench {} {}, {}\n{}\n",
+            run.version,
+            run.name,
+            run.time,
+            parameters.join(" ")
+        );
+        let width = self.figures.iter().map(|(name, _)| name.len()).max();
+        for (name, value) in &self.figures {
+            let value = value.as_str().map_or(value.to_string(), str::to_string);
+            text.push_str(&format!("{name:0$}  {value}\n", width.unwrap_or(0)));
+        }
+        text
+    }
+}
+
+/// Says a line on standard error. Where nobody listens nothing can be done about it.
+pub fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "strata-bench: {line}");
+}
+
+/// What was run.
+#[derive(Debug)]
+pub struct Run {
+    /// The version of this program, with its commit.
+    pub version: String,
+    /// When it began (RFC 3339, UTC).
+    pub time: String,
+    /// The names of the commands, such as `s3 put`.
+    pub name: String,
+    /// Every parameter, given or not, as text.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Run {
+    /// What a command line asks for.
+    pub fn new(version: &str, matches: &ArgMatches) -> Run {
+        let now = OffsetDateTime::now_utc()
+            .replace_nanosecond(0)
+            .expect("zero is in range");
+        let (mut names, mut inner) = (Vec::new(), matches);
+        while let Some((name, deeper)) = inner.subcommand() {
+            names.push(name);
+            inner = deeper;
+        }
+        let parameters = inner.ids().filter(|id| *id != "json").filter_map(|id| {
+            let values = inner.try_get_raw(id.as_str()).ok()??;
+            let texts: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+            Some((id.as_str().to_owned(), texts.join(" ")))
+        });
+        Run {
+            version: version.to_owned(),
+            time: now.format(&Rfc3339).unwrap_or_default(),
+            name: names.join(" "),
+            parameters: parameters.collect(),
         }
     }
 }
@@ -187,6 +273,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
 
     #[test]
     fn sizes_have_binary_units() {
@@ -197,6 +284,33 @@ mod tests {
         assert!(parse_size("MiB").is_err());
         assert!(parse_size("99999999999999999999").is_err());
         assert!(parse_size("99999999999G").is_err());
+    }
+
+    #[test]
+    fn a_result_names_its_run_and_its_parameters() {
+        let arguments = ["bench", "--json", "s3", "put", "--size", "8KiB"];
+        let matches = crate::CommandLine::command().get_matches_from(arguments);
+        let run = Run::new("1.2.3", &matches);
+        assert_eq!(run.name, "s3 put");
+        let mut report = Report::default();
+        report.count("operations", 7);
+        let json = report.as_json(&run);
+        for (name, text) in [
+            ("version", "1.2.3"),
+            ("parameter_size", "8KiB"),
+            ("parameter_concurrency", "16"),
+            ("parameter_endpoint", "http://127.0.0.1:9002"),
+        ] {
+            assert_eq!(json[name], text, "{json}");
+        }
+        assert_eq!(json["operations"], 7);
+        assert!(json.get("parameter_json").is_none(), "{json}");
+        let table = report.as_table(&run);
+        assert!(table.starts_with("strata-bench 1.2.3 s3 put, 2"), "{table}");
+        assert!(
+            table.contains("size=8KiB") && table.contains("operations  7"),
+            "{table}"
+        );
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Options {
 #[derive(Args)]
 struct Target {
     /// Where the server listens.
-    #[arg(long, global = true, default_value = "http://127.0.0.1:9000")]
+    #[arg(long, global = true, default_value = "http://127.0.0.1:9002")]
     endpoint: String,
     /// The bucket; it is made when it is missing.
     #[arg(long, global = true, default_value = "strata-bench")]

@@ -1,10 +1,11 @@
 //! `strata admin`: what an administrator does to a node from its own machine.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 
 use crate::config::Config;
 use crate::server::{directories, root_key};
+use crate::terminal;
 
 /// Leaves a new root key for the node: the one of the two variables if they are set, else a random one.
 ///
@@ -33,9 +34,7 @@ pub fn replace_root_key(config: &Config) -> Result<(), String> {
         secret,
         directories::is_held(directory),
     );
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| error.to_string())
+    terminal::print(&text)
 }
 
 fn describe(directory: &Path, access_key_id: &str, secret: Option<&str>, running: bool) -> String {

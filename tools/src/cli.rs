@@ -2,16 +2,19 @@
 //!
 //! Invariant: the flags of `server`, `config check` and `config show` are the same, made from the table of keys.
 
+mod flags;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::config::schema::{KEYS, Key, Kind, State};
-use crate::config::value::Value;
-use crate::config::{self, Config, Findings, Origin, Settings};
+use crate::config::machine::Machine;
+use crate::config::{self, Loaded};
+use crate::terminal::{complain, outcome, print};
 use crate::{admin, inspect, server, version};
+use flags::{Everything, KeyFlags, Places};
 
 /// A mistake in the command line or the configuration.
 const EXIT_USAGE: u8 = 2;
@@ -19,9 +22,8 @@ const EXIT_USAGE: u8 = 2;
 #[derive(Parser)]
 #[command(
     name = "strata",
-    version = version::VERSION,
-    about = "A storage system: S3 in front, your disks behind.",
-    disable_help_subcommand = true
+    version = version::VERSION_AND_COMMIT,
+    about = "A storage system: S3 in front, your disks behind."
 )]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct CommandLine {
@@ -34,7 +36,7 @@ enum Commands {
     /// Run a server
     Server {
         #[command(flatten)]
-        flags: ServerFlags,
+        flags: KeyFlags<Everything>,
     },
     /// Administer a node from its own machine
     #[command(subcommand, arg_required_else_help = true)]
@@ -66,12 +68,12 @@ enum ConfigCommands {
     /// Check file, environment and flags, and name everything that is wrong
     Check {
         #[command(flatten)]
-        flags: ServerFlags,
+        flags: KeyFlags<Everything>,
     },
     /// Show what would be in force and where each value comes from; secrets are left out
     Show {
         #[command(flatten)]
-        flags: ServerFlags,
+        flags: KeyFlags<Everything>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -86,210 +88,107 @@ enum AdminCommands {
     /// seconds, a stopped one when it starts.
     RootKey {
         #[command(flatten)]
-        flags: ServerFlags,
+        flags: KeyFlags<Places>,
     },
 }
 
-/// The flags that stand for keys, made from the table.
-#[derive(Debug, Default)]
-pub struct ServerFlags {
-    /// `--config`.
-    config_file: Option<PathBuf>,
-    findings: Findings,
+/// Why a command ended without doing its work.
+enum Failure {
+    /// A mistake in the command line or the configuration.
+    Usage(String),
+    /// Whatever went wrong while working.
+    Working(String),
 }
 
-impl Args for ServerFlags {
-    fn augment_args(command: Command) -> Command {
-        let file = Arg::new("config")
-            .long("config")
-            .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
-            .help("Configuration file (TOML); STRATA_CONFIG names one as well");
-        KEYS.iter()
-            .filter_map(argument_of)
-            .fold(command.arg(file), Command::arg)
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-fn argument_of(key: &'static Key) -> Option<Arg> {
-    let flag = key.flag?;
-    debug_assert!(key.state == State::Live, "a refused key has no flag");
-    let default = match (key.default, key.default_note) {
-        ("", note) => note.to_owned(),
-        (literal, _) => literal.trim_matches('"').to_owned(),
-    };
-    let help = format!("{} [{}; default: {default}]", key.help, key.path());
-    let argument = Arg::new(flag.name).long(flag.name).help(help);
-    Some(match key.kind {
-        Kind::Flag => argument.action(ArgAction::SetTrue),
-        Kind::Directories => argument
-            .value_name(flag.value_name)
-            .action(ArgAction::Append),
-        _ => argument.value_name(flag.value_name),
-    })
-}
-
-impl FromArgMatches for ServerFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut flags = ServerFlags::default();
-        flags.update_from_arg_matches(matches)?;
-        Ok(flags)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.config_file = matches.get_one::<PathBuf>("config").cloned();
-        for key in KEYS {
-            if let Some(value) = value_in(matches, key) {
-                let name = key.flag.map_or("", |flag| flag.name);
-                self.findings
-                    .take(key, value, Origin::CommandLine(format!("--{name}")));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What the command line says of a key; `None` when it says nothing.
-fn value_in(matches: &ArgMatches, key: &Key) -> Option<Result<Value, String>> {
-    let name = key.flag?.name;
-    if key.kind == Kind::Flag {
-        return matches.get_flag(name).then_some(Ok(Value::Flag(true)));
-    }
-    let texts: Vec<&String> = matches.get_many::<String>(name)?.collect();
-    match (key.kind, texts.as_slice()) {
-        (Kind::Directories, [_, _, ..]) => Some(several_directories(&texts)),
-        (_, [.., last]) => Some(Value::from_text(key.kind, last)),
-        (_, []) => None,
-    }
-}
-
-fn several_directories(texts: &[&String]) -> Result<Value, String> {
-    let mut paths = Vec::new();
-    for text in texts {
-        match Value::from_text(Kind::Directory, text)? {
-            Value::Directory(path) => paths.push(path),
-            other => unreachable!("a directory is {other:?}"),
-        }
-    }
-    Ok(Value::Directories(paths))
-}
-
-/// Runs the command line and answers the exit status.
+/// Runs the command line and answers the exit status: 0 done, 1 failed while working, 2 a mistake in the command line or the
+/// configuration.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match CommandLine::try_parse_from(arguments) {
-        Ok(line) => dispatch(line.command),
-        Err(error) => {
-            let _ = error.print();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
-        }
-    }
-}
-
-fn dispatch(command: Commands) -> ExitCode {
-    match command {
-        Commands::Server { flags } => match load(flags) {
-            Ok(loaded) => finish(server::run(loaded.config, &loaded.warnings)),
-            Err(status) => status,
-        },
-        Commands::Admin(AdminCommands::RootKey { flags }) => match load(flags) {
-            Ok(loaded) => finish(admin::replace_root_key(&loaded.config)),
-            Err(status) => status,
-        },
-        Commands::Config(ConfigCommands::Check { flags }) => check(flags),
-        Commands::Config(ConfigCommands::Show { flags, json }) => show(flags, json),
-        Commands::Inspect { path, at, limit } => {
-            finish(inspect::run(&path, inspect::Options { limit, at }))
-        }
-        Commands::Version { json } => {
-            print!("{}", version::describe(json));
-            ExitCode::SUCCESS
-        }
-    }
-}
-
-/// Everything that a command needs of the configuration.
-struct Loaded {
-    settings: Settings,
-    config: Config,
-    warnings: Vec<String>,
-}
-
-fn load(flags: ServerFlags) -> Result<Loaded, ExitCode> {
-    let variables = config::process_environment();
-    let outcome = config::load(flags.config_file, flags.findings, &variables);
-    let (settings, warnings) = outcome.map_err(|error| refuse(&error.to_string()))?;
-    let home = config::merge::data_home(|name| std::env::var(name).ok());
-    let config = Config::new(&settings, home.as_deref()).map_err(|why| refuse(&why))?;
-    Ok(Loaded {
-        settings,
-        config,
-        warnings,
-    })
-}
-
-fn finish(outcome: Result<(), String>) -> ExitCode {
-    match outcome {
+    let line = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line,
+        Err(error) => return explain(&error),
+    };
+    match dispatch(line.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("strata: {why}");
+        Err(Failure::Usage(why)) => {
+            complain(&why);
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(Failure::Working(why)) => {
+            complain(&why);
             ExitCode::FAILURE
         }
     }
 }
 
-fn refuse(why: &str) -> ExitCode {
-    eprintln!("strata: {why}");
-    ExitCode::from(EXIT_USAGE)
+/// Prints help, version, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let printed = outcome(error.print());
+    match printed {
+        Err(why) if !error.use_stderr() => {
+            complain(&why);
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE)),
+    }
+}
+
+fn dispatch(command: Commands) -> Result<(), Failure> {
+    let working = |done: Result<(), String>| done.map_err(Failure::Working);
+    match command {
+        Commands::Server { flags } => {
+            let loaded = load(flags)?;
+            working(server::run(loaded.config, &loaded.warnings))
+        }
+        Commands::Admin(AdminCommands::RootKey { flags }) => {
+            working(admin::replace_root_key(&load(flags)?.config))
+        }
+        Commands::Config(ConfigCommands::Check { flags }) => working(check(&load(flags)?)),
+        Commands::Config(ConfigCommands::Show { flags, json }) => {
+            working(show(&load(flags)?, json))
+        }
+        Commands::Inspect { path, at, limit } => {
+            working(inspect::run(&path, inspect::Options { limit, at }))
+        }
+        Commands::Version { json } => working(print(&version::describe(json))),
+    }
+}
+
+fn load<C>(flags: KeyFlags<C>) -> Result<Loaded, Failure> {
+    let machine = Machine::here().map_err(Failure::Working)?;
+    let variables = config::process_environment();
+    config::load(flags.config_file, flags.findings, &variables, machine)
+        .map_err(|error| Failure::Usage(error.to_string()))
 }
 
 fn print_warnings(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("strata: warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
 }
 
-fn check(flags: ServerFlags) -> ExitCode {
-    let loaded = match load(flags) {
-        Ok(loaded) => loaded,
-        Err(status) => return status,
-    };
+fn check(loaded: &Loaded) -> Result<(), String> {
     print_warnings(&loaded.warnings);
-    match &loaded.settings.file {
-        Some(path) => println!("The configuration is in order ({}).", path.display()),
-        None => {
-            println!("The configuration is in order (no file: flags, environment and defaults).")
-        }
-    }
-    ExitCode::SUCCESS
+    let from = match &loaded.settings.file {
+        Some(path) => path.display().to_string(),
+        None => "no file: flags, environment and defaults".to_owned(),
+    };
+    print(&format!("The configuration is in order ({from}).\n"))
 }
 
-fn show(flags: ServerFlags, json: bool) -> ExitCode {
-    let loaded = match load(flags) {
-        Ok(loaded) => loaded,
-        Err(status) => return status,
-    };
+fn show(loaded: &Loaded, json: bool) -> Result<(), String> {
     print_warnings(&loaded.warnings);
-    if json {
-        println!(
-            "{:#}",
-            config::show::as_json(&loaded.settings, &loaded.config)
-        );
-    } else {
-        print!(
-            "{}",
-            config::show::as_toml(&loaded.settings, &loaded.config)
-        );
-    }
-    ExitCode::SUCCESS
+    let (settings, config) = (&loaded.settings, &loaded.config);
+    print(&match json {
+        true => format!("{:#}\n", config::show::as_json(settings, config)),
+        false => config::show::as_toml(settings, config),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Findings;
+    use crate::config::value::Value;
     use clap::CommandFactory;
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`value`]: what a key may hold, and how text becomes it;
 //! - [`file`], [`environment`] and the command line ([`crate::cli`]) each give [`Given`] values and problems;
 //! - [`merge`]: command line over environment over file over default; checks that span keys;
+//! - [`machine`]: what the machine gives of what is asked for;
 //! - [`nearest`]: the known name closest to an unknown one;
 //! - [`show`]: what is in force and where it comes from.
 //!
@@ -12,6 +13,7 @@
 
 pub mod environment;
 pub mod file;
+pub mod machine;
 pub mod merge;
 pub mod nearest;
 pub mod schema;
@@ -22,6 +24,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use machine::Machine;
+use merge::Surroundings;
 use schema::Key;
 use value::Value;
 
@@ -114,7 +118,18 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Reads all sources and merges them.
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is in force, with its origin.
+    pub settings: Settings,
+    /// The same, typed and whole.
+    pub config: Config,
+    /// What is worth saying and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Reads all sources, merges them, and checks what comes out against the machine.
 ///
 /// `flags` are the values of the command line and `variables` the environment. The file is the one that the flag or
 /// `STRATA_CONFIG` names; without either none is read.
@@ -125,7 +140,8 @@ pub fn load(
     config_flag: Option<PathBuf>,
     flags: Findings,
     variables: &[(OsString, OsString)],
-) -> Result<(Settings, Vec<String>), ConfigError> {
+    machine: Machine,
+) -> Result<Loaded, ConfigError> {
     let environment = environment::read(variables);
     let path = config_flag.or(environment.config_file);
     let file = path.as_deref().map(file::read).unwrap_or_default();
@@ -139,10 +155,25 @@ pub fn load(
     }
     let settings = merge::merge(layers, path);
     problems.extend(merge::problems_across_keys(&settings));
-    if problems.is_empty() {
-        Ok((settings, warnings))
-    } else {
-        Err(ConfigError { problems })
+    let around = Surroundings {
+        data_home: merge::data_home(|name| environment::variable(variables, name)),
+        rust_log: environment::variable(variables, "RUST_LOG"),
+        machine,
+    };
+    match Config::new(&settings, &around) {
+        Ok(config) if problems.is_empty() => {
+            warnings.extend(merge::warnings(&settings, &config));
+            Ok(Loaded {
+                settings,
+                config,
+                warnings,
+            })
+        }
+        Ok(_) => Err(ConfigError { problems }),
+        Err(more) => {
+            problems.extend(more);
+            Err(ConfigError { problems })
+        }
     }
 }
 

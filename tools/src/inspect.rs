@@ -12,6 +12,8 @@ use strata_net::node::discover::{DEVICE_FILE, device_path};
 use strata_raftlog::namespace::describe;
 use strata_raftlog::namespace::store::{self, Inspected};
 
+use crate::terminal;
+
 /// What of it to print.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -91,10 +93,9 @@ impl Page {
     }
 
     fn end(mut self) -> Result<(), String> {
-        let flushed = self.output.flush().err();
-        match self.error.or(flushed) {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
-            _ => Ok(()),
+        match self.error {
+            Some(error) => terminal::outcome(Err(error)),
+            None => terminal::outcome(self.output.flush()),
         }
     }
 }

@@ -39,6 +39,8 @@ pub fn start(filter: Targets, format: &str) -> Result<(), String> {
     let json = format == "json" || format == "auto" && !terminal;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        // Nobody may read standard error any more: what cannot be said there must not end the server.
+        .log_internal_errors(false)
         .with_span_events(FmtSpan::NONE);
     let registry = tracing_subscriber::registry().with(filter);
     let outcome = if json {
@@ -49,9 +51,16 @@ pub fn start(filter: Targets, format: &str) -> Result<(), String> {
             .with_span_list(false);
         registry.with(lines).try_init()
     } else {
-        registry.with(lines.with_ansi(terminal)).try_init()
+        let no_color = std::env::var_os("NO_COLOR");
+        let colored = is_colored(terminal, no_color.as_deref());
+        registry.with(lines.with_ansi(colored)).try_init()
     };
     outcome.map_err(|error| error.to_string())
+}
+
+/// Whether lines have colours: on a terminal whose user has not set `NO_COLOR` to something (<https://no-color.org>).
+fn is_colored(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 /// The level for Strata's own modules; libraries speak only from `warn` upwards, or at `trace` with everybody.
@@ -87,6 +96,12 @@ mod tests {
             assert!(Targets::from_str(&directives(level)).is_ok());
         }
         assert!(directives("debug").starts_with("warn,strata=debug,"));
+    }
+
+    #[test]
+    fn no_color_is_honoured() {
+        assert!(is_colored(true, None) && is_colored(true, Some(OsStr::new(""))));
+        assert!(!is_colored(true, Some(OsStr::new("1"))) && !is_colored(false, None));
     }
 
     #[test]

@@ -59,25 +59,19 @@ struct RootKeys {
 /// # Errors
 /// What stands in the way of the start, with the remedy; or why it had to stop.
 pub fn run(config: Config, warnings: &[String]) -> Result<(), String> {
-    let filter = logging::filter(
-        &config.log_level,
-        config.log_level_is_flag,
-        std::env::var_os("RUST_LOG").as_deref(),
-    )?;
-    logging::start(filter, &config.log_format)?;
+    logging::start(config.log_filter.clone(), &config.log_format)?;
     let low = limits::raise_descriptors()?;
     for warning in warnings.iter().chain(&low) {
         tracing::warn!("{warning}");
     }
     reactor::probe().map_err(|error| error.to_string())?;
-    let cores = limits::resolve_cores(&config.cores)?;
     let lock = directories::prepare(&config.data_dirs, &config.metadata_dir)?;
     let claims = Claims {
         s3: addresses::claim("S3", "s3.bind_addr", config.s3_addr)?,
         metrics: addresses::claim("metrics", "observability.metrics_addr", config.metrics_addr)?,
     };
     let keys = root_keys(&config)?;
-    let outcome = run_node(&config, &cores, &claims, keys);
+    let outcome = run_node(&config, &claims, keys);
     drop(lock);
     outcome
 }
@@ -98,12 +92,8 @@ fn holds_something(path: &Path) -> bool {
     node::discover::device_path(path).exists()
 }
 
-fn run_node(
-    config: &Config,
-    cores: &[usize],
-    claims: &Claims,
-    keys: RootKeys,
-) -> Result<(), String> {
+fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), String> {
+    let cores = &config.cores;
     let status = Arc::new(NodeStatus::default());
     let stop = Stop::new(cores.len());
     let mut metrics = Metrics::new(status.clone());
@@ -117,7 +107,7 @@ fn run_node(
         },
         stop: stop.clone(),
     })?;
-    let node_config = node_config(config, cores, &keys);
+    let node_config = node_config(config, &keys);
     let front_end = Arc::new(FrontEnd {
         address: claims.s3.address,
         gateway: gateway_config(config),
@@ -126,7 +116,7 @@ fn run_node(
         stop,
         metadata_dir: config.metadata_dir.clone(),
         waiting: AtomicUsize::new(cores.len()),
-        announce: announcement(config, cores, claims, keys, status.clone()),
+        announce: announcement(config, claims, keys, status.clone()),
     });
     tracing::info!(
         version = crate::version::VERSION,
@@ -147,15 +137,15 @@ fn run_node(
     }
 }
 
-fn node_config(config: &Config, cores: &[usize], keys: &RootKeys) -> NodeConfig {
+fn node_config(config: &Config, keys: &RootKeys) -> NodeConfig {
     NodeConfig {
         node_id: config.node_id,
         data_dirs: config.data_dirs.clone(),
         metadata_dir: config.metadata_dir.clone(),
-        cores: cores.to_vec(),
+        cores: config.cores.clone(),
         assume_separate_failure_domains: config.assume_separate_failure_domains,
         capacity_bytes: config.capacity,
-        arena_bytes: limits::share_buffer_memory(config.buffer_memory, cores.len()),
+        arena_bytes: usize::try_from(config.buffer_bytes_per_core).unwrap_or(usize::MAX),
         metadata_map_bytes: usize::try_from(config.metadata_map_bytes).unwrap_or(usize::MAX),
         first_root_key: keys.first.clone(),
         replace_root_key: keys.replacement.clone(),
@@ -177,12 +167,11 @@ fn gateway_config(config: &Config) -> GatewayConfig {
 /// What is done when all reactors listen: the request for a root key has come into force, and the lines are printed.
 fn announcement(
     config: &Config,
-    cores: &[usize],
     claims: &Claims,
     keys: RootKeys,
     status: Arc<NodeStatus>,
 ) -> Announcement {
-    let (config, cores) = (config.clone(), cores.to_vec());
+    let config = config.clone();
     let (s3, metrics) = (claims.s3.address, claims.metrics.address);
     Box::new(move |in_force| {
         if let Some(key) = &keys.replacement
@@ -190,13 +179,12 @@ fn announcement(
         {
             tracing::error!(%why, "the new root key is in force, but its request is still there");
         }
-        announce(&config, &cores, (s3, metrics), &keys, &status, in_force);
+        announce(&config, (s3, metrics), &keys, &status, in_force);
     })
 }
 
 fn announce(
     config: &Config,
-    cores: &[usize],
     (s3, metrics): (SocketAddr, SocketAddr),
     keys: &RootKeys,
     status: &NodeStatus,
@@ -210,7 +198,7 @@ fn announce(
     let banner = Banner {
         config,
         report: &report,
-        cores,
+        cores: &config.cores,
         s3,
         metrics,
         key_file: &key_file,

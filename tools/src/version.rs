@@ -3,18 +3,30 @@
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The commit that it was built from, as far as that is known: debug builds do not look it up.
+pub const COMMIT: &str = env!("STRATA_COMMIT");
+
+/// Both, for `strata --version`.
+pub const VERSION_AND_COMMIT: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("STRATA_COMMIT"),
+    ")"
+);
+
 /// One line for people or a JSON object for programs, newline included.
 pub fn describe(json: bool) -> String {
     if json {
         let fields = serde_json::json!({
             "version": VERSION,
+            "commit": COMMIT,
             "profile": profile(),
             "architecture": std::env::consts::ARCH,
         });
         return format!("{fields}\n");
     }
     format!(
-        "strata {VERSION} ({} build, {})\n",
+        "strata {VERSION} (commit {COMMIT}, {} build, {})\n",
         profile(),
         std::env::consts::ARCH
     )

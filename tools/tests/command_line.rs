@@ -27,6 +27,11 @@ fn version_is_one_line_or_one_object() {
     let json = text(&strata(&["version", "--json"], &[]).stdout);
     let fields: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(fields["version"], env!("CARGO_PKG_VERSION"));
+    // Which commit it is, and that it is one, is tested in commit.rs: this build may not know it.
+    let commit = fields["commit"].as_str().expect("a commit");
+    assert!(text(&plain.stdout).contains(&format!("commit {commit}")));
+    let short = text(&strata(&["--version"], &[]).stdout);
+    assert!(short.contains(&format!("commit {commit}")), "{short}");
 }
 
 #[test]
@@ -125,6 +130,122 @@ fn half_a_root_key_is_refused() {
     let path = directory.path().to_str().expect("text");
     let variables = [("STRATA_ROOT_ACCESS_KEY_ID", "admin")];
     let output = strata(&["admin", "root-key", "--metadata-dir", path], &variables);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("STRATA_ROOT_SECRET_KEY is not"));
+}
+
+#[test]
+fn help_is_a_command_and_lists_only_what_is_taken() {
+    for arguments in [
+        &["help"][..],
+        &["help", "server"],
+        &["help", "config", "show"],
+    ] {
+        let output = strata(arguments, &[]);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(text(&output.stdout).contains("Usage: strata"));
+    }
+    let shown = text(&strata(&["admin", "root-key", "--help"], &[]).stdout);
+    for taken in ["--config", "--data-dir", "--metadata-dir"] {
+        assert!(shown.contains(taken), "`{taken}` is not in {shown}");
+    }
+    for other in ["--cores", "--s3-addr", "--capacity", "--log-level"] {
+        assert!(!shown.contains(other), "`{other}` is in {shown}");
+    }
+}
+
+/// Every command that prints something and ends by itself.
+fn printing(metadata_dir: &str) -> Vec<Vec<&str>> {
+    vec![
+        vec!["help"],
+        vec!["--version"],
+        vec!["version", "--json"],
+        vec!["config", "check"],
+        vec!["config", "show"],
+        vec!["config", "show", "--json"],
+        vec!["inspect", env!("CARGO_MANIFEST_DIR")],
+        vec!["admin", "root-key", "--metadata-dir", metadata_dir],
+    ]
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for arguments in printing(directory.path().to_str().expect("text")) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_strata"))
+            .args(&arguments)
+            .env("HOME", "/nonexistent")
+            .stdout(writer)
+            .output()
+            .expect("the binary runs");
+        let said = text(&output.stderr);
+        let expected = match arguments[0] {
+            // There is nothing to inspect in the sources: it fails for a reason of its own.
+            "inspect" => Some(1),
+            _ => Some(0),
+        };
+        assert_eq!(output.status.code(), expected, "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for arguments in printing(directory.path().to_str().expect("text")) {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let output = Command::new(env!("CARGO_BIN_EXE_strata"))
+            .args(&arguments)
+            .env("HOME", "/nonexistent")
+            .stdout(full.expect("/dev/full"))
+            .output()
+            .expect("the binary runs");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        if arguments[0] != "inspect" {
+            assert!(said.contains("No space left"), "{arguments:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn config_check_names_everything_that_is_wrong_and_the_start_refuses_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("strata.toml");
+    std::fs::write(
+        &path,
+        "[metadata]\nmap_size = 1\n[s3.auth]\ncredentials = [{ access_key_id = \"a\" }, 2]\n",
+    )
+    .expect("written");
+    let file = path.to_str().expect("text");
+    let flags = [
+        "--config",
+        file,
+        "--cores",
+        "999",
+        "--capacity",
+        "1MiB",
+        "--data-dir",
+        "/nonexistent/data",
+    ];
+    let variables = [("RUST_LOG", "strata=loud"), ("STRATA_S3_BIND_ADDR", "9002")];
+    for command in [&["config", "check"][..], &["server"]] {
+        let output = strata(&[command, &flags].concat(), &variables);
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        let said = text(&output.stderr);
+        for expected in [
+            "`metadata.map_size` must be at least 256MiB",
+            "entry 1",
+            "entry 2",
+            "`node.cores` asks for 999",
+            "`storage.capacity` must be at least 256MiB",
+            "RUST_LOG",
+            "STRATA_S3_BIND_ADDR: `s3.bind_addr` must be IP:PORT",
+        ] {
+            assert!(said.contains(expected), "`{expected}` is not in {said}");
+        }
+    }
+    assert!(!Path::new("/nonexistent").exists());
 }

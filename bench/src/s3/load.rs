@@ -138,10 +138,7 @@ impl Plan {
                 session
                     .get(&self.key(number), |piece| comparison.take(piece))
                     .await?;
-                ensure!(
-                    comparison.is_equal(),
-                    "an object came back with other bytes than were stored"
-                );
+                comparison.finish()?;
             }
         }
         Ok(body.len() as u64)

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::payload::{Comparison, Payloads, hash};
 use super::session::{EMPTY_HASH, Endpoint, Request, Session, element};
+use crate::progress;
 use crate::report::{Report, parse_size};
 
 /// Options of `multipart`.
@@ -140,6 +141,7 @@ async fn each_part(
                     act(&transfer, &mut session, part)
                         .await
                         .with_context(|| format!("part {part}"))?;
+                    progress::count(transfer.part_size);
                 }
             })
         })
@@ -188,11 +190,7 @@ async fn download_part(
     session
         .perform(&request, b"", |piece| comparison.take(piece))
         .await?;
-    ensure!(
-        comparison.is_equal(),
-        "a range came back with other bytes than were stored"
-    );
-    Ok(())
+    comparison.finish().context("a range")
 }
 
 impl Transfer {

@@ -1,5 +1,7 @@
 //! Bodies of objects: different from key to key, known from the key alone, cheap to make and to check.
 
+use anyhow::ensure;
+
 use super::sign::{hex, sha256};
 
 /// How far apart the bodies of neighbours begin. Odd and larger than a cell, so that neighbours share no block.
@@ -64,9 +66,22 @@ impl<'a> Comparison<'a> {
         self.at = end;
     }
 
-    /// Whether all bytes came and none differed.
-    pub fn is_equal(&self) -> bool {
-        self.equal && self.at == self.expected.len()
+    /// Fails unless all bytes came and none differed.
+    ///
+    /// # Errors
+    /// Says whether it is the length that differs: then the object was most likely stored by a run of another size.
+    pub fn finish(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.at == self.expected.len(),
+            "an object came back with {} bytes and {} were expected: read it with the --size with which it was put",
+            self.at,
+            self.expected.len()
+        );
+        ensure!(
+            self.equal,
+            "an object came back with other bytes than were stored"
+        );
+        Ok(())
     }
 }
 
@@ -81,14 +96,17 @@ mod tests {
         let check = |pieces: &[&[u8]]| {
             let mut comparison = Comparison::new(body);
             pieces.iter().for_each(|piece| comparison.take(piece));
-            comparison.is_equal()
+            comparison.finish().map_err(|error| error.to_string())
         };
         let mut changed = body.to_vec();
         changed[60] ^= 1;
-        assert!(check(&[&body[..30], &body[30..]]));
-        assert!(!check(&[&body[..30], &changed[30..]]));
-        assert!(!check(&[&body[..99]]));
-        assert!(!check(&[body, b"x"]));
+        assert_eq!(check(&[&body[..30], &body[30..]]), Ok(()));
+        let why = check(&[&body[..30], &changed[30..]]).unwrap_err();
+        assert!(why.contains("other bytes"), "{why}");
+        let why = check(&[&body[..99]]).unwrap_err();
+        assert!(why.contains("99 bytes and 100"), "{why}");
+        let why = check(&[body, b"x"]).unwrap_err();
+        assert!(why.contains("101 bytes and 100"), "{why}");
         assert_ne!(body, payloads.body(8));
     }
 }

@@ -14,7 +14,7 @@ use super::discover::{Discovery, Found};
 use super::{NodeConfig, NodeError, layout, new_uuid};
 
 /// The smallest capacity of a device that can be worked with, in bytes.
-const CAPACITY_BYTES_MIN: u64 = 256 << 20;
+pub const CAPACITY_BYTES_MIN: u64 = 256 << 20;
 
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;

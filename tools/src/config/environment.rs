@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::schema::{self, Key};
-use super::value::Value;
+use super::value::{Secret, Value, check_key_pair};
 use super::{Findings, Origin, nearest};
 
 /// The file to read.
@@ -31,6 +31,14 @@ pub struct Environment {
     pub config_file: Option<PathBuf>,
 }
 
+/// The value of a variable, set to something.
+pub fn variable(variables: &[(OsString, OsString)], name: &str) -> Option<OsString> {
+    let found = variables.iter().find(|(known, _)| known == name);
+    found
+        .map(|(_, value)| value.clone())
+        .filter(|value| !value.is_empty())
+}
+
 /// Reads the variables that begin with `STRATA_`.
 pub fn read(variables: &[(OsString, OsString)]) -> Environment {
     let mut environment = Environment::default();
@@ -45,7 +53,35 @@ pub fn read(variables: &[(OsString, OsString)]) -> Environment {
     for (name, value) in ours {
         read_variable(&mut environment, &name, value);
     }
+    let text = |name: &str| variable(variables, name)?.into_string().ok();
+    environment.findings.problems.extend(root_key(text).err());
     environment
+}
+
+/// The root key that the two variables hold, if any.
+///
+/// # Errors
+/// One of the two is missing, or a half is malformed.
+pub fn root_key(
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<(String, Secret)>, String> {
+    let set = |name: &str| variable(name).filter(|text| !text.is_empty());
+    match (set(ROOT_ACCESS_KEY_ID), set(ROOT_SECRET_KEY)) {
+        (None, None) => Ok(None),
+        (Some(access_key_id), Some(secret)) => {
+            let secret = Secret::new(secret);
+            check_key_pair(&access_key_id, &secret).map_err(|why| {
+                format!("the root key of {ROOT_ACCESS_KEY_ID} and {ROOT_SECRET_KEY} {why}")
+            })?;
+            Ok(Some((access_key_id, secret)))
+        }
+        (Some(_), None) => Err(format!(
+            "{ROOT_ACCESS_KEY_ID} is set and {ROOT_SECRET_KEY} is not; set both or neither"
+        )),
+        (None, Some(_)) => Err(format!(
+            "{ROOT_SECRET_KEY} is set and {ROOT_ACCESS_KEY_ID} is not; set both or neither"
+        )),
+    }
 }
 
 fn read_variable(environment: &mut Environment, name: &str, value: &OsStr) {

@@ -118,6 +118,7 @@ impl Reader<'_> {
 
     fn read_key(&mut self, key: &'static Key, value: DeValue<'_>, line: usize) {
         let value = plain(value).and_then(|value| Value::from_toml(key.kind, value));
+        let value = value.map(|value| value.below(self.path.parent()));
         self.findings
             .take(key, value, Origin::File(self.path.to_owned(), line));
     }

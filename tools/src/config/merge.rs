@@ -1,12 +1,18 @@
 //! Command line over environment over file over default, and the checks that span keys.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use strata_net::node::format::CAPACITY_BYTES_MIN;
+use tracing_subscriber::filter::Targets;
+
+use super::machine::{BUFFER_BYTES_MIN, Machine};
 use super::schema::{self, KEYS, Key, State};
-use super::value::{CoreChoice, Credential, Value};
+use super::value::{CoreChoice, Credential, Value, size_text};
 use super::{Given, Origin};
+use crate::logging;
 
 /// What is in force, with its origin.
 #[derive(Debug)]
@@ -26,14 +32,24 @@ impl Settings {
         self.get(schema::known(path)).map(|(value, _)| value)
     }
 
-    fn origin(&self, path: &str) -> String {
-        self.get(schema::known(path))
+    /// Who gave the value of a key, as text.
+    pub fn origin(&self, key: &Key) -> String {
+        self.get(key)
             .map_or_else(|| "default".to_owned(), |(_, origin)| origin.to_string())
+    }
+
+    fn origin_of(&self, path: &str) -> String {
+        self.origin(schema::known(path))
     }
 
     fn is_flag(&self, path: &str) -> bool {
         self.get(schema::known(path))
             .is_some_and(|(_, origin)| matches!(origin, Origin::CommandLine(_)))
+    }
+
+    /// What is to be said of a key's value, which continues "`key` ...", with its place.
+    fn problem(&self, path: &str, why: &str) -> String {
+        format!("{}: `{path}` {why}", self.origin_of(path))
     }
 }
 
@@ -68,10 +84,10 @@ fn default_of(key: &Key) -> Value {
 pub struct Config {
     /// `node.id`.
     pub node_id: u64,
-    /// `node.cores`.
-    pub cores: CoreChoice,
-    /// `node.buffer_memory` in bytes.
-    pub buffer_memory: Option<u64>,
+    /// The processors that `node.cores` stands for, ascending.
+    pub cores: Vec<usize>,
+    /// Buffer memory of each thread in bytes: its share of `node.buffer_memory`, raised where that is too little.
+    pub buffer_bytes_per_core: u64,
     /// `node.assume_separate_failure_domains`.
     pub assume_separate_failure_domains: bool,
     /// `metadata.bind_addr`.
@@ -88,33 +104,56 @@ pub struct Config {
     pub allow_anonymous: bool,
     /// `s3.auth.credentials`.
     pub credentials: Vec<Credential>,
-    /// `storage.data_dir`; at least one.
+    /// `storage.data_dir`, absolute; at least one.
     pub data_dirs: Vec<PathBuf>,
-    /// `storage.metadata_dir`.
+    /// `storage.metadata_dir`, absolute.
     pub metadata_dir: PathBuf,
     /// `storage.capacity` in bytes.
     pub capacity: Option<u64>,
     /// `observability.metrics_addr`.
     pub metrics_addr: SocketAddr,
-    /// `observability.log_level`.
-    pub log_level: String,
-    /// Whether the command line gave that level: then it beats `RUST_LOG`.
-    pub log_level_is_flag: bool,
+    /// What `observability.log_level` or `RUST_LOG` lets through.
+    pub log_filter: Targets,
     /// `observability.log_format`.
     pub log_format: String,
 }
 
+/// What a configuration depends on beside its own sources.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The user's directory for data, as [`data_home`] finds it.
+    pub data_home: Option<PathBuf>,
+    /// `RUST_LOG`.
+    pub rust_log: Option<OsString>,
+    /// The machine that it is for.
+    pub machine: Machine,
+}
+
 impl Config {
-    /// Types the settings and computes the defaults that depend on others. `data_home` is [`data_home`]'s answer.
+    /// Types the settings and computes what depends on others or on the machine.
     ///
     /// # Errors
-    /// When the data directory is not set and there is no home directory to put it in.
-    pub fn new(settings: &Settings, data_home: Option<&Path>) -> Result<Config, String> {
-        let (data_dirs, metadata_dir) = directories(settings, data_home)?;
+    /// All values that cannot work here, each with its origin.
+    pub fn new(settings: &Settings, around: &Surroundings) -> Result<Config, Vec<String>> {
+        let mut problems = Vec::new();
+        let directories = directories(settings, around.data_home.as_deref());
+        let (data_dirs, metadata_dir) = or_report(directories, &mut problems);
+        let cores = around.machine.choose(&settings.cores("node.cores"));
+        let cores = cores.map_err(|why| settings.problem("node.cores", &why));
+        let cores = or_report(cores, &mut problems);
+        let memory = settings.size("node.buffer_memory");
+        let memory = around.machine.share_buffer_memory(memory, cores.len());
+        let memory = memory.map_err(|why| settings.problem("node.buffer_memory", &why));
+        let buffer_bytes_per_core = or_report(memory, &mut problems);
+        problems.extend(capacity_problem(settings, data_dirs.len() as u64));
+        let log_filter = or_report(log_filter(settings, around), &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(Config {
             node_id: settings.integer("node.id"),
-            cores: settings.cores("node.cores"),
-            buffer_memory: settings.size("node.buffer_memory"),
+            cores,
+            buffer_bytes_per_core,
             assume_separate_failure_domains: settings.flag("node.assume_separate_failure_domains"),
             metadata_addr: settings.address("metadata.bind_addr"),
             metadata_map_bytes: settings
@@ -129,15 +168,65 @@ impl Config {
             metadata_dir,
             capacity: settings.size("storage.capacity"),
             metrics_addr: settings.address("observability.metrics_addr"),
-            log_level: settings.text("observability.log_level"),
-            log_level_is_flag: settings.is_flag("observability.log_level"),
+            log_filter,
             log_format: settings.text("observability.log_format"),
         })
     }
+
+    /// `node.buffer_memory` as it is in force, in bytes.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.buffer_bytes_per_core * self.cores.len() as u64
+    }
+}
+
+/// The value, or the empty one and a problem more.
+fn or_report<T: Default>(outcome: Result<T, String>, problems: &mut Vec<String>) -> T {
+    outcome.unwrap_or_else(|why| {
+        problems.push(why);
+        T::default()
+    })
+}
+
+fn capacity_problem(settings: &Settings, directory_count: u64) -> Option<String> {
+    let capacity = settings.size("storage.capacity")?;
+    let share = capacity / directory_count.max(1);
+    (share < CAPACITY_BYTES_MIN).then(|| {
+        let why = format!(
+            "gives each of {directory_count} data directories {}; each needs {} at least",
+            size_text(share),
+            size_text(CAPACITY_BYTES_MIN)
+        );
+        settings.problem("storage.capacity", &why)
+    })
+}
+
+/// What is in force in place of what was given.
+pub fn warnings(settings: &Settings, config: &Config) -> Vec<String> {
+    let Some(given) = settings.size("node.buffer_memory") else {
+        return Vec::new();
+    };
+    let least = BUFFER_BYTES_MIN * config.cores.len() as u64;
+    if given >= least {
+        return Vec::new();
+    }
+    let why = format!(
+        "is raised from {} to {}: each of {} threads needs {}",
+        size_text(given),
+        size_text(config.buffer_bytes()),
+        config.cores.len(),
+        size_text(BUFFER_BYTES_MIN)
+    );
+    vec![settings.problem("node.buffer_memory", &why)]
+}
+
+fn log_filter(settings: &Settings, around: &Surroundings) -> Result<Targets, String> {
+    let level = settings.text("observability.log_level");
+    let is_flag = settings.is_flag("observability.log_level");
+    logging::filter(&level, is_flag, around.rust_log.as_deref())
 }
 
 /// The user's directory for data (XDG Base Directory Specification), with `strata` below it.
-pub fn data_home(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+pub fn data_home(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name: &str| {
         variable(name)
             .map(PathBuf::from)
@@ -171,7 +260,21 @@ fn directories(
         Some(Value::Directory(path)) => path.clone(),
         _ => beside,
     };
-    Ok((data_dirs, metadata_dir))
+    let data_dirs = data_dirs.iter().map(|path| absolute(path));
+    Ok((
+        data_dirs.collect::<Result<_, _>>()?,
+        absolute(&metadata_dir)?,
+    ))
+}
+
+/// A relative path is one from the working directory; those of a file were resolved when it was read.
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| {
+        format!(
+            "{} cannot be made an absolute path: {error}",
+            path.display()
+        )
+    })
 }
 
 impl Settings {
@@ -255,8 +358,8 @@ fn address_clashes(settings: &Settings) -> Vec<String> {
             if first.port() != 0 && first.port() == second.port() && same_place {
                 problems.push(format!(
                     "`{earlier}` ({}) and `{later}` ({}) both want {second}",
-                    settings.origin(earlier),
-                    settings.origin(later)
+                    settings.origin_of(earlier),
+                    settings.origin_of(later)
                 ));
             }
         }
@@ -268,7 +371,7 @@ fn directory_clashes(settings: &Settings) -> Vec<String> {
     let Some(Value::Directories(list)) = settings.value("storage.data_dir") else {
         return Vec::new();
     };
-    let origin = settings.origin("storage.data_dir");
+    let origin = settings.origin_of("storage.data_dir");
     let mut problems = Vec::new();
     for (index, path) in list.iter().enumerate() {
         if list[..index].iter().any(|earlier| same_path(earlier, path)) {
@@ -283,7 +386,7 @@ fn directory_clashes(settings: &Settings) -> Vec<String> {
     {
         problems.push(format!(
             "{}: `storage.metadata_dir` is also a data directory; give it one of its own, such as {}",
-            settings.origin("storage.metadata_dir"),
+            settings.origin_of("storage.metadata_dir"),
             metadata.join("metadata").display()
         ));
     }

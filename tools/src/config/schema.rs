@@ -3,6 +3,8 @@
 //! Invariants: every key has one row; defaults are TOML literals that pass the key's own check (tested); flags, variables,
 //! the file, `config show` and the test of docs/CONFIGURATION.md all read this table and nothing else.
 
+use strata_net::node::format::CAPACITY_BYTES_MIN;
+
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -17,6 +19,8 @@ pub enum Kind {
     Flag,
     /// Any non-empty text.
     Text,
+    /// The name of a region.
+    Region,
     /// One of the words.
     Choice(&'static [&'static str]),
     /// A directory.
@@ -25,8 +29,13 @@ pub enum Kind {
     Directories,
     /// `IP:PORT`; port 0 lets the system choose.
     Address,
-    /// Bytes: a number, or text with a unit of 1024 (`512MiB`) or 1000 (`2TB`).
-    Size,
+    /// Bytes, between the two, both included: a number, or text with a unit of 1024 (`512MiB`) or 1000 (`2TB`).
+    Size {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
     /// `auto`, a count, or a list such as `0,2-3`.
     Cores,
     /// An array of tables with `access_key_id`, `secret_key` and `user_id`.
@@ -85,6 +94,14 @@ impl Key {
         format!("STRATA_{}", self.path().replace('.', "_").to_uppercase())
     }
 }
+
+/// The smallest map of the namespace. A sixteenth of the map is kept for deletes under way and for the pages that a commit
+/// copies: 16 MiB are 4,096 pages, as many as a batch that deletes 1,000 objects may touch when every row of them (name,
+/// attributes, body, freed extents) lies on a page of its own. With less the group could stop in the middle of a commit.
+const MAP_BYTES_MIN: u64 = 256 << 20;
+
+/// The largest: half of what a process can address on x86-64 (47 bits); the rest is for copies of the map and everything else.
+const MAP_BYTES_MAX: u64 = 64 << 40;
 
 const NEEDS_CLUSTER: &str =
     "this version runs one node; clusters of several come in a later version";
@@ -163,10 +180,14 @@ pub static KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "buffer_memory",
-        kind: Kind::Size,
+        kind: Kind::Size {
+            min: 1,
+            max: u64::MAX,
+        },
         default: "",
         default_note: "256MiB shared by all threads, at least 32MiB for each",
-        help: "Memory for I/O buffers, of all threads together. Requests wait when it is used up.",
+        help: "Memory for I/O buffers, of all threads together; raised to 32MiB for each where it is less. Requests wait when \
+               it is used up.",
         ..LIVE
     },
     Key {
@@ -191,10 +212,13 @@ pub static KEYS: &[Key] = &[
     Key {
         section: "metadata",
         name: "map_size",
-        kind: Kind::Size,
+        kind: Kind::Size {
+            min: MAP_BYTES_MIN,
+            max: MAP_BYTES_MAX,
+        },
         default: "\"64GiB\"",
-        help: "The largest size of the namespace's map in `storage.metadata_dir`. Address space, not memory or disk; may be \
-               raised from start to start.",
+        help: "The largest size of the namespace's map in `storage.metadata_dir`. Address space, not memory or disk; 256MiB \
+               at least; may be raised from start to start.",
         ..LIVE
     },
     refused(
@@ -225,7 +249,7 @@ pub static KEYS: &[Key] = &[
     Key {
         section: "s3",
         name: "region",
-        kind: Kind::Text,
+        kind: Kind::Region,
         default: "\"us-east-1\"",
         help: "The region that signatures must name and that bucket locations tell.",
         ..LIVE
@@ -271,10 +295,13 @@ pub static KEYS: &[Key] = &[
     Key {
         section: "storage",
         name: "capacity",
-        kind: Kind::Size,
+        kind: Kind::Size {
+            min: CAPACITY_BYTES_MIN,
+            max: u64::MAX,
+        },
         default: "",
         default_note: "all but 10 % of each file system",
-        help: "Bytes that the data directories may hold together.",
+        help: "Bytes that the data directories may hold together; 256MiB for each at least.",
         flag: flag("capacity", "SIZE"),
         ..LIVE
     },

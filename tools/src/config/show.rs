@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::schema::{self, KEYS, Key, State};
-use super::value::Value;
+use super::value::{Value, size_text};
 use super::{Config, Settings};
 
 /// What is shown in place of a secret, and refused as one.
@@ -32,27 +32,26 @@ pub fn as_toml(settings: &Settings, config: &Config) -> String {
 }
 
 fn line_of(settings: &Settings, config: &Config, key: &Key) -> String {
-    let origin = settings
-        .get(key)
-        .map_or_else(|| "default".to_owned(), |(_, origin)| origin.to_string());
+    let origin = settings.origin(key);
+    let adjusted = adjustment(settings, config, key).map_or_else(String::new, |given| {
+        format!(", which gave {}", size_text(given))
+    });
     match effective(settings, config, key) {
-        Some(value) => format!("{} = {}  # {origin}", key.name, literal(&value)),
+        Some(value) => format!("{} = {}  # {origin}{adjusted}", key.name, literal(&value)),
         None => format!("# {} is not set: {}", key.name, key.default_note),
     }
 }
 
-/// The configuration as one JSON object: path to value and origin.
+/// The configuration as one JSON object: path to value and origin, and to what was given where something else is in force.
 pub fn as_json(settings: &Settings, config: &Config) -> serde_json::Value {
     let entries = live_keys().map(|key| {
-        let origin = settings
-            .get(key)
-            .map_or_else(|| "default".to_owned(), |(_, origin)| origin.to_string());
         let value =
             effective(settings, config, key).map_or(serde_json::Value::Null, |value| json(&value));
-        (
-            key.path(),
-            serde_json::json!({ "value": value, "origin": origin }),
-        )
+        let mut entry = serde_json::json!({ "value": value, "origin": settings.origin(key) });
+        if let Some(given) = adjustment(settings, config, key) {
+            entry["given"] = given.into();
+        }
+        (key.path(), entry)
     });
     serde_json::Value::Object(entries.collect())
 }
@@ -66,7 +65,18 @@ fn effective(settings: &Settings, config: &Config, key: &Key) -> Option<Value> {
     match key.path().as_str() {
         "storage.data_dir" => Some(Value::Directories(config.data_dirs.clone())),
         "storage.metadata_dir" => Some(Value::Directory(config.metadata_dir.clone())),
+        "node.buffer_memory" => Some(Value::Size(config.buffer_bytes())),
         _ => settings.get(key).map(|(value, _)| value.clone()),
+    }
+}
+
+/// What was given in bytes, where another value is in force.
+fn adjustment(settings: &Settings, config: &Config, key: &Key) -> Option<u64> {
+    match (key.path().as_str(), settings.get(key)?) {
+        ("node.buffer_memory", (Value::Size(given), _)) => {
+            (*given != config.buffer_bytes()).then_some(*given)
+        }
+        _ => None,
     }
 }
 
@@ -74,7 +84,7 @@ fn literal(value: &Value) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     match value {
         Value::Integer(number) => number.to_string(),
-        Value::Size(bytes) => size(*bytes),
+        Value::Size(bytes) => quoted(&size_text(*bytes)),
         Value::Flag(flag) => flag.to_string(),
         Value::Text(text) => quoted(text),
         Value::Directory(path) => quoted(&path.to_string_lossy()),
@@ -102,21 +112,6 @@ fn literal(value: &Value) -> String {
             format!("[{}]", items.collect::<Vec<_>>().join(", "))
         }
     }
-}
-
-/// In the largest unit that leaves a whole number.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [
-        ("TiB", 1 << 40),
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-    ];
-    let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
-    whole.map_or_else(
-        || bytes.to_string(),
-        |(name, unit)| format!("\"{}{name}\"", bytes / unit),
-    )
 }
 
 fn json(value: &Value) -> serde_json::Value {

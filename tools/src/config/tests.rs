@@ -34,6 +34,25 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
+/// A machine with four processors and 8 GiB.
+fn machine() -> Machine {
+    Machine {
+        processors: vec![0, 1, 2, 3],
+        memory_bytes: 8 << 30,
+    }
+}
+
+/// What would be in force for a user with a home directory.
+fn load(
+    path: Option<PathBuf>,
+    flags: Findings,
+    variables: &[(OsString, OsString)],
+) -> Result<Loaded, ConfigError> {
+    let home = (OsString::from("HOME"), OsString::from("/h"));
+    let variables: Vec<_> = [&[home], variables].concat();
+    super::load(path, flags, &variables, machine())
+}
+
 fn problems_of(text: &str) -> Vec<String> {
     file::parse(Path::new("s.toml"), text).problems
 }
@@ -50,8 +69,8 @@ fn the_command_line_wins_then_the_environment_then_the_file() {
     let (_directory, path) = written("[s3]\nregion = \"file\"\n");
     let environment = variables(&[("STRATA_S3_REGION", "environment")]);
     let load = |path: Option<PathBuf>, flags: Findings, environment: &[(OsString, OsString)]| {
-        let (settings, _) = load(path, flags, environment).expect("in order");
-        region(&settings)
+        let loaded = load(path, flags, environment).expect("in order");
+        region(&loaded.settings)
     };
     let text = |text: &str| Value::Text(text.to_owned());
     assert_eq!(
@@ -71,10 +90,10 @@ fn strata_config_names_the_file_and_the_flag_beats_it() {
     let (_one, first) = written("[s3]\nregion = \"first\"\n");
     let (_two, second) = written("[s3]\nregion = \"second\"\n");
     let environment = variables(&[("STRATA_CONFIG", &first.to_string_lossy())]);
-    let (settings, _) = load(None, Findings::default(), &environment).expect("in order");
-    assert_eq!(region(&settings).0, Value::Text("first".to_owned()));
-    let (settings, _) = load(Some(second), Findings::default(), &environment).expect("in order");
-    assert_eq!(region(&settings).0, Value::Text("second".to_owned()));
+    let loaded = load(None, Findings::default(), &environment).expect("in order");
+    assert_eq!(region(&loaded.settings).0, Value::Text("first".to_owned()));
+    let loaded = load(Some(second), Findings::default(), &environment).expect("in order");
+    assert_eq!(region(&loaded.settings).0, Value::Text("second".to_owned()));
 }
 
 #[test]
@@ -85,7 +104,8 @@ fn every_key_has_a_variable() {
             schema::Kind::Flag => "true",
             schema::Kind::Choice(words) => words[0],
             schema::Kind::Address => "127.0.0.1:4444",
-            schema::Kind::Size => "3GiB",
+            schema::Kind::Size { .. } => "3GiB",
+            schema::Kind::Region => "here",
             schema::Kind::Cores => "0,2-3",
             schema::Kind::Credentials => "[{ access_key_id = \"abc\", secret_key = \"12345678\" }]",
             schema::Kind::Text | schema::Kind::Directory => "/somewhere",
@@ -110,8 +130,9 @@ fn the_long_variable_beats_the_short_one() {
         ("STRATA_OBSERVABILITY_LOG_LEVEL", "warn"),
     ]);
     for order in [both.clone(), both.into_iter().rev().collect()] {
-        let (settings, _) = load(None, Findings::default(), &order).expect("in order");
-        let level = settings
+        let loaded = load(None, Findings::default(), &order).expect("in order");
+        let level = loaded
+            .settings
             .get(schema::known("observability.log_level"))
             .expect("default");
         assert_eq!(level.0, Value::Text("warn".to_owned()));
@@ -122,10 +143,12 @@ fn the_long_variable_beats_the_short_one() {
 fn an_unknown_variable_is_a_warning_that_names_the_nearest() {
     let environment = variables(&[
         ("STRATA_S3_REGIN", "x"),
-        ("STRATA_ROOT_SECRET_KEY", "y"),
+        ("STRATA_ROOT_ACCESS_KEY_ID", "admin"),
+        ("STRATA_ROOT_SECRET_KEY", "password1"),
         ("HOME", "/"),
     ]);
-    let (_, warnings) = load(None, Findings::default(), &environment).expect("in order");
+    let loaded = load(None, Findings::default(), &environment).expect("in order");
+    let warnings = loaded.warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("STRATA_S3_REGIN") && warnings[0].contains("`STRATA_S3_REGION`"));
 }
@@ -145,10 +168,12 @@ fn a_value_that_is_not_utf_8_is_a_mistake_and_not_silence() {
         let said = error.to_string();
         assert!(said.contains(name) && said.contains("UTF-8"), "{said}");
     }
-    let (_, warnings) = load(None, Findings::default(), &broken("STRATA_DATA")).expect("in order");
+    let loaded = load(None, Findings::default(), &broken("STRATA_DATA")).expect("in order");
+    let warnings = loaded.warnings;
     assert!(warnings[0].contains("STRATA_DATA"), "{warnings:?}");
     let name = OsString::from_vec(b"STRATA_\xff".to_vec());
-    let (_, warnings) = load(None, Findings::default(), &[(name, "x".into())]).expect("in order");
+    let loaded = load(None, Findings::default(), &[(name, "x".into())]).expect("in order");
+    let warnings = loaded.warnings;
     assert!(warnings[0].contains("STRATA_"), "{warnings:?}");
     // A path need not be text.
     let read = environment::read(&broken("STRATA_CONFIG"));
@@ -235,12 +260,15 @@ metrics_addr = "0.0.0.0:9090"
 log_level = "info"
 "#;
     let (_directory, path) = written(text);
-    let (settings, warnings) = load(Some(path), Findings::default(), &[]).expect("in order");
+    let Loaded {
+        settings,
+        config,
+        warnings,
+    } = load(Some(path), Findings::default(), &[]).expect("in order");
     assert!(
         warnings.iter().any(|warning| warning.contains("chmod 600")),
         "{warnings:?}"
     );
-    let config = Config::new(&settings, None).expect("whole");
     assert_eq!(
         config.data_dirs,
         [
@@ -282,6 +310,11 @@ fn values_of_the_wrong_kind_say_what_was_expected() {
         ("[s3]\nbind_addr = 9002\n", "not a TOML integer"),
         ("[storage]\ncapacity = \"12 parsecs\"\n", "size in bytes"),
         ("[storage]\ncapacity = -1\n", "size in bytes"),
+        ("[storage]\ncapacity = \"1MiB\"\n", "at least 256MiB"),
+        ("[metadata]\nmap_size = 1\n", "at least 256MiB"),
+        ("[metadata]\nmap_size = \"1PiB\"\n", "at most 64TiB"),
+        ("[node]\nbuffer_memory = 0\n", "at least 1"),
+        ("[s3]\nregion = \"eu/west\"\n", "letters, digits"),
         ("[storage]\ncapacity = \"99999999PiB\"\n", "size in bytes"),
         ("[storage]\ndata_dir = []\n", "at least one"),
         ("[storage]\ndata_dir = 1.5\n", "TOML float"),
@@ -315,7 +348,7 @@ fn sizes_and_cores_are_read() {
         read("storage.capacity", "2 TB"),
         Ok(Value::Size(2_000_000_000_000))
     );
-    assert_eq!(read("storage.capacity", "1_024"), Ok(Value::Size(1024)));
+    assert_eq!(read("node.buffer_memory", "1_024"), Ok(Value::Size(1024)));
     assert_eq!(
         read("node.cores", "auto"),
         Ok(Value::Cores(CoreChoice::Auto))
@@ -361,14 +394,16 @@ fn all_problems_of_all_sources_are_told_at_once() {
 
 #[test]
 fn directories_fall_back_to_the_data_home() {
-    let (settings, _) = load(None, Findings::default(), &[]).expect("in order");
-    let config = Config::new(&settings, Some(Path::new("/h/strata"))).expect("whole");
-    assert_eq!(config.data_dirs, [PathBuf::from("/h/strata/data")]);
-    assert_eq!(config.metadata_dir, PathBuf::from("/h/strata/metadata"));
-    assert!(Config::new(&settings, None).is_err());
-    let (settings, _) = load(None, flag("storage.data_dir", "/d"), &[]).expect("in order");
-    let config = Config::new(&settings, None).expect("whole");
-    assert_eq!(config.metadata_dir, PathBuf::from("/d/metadata"));
+    let config = load(None, Findings::default(), &[])
+        .expect("in order")
+        .config;
+    let home = PathBuf::from("/h/.local/share/strata");
+    assert_eq!(config.data_dirs, [home.join("data")]);
+    assert_eq!(config.metadata_dir, home.join("metadata"));
+    let homeless = super::load(None, Findings::default(), &[], machine());
+    assert!(homeless.is_err_and(|error| error.problems[0].contains("HOME")));
+    let given = load(None, flag("storage.data_dir", "/d"), &[]).expect("in order");
+    assert_eq!(given.config.metadata_dir, PathBuf::from("/d/metadata"));
 }
 
 #[test]
@@ -378,7 +413,7 @@ fn the_data_home_follows_xdg() {
             pairs
                 .iter()
                 .find(|(key, _)| *key == name)
-                .map(|(_, text)| (*text).to_owned())
+                .map(|(_, text)| (*text).into())
         })
     };
     assert_eq!(
@@ -429,4 +464,116 @@ fn the_documentation_lists_every_key() {
             );
         }
     }
+}
+
+#[test]
+fn every_bad_credential_is_named() {
+    let text = "[s3.auth]\ncredentials = [\n\
+        { access_key_id = \"one\" },\n\
+        { access_key_id = \"good\", secret_key = \"12345678\" },\n\
+        { access_key_id = \"good\", secret_key = \"12345678\" },\n\
+        { access_key_id = \"x y\", secret_key = \"12345678\" },\n\
+        7,\n]\n";
+    let problems = problems_of(text);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    for place in [
+        "entry 1 lacks",
+        "entry 3 repeats",
+        "entry 4 has",
+        "entry 5 is",
+    ] {
+        assert!(problems[0].contains(place), "`{place}`: {problems:?}");
+    }
+}
+
+#[test]
+fn what_this_machine_cannot_give_is_refused_all_at_once() {
+    let (_directory, path) = written(
+        "[node]\nbuffer_memory = \"9GiB\"\n[storage]\ncapacity = \"256MiB\"\ndata_dir = [\"a\", \"b\"]\n",
+    );
+    let environment = variables(&[
+        ("RUST_LOG", "strata=loud"),
+        ("STRATA_ROOT_ACCESS_KEY_ID", "admin"),
+    ]);
+    let error = load(Some(path), flag("node.cores", "99"), &environment).expect_err("refused");
+    for expected in [
+        "--flag: `node.cores` asks for 99 processors and this process may use 4 (0,1,2,3)",
+        "strata.toml:2: `node.buffer_memory` comes to 9216 MiB",
+        "strata.toml:4: `storage.capacity` gives each of 2 data directories 128MiB; each needs 256MiB",
+        "RUST_LOG is not a list of target=level",
+        "STRATA_ROOT_SECRET_KEY is not",
+    ] {
+        assert!(
+            error.to_string().contains(expected),
+            "`{expected}`: {error}"
+        );
+    }
+    assert_eq!(error.problems.len(), 5, "{error}");
+}
+
+#[test]
+fn the_root_key_of_the_variables_comes_as_a_pair() {
+    let with = |id: Option<&str>, secret: Option<&str>| {
+        environment::root_key(|name| {
+            let half = if name == environment::ROOT_ACCESS_KEY_ID {
+                id
+            } else {
+                secret
+            };
+            half.map(str::to_owned)
+        })
+    };
+    assert!(with(None, None).is_ok_and(|key| key.is_none()));
+    assert!(with(Some("admin"), Some("password1")).is_ok_and(|key| key.is_some()));
+    assert!(with(Some("admin"), None).is_err());
+    assert!(with(None, Some("password1")).is_err());
+    let why = with(Some("admin"), Some("hush")).expect_err("too short");
+    assert!(!why.contains("hush"), "{why}");
+}
+
+#[test]
+fn what_is_raised_is_shown_as_raised() {
+    let (_directory, path) = written("[node]\ncores = 2\nbuffer_memory = \"1MiB\"\n");
+    let loaded = load(Some(path), Findings::default(), &[]).expect("in order");
+    assert_eq!(loaded.config.buffer_bytes(), 64 << 20);
+    assert!(
+        loaded.warnings[0].contains("is raised from 1MiB to 64MiB"),
+        "{:?}",
+        loaded.warnings
+    );
+    let shown = show::as_toml(&loaded.settings, &loaded.config);
+    let line = shown
+        .lines()
+        .find(|line| line.starts_with("buffer_memory"))
+        .expect("a line");
+    assert!(
+        line.starts_with("buffer_memory = \"64MiB\"  # ") && line.ends_with(", which gave 1MiB"),
+        "{line}"
+    );
+    let json = show::as_json(&loaded.settings, &loaded.config);
+    assert_eq!(json["node.buffer_memory"]["value"], 64 << 20);
+    assert_eq!(json["node.buffer_memory"]["given"], 1 << 20);
+    let unsaid = load(None, Findings::default(), &[]).expect("in order");
+    let shown = show::as_toml(&unsaid.settings, &unsaid.config);
+    assert!(
+        shown.contains("buffer_memory = \"256MiB\"  # default"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn relative_paths_of_a_file_are_taken_from_its_directory() {
+    let text = "[storage]\ndata_dir = [\"disk1\", \"/disk2\"]\nmetadata_dir = \"metadata\"\n";
+    let (directory, path) = written(text);
+    let config = load(Some(path), Findings::default(), &[])
+        .expect("in order")
+        .config;
+    assert_eq!(
+        config.data_dirs,
+        [directory.path().join("disk1"), PathBuf::from("/disk2")]
+    );
+    assert_eq!(config.metadata_dir, directory.path().join("metadata"));
+    let flag = load(None, flag("storage.data_dir", "disk1"), &[]).expect("in order");
+    let here = std::env::current_dir().expect("a working directory");
+    assert_eq!(flag.config.data_dirs, [here.join("disk1")]);
 }

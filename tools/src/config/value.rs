@@ -94,7 +94,9 @@ impl Value {
                 integer(number.into(), min, max)
             }
             (Kind::Flag, toml::Value::Boolean(flag)) => Ok(Value::Flag(flag)),
-            (Kind::Size, toml::Value::Integer(number)) => size(&number.to_string()),
+            (Kind::Size { min, max }, toml::Value::Integer(number)) => {
+                size(&number.to_string(), min, max)
+            }
             (Kind::Cores, toml::Value::Integer(number)) => cores(&number.to_string()),
             (Kind::Cores, toml::Value::Array(items)) => cores_from_array(&items),
             (Kind::Directories, toml::Value::Array(items)) => directories(items),
@@ -133,13 +135,26 @@ impl Value {
             },
             Kind::Text if text.is_empty() => Err("must not be empty".to_owned()),
             Kind::Text => Ok(Value::Text(text.to_owned())),
+            Kind::Region => region(text),
             Kind::Choice(words) => choice(words, text),
             Kind::Directory => Ok(Value::Directory(directory(text)?)),
             Kind::Directories => Ok(Value::Directories(vec![directory(text)?])),
             Kind::Address => address(text),
-            Kind::Size => size(text),
+            Kind::Size { min, max } => size(text, min, max),
             Kind::Cores => cores(text),
             Kind::Credentials => Err(format!("must be {}", describe(kind))),
+        }
+    }
+}
+
+impl Value {
+    /// The value with relative paths taken from a directory.
+    pub fn below(self, directory: Option<&Path>) -> Value {
+        let join = |path: PathBuf| directory.map_or(path.clone(), |directory| directory.join(path));
+        match self {
+            Value::Directory(path) => Value::Directory(join(path)),
+            Value::Directories(paths) => Value::Directories(paths.into_iter().map(join).collect()),
+            other => other,
         }
     }
 }
@@ -155,7 +170,8 @@ pub fn describe(kind: Kind) -> String {
         Kind::Directory => "a directory".to_owned(),
         Kind::Directories => "a directory or an array of directories".to_owned(),
         Kind::Address => "IP:PORT, such as 127.0.0.1:9002 or [::1]:9002".to_owned(),
-        Kind::Size => "a size in bytes, such as 512MiB, 40GB or 1073741824".to_owned(),
+        Kind::Region => format!("1 to {REGION_CHARACTERS_MAX} letters, digits, `-` or `_`"),
+        Kind::Size { .. } => "a size in bytes, such as 512MiB, 40GB or 1073741824".to_owned(),
         Kind::Cores => "`auto`, a count, or a list such as 0,2-3".to_owned(),
         Kind::Credentials => {
             "an array of tables with access_key_id, secret_key and user_id".to_owned()
@@ -177,6 +193,18 @@ fn integer(number: i128, min: u64, max: u64) -> Result<Value, String> {
         Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
         _ => Err(format!("must be {}, not {number}", describe(kind))),
     }
+}
+
+/// The longest name of a region: AWS's own have 14 characters.
+const REGION_CHARACTERS_MAX: usize = 63;
+
+/// A region is a part of the scope that is signed, between two slashes: what cannot stand there no client can sign.
+fn region(text: &str) -> Result<Value, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if (1..=REGION_CHARACTERS_MAX).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(Value::Text(text.to_owned()));
+    }
+    Err(format!("must be {}, not `{text}`", describe(Kind::Region)))
 }
 
 fn choice(words: &'static [&'static str], text: &str) -> Result<Value, String> {
@@ -247,7 +275,8 @@ const UNITS: &[(&str, u64)] = &[
     ("", 1),
 ];
 
-fn size(text: &str) -> Result<Value, String> {
+fn size(text: &str, min: u64, max: u64) -> Result<Value, String> {
+    let kind = Kind::Size { min, max };
     let lower = text.to_lowercase().replace('_', "");
     let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = lower.split_at(digits);
@@ -261,9 +290,29 @@ fn size(text: &str) -> Result<Value, String> {
         .zip(factor)
         .and_then(|(number, factor)| number.checked_mul(factor));
     match bytes {
-        Some(bytes) if bytes > 0 => Ok(Value::Size(bytes)),
-        _ => Err(format!("must be {}, not `{text}`", describe(Kind::Size))),
+        Some(bytes) if (min..=max).contains(&bytes) => Ok(Value::Size(bytes)),
+        Some(bytes) if bytes < min => {
+            Err(format!("must be at least {}, not `{text}`", size_text(min)))
+        }
+        Some(_) => Err(format!("must be at most {}, not `{text}`", size_text(max))),
+        None => Err(format!("must be {}, not `{text}`", describe(kind))),
     }
+}
+
+/// Bytes in the largest unit of 1024 that leaves a whole number, as a file would have it.
+pub fn size_text(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 5] = [
+        ("PiB", 1 << 50),
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
+    let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    whole.map_or_else(
+        || bytes.to_string(),
+        |(name, unit)| format!("{}{name}", bytes / unit),
+    )
 }
 
 fn cores(text: &str) -> Result<Value, String> {
@@ -320,26 +369,39 @@ const ACCESS_KEY_ID_CHARACTERS: RangeInclusive<usize> = 3..=ACCESS_KEY_BYTES_MAX
 /// Bounds of a secret: a shorter one is guessed at once, a longer one the replicated state does not take.
 const SECRET_KEY_CHARACTERS: RangeInclusive<usize> = 8..=ACCESS_KEY_BYTES_MAX;
 
+/// All entries, or all that is wrong with them.
 fn credentials(items: Vec<toml::Value>) -> Result<Value, String> {
     let mut credentials: Vec<Credential> = Vec::new();
+    let mut problems = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let place = format!("entry {}", index + 1);
-        let toml::Value::Table(table) = item else {
-            return Err(format!("must be {} ({place})", describe(Kind::Credentials)));
+        let read = match item {
+            toml::Value::Table(table) => credential(table),
+            _ => Err("is no table".to_owned()),
         };
-        let credential = credential(table).map_err(|why| format!("{place} {why}"))?;
-        if credentials
-            .iter()
-            .any(|other| other.access_key_id == credential.access_key_id)
-        {
-            return Err(format!(
+        match read {
+            Ok(credential) if repeats(&credentials, &credential) => problems.push(format!(
                 "{place} repeats the access key `{}`",
                 credential.access_key_id
-            ));
+            )),
+            Ok(credential) => credentials.push(credential),
+            Err(why) => problems.push(format!("{place} {why}")),
         }
-        credentials.push(credential);
     }
-    Ok(Value::Credentials(credentials))
+    if problems.is_empty() {
+        return Ok(Value::Credentials(credentials));
+    }
+    Err(format!(
+        "must be {}: {}",
+        describe(Kind::Credentials),
+        problems.join("; ")
+    ))
+}
+
+fn repeats(earlier: &[Credential], credential: &Credential) -> bool {
+    earlier
+        .iter()
+        .any(|other| other.access_key_id == credential.access_key_id)
 }
 
 fn credential(mut table: toml::Table) -> Result<Credential, String> {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use strata_raftlog::namespace::RootKey;
 
-use crate::config::environment::{ROOT_ACCESS_KEY_ID, ROOT_SECRET_KEY};
+use crate::config::environment;
 use crate::config::value::{Secret, check_key_pair};
 
 /// The copy of the key in force.
@@ -92,26 +92,11 @@ fn random_text(alphabet: &[u8], length: usize) -> Result<String, String> {
 pub fn from_environment(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<RootKey>, String> {
-    let set = |name: &str| variable(name).filter(|text| !text.is_empty());
-    match (set(ROOT_ACCESS_KEY_ID), set(ROOT_SECRET_KEY)) {
-        (None, None) => Ok(None),
-        (Some(access_key_id), Some(secret)) => {
-            let checked = check_key_pair(&access_key_id, &Secret::new(secret.clone()));
-            checked.map_err(|why| {
-                format!("the root key of {ROOT_ACCESS_KEY_ID} and {ROOT_SECRET_KEY} {why}")
-            })?;
-            Ok(Some(RootKey {
-                access_key_id,
-                secret_access_key: secret,
-            }))
-        }
-        (Some(_), None) => Err(format!(
-            "{ROOT_ACCESS_KEY_ID} is set and {ROOT_SECRET_KEY} is not; set both or neither"
-        )),
-        (None, Some(_)) => Err(format!(
-            "{ROOT_SECRET_KEY} is set and {ROOT_ACCESS_KEY_ID} is not; set both or neither"
-        )),
-    }
+    let pair = environment::root_key(variable)?;
+    Ok(pair.map(|(access_key_id, secret)| RootKey {
+        access_key_id,
+        secret_access_key: secret.reveal().to_owned(),
+    }))
 }
 
 /// The key for a start that formats the node: that of the variables, the copy of a first start that was interrupted, or a
@@ -296,26 +281,6 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         for_first_start(directory.path(), None, false).expect("made");
         assert!(!directory.path().join(COPY).exists());
-    }
-
-    #[test]
-    fn the_variables_come_in_pairs() {
-        let with = |id: Option<&str>, secret: Option<&str>| {
-            from_environment(|name| {
-                if name == ROOT_ACCESS_KEY_ID {
-                    id
-                } else {
-                    secret
-                }
-                .map(str::to_owned)
-            })
-        };
-        assert!(with(None, None).is_ok_and(|key| key.is_none()));
-        assert!(with(Some("admin"), Some("password1")).is_ok_and(|key| key.is_some()));
-        assert!(with(Some("admin"), None).is_err());
-        assert!(with(None, Some("password1")).is_err());
-        let why = with(Some("admin"), Some("short")).expect_err("too short");
-        assert!(!why.contains("short\""), "{why}");
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What a start says, and what it must not say.
 
 use super::*;
+use crate::config::machine::Machine;
 use crate::config::{Findings, load};
 
 fn config() -> Config {
-    let (settings, _) = load(None, Findings::default(), &[]).expect("defaults");
-    Config::new(&settings, Some(Path::new("/data/strata"))).expect("whole")
+    let home = [("XDG_DATA_HOME".into(), "/data".into())];
+    let machine = Machine::here().expect("it tells");
+    load(None, Findings::default(), &home, machine)
+        .expect("defaults")
+        .config
 }
 
 fn key() -> RootKey {
