@@ -94,8 +94,13 @@ impl Cluster {
         &self,
         read: impl FnOnce(&View<'_>) -> Result<R, StoreError>,
     ) -> Result<R, ClusterError> {
-        let view = self.inner.parts.namespace.view()?;
-        Ok(read(&view)?)
+        let namespace = &self.inner.parts.namespace;
+        let view = namespace.view()?;
+        Ok(read(&view).inspect_err(|error| {
+            if error.is_damage() {
+                namespace.doubt(error);
+            }
+        })?)
     }
 
     /// The longest body that is kept inline now, in bytes; what is longer lies in chunks.

@@ -27,6 +27,7 @@ mod object;
 pub mod store;
 mod system;
 mod table;
+mod tally;
 mod upload;
 mod value;
 mod view;
@@ -45,7 +46,8 @@ pub use system::{
     AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
     LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
-pub(crate) use table::{RawRow, Table};
+pub(crate) use table::{RawRow, Table, WriteTxn};
+pub use tally::Tally;
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;
 pub use view::{

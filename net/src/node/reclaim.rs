@@ -37,6 +37,10 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// # Errors
 /// Those of reading the namespace.
 pub(super) fn may_free(cluster: &Cluster) -> Result<bool, ClusterError> {
+    // It was verified before its first read; what has turned out since is in the store's doubt.
+    if cluster.parts().namespace.doubted().is_some() {
+        return Ok(false);
+    }
     // A namespace without an identity holds nothing that could be missing.
     cluster.names(|view| Ok(view.cluster()?.is_some()))
 }

@@ -199,6 +199,15 @@ impl NodeStatus {
         self.lock().group = Some(statistics);
     }
 
+    /// Whether the metadata group has stopped because its namespace cannot be trusted: a new start rebuilds it.
+    pub fn needs_rebuild(&self) -> bool {
+        let inner = self.lock();
+        inner
+            .group
+            .as_ref()
+            .is_some_and(|group| group.needs_rebuild())
+    }
+
     /// What the node is short of at this time, the gravest first. Empty when nothing is missing.
     pub fn degradations(&self) -> Vec<Degradation> {
         let inner = self.lock();

@@ -72,9 +72,6 @@ pub struct GroupConfig {
     pub snapshot_entries: u64,
     /// Proposals that may wait for their answers at once.
     pub outstanding_max: usize,
-    /// Bytes of the namespace's file read before leadership is taken: cold, its first seconds would
-    /// be a hundred times slower.
-    pub prefault_bytes: u64,
 }
 
 impl GroupConfig {
@@ -90,7 +87,6 @@ impl GroupConfig {
             snapshot_log_bytes: 1 << 30,
             snapshot_entries: 2_000_000,
             outstanding_max: 4096,
-            prefault_bytes: 256 << 20,
         }
     }
 }
@@ -279,13 +275,7 @@ impl Group {
         sender: Sender,
     ) -> Result<Group, GroupError> {
         let begun = reactor::now();
-        // The helper thread reads one file while the core replays another.
-        let (file, limit) = (store.clone(), config.prefault_bytes);
-        let prefault = reactor::offload(move || file.prefault(limit));
-        let replayed = Log::open(partitions, config.mirrors);
-        let (prefaulted, replayed) = futures_util::future::join(prefault, replayed).await;
-        prefaulted?;
-        let (log, report) = replayed?;
+        let (log, report) = Log::open(partitions, config.mirrors).await?;
         tracing::info!(
             milliseconds = (reactor::now() - begun).as_millis() as u64,
             "the log was replayed"
@@ -411,7 +401,7 @@ impl Group {
         &self.0.report
     }
 
-    /// Makes a checkpoint and stops. Proposals that still wait are answered `Unavailable`.
+    /// Makes a checkpoint, unless the namespace is in doubt, and stops. Proposals that still wait are answered `Unavailable`.
     ///
     /// # Errors
     /// When the last checkpoint or flush failed; nothing acknowledged is lost by that.
@@ -422,7 +412,10 @@ impl Group {
         if let Some(task) = housekeeping {
             task.await;
         }
-        let checkpoint = housekeeping::checkpoint(&self.0.shared).await;
+        let checkpoint = match self.0.shared.store.doubted() {
+            None => housekeeping::checkpoint(&self.0.shared).await,
+            Some(_) => housekeeping::drop_checkpoint(&self.0.shared).await,
+        };
         if self.0.raft.shutdown().await.is_err() {
             tracing::warn!("the raft task ended before it was told to");
         }

@@ -13,11 +13,9 @@ mod system;
 mod tree;
 mod uploads;
 
-use heed::RwTxn;
-
 use super::key;
 use super::system::{GroupState, LogPosition, MembershipRow};
-use super::table::Table;
+use super::table::{Table, WriteTxn};
 use super::value::Row;
 use super::view::View;
 use crate::namespace::command::{Answer, Command, Envelope, Refusal};
@@ -62,7 +60,7 @@ fn invalid<T>(reason: &str) -> Outcome<T> {
 
 /// Applies entries in the order of the log within one transaction.
 pub(crate) struct Applier<'a, 'e> {
-    txn: &'a mut RwTxn<'e>,
+    txn: &'a mut WriteTxn<'e>,
     table: Table,
     /// `None` before the group is initialised.
     group: Option<GroupState>,
@@ -70,7 +68,10 @@ pub(crate) struct Applier<'a, 'e> {
 }
 
 impl<'a, 'e> Applier<'a, 'e> {
-    pub(crate) fn new(table: Table, txn: &'a mut RwTxn<'e>) -> Result<Applier<'a, 'e>, StoreError> {
+    pub(crate) fn new(
+        table: Table,
+        txn: &'a mut WriteTxn<'e>,
+    ) -> Result<Applier<'a, 'e>, StoreError> {
         let group = View::borrowed(table, txn).group()?;
         let applied = View::borrowed(table, txn).applied()?;
         Ok(Applier {
@@ -177,7 +178,7 @@ impl<'a, 'e> Applier<'a, 'e> {
 
 /// One command as it is carried out.
 struct Change<'c, 'e> {
-    txn: &'c mut RwTxn<'e>,
+    txn: &'c mut WriteTxn<'e>,
     table: Table,
     group: GroupState,
     /// The commit sequence that the command gets if it changes something.

@@ -4,8 +4,10 @@
 //! - a commit is not synced; the environment is a cache of the log, and after a power cut it is
 //!   exactly the state of the last checkpoint (see [`checkpoint`]);
 //! - there is one writer; readers are short transactions of any thread;
+//! - no state is read before all of its pages and rows have been verified ([`pages`], [`Tally`]), since a row that is hidden
+//!   reads like one that was deleted; what turns out to be damaged later is in doubt, and is rebuilt;
 //! - after a failed sync nothing is written any more, because what it covered is unknown; nor after a
-//!   failed batch, because nothing may be skipped.
+//!   failed batch, because nothing may be skipped. A full file system fails nothing: what did not fit is tried again.
 
 pub mod checkpoint;
 mod environment;
@@ -13,26 +15,20 @@ mod error;
 mod inspect;
 #[cfg(test)]
 mod newer;
+mod pages;
 mod snapshot;
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 pub use checkpoint::Checkpoint;
 pub use error::StoreError;
 pub use inspect::{Inspected, describe_checkpoint, inspect};
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
 
-use tracing::warn;
-
 use crate::namespace::command::Answer;
-use crate::namespace::{Applier, LogEntry, LogPosition, View};
-use environment::Environment;
-
-/// How much of the data file is read at a time before the first request.
-const PREFAULT_STEP_BYTES: usize = 1 << 20;
+use crate::namespace::{Applier, LogEntry, LogPosition, Tally, View, WriteTxn};
+use environment::{Environment, Found};
 
 /// How to open a store.
 #[derive(Debug, Clone, Copy)]
@@ -43,12 +39,14 @@ pub struct StoreOptions {
 }
 
 /// What was found when a store was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
     /// The last entry of the log that the state holds; it is durable.
     pub applied: LogPosition,
     /// Whether there was no state that could be used: it must be rebuilt from snapshot and log.
     pub fresh: bool,
+    /// Why the state that was there was dropped.
+    pub doubt: Option<String>,
 }
 
 /// How full the map is.
@@ -81,33 +79,40 @@ struct Inner {
     checkpoints: Mutex<checkpoint::State>,
     /// Signalled when a checkpoint ends.
     checkpoint_ended: Condvar,
+    /// Why the state cannot be trusted.
+    doubt: OnceLock<String>,
     environment: Environment,
 }
 
 struct WriterState {
     applied: LogPosition,
+    /// Of all rows, as of `applied`.
+    tally: Tally,
     /// Why nothing is written any more.
     failed: Option<String>,
 }
 
 impl NamespaceStore {
     /// Opens the store in a directory, which is made where it is missing. The state is that of the
-    /// last checkpoint; one that cannot be trusted is dropped and reported as fresh.
+    /// last checkpoint, of which every page and row has been verified; one that cannot be trusted is dropped and reported as
+    /// fresh, with the reason. Blocks, for as long as reading the whole file takes: for a helper thread.
     ///
     /// # Errors
     /// `Locked` where another process has it open; `NewerFormat` where a newer version has written it; `Io` and `Lmdb` where an
     /// operation fails.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<(NamespaceStore, Opened), StoreError> {
-        let (environment, restored) = environment::open(dir, options)?;
+        let (environment, found) = environment::open(dir, options)?;
         let checkpoints = Mutex::new(checkpoint::State::new());
         let writer = WriterState {
             applied: LogPosition::default(),
+            tally: found.tally(),
             failed: None,
         };
         let inner = Inner {
             writer: Mutex::new(writer),
             checkpoints,
             checkpoint_ended: Condvar::new(),
+            doubt: OnceLock::new(),
             environment,
         };
         let store = NamespaceStore {
@@ -120,9 +125,9 @@ impl NamespaceStore {
             view.applied()?
         };
         store.writer().applied = applied;
-        match restored {
-            Some(ref side) => store.pin_restored(side)?,
-            None => {
+        match &found {
+            Found::Checkpoint(side) => store.pin_restored(side)?,
+            Found::Nothing | Found::Doubtful(_) => {
                 store.begin_checkpoint()?.finish()?;
             }
         }
@@ -130,43 +135,72 @@ impl NamespaceStore {
             store,
             Opened {
                 applied,
-                fresh: restored.is_none(),
+                fresh: !matches!(found, Found::Checkpoint(_)),
+                doubt: found.doubt(),
             },
         ))
     }
 
     /// Applies entries of the log, in one transaction, without a sync. One answer for each.
     ///
-    /// Pages that the last checkpoint needs are not used again before the next. Where that fills
-    /// the map, a checkpoint is made here, which blocks on the device: make them often enough.
+    /// Pages that the last checkpoint needs are not used again before the next. Where that fills the map, a checkpoint is made
+    /// here, which blocks on the device: not for a core that serves, see [`apply_until`](NamespaceStore::apply_until).
     ///
     /// # Errors
     /// Every error stops the group: nothing of the batch is kept, and nothing is applied any more.
     pub fn apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
-        self.apply_until(batch, &mut || false)
+        let mut result = self.apply_until(batch, &mut || false);
+        if matches!(result, Err(StoreError::Full)) {
+            let room = self.make_room();
+            result = room.and_then(|()| self.apply_until(batch, &mut || false));
+        }
+        result.inspect_err(|error| self.fail(error))
     }
 
     /// The same, but only the first of the entries once `ends` says so, which is asked after each of them. At least one is
     /// applied, and as many as there are answers.
     ///
     /// # Errors
-    /// Those of [`apply`](NamespaceStore::apply).
+    /// `Full` and `NoSpace`: nothing of the batch is kept, and it can be applied again, after
+    /// [`make_room`](NamespaceStore::make_room) or when the file system has room. Every other error stops the group.
     pub fn apply_until(
         &self,
         batch: &[(LogPosition, LogEntry<'_>)],
         ends: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<Answer>, StoreError> {
-        let mut result = self.try_apply(batch, ends);
-        if matches!(result, Err(StoreError::Full)) {
-            warn!("the metadata map is full: making a checkpoint to use its pages again");
-            result = self.make_room().and_then(|()| self.try_apply(batch, ends));
-        }
-        if let Err(error) = &result {
-            // What comes next must not be applied without what has just failed.
-            let mut writer = self.writer();
-            writer.failed.get_or_insert_with(|| error.to_string());
+        let result = self.try_apply(batch, ends);
+        match &result {
+            Ok(_) | Err(StoreError::Full | StoreError::NoSpace) => {}
+            Err(error) => self.fail(error),
         }
         result
+    }
+
+    /// Refuses all later writes: what comes next must not be applied without what has just failed.
+    pub(crate) fn fail(&self, error: &StoreError) {
+        if error.is_damage() {
+            self.doubt(error);
+        }
+        let mut writer = self.writer();
+        writer.failed.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Says that the state is not what was written: nothing is written any more, no chunk may be freed on its word, and the
+    /// next start rebuilds it from snapshot and log. The first reason is kept.
+    pub fn doubt(&self, why: &dyn std::fmt::Display) {
+        let why = why.to_string();
+        if self.inner.doubt.set(why.clone()).is_ok() {
+            tracing::error!(
+                why,
+                "the metadata cannot be trusted; it must be rebuilt from snapshot and log"
+            );
+        }
+        self.writer().failed.get_or_insert(why);
+    }
+
+    /// Why the state cannot be trusted; `None` while it can. Before the first read, every page and row of it has been verified.
+    pub fn doubted(&self) -> Option<&str> {
+        self.inner.doubt.get().map(String::as_str)
     }
 
     fn try_apply(
@@ -177,7 +211,7 @@ impl NamespaceStore {
         let mut writer = self.writer();
         writer.check()?;
         let environment = &self.inner.environment;
-        let mut txn = environment.env.write_txn()?;
+        let mut txn = WriteTxn::new(environment.env.write_txn()?, writer.tally);
         let mut applier = Applier::new(environment.table, &mut txn)?;
         let mut answers = Vec::with_capacity(batch.len());
         for (position, entry) in batch {
@@ -187,7 +221,7 @@ impl NamespaceStore {
             }
         }
         let applied = applier.finish()?;
-        txn.commit()?;
+        writer.tally = txn.commit()?;
         writer.applied = applied;
         Ok(answers)
     }
@@ -234,19 +268,6 @@ impl NamespaceStore {
         let found =
             asked.map_err(|error| environment::io("ask for the space of", dir)(error.into()))?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
-    }
-
-    /// Reads the data file from its beginning, `limit_bytes` at most, so that its pages are in memory
-    /// before the first request asks for them. Gives the bytes read. Blocks: for a helper thread.
-    ///
-    /// # Errors
-    /// `Io` where the file cannot be read.
-    pub fn prefault(&self, limit_bytes: u64) -> Result<u64, StoreError> {
-        let path = self.inner.environment.dir.join(environment::DATA_FILE);
-        let file = File::open(&path).map_err(environment::io("open", &path))?;
-        let mut limited = BufReader::with_capacity(PREFAULT_STEP_BYTES, file.take(limit_bytes));
-        let copied = std::io::copy(&mut limited, &mut std::io::sink());
-        copied.map_err(environment::io("read", &path))
     }
 
     fn writer(&self) -> MutexGuard<'_, WriterState> {

@@ -2,12 +2,42 @@
 
 use std::ops::Bound;
 
+use std::ops::Deref;
+
 use heed::types::Bytes;
 use heed::{Database, PutFlags, RoRange, RoTxn, RwTxn};
 
 use super::key::prefix_end;
+use super::tally::Tally;
 use super::value::{self, Row};
 use crate::namespace::store::StoreError;
+
+/// A write transaction, with the tally of the rows as it leaves them.
+pub(crate) struct WriteTxn<'e> {
+    txn: RwTxn<'e>,
+    tally: Tally,
+}
+
+impl<'e> WriteTxn<'e> {
+    /// `tally` is that of the rows before the transaction.
+    pub(crate) fn new(txn: RwTxn<'e>, tally: Tally) -> WriteTxn<'e> {
+        WriteTxn { txn, tally }
+    }
+
+    /// Commits, and gives the tally of the rows after the transaction.
+    pub(crate) fn commit(self) -> Result<Tally, StoreError> {
+        self.txn.commit()?;
+        Ok(self.tally)
+    }
+}
+
+impl<'e> Deref for WriteTxn<'e> {
+    type Target = RoTxn<'e>;
+
+    fn deref(&self) -> &RoTxn<'e> {
+        &self.txn
+    }
+}
 
 /// The database that holds all families of keys.
 #[derive(Clone, Copy)]
@@ -65,33 +95,49 @@ impl Table {
 
     pub(crate) fn put<R: Row>(
         &self,
-        txn: &mut RwTxn<'_>,
+        txn: &mut WriteTxn<'_>,
         key: &[u8],
         row: &R,
     ) -> Result<(), StoreError> {
-        Ok(self.database.put(txn, key, &value::seal(key, row))?)
+        self.put_sealed(txn, key, &value::seal(key, row))
+    }
+
+    /// Puts a sealed value.
+    pub(crate) fn put_sealed(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        self.strike(txn, key)?;
+        txn.tally.add(key, value);
+        Ok(self.database.put(&mut txn.txn, key, value)?)
     }
 
     /// Puts a sealed value under a key above all others.
     pub(crate) fn append(
         &self,
-        txn: &mut RwTxn<'_>,
+        txn: &mut WriteTxn<'_>,
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StoreError> {
+        txn.tally.add(key, value);
         Ok(self
             .database
-            .put_with_flags(txn, PutFlags::APPEND, key, value)?)
+            .put_with_flags(&mut txn.txn, PutFlags::APPEND, key, value)?)
     }
 
-    pub(crate) fn delete(&self, txn: &mut RwTxn<'_>, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(self.database.delete(txn, key)?)
+    pub(crate) fn delete(&self, txn: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool, StoreError> {
+        if !self.strike(txn, key)? {
+            return Ok(false);
+        }
+        Ok(self.database.delete(&mut txn.txn, key)?)
     }
 
     /// Deletes the keys from `from` up to but not including `below`; says how many.
     pub(crate) fn delete_range(
         &self,
-        txn: &mut RwTxn<'_>,
+        txn: &mut WriteTxn<'_>,
         from: &[u8],
         below: &[u8],
     ) -> Result<usize, StoreError> {
@@ -99,7 +145,29 @@ impl Table {
             return Ok(0);
         }
         let range = (Bound::Included(from), Bound::Excluded(below));
-        Ok(self.database.delete_range(txn, &range)?)
+        let mut tally = txn.tally;
+        for row in self.database.range(&txn.txn, &range)? {
+            let (key, value) = row?;
+            tally.remove(key, value);
+        }
+        txn.tally = tally;
+        Ok(self.database.delete_range(&mut txn.txn, &range)?)
+    }
+
+    /// Deletes all rows.
+    pub(crate) fn clear(&self, txn: &mut WriteTxn<'_>) -> Result<(), StoreError> {
+        txn.tally = Tally::default();
+        Ok(self.database.clear(&mut txn.txn)?)
+    }
+
+    /// Takes the row under a key out of the tally; says whether there is one.
+    fn strike(&self, txn: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool, StoreError> {
+        let tally = &mut txn.tally;
+        match self.database.get(&txn.txn, key)? {
+            Some(value) => tally.remove(key, value),
+            None => return Ok(false),
+        }
+        Ok(true)
     }
 }
 

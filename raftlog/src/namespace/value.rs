@@ -62,6 +62,12 @@ pub(crate) fn verify(key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         })
 }
 
+/// The CRC at the head of a value, unverified; 0 where there is none.
+pub(crate) fn stored_crc(value: &[u8]) -> u32 {
+    let crc = value.get(1..).and_then(|rest| rest.first_chunk());
+    crc.map_or(0, |crc| u32::from_be_bytes(*crc))
+}
+
 fn read_row<R: Row>(version: u8, payload: &[u8]) -> Result<R, Damage> {
     if version != R::VERSION {
         return Err(Damage("unknown version"));

@@ -1,10 +1,11 @@
 //! Restarts: with the metadata directory and without, on files of this machine and in the simulated world.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation, World};
-use strata_raftlog::consensus::group::GroupConfig;
+use strata_raftlog::consensus::group::{GroupConfig, ProposeError};
 
 use crate::support::{
     Acknowledged, Client, check, config, format, format_with, journal_of, keys, live, records, run,
@@ -47,6 +48,59 @@ fn everything_is_there_after_a_restart() {
         last.await;
     })
     .expect("a reactor");
+}
+
+/// Damage that shows while the group runs: nothing is written on top of it, and the next start rebuilds the namespace.
+#[test]
+fn a_row_that_is_damaged_while_the_group_runs_is_rebuilt_by_the_next_start() {
+    let (devices, metadata) = (directory(), directory());
+    let acknowledged = Acknowledged::default();
+    run(World::Real, async || {
+        let paths = format(devices.path(), 2).await;
+        live(&paths, metadata.path(), config(2), async |group, store| {
+            let mut client = Client::new(group, &acknowledged).await;
+            put_numbered(&mut client, 20, 3_000).await;
+            flip_bodies(&metadata.path().join("data.mdb"));
+            let mut snapshot = store.snapshot().expect("a reader");
+            let damage = std::iter::from_fn(|| snapshot.next_piece().transpose())
+                .find_map(Result::err)
+                .expect("a damaged row");
+            assert!(damage.is_damage(), "{damage}");
+            store.doubt(&damage);
+            while !group.statistics().needs_rebuild() {
+                reactor::sleep(Duration::from_millis(10)).await;
+            }
+            let refused = client.put("another", 10).await;
+            assert!(
+                matches!(refused, Err(ProposeError::Unavailable(_))),
+                "{refused:?}"
+            );
+        })
+        .await;
+        live(&paths, metadata.path(), config(2), async |_, store| {
+            check(store, &acknowledged, "after the rebuild");
+            let view = store.view().expect("a view");
+            for key in acknowledged.borrow().iter() {
+                let object = view.object("b", key.as_bytes()).expect("a look");
+                let pieces = view.body(&object.expect("an object"), 0..3_000, 9);
+                assert!(pieces.is_ok(), "{key}");
+            }
+        })
+        .await;
+    })
+    .expect("a reactor");
+}
+
+/// Flips a bit in every long run of the bytes that the bodies consist of.
+fn flip_bodies(path: &Path) {
+    let bytes = std::fs::read(path).expect("the data file");
+    let file = std::fs::File::options().write(true).open(path);
+    let file = file.expect("the data file");
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(500).position(|run| run == [b'x'; 500]) {
+        at += found + 500;
+        file.write_all_at(b"y", at as u64 - 1).expect("written");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Snapshots and damage: the same state gives the same bytes, and a flipped bit is an error.
 
+use std::os::unix::fs::FileExt;
 use strata_raftlog::namespace::Body;
+
 use strata_raftlog::namespace::store::{
     Inspected, Manifest, NamespaceStore, StoreError, StoreOptions, inspect,
 };
@@ -113,32 +115,35 @@ fn a_flipped_bit_in_a_row_is_an_error_that_names_it() {
     cluster.put("b", b"victim", Body::Inline(b"needle in the page".to_vec()));
     cluster.store.begin_checkpoint().unwrap().finish().unwrap();
     let Cluster { store, dir, .. } = cluster;
-    drop(store);
     let path = dir.path().join("data.mdb");
-    let mut file = std::fs::read(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
     let needle = b"needle in the page";
     let mut flipped = 0;
-    for at in 0..file.len() - needle.len() {
-        if file[at..].starts_with(needle) {
-            file[at] ^= 1;
+    for at in 0..bytes.len() - needle.len() {
+        if bytes[at..].starts_with(needle) {
+            file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
             flipped += 1;
         }
     }
     assert!(flipped > 0);
-    std::fs::write(&path, file).unwrap();
-    let options = StoreOptions {
-        map_bytes: MAP_BYTES,
-    };
-    let (store, _) = NamespaceStore::open(dir.path(), options).unwrap();
     let view = store.view().unwrap();
     let object = view.object("b", b"victim").unwrap().unwrap();
     match view.body(&object, 0..18, 9) {
         Err(StoreError::Corrupt { key, .. }) => assert!(key.contains("inline"), "{key}"),
         other => panic!("{other:?}"),
     }
+    drop(view);
     let mut snapshot = store.snapshot().unwrap();
     let damaged = std::iter::from_fn(|| snapshot.next_piece().transpose()).any(|p| p.is_err());
     assert!(damaged, "a snapshot holds no damaged row");
+    drop((snapshot, store));
+    let options = StoreOptions {
+        map_bytes: MAP_BYTES,
+    };
+    let (_store, opened) = NamespaceStore::open(dir.path(), options).unwrap();
+    let doubt = opened.doubt.expect("a reason");
+    assert!(opened.fresh && doubt.contains("inline"), "{doubt}");
 }
 
 #[test]

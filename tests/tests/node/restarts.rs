@@ -97,6 +97,49 @@ async fn a_lost_namespace_is_rebuilt_from_the_log() {
     assert_there(&server, "second").await;
 }
 
+/// Flips one bit in each leaf page of LMDB's data file: `at` says of which byte.
+fn flip_bits(server: &Server, at: impl Fn(&[u8]) -> usize) {
+    let path = server.metadata_dir().join("data.mdb");
+    let mut bytes = std::fs::read(&path).expect("the data file");
+    for page in bytes.chunks_exact_mut(4096).skip(2) {
+        if page[10] == 2 && page[11] == 0 {
+            page[at(page)] ^= 0x10;
+        }
+    }
+    std::fs::write(&path, bytes).expect("the data file");
+}
+
+/// A hidden row reads like one that was deleted: then its chunks would be freed as soon as nobody else names them.
+#[tokio::test]
+async fn a_damaged_namespace_is_rebuilt_and_nothing_is_freed() {
+    let mut server = Server::start(ServerOptions::default());
+    fill(&server, "first").await;
+    let key_of_the_first_node = |page: &[u8]| {
+        let node = usize::from(u16::from_le_bytes([page[16], page[17]]));
+        node + 8 + 5
+    };
+    let upper_bound = |_: &[u8]| 14;
+    for at in [
+        &key_of_the_first_node as &dyn Fn(&[u8]) -> usize,
+        &upper_bound,
+    ] {
+        assert!(server.stop().success());
+        flip_bits(&server, at);
+        server.restart();
+        assert!(server.log().contains("it is rebuilt from snapshot and log"));
+        assert_there(&server, "first").await;
+    }
+    assert!(server.stop().success());
+    let path = server.metadata_dir().join("data.mdb");
+    let file = std::fs::File::options().write(true).open(path);
+    file.and_then(|file| file.set_len(8192)).expect("cut short");
+    server.restart();
+    assert_there(&server, "first").await;
+    // The first walk for chunks that nobody names begins ten seconds after a start.
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    assert_there(&server, "first").await;
+}
+
 #[tokio::test]
 async fn three_directories_survive_the_loss_of_two() {
     let options = ServerOptions {

@@ -1,6 +1,6 @@
 //! Opens the log on the devices' log partitions and the namespace, and starts the Raft group on them.
 
-use strata_engine::{Device, PartitionKind};
+use strata_engine::{Device, PartitionKind, reactor};
 use strata_raftlog::consensus::group::{Group, GroupConfig, Sender as GroupSender};
 use strata_raftlog::consensus::log::LogPartition;
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
@@ -39,8 +39,9 @@ pub(super) async fn start(
     let options = StoreOptions {
         map_bytes: config.metadata_map_bytes,
     };
-    let (namespace, _) =
-        NamespaceStore::open(&config.metadata_dir, options).map_err(|error| failed(&error))?;
+    let dir = config.metadata_dir.clone();
+    let opening = reactor::offload(move || NamespaceStore::open(&dir, options));
+    let (namespace, _) = opening.await.map_err(|error| failed(&error))?;
     let mut group_config =
         GroupConfig::new(0, config.node_id, devices[0].superblock.log_mirrors.len());
     let quota = devices

@@ -87,12 +87,31 @@ pub(super) async fn run(weak: Weak<Inner>) {
         reactor::sleep(TICK).await;
         let Some(inner) = weak.upgrade() else { return };
         publish(&inner);
+        if let Some(why) = inner.shared.store.doubted() {
+            inner.shared.fail(&format_args!(
+                "the metadata cannot be trusted ({why}); the next start rebuilds it"
+            ));
+            match drop_checkpoint(&inner.shared).await {
+                Ok(()) => {
+                    let needs_rebuild = &inner.shared.statistics.needs_rebuild;
+                    needs_rebuild.store(true, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the checkpoint in doubt could not be taken away");
+                }
+            }
+            return;
+        }
         if inner.shared.failure.borrow().is_some() || inner.shared.stopping.get() {
             return;
         }
-        if let Err(error) = turn(&inner, &mut done).await {
-            inner.shared.fail(&error);
-            return;
+        match turn(&inner, &mut done).await {
+            Ok(()) => {}
+            Err(TurnError::Store(error)) if error.is_damage() => inner.shared.store.doubt(&error),
+            Err(error) => {
+                inner.shared.fail(&error);
+                return;
+            }
         }
     }
 }
@@ -127,7 +146,9 @@ pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
 async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     let shared = &inner.shared;
     let raft = inner.raft.trigger();
-    shared.disk_free.set(shared.store.disk_free()?);
+    let store = shared.store.clone();
+    let free = reactor::offload(move || store.disk_free()).await?;
+    shared.disk_free.set(free);
     measure(shared)?;
     let ahead = shared.store.applied().index - shared.store.durable().index;
     let waited = reactor::now() - done.checkpoint >= inner.config.checkpoint_interval;
@@ -135,7 +156,12 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     let snapshot = inner.raft.metrics().borrow_watched().snapshot;
     let holds_back = is_short(inner) && snapshot > machine::log_id_of(shared.store.durable());
     if ahead >= inner.config.checkpoint_entries || (ahead > 0 && waited) || holds_back {
-        checkpoint(shared).await?;
+        match checkpoint(shared).await {
+            Err(StoreError::NoSpace) => {
+                tracing::warn!("no room for a checkpoint of the metadata; it is tried again");
+            }
+            made => made?,
+        }
         done.checkpoint = reactor::now();
     }
     let stopped = |error: &dyn std::fmt::Display| TurnError::Raft(shared.cause(error));
@@ -178,6 +204,12 @@ pub(super) async fn checkpoint(shared: &Shared) -> Result<(), StoreError> {
     let begun = shared.store.begin_checkpoint()?;
     reactor::offload(move || begun.finish()).await?;
     Ok(())
+}
+
+/// Takes away the checkpoint of a namespace in doubt.
+pub(super) async fn drop_checkpoint(shared: &Shared) -> Result<(), StoreError> {
+    let store = shared.store.clone();
+    reactor::offload(move || store.drop_checkpoint()).await
 }
 
 /// How much the next snapshot may take, and how much map and file system still hold. A snapshot's rows are never more than

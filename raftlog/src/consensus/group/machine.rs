@@ -20,6 +20,7 @@ use crate::consensus::log::{
     StoredMembership, Types, decode_membership, decode_state, encode_membership, encode_state,
     log_id,
 };
+use crate::namespace::command::Answer;
 use crate::namespace::store::{Manifest, SnapshotReader, StoreError};
 use crate::namespace::{LogEntry, LogPosition};
 
@@ -28,6 +29,8 @@ const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 << 10;
 /// A transaction ends with the command that was under way at the end of a turn.
 const TURN: Duration = Duration::from_micros(200);
+/// Between two looks at a file system that was full.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
 /// A snapshot up to this size is installed from memory, a larger one piece by piece.
 const INSTALL_AT_ONCE_BYTES: u64 = 64 << 20;
 /// Pieces in memory while a larger one is installed.
@@ -88,7 +91,7 @@ impl Machine {
     }
 
     /// Applies the first entries of a batch: all of them, or as many as a turn has time for.
-    fn apply_some(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
+    async fn apply_some(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
         let memberships: Vec<Option<Vec<u8>>> = batch
             .iter()
             .map(|(entry, _)| match &entry.payload {
@@ -108,10 +111,8 @@ impl Machine {
                 (position_of(&entry.log_id), content)
             })
             .collect();
-        let end = reactor::now() + TURN;
-        let mut ends = || reactor::now() >= end;
-        let answers = self.shared.store.apply_until(&entries, &mut ends);
-        let answers = answers.map_err(|error| self.fail(&error))?;
+        let answers = self.apply_when_it_fits(&entries).await;
+        let answers = answers.map_err(|error| self.fail_store(&error))?;
         drop(entries);
         // Before the proposers hear of it: what they had reserved is in use now.
         super::housekeeping::measure(&self.shared).map_err(|error| self.fail(&error))?;
@@ -123,12 +124,56 @@ impl Machine {
         }
         Ok(())
     }
+
+    /// A full map is given one checkpoint, made by a helper thread, so that its pages can be used again. A full file system is
+    /// waited for: what is agreed is never skipped, and others may take their files away.
+    async fn apply_when_it_fits(
+        &self,
+        entries: &[(LogPosition, LogEntry<'_>)],
+    ) -> Result<Vec<Answer>, StoreError> {
+        let store = &self.shared.store;
+        let (mut made_room, mut waited) = (false, false);
+        loop {
+            let end = reactor::now() + TURN;
+            match store.apply_until(entries, &mut || reactor::now() >= end) {
+                Err(StoreError::Full) if !made_room => {
+                    made_room = true;
+                    let store = store.clone();
+                    match reactor::offload(move || store.make_room()).await {
+                        Ok(()) | Err(StoreError::NoSpace) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(StoreError::NoSpace) if !self.shared.stopping.get() => {
+                    if !waited {
+                        tracing::error!(
+                            "the file system below the metadata directory is full: changes of names wait for room"
+                        );
+                    }
+                    (made_room, waited) = (false, true);
+                    reactor::sleep(ROOM_PAUSE).await;
+                }
+                Ok(answers) => {
+                    if waited {
+                        tracing::info!("the metadata has room again: changes of names go on");
+                    }
+                    return Ok(answers);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn fail_store(&self, error: &StoreError) -> io::Error {
+        self.shared.store.fail(error);
+        self.fail(error)
+    }
 }
 
 impl Machine {
     async fn apply_batch(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
         while !batch.is_empty() {
-            self.apply_some(batch)?;
+            self.apply_some(batch).await?;
             reactor::yield_if_due().await;
         }
         Ok(())
@@ -273,6 +318,11 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (reader, membership) = parts?;
         let built = build(&self.shared, reader, membership).await;
         let body = built.map_err(|error| {
+            if let InstallError::Store(error) = &error
+                && error.is_damage()
+            {
+                self.shared.store.doubt(error);
+            }
             self.shared.fail(&error);
             io::Error::other(error.to_string())
         })?;

@@ -1,7 +1,7 @@
 //! Numbers of a group, for the metrics.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Written by the group's reactor about ten times a second, read by any thread.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub struct GroupStatistics {
     pub(super) inline_bytes_max: AtomicU64,
     pub(super) outstanding: AtomicU64,
     pub(super) failure: OnceLock<String>,
+    pub(super) needs_rebuild: AtomicBool,
 }
 
 macro_rules! getters {
@@ -68,6 +69,11 @@ impl GroupStatistics {
     /// Why the group has stopped by itself, if it has.
     pub fn failure(&self) -> Option<String> {
         self.failure.get().cloned()
+    }
+
+    /// Whether the group has stopped because its namespace cannot be trusted: the next start rebuilds it from snapshot and log.
+    pub fn needs_rebuild(&self) -> bool {
+        self.needs_rebuild.load(Ordering::Relaxed)
     }
 
     pub(super) fn stopped(&self) {

@@ -5,8 +5,9 @@
 //!    the file's two meta pages are copied;
 //! 2. the data file is synced, off the core, while further transactions are written: all pages of
 //!    N are on the device, and the pin keeps them from being written over;
-//! 3. the side file, with the two meta pages and the position in the log, is written beside the old
-//!    one, synced, renamed over it, and its directory synced;
+//! 3. the side file, with the two meta pages and the position in the log, is written over the spare one, synced, exchanged
+//!    with the one in force, and the directory synced. The spare one is never removed: a checkpoint needs no room in a file
+//!    system that others have filled;
 //! 4. only then the pin of the checkpoint before is dropped.
 //!
 //! At any moment the side file on the device speaks of a transaction whose pages are synced and
@@ -15,29 +16,34 @@
 //! keeps its pages. An environment without a valid side file is dropped.
 //!
 //! Side file (big endian): magic 8, version 4, page size 4, transaction 8, position in the log 24
-//! (term, node, index), the two meta pages, CRC32C 4 of all before it.
+//! (term, node, index), tally of the rows 16 (count, sum), the two meta pages, CRC32C 4 of all before it.
 
 #[cfg(test)]
 mod power_cut;
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use super::environment::{DATA_FILE, Environment, Found, SIDE_FILE, SIDE_FILE_SPARE, io, sync_dir};
+use super::pages::{self, Meta};
+use super::{Inner, NamespaceStore, StoreError};
+use crate::namespace::{LogPosition, Tally};
 use heed::{RoTxn, WithoutTls};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with};
+use rustix::io::Errno;
 use tracing::warn;
 
-use super::environment::{DATA_FILE, Environment, SIDE_FILE, io, sync_dir};
-use super::{Inner, NamespaceStore, StoreError};
-use crate::namespace::LogPosition;
+/// Room for the data file to grow into that is taken before it is needed, so that deletes go on when others have filled the
+/// file system: this share of the map, so many bytes at most.
+const GROWTH_SHARE: u64 = 16;
+const GROWTH_BYTES_MAX: u64 = 32 << 20;
 
-const SIDE_FILE_NEW: &str = "checkpoint.new";
 const MAGIC: [u8; 8] = *b"STRATAck";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 48;
+const VERSION: u32 = 2;
+const HEADER_BYTES: usize = 64;
 
 /// How long a full map waits for the checkpoint that is under way.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -75,6 +81,8 @@ pub(super) struct SideFile {
     /// The transaction of which it speaks.
     pub(super) transaction: u64,
     pub(super) applied: LogPosition,
+    /// Of all rows.
+    pub(super) tally: Tally,
     /// Both meta pages, as they were.
     pub(super) meta_pages: Vec<u8>,
 }
@@ -108,6 +116,7 @@ impl NamespaceStore {
         let side = SideFile {
             transaction: pin.id() as u64,
             applied: writer.applied,
+            tally: writer.tally,
             meta_pages,
         };
         if newest_transaction(&side.meta_pages) != Some(side.transaction) {
@@ -126,7 +135,13 @@ impl NamespaceStore {
 
     /// Makes a checkpoint here, after the one that may be under way: pages that only older ones
     /// needed can be used again.
-    pub(super) fn make_room(&self) -> Result<(), StoreError> {
+    ///
+    /// Blocks for as long as a checkpoint takes: for a helper thread.
+    ///
+    /// # Errors
+    /// `Full` where the checkpoint under way does not end; those of [`Checkpoint::finish`].
+    pub(crate) fn make_room(&self) -> Result<(), StoreError> {
+        warn!("the metadata map is full: making a checkpoint to use its pages again");
         let running = self.checkpoints();
         let ended = &self.inner.checkpoint_ended;
         let waited = ended.wait_timeout_while(running, WAIT_MAX, |state| state.running);
@@ -142,6 +157,21 @@ impl NamespaceStore {
     /// The position in the log that is durable here: the log may be purged up to it.
     pub fn durable(&self) -> LogPosition {
         self.checkpoints().durable
+    }
+
+    /// Takes the checkpoint away, so that the next start rebuilds the state from snapshot and log.
+    ///
+    /// # Errors
+    /// `Io` where the directory cannot be changed.
+    pub(crate) fn drop_checkpoint(&self) -> Result<(), StoreError> {
+        let dir = &self.inner.environment.dir;
+        let path = dir.join(SIDE_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(io("remove", &path)(error))
+            }
+            _ => sync_dir(dir),
+        }
     }
 
     /// Pins the state that a start has restored.
@@ -176,25 +206,33 @@ impl Checkpoint {
     /// device: not for a core that serves.
     ///
     /// # Errors
-    /// `Io`; the store then refuses all further writes.
+    /// `NoSpace`, where the one before stays in force; `Io`, after which the store refuses all further writes.
     pub fn finish(mut self) -> Result<LogPosition, StoreError> {
-        let done = self.sync_data().and_then(|()| self.write_side_file());
-        if let Err(error) = done {
-            let mut writer = match self.inner.writer.lock() {
-                Ok(writer) => writer,
-                Err(poisoned) => poisoned.into_inner(),
-            };
-            writer.failed.get_or_insert_with(|| error.to_string());
-            return Err(error);
+        match self.sync_data().and_then(|()| self.write_side_file()) {
+            Ok(()) => Ok(self.release_older()),
+            Err(StoreError::NoSpace) => Err(StoreError::NoSpace),
+            Err(error) => {
+                let mut writer = match self.inner.writer.lock() {
+                    Ok(writer) => writer,
+                    Err(poisoned) => poisoned.into_inner(),
+                };
+                writer.failed.get_or_insert_with(|| error.to_string());
+                Err(error)
+            }
         }
-        Ok(self.release_older())
     }
 
     fn sync_data(&self) -> Result<(), StoreError> {
         let Environment { env, dir, .. } = &self.inner.environment;
         // LMDB's own descriptor, open for as long as it writes: no error of writing back is missed.
         let file = env.try_clone_inner_file()?;
-        file.sync_all().map_err(io("sync", &dir.join(DATA_FILE)))
+        file.sync_all().map_err(|source| StoreError::Io {
+            action: "sync",
+            path: dir.join(DATA_FILE),
+            source,
+        })?;
+        reserve_growth(&file, env.info().map_size as u64);
+        Ok(())
     }
 
     fn write_side_file(&self) -> Result<(), StoreError> {
@@ -217,44 +255,82 @@ impl Drop for Checkpoint {
     }
 }
 
-/// Puts the meta pages of the side file back before LMDB opens the data file. `None` where there is nothing that can be
-/// trusted. The data file is not waited for: the pages of that transaction are on the device, and its meta pages are put
-/// back again by every start until the next checkpoint. The directory is: a process may have died between the renaming
-/// of a side file and the sync of its directory, and a power cut would bring the older one back, whose pages nobody pins
-/// any more.
-pub(super) fn restore(dir: &Path) -> Result<Option<SideFile>, StoreError> {
+/// Puts the meta pages of the side file back before LMDB opens the data file; `Err` says why that cannot be. The data file is
+/// not waited for: the pages of that transaction are on the device, and its meta pages are put back again by every start until
+/// the next checkpoint. The directory is: a process may have died between the renaming of a side file and the sync of its
+/// directory, and a power cut would bring the older one back, whose pages nobody pins any more.
+pub(super) fn restore(dir: &Path) -> Result<Result<SideFile, Found>, StoreError> {
     sync_dir(dir)?;
-    let data = dir.join(DATA_FILE);
-    let bytes = match fs::read(dir.join(SIDE_FILE)) {
+    let (data, path) = (dir.join(DATA_FILE), dir.join(SIDE_FILE));
+    let doubtful = |why: &str| Ok(Err(Found::Doubtful(why.to_owned())));
+    let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io("read", &dir.join(SIDE_FILE))(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !data.exists() => {
+            return Ok(Err(Found::Nothing));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return doubtful("it has no checkpoint");
+        }
+        Err(error) => return Err(io("read", &path)(error)),
     };
     if let Some(version) = SideFile::newer_version(&bytes) {
         let what = format!("version {version} of the checkpoint's side file");
         return Err(StoreError::NewerFormat(what));
     }
     let Some(side) = SideFile::decode(&bytes) else {
-        warn!("the side file of the metadata environment is damaged");
-        return Ok(None);
+        return doubtful("its checkpoint's side file is damaged");
     };
     let file = match File::options().read(true).write(true).open(&data) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return doubtful("its data file is gone");
+        }
         Err(error) => return Err(io("open", &data)(error)),
     };
+    if Meta::newest(&side.meta_pages).is_none_or(|meta| pages::check_length(&file, &meta).is_err())
+    {
+        return doubtful("its data file is cut short");
+    }
     file.write_all_at(&side.meta_pages, 0)
         .map_err(io("write", &data))?;
-    Ok(Some(side))
+    Ok(Ok(side))
 }
 
 fn write_side_file(dir: &Path, side: &SideFile) -> Result<(), StoreError> {
-    let (new, path) = (dir.join(SIDE_FILE_NEW), dir.join(SIDE_FILE));
-    let mut file = File::create(&new).map_err(io("create", &new))?;
-    file.write_all(&side.encode()).map_err(io("write", &new))?;
-    file.sync_all().map_err(io("sync", &new))?;
-    fs::rename(&new, &path).map_err(io("rename", &new))?;
+    let (spare, path) = (dir.join(SIDE_FILE_SPARE), dir.join(SIDE_FILE));
+    let bytes = side.encode();
+    write_over(&spare, &bytes)?;
+    match renameat_with(CWD, &spare, CWD, &path, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // The first checkpoint of a directory has nothing to exchange with; some file systems exchange nothing.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            fs::rename(&spare, &path).map_err(io("rename", &spare))?;
+            // The room for the next one. Where there is none now, the next one asks for it.
+            let _ = write_over(&spare, &bytes);
+        }
+        Err(error) => return Err(io("exchange", &spare)(error.into())),
+    }
     sync_dir(dir)
+}
+
+/// Writes a whole file, over what it holds where it is there.
+fn write_over(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(io("open", path))?;
+    file.write_all_at(bytes, 0).map_err(io("write", path))?;
+    file.set_len(bytes.len() as u64)
+        .and_then(|()| file.sync_all())
+        .map_err(io("sync", path))
+}
+
+/// Takes room behind the end of the data file. Where there is none, or the file system has no such thing, it is not there.
+fn reserve_growth(file: &File, map_bytes: u64) {
+    let wanted = (map_bytes / GROWTH_SHARE).min(GROWTH_BYTES_MAX);
+    if let Ok(metadata) = file.metadata() {
+        let room = wanted.min(map_bytes.saturating_sub(metadata.len()));
+        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, metadata.len(), room);
+    }
 }
 
 fn read_meta_pages(dir: &Path, page_bytes: usize) -> Result<Vec<u8>, StoreError> {
@@ -285,7 +361,8 @@ impl SideFile {
         bytes.extend_from_slice(&VERSION.to_be_bytes());
         bytes.extend_from_slice(&((self.meta_pages.len() / 2) as u32).to_be_bytes());
         let LogPosition { term, node, index } = self.applied;
-        for field in [self.transaction, term, node, index] {
+        let Tally { rows, sum } = self.tally;
+        for field in [self.transaction, term, node, index, rows, sum] {
             bytes.extend_from_slice(&field.to_be_bytes());
         }
         bytes.extend_from_slice(&self.meta_pages);
@@ -323,6 +400,10 @@ impl SideFile {
                 node: u64_at(32),
                 index: u64_at(40),
             },
+            tally: Tally {
+                rows: u64_at(48),
+                sum: u64_at(56),
+            },
             meta_pages: meta_pages.to_vec(),
         })
     }
@@ -345,13 +426,14 @@ mod tests {
                 node: 2,
                 index: 3,
             },
+            tally: Tally { rows: 4, sum: 6 },
             meta_pages,
         };
         let bytes = side.encode();
         let mut head = b"STRATAck".to_vec();
-        head.extend([0, 0, 0, 1]);
+        head.extend([0, 0, 0, 2]);
         head.extend((PAGE_BYTES_MIN as u32).to_be_bytes());
-        for field in [5u64, 1, 2, 3] {
+        for field in [5u64, 1, 2, 3, 4, 6] {
             head.extend(field.to_be_bytes());
         }
         assert_eq!(bytes[..HEADER_BYTES], head);

@@ -1,6 +1,7 @@
 //! Opening the environment: the lock, the restored checkpoint, LMDB.
 
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
@@ -8,16 +9,23 @@ use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, Wit
 use tracing::warn;
 
 use super::checkpoint::{SideFile, restore};
+use super::error::is_no_space;
+use super::pages::{self, Fault, Meta};
 use super::{StoreError, StoreOptions};
-use crate::namespace::{Table, View};
+use crate::namespace::{Table, Tally, View, verify_row};
 
 /// Read transactions that may be open at once.
 const READERS_MAX: u32 = 1_024;
+
+/// How much of the data file is read at a time before its pages are walked.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 const LOCK_FILE: &str = "strata.lock";
 const LMDB_LOCK_FILE: &str = "lock.mdb";
 pub(super) const DATA_FILE: &str = "data.mdb";
 pub(super) const SIDE_FILE: &str = "checkpoint";
+/// The side file before, which the next one is written over.
+pub(super) const SIDE_FILE_SPARE: &str = "checkpoint.spare";
 
 #[cfg(test)]
 thread_local! {
@@ -34,49 +42,129 @@ pub(super) struct Environment {
     _lock: File,
 }
 
-/// Opens the environment of a directory in the state of its last checkpoint, and says which that
-/// was; an empty one where there is none that can be trusted.
-pub(super) fn open(
-    dir: &Path,
-    options: StoreOptions,
-) -> Result<(Environment, Option<SideFile>), StoreError> {
+/// What was found in a directory.
+pub(super) enum Found {
+    /// The state of a checkpoint, verified.
+    Checkpoint(SideFile),
+    /// No state.
+    Nothing,
+    /// A state that cannot be trusted, which was dropped; and why.
+    Doubtful(String),
+}
+
+impl Found {
+    /// The tally of the rows that are there now.
+    pub(super) fn tally(&self) -> Tally {
+        match self {
+            Found::Checkpoint(side) => side.tally,
+            Found::Nothing | Found::Doubtful(_) => Tally::default(),
+        }
+    }
+
+    /// Why the state that was there was dropped.
+    pub(super) fn doubt(&self) -> Option<String> {
+        match self {
+            Found::Doubtful(why) => Some(why.clone()),
+            Found::Checkpoint(_) | Found::Nothing => None,
+        }
+    }
+}
+
+/// Opens the environment of a directory in the state of its last checkpoint, and says what was found; an empty one where
+/// there is none that can be trusted.
+pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Environment, Found), StoreError> {
     fs::create_dir_all(dir).map_err(io("create", dir))?;
     let lock = lock(dir)?;
     // No other process has the environment open: what LMDB's lock file says of readers is of the
     // dead.
     remove(&dir.join(LMDB_LOCK_FILE))?;
-    if let Some(side) = restore(dir)? {
-        match open_env(dir, options) {
-            Ok((env, table)) if holds(&env, table, &side)? => {
-                return Ok((
-                    Environment {
-                        table,
-                        env,
-                        dir: dir.to_owned(),
-                        _lock: lock,
-                    },
-                    Some(side),
-                ));
+    let opened = open_restored(dir, options)?;
+    let (env, table, found) = match opened {
+        Ok((env, table, side)) => (env, table, Found::Checkpoint(side)),
+        Err(found) => {
+            if let Some(why) = found.doubt() {
+                warn!(
+                    why,
+                    "the metadata cannot be trusted; it is rebuilt from snapshot and log"
+                );
             }
-            Ok(_) => warn!("the metadata environment is not in the state of its checkpoint"),
-            Err(OpenError::Damaged(error)) => warn!(error, "the metadata environment is damaged"),
-            Err(OpenError::Failed(error)) => return Err(error),
+            let (env, table) = open_empty(dir, options)?;
+            (env, table, found)
         }
+    };
+    let environment = Environment {
+        table,
+        env,
+        dir: dir.to_owned(),
+        _lock: lock,
+    };
+    Ok((environment, found))
+}
+
+type Restored = (Env<WithoutTls>, Table, SideFile);
+
+/// The state of the last checkpoint; `Err` says why there is none. Nothing is mapped before all of it has been verified.
+fn open_restored(dir: &Path, options: StoreOptions) -> Result<Result<Restored, Found>, StoreError> {
+    let doubtful = |why: String| Ok(Err(Found::Doubtful(why)));
+    let side = match restore(dir)? {
+        Ok(side) => side,
+        Err(found) => return Ok(Err(found)),
+    };
+    if let Err(why) = verify(dir, &side)? {
+        return doubtful(why);
     }
+    match open_env(dir, options) {
+        Ok((env, table)) if holds(&env, table, &side)? => Ok(Ok((env, table, side))),
+        Ok(_) => doubtful("it is not in the state of its checkpoint".to_owned()),
+        Err(OpenError::Damaged(error)) => doubtful(error),
+        Err(OpenError::Failed(error)) => Err(error),
+    }
+}
+
+fn open_empty(dir: &Path, options: StoreOptions) -> Result<(Env<WithoutTls>, Table), StoreError> {
     discard(dir)?;
-    let (env, table) = open_env(dir, options).map_err(|error| match error {
+    open_env(dir, options).map_err(|error| match error {
         OpenError::Damaged(error) => StoreError::Lmdb(error),
         OpenError::Failed(error) => error,
-    })?;
-    Ok((
-        Environment {
-            table,
-            env,
-            dir: dir.to_owned(),
-            _lock: lock,
-        },
-        None,
-    ))
+    })
+}
+
+/// Reads every page and row of a checkpoint; `Err` says what is wrong with it.
+fn verify(dir: &Path, side: &SideFile) -> Result<Result<(), String>, StoreError> {
+    let path = dir.join(DATA_FILE);
+    let Some(meta) = Meta::newest(&side.meta_pages) else {
+        return Ok(Err("its meta pages are not LMDB's".to_owned()));
+    };
+    let file = File::open(&path).map_err(io("open", &path))?;
+    read_ahead(&file).map_err(io("read", &path))?;
+    let mut tally = Tally::default();
+    let verified = pages::verify(&file, &meta, &mut |key, value| {
+        tally.add(key, value);
+        verify_row(key, value)
+    });
+    Ok(match verified {
+        Ok(()) if tally == side.tally => Ok(()),
+        Ok(()) => Err(format!(
+            "{} rows were found and {} were written, or some of them are not the same",
+            tally.rows, side.tally.rows
+        )),
+        Err(Fault::Damaged(why)) => Err(why),
+        Err(Fault::Row(error)) => Err(error.to_string()),
+        Err(Fault::Unreadable(error)) => Err(format!("{} cannot be read: {error}", path.display())),
+    })
+}
+
+/// Reads a file from its beginning, so that a walk over its pages finds them in memory: in its own order it would wait for
+/// the device at every page.
+fn read_ahead(file: &File) -> std::io::Result<()> {
+    let mut step = vec![0; READ_AHEAD_BYTES];
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut step, at)? {
+            0 => return Ok(()),
+            count => at += count as u64,
+        }
+    }
 }
 
 /// Whether the environment is in the state of which the side file speaks. One that a newer version has written is no damaged
@@ -161,7 +249,7 @@ pub(super) fn try_lock(dir: &Path) -> Result<Option<File>, StoreError> {
 /// Drops what cannot be trusted.
 fn discard(dir: &Path) -> Result<(), StoreError> {
     // The side file goes first: without it the data file is never trusted.
-    for name in [SIDE_FILE, DATA_FILE, LMDB_LOCK_FILE] {
+    for name in [SIDE_FILE, SIDE_FILE_SPARE, DATA_FILE, LMDB_LOCK_FILE] {
         remove(&dir.join(name))?;
         sync_dir(dir)?;
     }
@@ -186,9 +274,12 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
-    move |source| StoreError::Io {
-        action,
-        path: path.to_owned(),
-        source,
+    move |source| match is_no_space(&source) {
+        true => StoreError::NoSpace,
+        false => StoreError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        },
     }
 }

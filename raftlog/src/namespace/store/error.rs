@@ -1,4 +1,4 @@
-//! Errors of the store. All but `Locked` stop the group: nothing is skipped.
+//! Errors of the store. All but `Locked`, `Full` and `NoSpace` stop the group: nothing is skipped.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,18 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: String,
     },
+    /// Rows are missing, or are not those that were written: the state must be rebuilt from snapshot and log.
+    #[error("the metadata cannot be trusted: {0}")]
+    Doubtful(String),
     /// A newer version has written it: what it wrote is left as it is.
     #[error("the metadata was written by a newer version; this one does not know: {0}")]
     NewerFormat(String),
     /// The map is full: `metadata.map_size` must grow or names must be deleted.
     #[error("the metadata map is full")]
     Full,
+    /// The file system below the metadata directory is full; nothing was written, and it can be tried again.
+    #[error("the file system below the metadata directory is full")]
+    NoSpace,
     /// A log entry that the group has agreed on cannot be read.
     #[error("the log entry {index} cannot be applied: {error}")]
     Command {
@@ -60,7 +66,24 @@ impl From<heed::Error> for StoreError {
     fn from(error: heed::Error) -> StoreError {
         match error {
             heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::Full,
+            heed::Error::Io(error) if is_no_space(&error) => StoreError::NoSpace,
             other => StoreError::Lmdb(other.to_string()),
         }
     }
+}
+
+impl StoreError {
+    /// Whether the state itself is in doubt: it must be rebuilt from snapshot and log.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StoreError::Corrupt { .. } | StoreError::Doubtful(_))
+    }
+}
+
+/// Whether an operation failed because its file system, or the user's share of it, is full.
+pub(super) fn is_no_space(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }

@@ -174,8 +174,10 @@ impl Copy {
             let (from, to) = (dir.join(name), copy.dir.join(name));
             fs::copy(&from, &to).map_err(io("copy", &from))?;
         }
-        restore(&copy.dir)?;
-        Ok(copy)
+        match restore(&copy.dir)? {
+            Ok(_) => Ok(copy),
+            Err(_) => Err(untrusted(dir)),
+        }
     }
 }
 

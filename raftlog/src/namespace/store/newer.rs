@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::environment::SIDE_FILE;
 use super::{NamespaceStore, StoreError, StoreOptions};
+use crate::namespace::WriteTxn;
 use crate::namespace::command::FEATURE_LEVEL;
 
 /// The keys of the last applied entry and of the group's counters.
@@ -30,10 +31,11 @@ fn with_row(key: &[u8], value: &[u8]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path()).expect("a store");
     let environment = &store.inner.environment;
-    let mut txn = environment.env.write_txn().expect("a transaction");
-    let database = environment.table.database();
-    database.put(&mut txn, key, value).expect("put");
-    txn.commit().expect("committed");
+    let txn = environment.env.write_txn().expect("a transaction");
+    let mut txn = WriteTxn::new(txn, store.writer().tally);
+    let put = environment.table.put_sealed(&mut txn, key, value);
+    put.expect("put");
+    store.writer().tally = txn.commit().expect("committed");
     let checkpoint = store.begin_checkpoint().expect("begun");
     checkpoint.finish().expect("a checkpoint");
     dir
@@ -92,5 +94,5 @@ fn a_side_file_of_a_newer_version_is_refused() {
     let crc = crc32c::crc32c(&bytes[..crc_at]);
     bytes[crc_at..].copy_from_slice(&crc.to_be_bytes());
     std::fs::write(&path, &bytes).expect("written");
-    expect_refusal(dir.path(), "version 2 of the checkpoint's side file");
+    expect_refusal(dir.path(), "version 3 of the checkpoint's side file");
 }

@@ -10,7 +10,7 @@
 use heed::{RoTxn, WithoutTls};
 
 use super::{NamespaceStore, StoreError};
-use crate::namespace::{LogPosition, RawRow, Table, verify_row};
+use crate::namespace::{LogPosition, RawRow, Table, Tally, WriteTxn, verify_row};
 
 /// A piece is closed when it has this many bytes, where nothing else is said.
 const PIECE_BYTES: usize = 1 << 20;
@@ -49,6 +49,9 @@ pub struct SnapshotReader {
     /// A piece is closed when it has this many bytes.
     piece_bytes: usize,
     manifest: Manifest,
+    /// Of the rows as they were written, and of those that were read.
+    written: Tally,
+    read: Tally,
 }
 
 impl NamespaceStore {
@@ -57,6 +60,8 @@ impl NamespaceStore {
     /// # Errors
     /// `Lmdb` where no more readers are possible.
     pub fn snapshot(&self) -> Result<SnapshotReader, StoreError> {
+        // Holding the writer keeps a commit from coming between the transaction and the tally.
+        let writer = self.writer();
         let environment = &self.inner.environment;
         let txn = environment.env.clone().static_read_txn()?;
         let applied = crate::namespace::View::borrowed(environment.table, &txn).applied()?;
@@ -71,6 +76,8 @@ impl NamespaceStore {
             done: false,
             piece_bytes: PIECE_BYTES,
             manifest,
+            written: writer.tally,
+            read: Tally::default(),
         })
     }
 
@@ -86,8 +93,8 @@ impl NamespaceStore {
         let mut writer = self.writer();
         writer.check()?;
         let environment = &self.inner.environment;
-        let mut txn = environment.env.write_txn()?;
-        environment.table.database().clear(&mut txn)?;
+        let mut txn = WriteTxn::new(environment.env.write_txn()?, writer.tally);
+        environment.table.clear(&mut txn)?;
         let mut pieces = pieces.into_iter();
         let mut last_key = Vec::new();
         let mut rows = 0;
@@ -110,7 +117,7 @@ impl NamespaceStore {
         if pieces.next().is_some() || rows != manifest.rows || applied != manifest.applied {
             return Err(damaged("the pieces are not those of the manifest"));
         }
-        txn.commit()?;
+        writer.tally = txn.commit()?;
         writer.applied = applied;
         Ok(applied)
     }
@@ -126,7 +133,8 @@ impl SnapshotReader {
     /// The next piece; `None` after the last.
     ///
     /// # Errors
-    /// `Corrupt` where a row is damaged: a snapshot never holds one.
+    /// `Corrupt` where a row is damaged: a snapshot never holds one. `Doubtful` where rows are missing or foreign: a snapshot
+    /// of them would make that permanent.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         if self.done {
             return Ok(None);
@@ -140,10 +148,12 @@ impl SnapshotReader {
         let mut rows = 0u32;
         while piece.len() < self.piece_bytes {
             let Some((key, value)) = scan.next_raw()? else {
+                self.check_tally()?;
                 self.done = true;
                 break;
             };
             verify_row(key, value)?;
+            self.read.add(key, value);
             piece.extend_from_slice(&(key.len() as u32).to_be_bytes());
             piece.extend_from_slice(&(value.len() as u32).to_be_bytes());
             piece.extend_from_slice(key);
@@ -163,6 +173,16 @@ impl SnapshotReader {
             crc,
         });
         Ok(Some(piece))
+    }
+
+    fn check_tally(&self) -> Result<(), StoreError> {
+        match self.read == self.written {
+            true => Ok(()),
+            false => Err(StoreError::Doubtful(format!(
+                "{} rows were found and {} were written, or some of them are not the same",
+                self.read.rows, self.written.rows
+            ))),
+        }
     }
 
     /// The manifest of all pieces, once the last has been read.
