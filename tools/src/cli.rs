@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use crate::config::machine::Machine;
 use crate::config::{self, Loaded};
@@ -90,6 +90,11 @@ enum AdminCommands {
         #[command(flatten)]
         flags: KeyFlags<Places>,
     },
+}
+
+/// The whole command line, for what is made from it: man pages and completions.
+pub fn command() -> Command {
+    CommandLine::command()
 }
 
 /// Why a command ended without doing its work.
@@ -189,7 +194,6 @@ mod tests {
     use super::*;
     use crate::config::Findings;
     use crate::config::value::Value;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -4,7 +4,8 @@
 //! - [`limits`]: descriptors, processors, buffer memory; [`directories`]: made, locked, checked; [`addresses`]: claimed;
 //! - [`root_key`]: the key that a first start keeps, and requests for a new one;
 //! - [`attendant`]: signals, and [`health`] with [`metrics`], up before the node recovers;
-//! - [`front_end`]: S3 on every reactor once the node is ready; [`banner`]: the lines that say so; [`stop`]: the end.
+//! - [`front_end`]: S3 on every reactor once the node is ready; [`banner`]: the lines that say so; [`notify`]:
+//!   the same for a service manager; [`stop`]: the end.
 //!
 //! Invariants: everything that can be refused is refused before a device is opened; nothing is printed as listening that does
 //! not; a stop finishes the requests under way.
@@ -17,6 +18,7 @@ pub mod front_end;
 pub mod health;
 pub mod limits;
 pub mod metrics;
+pub mod notify;
 pub mod root_key;
 pub mod stop;
 
@@ -96,6 +98,7 @@ fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), Stri
     let cores = &config.cores;
     let status = Arc::new(NodeStatus::default());
     let stop = Stop::new(cores.len());
+    let _notifying = notify::start(status.clone());
     let mut metrics = Metrics::new(status.clone());
     let gateway_metrics = Arc::new(GatewayMetrics::new(metrics.registry_mut()));
     attendant::start(Attendant {

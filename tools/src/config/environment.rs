@@ -4,7 +4,8 @@
 //! warned of with the nearest known name; a value that is not UTF-8 is never taken for one that is not set.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::schema::{self, Key};
 use super::value::{Secret, Value, check_key_pair};
@@ -16,6 +17,11 @@ pub const CONFIG: &str = "STRATA_CONFIG";
 pub const ROOT_ACCESS_KEY_ID: &str = "STRATA_ROOT_ACCESS_KEY_ID";
 /// The secret of the root key that a first start keeps.
 pub const ROOT_SECRET_KEY: &str = "STRATA_ROOT_SECRET_KEY";
+
+/// Where systemd puts the credentials of a service (systemd.exec(5)).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+/// The credential that holds the root key of a first start.
+const ROOT_KEY_CREDENTIAL: &str = "strata.root-key";
 
 const NOT_KEYS: &[&str] = &[CONFIG, ROOT_ACCESS_KEY_ID, ROOT_SECRET_KEY];
 
@@ -58,16 +64,20 @@ pub fn read(variables: &[(OsString, OsString)]) -> Environment {
     environment
 }
 
-/// The root key that the two variables hold, if any.
+/// The root key that the environment gives, if any: that of the two variables, else that of the credential that systemd has
+/// put there (`LoadCredential=strata.root-key`), a file of two lines as the server itself keeps them.
 ///
 /// # Errors
-/// One of the two is missing, or a half is malformed.
+/// One half is missing or malformed, or the credential cannot be read.
 pub fn root_key(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<(String, Secret)>, String> {
     let set = |name: &str| variable(name).filter(|text| !text.is_empty());
     match (set(ROOT_ACCESS_KEY_ID), set(ROOT_SECRET_KEY)) {
-        (None, None) => Ok(None),
+        (None, None) => match variable(CREDENTIALS_DIRECTORY) {
+            Some(directory) => root_key_in(&Path::new(&directory).join(ROOT_KEY_CREDENTIAL)),
+            None => Ok(None),
+        },
         (Some(access_key_id), Some(secret)) => {
             let secret = Secret::new(secret);
             check_key_pair(&access_key_id, &secret).map_err(|why| {
@@ -80,6 +90,30 @@ pub fn root_key(
         )),
         (None, Some(_)) => Err(format!(
             "{ROOT_SECRET_KEY} is set and {ROOT_ACCESS_KEY_ID} is not; set both or neither"
+        )),
+    }
+}
+
+fn root_key_in(path: &Path) -> Result<Option<(String, Secret)>, String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    let line = |name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(name));
+        found.map(|value| value.trim().to_owned())
+    };
+    match (line("AWS_ACCESS_KEY_ID="), line("AWS_SECRET_ACCESS_KEY=")) {
+        (Some(access_key_id), Some(secret)) => {
+            let secret = Secret::new(secret);
+            check_key_pair(&access_key_id, &secret)
+                .map_err(|why| format!("the root key of {} {why}", path.display()))?;
+            Ok(Some((access_key_id, secret)))
+        }
+        _ => Err(format!(
+            "{} does not hold the lines AWS_ACCESS_KEY_ID= and AWS_SECRET_ACCESS_KEY=",
+            path.display()
         )),
     }
 }

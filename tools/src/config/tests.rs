@@ -577,3 +577,24 @@ fn relative_paths_of_a_file_are_taken_from_its_directory() {
     let here = std::env::current_dir().expect("a working directory");
     assert_eq!(flag.config.data_dirs, [here.join("disk1")]);
 }
+
+#[test]
+fn the_root_key_may_come_as_a_credential_of_systemd() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let variable = |name: &str| {
+        (name == "CREDENTIALS_DIRECTORY").then(|| directory.path().display().to_string())
+    };
+    assert!(environment::root_key(variable).is_ok_and(|key| key.is_none()));
+    let path = directory.path().join("strata.root-key");
+    std::fs::write(
+        &path,
+        "AWS_ACCESS_KEY_ID=admin\nAWS_SECRET_ACCESS_KEY=password1\n",
+    )
+    .expect("written");
+    let (id, secret) = environment::root_key(variable)
+        .expect("in order")
+        .expect("a key");
+    assert_eq!((id.as_str(), secret.reveal()), ("admin", "password1"));
+    std::fs::write(&path, "AWS_ACCESS_KEY_ID=admin\n").expect("written");
+    assert!(environment::root_key(variable).is_err());
+}

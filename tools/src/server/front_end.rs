@@ -16,8 +16,8 @@ use strata_net::{Cluster, ClusterError};
 use strata_raftlog::namespace::RootKey;
 use strata_raftlog::namespace::command::SetRootKey;
 
-use super::root_key;
 use super::stop::Stop;
+use super::{notify, root_key};
 
 /// Connections that wait to be accepted, per reactor.
 const BACKLOG: u32 = 1024;
@@ -86,6 +86,7 @@ pub fn serve(front_end: Arc<FrontEnd>, connected: Result<Cluster, ClusterError>)
             let watch = watch_root_key(cluster.clone(), front_end.metadata_dir.clone());
             reactor::spawn(TaskClass::Foreground, watch)
         });
+        reactor::spawn(TaskClass::Foreground, notify::beat()).detach();
         let config = Rc::new(front_end.gateway.clone());
         strata_gateway::serve(listener, cluster, config, front_end.metrics.clone(), told).await;
         drop(watch);
