@@ -60,8 +60,6 @@ pub struct NodeConfig {
     pub metadata_map_bytes: usize,
     /// The root credentials of a node that is formatted by this start.
     pub first_root_key: RootKey,
-    /// New root credentials for a node that has some.
-    pub replace_root_key: Option<RootKey>,
 }
 
 /// Why a node could not start or had to stop.

@@ -53,6 +53,8 @@ pub struct ServerOptions {
     pub capacity: String,
     /// `--cores`.
     pub cores: Option<String>,
+    /// Whether `--metadata-dir` names a directory beside those for data; else the server chooses.
+    pub names_metadata_dir: bool,
     /// More arguments.
     pub arguments: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Default for ServerOptions {
             metrics_addr: ANY_PORT.into(),
             capacity: "3GiB".into(),
             cores: None,
+            names_metadata_dir: true,
             arguments: Vec::new(),
         }
     }
@@ -238,7 +241,9 @@ impl Server {
         if let Some(cores) = &self.options.cores {
             command.args(["--cores", cores]);
         }
-        command.arg("--metadata-dir").arg(self.metadata_dir());
+        if self.options.names_metadata_dir {
+            command.arg("--metadata-dir").arg(self.metadata_dir());
+        }
         command
             .args(["--capacity", &self.options.capacity])
             .args(&self.options.arguments);
@@ -263,7 +268,7 @@ impl Server {
             .collect()
     }
 
-    /// The directory of the namespace.
+    /// The directory of the namespace, where it is named.
     pub fn metadata_dir(&self) -> PathBuf {
         self.folder.path().join("metadata")
     }

@@ -12,6 +12,7 @@ use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use crate::config::machine::Machine;
 use crate::config::{self, Loaded};
+use crate::server::root_key;
 use crate::terminal::{complain, outcome, print};
 use crate::{admin, inspect, server, version};
 use flags::{Everything, KeyFlags, Places};
@@ -38,9 +39,20 @@ enum Commands {
         #[command(flatten)]
         flags: KeyFlags<Everything>,
     },
-    /// Administer a node from its own machine
+    /// Administer a running server from its own machine
     #[command(subcommand, arg_required_else_help = true)]
     Admin(AdminCommands),
+    /// Show how the running server is, and what to do about what is wrong
+    ///
+    /// Reads the same configuration as the server, to find its admin socket. Exit status: 0 healthy, 3 no server runs, 4 degraded,
+    /// 5 it runs and does not serve.
+    Status {
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check or show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommands),
@@ -84,8 +96,8 @@ enum ConfigCommands {
 enum AdminCommands {
     /// Make a new root key, or take that of STRATA_ROOT_ACCESS_KEY_ID and STRATA_ROOT_SECRET_KEY
     ///
-    /// Reads the same configuration as the server, to find its metadata directory. A running server takes the key up within
-    /// seconds, a stopped one when it starts.
+    /// Reads the same configuration as the server, to find its admin socket. Returns when the new key is in force and the old
+    /// one is refused.
     RootKey {
         #[command(flatten)]
         flags: KeyFlags<Places>,
@@ -106,14 +118,14 @@ enum Failure {
 }
 
 /// Runs the command line and answers the exit status: 0 done, 1 failed while working, 2 a mistake in the command line or the
-/// configuration.
+/// configuration; those of `strata status` are its own.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let line = match CommandLine::try_parse_from(arguments) {
         Ok(line) => line,
         Err(error) => return explain(&error),
     };
     match dispatch(line.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(Failure::Usage(why)) => {
             complain(&why);
             ExitCode::from(EXIT_USAGE)
@@ -137,8 +149,11 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn dispatch(command: Commands) -> Result<(), Failure> {
-    let working = |done: Result<(), String>| done.map_err(Failure::Working);
+fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
+    let working = |done: Result<(), String>| match done {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => Err(Failure::Working(why)),
+    };
     match command {
         Commands::Server { flags } => {
             let loaded = load(flags)?;
@@ -147,7 +162,8 @@ fn dispatch(command: Commands) -> Result<(), Failure> {
         Commands::Admin(AdminCommands::RootKey { flags }) => {
             working(admin::replace_root_key(&load(flags)?.config))
         }
-        Commands::Config(ConfigCommands::Check { flags }) => working(check(&load(flags)?)),
+        Commands::Status { flags, json } => status(&load(flags)?, json).map_err(Failure::Working),
+        Commands::Config(ConfigCommands::Check { flags }) => check(&load(flags)?),
         Commands::Config(ConfigCommands::Show { flags, json }) => {
             working(show(&load(flags)?, json))
         }
@@ -171,13 +187,21 @@ fn print_warnings(warnings: &[String]) {
     }
 }
 
-fn check(loaded: &Loaded) -> Result<(), String> {
+fn status(loaded: &Loaded, json: bool) -> Result<ExitCode, String> {
+    let told = admin::status::status(&loaded.config, json)?;
+    print(&told.text)?;
+    Ok(ExitCode::from(told.exit_status))
+}
+
+fn check(loaded: &Loaded) -> Result<ExitCode, Failure> {
     print_warnings(&loaded.warnings);
+    root_key::check(&loaded.config, |name| std::env::var(name).ok()).map_err(Failure::Usage)?;
     let from = match &loaded.settings.file {
         Some(path) => path.display().to_string(),
         None => "no file: flags, environment and defaults".to_owned(),
     };
-    print(&format!("The configuration is in order ({from}).\n"))
+    print(&format!("The configuration is in order ({from}).\n")).map_err(Failure::Working)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show(loaded: &Loaded, json: bool) -> Result<(), String> {

@@ -1,32 +1,35 @@
 //! `strata server`: from a configuration to a node that serves, and back.
 //!
 //! In the order of a start:
-//! - [`limits`]: descriptors, processors, buffer memory; [`directories`]: made, locked, checked; [`addresses`]: claimed;
-//! - [`root_key`]: the key that a first start keeps, and requests for a new one;
-//! - [`attendant`]: signals, and [`health`] with [`metrics`], up before the node recovers;
-//! - [`front_end`]: S3 on every reactor once the node is ready; [`banner`]: the lines that say so; [`notify`]:
-//!   the same for a service manager; [`stop`]: the end.
+//! - [`limits`]: descriptors, processors, buffer memory; [`root_key`]: the keys that can be known; [`directories`]: checked;
+//!   [`addresses`]: claimed; then the directories are made and locked;
+//! - [`ops_server`]: signals, and [`health`] with [`metrics`], up before the node recovers, as is the [`admin_socket`];
+//! - [`front_end`]: S3 on every reactor once the node is ready; [`banner`]: the lines that say so; [`notify`]: the same for a
+//!   service manager; [`stop`]: the end.
 //!
-//! Invariants: everything that can be refused is refused before a device is opened; nothing is printed as listening that does
-//! not; a stop finishes the requests under way.
+//! Invariants: everything that can be refused is refused before a directory is made or a device is opened; nothing is printed
+//! as listening that does not; a stop finishes the requests under way.
 
 pub mod addresses;
-pub mod attendant;
+pub mod admin_socket;
 pub mod banner;
+pub mod capacity;
 pub mod directories;
 pub mod front_end;
 pub mod health;
 pub mod limits;
 pub mod metrics;
 pub mod notify;
+pub mod ops_server;
 pub mod root_key;
+pub mod status_report;
 pub mod stop;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use strata_engine::reactor;
 use strata_gateway::{Credential, GatewayConfig, GatewayMetrics};
@@ -36,24 +39,32 @@ use strata_raftlog::namespace::RootKey;
 
 use crate::config::Config;
 use crate::logging;
-use attendant::Attendant;
+use admin_socket::{AdminRequests, AdminSocket};
 use banner::Banner;
 use front_end::{Announcement, FrontEnd};
 use health::Health;
 use metrics::Metrics;
+use ops_server::OpsServer;
+use root_key::change::KeyChanges;
+use root_key::copies::Copies;
+use status_report::StatusReport;
 use stop::Stop;
 
-/// The claimed addresses of a server.
+/// Changes of the root key that may wait to be proposed; they are made one after the other.
+const KEY_CHANGES_MAX: usize = 4;
+
+/// What a start has claimed for itself.
 struct Claims {
     s3: addresses::Claim,
     metrics: addresses::Claim,
+    metadata_dir: PathBuf,
+    _lock: directories::Lock,
 }
 
 /// The keys of a start.
 struct RootKeys {
     first: RootKey,
     environment: Option<RootKey>,
-    replacement: Option<RootKey>,
 }
 
 /// Runs a server until it is told to stop.
@@ -67,26 +78,35 @@ pub fn run(config: Config, warnings: &[String]) -> Result<(), String> {
         tracing::warn!("{warning}");
     }
     reactor::probe().map_err(|error| error.to_string())?;
-    let lock = directories::prepare(&config.data_dirs, &config.metadata_dir)?;
-    let claims = Claims {
-        s3: addresses::claim("S3", "s3.bind_addr", config.s3_addr)?,
-        metrics: addresses::claim("metrics", "observability.metrics_addr", config.metrics_addr)?,
-    };
-    let keys = root_keys(&config)?;
-    let outcome = run_node(&config, &claims, keys);
-    drop(lock);
-    outcome
+    let environment = root_key::check(&config, |name| std::env::var(name).ok())?;
+    directories::check(&config)?;
+    let claims = claim(&config)?;
+    let keys = root_keys(&config, &claims.metadata_dir, environment)?;
+    run_node(&config, &claims, keys)
 }
 
-fn root_keys(config: &Config) -> Result<RootKeys, String> {
-    let environment = root_key::from_environment(|name| std::env::var(name).ok())?;
-    let likely = !config.data_dirs.iter().any(|path| holds_something(path));
-    let first = root_key::for_first_start(&config.metadata_dir, environment.as_ref(), likely)?;
-    Ok(RootKeys {
-        first,
-        environment,
-        replacement: root_key::requested(&config.metadata_dir)?,
+/// Claims addresses, then directories: from here on something may be left behind by a start that fails.
+fn claim(config: &Config) -> Result<Claims, String> {
+    let s3 = addresses::claim("S3", "s3.bind_addr", config.s3_addr)?;
+    let metrics = addresses::claim("metrics", "observability.metrics_addr", config.metrics_addr)?;
+    let metadata_dir = config.metadata_dir().to_owned();
+    let lock = directories::prepare(config, &metadata_dir)?;
+    Ok(Claims {
+        s3,
+        metrics,
+        metadata_dir,
+        _lock: lock,
     })
+}
+
+fn root_keys(
+    config: &Config,
+    metadata_dir: &Path,
+    environment: Option<RootKey>,
+) -> Result<RootKeys, String> {
+    let likely = !config.data_dirs.iter().any(|path| holds_something(path));
+    let first = root_key::for_first_start(metadata_dir, environment.as_ref(), likely)?;
+    Ok(RootKeys { first, environment })
 }
 
 /// Whether a data place is in use already; the decision to format is the node's, this one only about a copy of a key.
@@ -101,7 +121,7 @@ fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), Stri
     let _notifying = notify::start(status.clone());
     let mut metrics = Metrics::new(status.clone());
     let gateway_metrics = Arc::new(GatewayMetrics::new(metrics.registry_mut()));
-    attendant::start(Attendant {
+    ops_server::start(OpsServer {
         index: cores.len(),
         address: claims.metrics.address,
         health: Health {
@@ -110,16 +130,33 @@ fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), Stri
         },
         stop: stop.clone(),
     })?;
-    let node_config = node_config(config, &keys);
+    let copies = Copies::new(config, &claims.metadata_dir);
+    let (proposals, proposed) = reactor::mailbox(KEY_CHANGES_MAX);
+    let _socket = AdminSocket::start(
+        &claims.metadata_dir,
+        AdminRequests {
+            report: status_report(config, claims, status.clone()),
+            keys: KeyChanges::new(config, copies.clone(), proposals),
+        },
+    )?;
+    let node_config = node_config(config, claims, &keys);
+    let checked = config.clone();
     let front_end = Arc::new(FrontEnd {
         address: claims.s3.address,
         gateway: gateway_config(config),
         metrics: gateway_metrics,
         status: status.clone(),
         stop,
-        metadata_dir: config.metadata_dir.clone(),
+        check_root_key: Box::new(move |key| root_key::refuse_same_id(&checked, key)),
+        proposals: Mutex::new(Some(proposed)),
         waiting: AtomicUsize::new(cores.len()),
-        announce: announcement(config, claims, keys, status.clone()),
+        announce: Mutex::new(Some(announcement(
+            config,
+            claims,
+            copies,
+            keys.environment,
+            status.clone(),
+        ))),
     });
     tracing::info!(
         version = crate::version::VERSION,
@@ -131,8 +168,26 @@ fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), Stri
         front_end::serve(front_end.clone(), connected)
     })
     .map_err(|error| error.to_string())?;
-    match status.phase() {
-        node::status::Phase::Failed(why) => Err(why),
+    how_it_ended(&status)
+}
+
+fn status_report(config: &Config, claims: &Claims, status: Arc<NodeStatus>) -> StatusReport {
+    StatusReport {
+        status,
+        node_id: config.node_id,
+        s3: claims.s3.address,
+        metrics: claims.metrics.address,
+        metadata_dir: claims.metadata_dir.clone(),
+        begun: std::time::Instant::now(),
+    }
+}
+
+/// A node that was told to stop and one that had to both end in order; only one of them has done its work.
+fn how_it_ended(status: &NodeStatus) -> Result<(), String> {
+    let failure = status.group().and_then(|group| group.failure());
+    match (status.phase(), failure) {
+        (node::status::Phase::Failed(why), _) => Err(why),
+        (_, Some(why)) => Err(format!("the metadata group had stopped: {why}")),
         _ => {
             tracing::info!("stopped");
             Ok(())
@@ -140,18 +195,17 @@ fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), Stri
     }
 }
 
-fn node_config(config: &Config, keys: &RootKeys) -> NodeConfig {
+fn node_config(config: &Config, claims: &Claims, keys: &RootKeys) -> NodeConfig {
     NodeConfig {
         node_id: config.node_id,
         data_dirs: config.data_dirs.clone(),
-        metadata_dir: config.metadata_dir.clone(),
+        metadata_dir: claims.metadata_dir.clone(),
         cores: config.cores.clone(),
         assume_separate_failure_domains: config.assume_separate_failure_domains,
         capacity_bytes: config.capacity,
         arena_bytes: usize::try_from(config.buffer_bytes_per_core).unwrap_or(usize::MAX),
         metadata_map_bytes: usize::try_from(config.metadata_map_bytes).unwrap_or(usize::MAX),
         first_root_key: keys.first.clone(),
-        replace_root_key: keys.replacement.clone(),
     }
 }
 
@@ -167,51 +221,57 @@ fn gateway_config(config: &Config) -> GatewayConfig {
     }
 }
 
-/// What is done when all reactors listen: the request for a root key has come into force, and the lines are printed.
+/// What is done when all reactors listen: the copies of the root key are put in order, and the lines are printed.
 fn announcement(
     config: &Config,
     claims: &Claims,
-    keys: RootKeys,
+    copies: Copies,
+    environment: Option<RootKey>,
     status: Arc<NodeStatus>,
 ) -> Announcement {
     let config = config.clone();
-    let (s3, metrics) = (claims.s3.address, claims.metrics.address);
+    let addresses = (claims.s3.address, claims.metrics.address);
     Box::new(move |in_force| {
-        if let Some(key) = &keys.replacement
-            && let Err(why) = root_key::request_taken_up(&config.metadata_dir, key)
-        {
-            tracing::error!(%why, "the new root key is in force, but its request is still there");
-        }
-        announce(&config, (s3, metrics), &keys, &status, in_force);
+        announce(
+            &config,
+            addresses,
+            &copies,
+            environment.as_ref(),
+            &status,
+            in_force,
+        );
     })
 }
 
 fn announce(
     config: &Config,
     (s3, metrics): (SocketAddr, SocketAddr),
-    keys: &RootKeys,
+    copies: &Copies,
+    environment: Option<&RootKey>,
     status: &NodeStatus,
     in_force: Option<RootKey>,
 ) {
-    let report = status.report();
-    let environment = keys.environment.as_ref();
+    let (report, layout) = (status.report(), status.layout());
     // The line to paste must work in any directory.
-    let key_file = config.metadata_dir.join(root_key::COPY);
+    let key_file = copies.file();
     let key_file = std::path::absolute(&key_file).unwrap_or(key_file);
     let banner = Banner {
         config,
         report: &report,
+        layout: &layout,
+        degradations: &status.degradations(),
         cores: &config.cores,
         s3,
         metrics,
+        metadata_dir: copies.metadata_dir(),
         key_file: &key_file,
         key: in_force.as_ref(),
-        known: root_key::who_knows(&config.metadata_dir, in_force.as_ref(), environment),
+        known: copies.settle(in_force.as_ref(), environment),
         shared_disks: directories::describe_shared_disks(config),
         environment_differs: environment.is_some() && environment != in_force.as_ref(),
         terminal: std::io::stdout().is_terminal(),
     };
-    tracing::info!(%s3, %metrics, layout = report.layout, missing = report.missing_devices.len(), "ready");
+    tracing::info!(%s3, %metrics, layout, missing = report.missing_devices.len(), "ready");
     let mut output = std::io::stdout().lock();
     let written = output
         .write_all(banner.text().as_bytes())

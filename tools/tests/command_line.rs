@@ -94,22 +94,7 @@ fn show_names_where_each_value_comes_from() {
 }
 
 #[test]
-fn a_new_root_key_waits_for_the_server_and_is_not_shown_to_programs() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().to_str().expect("text");
-    let output = strata(&["admin", "root-key", "--metadata-dir", path], &[]);
-    assert!(output.status.success());
-    let request = std::fs::read_to_string(directory.path().join("root-key.next")).expect("there");
-    let secret = request
-        .lines()
-        .find_map(|line| line.strip_prefix("AWS_SECRET_ACCESS_KEY="));
-    let secret = secret.expect("a secret");
-    assert!(secret.len() >= 40);
-    assert!(!text(&output.stdout).contains(secret) && !text(&output.stderr).contains(secret));
-}
-
-#[test]
-fn a_new_root_key_needs_a_node() {
+fn a_new_root_key_needs_a_running_server() {
     let output = strata(
         &[
             "admin",
@@ -120,18 +105,42 @@ fn a_new_root_key_needs_a_node() {
         &[],
     );
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("there is no node here"));
+    assert!(text(&output.stderr).contains("no server runs on /nonexistent/metadata"));
     assert!(!Path::new("/nonexistent").exists());
 }
 
 #[test]
-fn half_a_root_key_is_refused() {
+fn half_a_root_key_is_refused_and_nothing_is_left_behind() {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().to_str().expect("text");
+    let path = directory.path().join("data");
+    let path = path.to_str().expect("text");
     let variables = [("STRATA_ROOT_ACCESS_KEY_ID", "admin")];
-    let output = strata(&["admin", "root-key", "--metadata-dir", path], &variables);
+    for command in [
+        &["admin", "root-key"][..],
+        &["server"],
+        &["config", "check"],
+    ] {
+        let output = strata(&[command, &["--data-dir", path]].concat(), &variables);
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        let said = text(&[output.stdout, output.stderr].concat());
+        assert!(said.contains("STRATA_ROOT_SECRET_KEY is not"), "{said}");
+    }
+    assert!(!Path::new(path).exists());
+}
+
+#[test]
+fn a_configured_key_with_the_id_of_the_root_key_is_refused() {
+    let variables = [
+        ("STRATA_ROOT_ACCESS_KEY_ID", "admin"),
+        ("STRATA_ROOT_SECRET_KEY", "the-secret-of-root"),
+        (
+            "STRATA_S3_AUTH_CREDENTIALS",
+            "[{ access_key_id = \"admin\", secret_key = \"another-secret\" }]",
+        ),
+    ];
+    let output = strata(&["config", "check"], &variables);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("STRATA_ROOT_SECRET_KEY is not"));
+    assert!(text(&output.stderr).contains("id of the root key, admin"));
 }
 
 #[test]
@@ -164,7 +173,7 @@ fn printing(metadata_dir: &str) -> Vec<Vec<&str>> {
         vec!["config", "show"],
         vec!["config", "show", "--json"],
         vec!["inspect", env!("CARGO_MANIFEST_DIR")],
-        vec!["admin", "root-key", "--metadata-dir", metadata_dir],
+        vec!["status", "--json", "--metadata-dir", metadata_dir],
     ]
 }
 
@@ -184,6 +193,7 @@ fn a_reader_that_goes_away_is_no_error() {
         let expected = match arguments[0] {
             // There is nothing to inspect in the sources: it fails for a reason of its own.
             "inspect" => Some(1),
+            "status" => Some(3),
             _ => Some(0),
         };
         assert_eq!(output.status.code(), expected, "{arguments:?}: {said}");

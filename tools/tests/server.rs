@@ -150,7 +150,7 @@ fn a_first_start_says_what_is_needed_and_stops_clean() {
     assert!(get(&metrics, "/readyz").starts_with("HTTP/1.1 200"));
     let families = get(&metrics, "/metrics");
     for family in [
-        "strata_cluster_nodes_total 1",
+        "strata_cluster_nodes 1",
         "strata_cluster_nodes_online 1",
         "strata_raft_term ",
         "strata_data_reads_total{",
@@ -220,30 +220,4 @@ fn a_port_in_use_is_an_error_that_names_it() {
         !data.join("strata.device").exists(),
         "nothing is formatted by a start that is refused"
     );
-}
-
-#[test]
-fn a_running_server_takes_up_a_new_root_key() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let data = directory.path().join("data");
-    let data = data.to_str().expect("text");
-    let mut server = Server::spawn(directory.path(), &["--data-dir", data]);
-    server.wait_for("To use it, paste:");
-    let copy = directory.path().join("data/metadata/root-key");
-    let before = secret_in(&copy);
-    let admin = Command::new(env!("CARGO_BIN_EXE_strata"))
-        .args(["admin", "root-key", "--data-dir", data])
-        .env_clear()
-        .output()
-        .expect("the binary runs");
-    assert!(String::from_utf8_lossy(&admin.stdout).contains("The running server takes it up"));
-    server.wait_for("a new root key is in force");
-    assert_ne!(secret_in(&copy), before);
-    assert!(
-        !directory
-            .path()
-            .join("data/metadata/root-key.next")
-            .exists()
-    );
-    assert_eq!(server.terminate().0, Some(0));
 }

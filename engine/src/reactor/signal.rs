@@ -1,4 +1,4 @@
-//! Signals that end the process politely.
+//! Signals that end the process politely, or ask it to reload.
 //!
 //! Invariants: the handler does nothing but store numbers and write to descriptors, which is all that is allowed in
 //! one; descriptors of waiters are reused and never closed, so the handler never writes to somebody else's file.
@@ -13,13 +13,15 @@ use io_uring::{opcode, types};
 use super::executor::{Arm, with_current};
 use super::operation::{Resources, Sort};
 
-/// A request to end.
+/// A request to end or to reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM: what service managers send.
     Terminate,
     /// SIGINT: control-C.
     Interrupt,
+    /// SIGHUP: a terminal that is gone, or a request to reload.
+    Hangup,
 }
 
 impl Signal {
@@ -27,6 +29,7 @@ impl Signal {
         match self {
             Signal::Terminate => libc::SIGTERM,
             Signal::Interrupt => libc::SIGINT,
+            Signal::Hangup => libc::SIGHUP,
         }
     }
 }
@@ -75,7 +78,7 @@ extern "C" fn handle(number: libc::c_int) {
 }
 
 fn install(signal: Signal) -> io::Result<()> {
-    static INSTALLED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    static INSTALLED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
     let installed = &INSTALLED[signal as usize];
     if installed.load(Ordering::SeqCst) {
         return Ok(());

@@ -14,13 +14,27 @@ pub fn mirrors_for(domain_count: usize) -> u8 {
     }
 }
 
-/// Says in one line what was chosen and what it survives.
-pub fn describe(mirrors: u8, device_count: usize) -> String {
+/// Says in one line what was chosen and what it survives now that some devices are lost. Those that share a disk count each: it
+/// may survive more.
+pub fn describe(mirrors: u8, device_count: usize, lost: usize) -> String {
     let devices = if device_count == 1 {
         "1 device".to_owned()
     } else {
         format!("{device_count} devices")
     };
+    if lost > 0 {
+        let copies = match mirrors {
+            0 => "single copy".to_owned(),
+            more => format!("{} copies", more + 1),
+        };
+        let survives = match usize::from(mirrors).checked_sub(lost) {
+            None => "objects that had all their copies on lost ones cannot be read".to_owned(),
+            Some(0) => "survives the loss of no further disk".to_owned(),
+            Some(1) => "survives the loss of one more disk".to_owned(),
+            Some(more) => format!("survives the loss of {more} more disks"),
+        };
+        return format!("{copies} on {devices}, of which {lost} cannot be used: {survives}");
+    }
     match mirrors {
         0 => format!(
             "single copy on {devices}: survives a crash and a power cut, not the loss of a disk"
@@ -161,6 +175,19 @@ mod tests {
                 assert_eq!(domains.len(), group.len());
             }
         }
+    }
+
+    #[test]
+    fn what_is_survived_is_told_of_what_is_left() {
+        assert!(describe(2, 3, 0).ends_with("survives the loss of any 2 disks"));
+        let told = describe(2, 3, 1);
+        assert_eq!(
+            told,
+            "3 copies on 3 devices, of which 1 cannot be used: survives the loss of one more disk"
+        );
+        assert!(describe(2, 3, 2).ends_with("no further disk"));
+        assert!(describe(2, 3, 3).ends_with("cannot be read"));
+        assert!(describe(1, 1, 1).starts_with("2 copies on 1 device, of which 1"));
     }
 
     #[test]

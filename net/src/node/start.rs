@@ -25,6 +25,8 @@ use super::status::{NodeStatus, Phase};
 use super::{ClusterParts, NodeConfig, NodeError, Serve};
 use crate::message::NodeRequest;
 
+pub use partitions::SHARDS_MAX;
+
 /// Runs reactor 0: the coordinator of the start, the metadata core, and a reactor like the others.
 pub(super) async fn run_metadata_core(
     config: NodeConfig,
@@ -92,7 +94,7 @@ async fn bring_up(
     let recovering = partitions::recover(config, status, peers, &devices);
     let replaying = group::start(config, status, &devices, metadata);
     let (recovered, namespace) = futures_util::future::join(recovering, replaying).await;
-    let (recovered, namespace) = (recovered?, namespace?);
+    let (recovered, (namespace, rebuilt)) = (recovered?, namespace?);
     staleness::refuse_stale_log(&namespace, &recovered.epochs)?;
     initialise::initialise(config, metadata, &namespace, &devices, &discovery).await?;
     let missing = discovery.missing.iter();
@@ -102,7 +104,8 @@ async fn bring_up(
         report::placement_groups(&namespace)?,
         devices[0].superblock.log_mirrors.len(),
     );
-    let report = report::report(&namespace, &devices, first_start, warnings)?;
+    let mut report = report::report(&namespace, &devices, first_start, warnings)?;
+    report.namespace_rebuilt = rebuilt.filter(|_| !first_start);
     status.set_report(report);
     let parts = ClusterParts {
         node_id: config.node_id,

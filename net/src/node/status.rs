@@ -4,13 +4,15 @@
 //! when none of its devices is left.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use strata_engine::reactor::ReactorStatistics;
-use strata_engine::{ChunkStoreStatistics, DeviceHealth, Uuid};
+use strata_engine::{DeviceHealth, Uuid};
 use strata_raftlog::consensus::group::GroupStatistics;
 
 use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
+use super::layout;
 use crate::message::Place;
 use crate::node::Partition;
 
@@ -34,8 +36,12 @@ pub struct NodeReport {
     pub first_start: bool,
     /// The cluster's uuid, in its usual form.
     pub cluster: String,
-    /// The layout and what it survives.
-    pub layout: String,
+    /// Copies beside the first that the layout keeps.
+    pub mirrors: u8,
+    /// Devices of the node, missing ones counted.
+    pub device_count: usize,
+    /// How long it took to make the namespace from snapshot and log, where none was there that could be used.
+    pub namespace_rebuilt: Option<Duration>,
     /// Devices that are part of the node and are not there.
     pub missing_devices: Vec<String>,
     /// What was found wrong and passed over or repaired.
@@ -228,22 +234,32 @@ impl NodeStatus {
         self.lock().reactors.clone()
     }
 
-    /// The statistics of every data partition, by name.
-    pub fn partitions(&self) -> Vec<(String, Arc<ChunkStoreStatistics>)> {
-        let inner = self.lock();
-        let partitions = inner.partitions.iter();
-        partitions
-            .map(|of| (of.name.clone(), of.partition.statistics.clone()))
-            .collect()
+    /// The data partitions that were opened.
+    pub fn partitions(&self) -> Vec<PartitionStatus> {
+        self.lock().partitions.clone()
     }
 
-    /// The devices that are there, by path, with their failures and latencies.
-    pub fn devices(&self) -> Vec<(String, Arc<DeviceHealth>)> {
+    /// The devices that were there at the start.
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.lock().devices.clone()
+    }
+
+    /// Copies of the log that the layout keeps; 0 until it is known.
+    pub fn log_mirrors_expected(&self) -> usize {
+        self.lock().log_mirrors
+    }
+
+    /// The layout and what it survives now, in one line; empty until it is known.
+    pub fn layout(&self) -> String {
         let inner = self.lock();
-        let devices = inner.devices.iter();
-        devices
-            .map(|device| (device.name.clone(), device.health.clone()))
-            .collect()
+        let report = &inner.report;
+        if report.device_count == 0 {
+            return String::new();
+        }
+        let has_failed = |device: &&DeviceStatus| device.health.failure().is_some();
+        let failed = inner.devices.iter().filter(has_failed).count();
+        let lost = report.missing_devices.len() + failed;
+        layout::describe(report.mirrors, report.device_count, lost)
     }
 
     /// The statistics of the Raft group, once it is up.

@@ -87,7 +87,13 @@ async fn a_lost_namespace_is_rebuilt_from_the_log() {
     fill(&server, "first").await;
     assert!(server.stop().success());
     std::fs::remove_dir_all(server.metadata_dir()).expect("the namespace is removed");
+    assert!(!server.log().contains("made anew"), "{}", server.log());
     server.restart();
+    assert!(
+        server
+            .log()
+            .contains("made anew from snapshot and log, in ")
+    );
     assert_there(&server, "first").await;
     fill(&server, "second").await;
     server.kill();
@@ -157,6 +163,46 @@ async fn three_directories_survive_the_loss_of_two() {
     std::fs::remove_dir_all(server.metadata_dir()).expect("the namespace is removed");
     server.restart();
     assert_there(&server, "first").await;
+}
+
+#[tokio::test]
+async fn the_loss_of_the_first_directory_loses_no_start() {
+    let mut server = Server::start(ServerOptions {
+        data_dirs: 6,
+        capacity: "6GiB".into(),
+        names_metadata_dir: false,
+        ..ServerOptions::default()
+    });
+    fill(&server, "first").await;
+    let places = server.data_dirs();
+    assert!(places[0].join("metadata/data.mdb").exists());
+    assert!(server.stop().success());
+    let away = places[0].with_extension("away");
+    std::fs::rename(&places[0], &away).expect("moved away");
+    server.restart();
+    assert!(!places[0].exists(), "nothing is made in its place");
+    assert!(places[1].join("metadata/data.mdb").exists());
+    assert!(server.log().contains("DEGRADED"), "{}", server.log());
+    assert_there(&server, "first").await;
+    fill(&server, "second").await;
+    let client = server.client();
+    let gone = client.delete_object().bucket("first").key("k/100");
+    gone.send().await.expect("deleted");
+    server.kill();
+    // The old namespace comes back with its directory: it is caught up, not trusted.
+    std::fs::rename(&away, &places[0]).expect("moved back");
+    server.restart();
+    let client = server.client();
+    assert_there(&server, "second").await;
+    assert_eq!(crate::keys(&client, "first").await.len(), SIZES.len() - 1);
+    put(&client, "first", "k/100", &body(100, 100)).await;
+    assert_there(&server, "first").await;
+    // And so is the one that was in use meanwhile.
+    assert!(server.stop().success());
+    std::fs::rename(&places[0], &away).expect("moved away");
+    server.restart();
+    assert_there(&server, "first").await;
+    assert_there(&server, "second").await;
 }
 
 #[tokio::test]

@@ -46,6 +46,74 @@ fn assert_names(said: &str, words: &[&str]) {
     }
 }
 
+/// What `strata status` says and its exit status.
+fn status_of(server: &Server, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(server.command().get_program());
+    command.arg("status").args(arguments).arg("--metadata-dir");
+    let output = command.arg(server.metadata_dir()).output();
+    let output = output.expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said)
+}
+
+/// A server of three devices, one of them missing, says so wherever it is asked.
+fn assert_degraded(server: &Server) {
+    let ready = Request::new("GET", "/readyz").send(server.metrics());
+    let ready = ready.expect("an answer");
+    assert_eq!(ready.status, 200, "it serves");
+    let refused = "- critical: new objects above 16 KiB are refused";
+    assert_names(
+        &ready.text(),
+        &["degraded\n", refused, "is not there", "To do: "],
+    );
+    let (code, said) = status_of(server, &[]);
+    assert_eq!(code, Some(4), "{said}");
+    let left = "3 copies on 3 devices, of which 1 cannot be used: survives the loss of one more";
+    assert_names(
+        &said,
+        &[
+            "DEGRADED",
+            "missing",
+            "2 of 3 copies written",
+            left,
+            "  -> ",
+        ],
+    );
+    let (code, said) = status_of(server, &["--json"]);
+    assert_eq!(code, Some(4), "{said}");
+    let status: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(status["state"], "degraded");
+    let states = |wanted: &str| {
+        let devices = status["devices"].as_array().expect("a list");
+        devices
+            .iter()
+            .filter(|device| device["state"] == wanted)
+            .count()
+    };
+    assert_eq!((states("ok"), states("missing")), (2, 1));
+    assert!(status["capacity"]["free_bytes"].as_u64() > Some(0));
+}
+
+#[tokio::test]
+async fn status_tells_a_healthy_server_from_none() {
+    let mut server = Server::start(directories(1));
+    fill(&server).await;
+    let (code, said) = status_of(&server, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let process = format!("process {}", server.process_id());
+    assert_names(
+        &said,
+        &["HEALTHY", &process, "chunks", "1 of 1 copies written"],
+    );
+    assert!(!said.contains("What is wrong"), "{said}");
+    server.kill();
+    let (code, said) = status_of(&server, &[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert_names(&said, &["no server runs on"]);
+    server.restart();
+    assert_eq!(status_of(&server, &[]).0, Some(0), "its socket is replaced");
+}
+
 #[tokio::test]
 async fn a_listed_device_that_is_missing_means_a_degraded_start() {
     let mut server = Server::start(directories(3));
@@ -59,7 +127,16 @@ async fn a_listed_device_that_is_missing_means_a_degraded_start() {
     assert_names(&server.log(), &["DEGRADED", &lost.display().to_string()]);
     let metrics = Request::new("GET", "/metrics").send(server.metrics());
     let metrics = metrics.expect("an answer").text();
-    assert_names(&metrics, &["strata_devices_missing 1.0"]);
+    assert_names(
+        &metrics,
+        &[
+            "strata_devices_missing 1.0",
+            "strata_degradations{kind=\"device_missing\",severity=\"warning\"} 1.0",
+            "strata_raft_log_mirrors 2.0",
+            "strata_raft_log_mirrors_expected 3.0",
+        ],
+    );
+    assert_degraded(&server);
     assert_there(&server).await;
     // Names and small objects need the log alone, and that has copies left.
     put(&server.client(), "first", "later", &body(3, 1000)).await;
@@ -200,6 +277,8 @@ async fn a_file_system_in_memory_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
     assert_names(&said, &["in memory", &place]);
+    let mut left = std::fs::read_dir(memory.path()).expect("a directory");
+    assert!(left.next().is_none(), "nothing is left behind");
 }
 
 /// Two that nobody listens on, below the ports that the system gives to clients: one of those might be taken when the server

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use strata_net::node::discover;
 use strata_net::node::format::CAPACITY_BYTES_MIN;
 use tracing_subscriber::filter::Targets;
 
@@ -106,8 +107,9 @@ pub struct Config {
     pub credentials: Vec<Credential>,
     /// `storage.data_dir`, absolute; at least one.
     pub data_dirs: Vec<PathBuf>,
-    /// `storage.metadata_dir`, absolute.
-    pub metadata_dir: PathBuf,
+    /// Where the metadata directory may be, absolute and in this order: the place that `storage.metadata_dir` names, or one inside each data
+    /// directory. At least one; [`Config::metadata_dir`] chooses.
+    pub metadata_dirs: Vec<PathBuf>,
     /// `storage.capacity` in bytes.
     pub capacity: Option<u64>,
     /// `observability.metrics_addr`.
@@ -137,7 +139,7 @@ impl Config {
     pub fn new(settings: &Settings, around: &Surroundings) -> Result<Config, Vec<String>> {
         let mut problems = Vec::new();
         let directories = directories(settings, around.data_home.as_deref());
-        let (data_dirs, metadata_dir) = or_report(directories, &mut problems);
+        let (data_dirs, metadata_dirs) = or_report(directories, &mut problems);
         let cores = around.machine.choose(&settings.cores("node.cores"));
         let cores = cores.map_err(|why| settings.problem("node.cores", &why));
         let cores = or_report(cores, &mut problems);
@@ -165,7 +167,7 @@ impl Config {
             allow_anonymous: settings.flag("s3.auth.allow_anonymous"),
             credentials: settings.credentials("s3.auth.credentials"),
             data_dirs,
-            metadata_dir,
+            metadata_dirs,
             capacity: settings.size("storage.capacity"),
             metrics_addr: settings.address("observability.metrics_addr"),
             log_filter,
@@ -177,6 +179,22 @@ impl Config {
     pub fn buffer_bytes(&self) -> u64 {
         self.buffer_bytes_per_core * self.cores.len() as u64
     }
+
+    /// The metadata directory of a start now: the first in a data directory that holds a device and can be written to, so that
+    /// the loss of one directory does not lose the start; before the first start, the first.
+    pub fn metadata_dir(&self) -> &Path {
+        let works = |place: &&PathBuf| place.parent().is_some_and(holds_device_and_takes_writes);
+        match self.metadata_dirs.as_slice() {
+            [only] => only,
+            several => several.iter().find(works).unwrap_or(&several[0]),
+        }
+    }
+}
+
+fn holds_device_and_takes_writes(directory: &Path) -> bool {
+    directory.is_dir()
+        && discover::device_path(directory).exists()
+        && rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// The value, or the empty one and a problem more.
@@ -241,40 +259,39 @@ pub fn data_home(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf>
 fn directories(
     settings: &Settings,
     data_home: Option<&Path>,
-) -> Result<(Vec<PathBuf>, PathBuf), String> {
+) -> Result<(Vec<PathBuf>, Vec<PathBuf>), String> {
     let given = match settings.value("storage.data_dir") {
         Some(Value::Directories(list)) => Some(list.clone()),
         _ => None,
     };
-    let (data_dirs, beside) = match (given, data_home) {
+    let (data_dirs, default) = match (given, data_home) {
         (Some(list), _) => {
-            let beside = list[0].join("metadata");
-            (list, beside)
+            let inside = list.iter().map(|path| path.join("metadata")).collect();
+            (list, inside)
         }
-        (None, Some(home)) => (vec![home.join("data")], home.join("metadata")),
+        (None, Some(home)) => (vec![home.join("data")], vec![home.join("metadata")]),
         (None, None) => {
             return Err("there is no place for data: set `storage.data_dir` (--data-dir), XDG_DATA_HOME or HOME".to_owned());
         }
     };
-    let metadata_dir = match settings.value("storage.metadata_dir") {
-        Some(Value::Directory(path)) => path.clone(),
-        _ => beside,
+    let metadata_dirs = match settings.value("storage.metadata_dir") {
+        Some(Value::Directory(path)) => vec![path.clone()],
+        _ => default,
     };
-    let data_dirs = data_dirs.iter().map(|path| absolute(path));
-    Ok((
-        data_dirs.collect::<Result<_, _>>()?,
-        absolute(&metadata_dir)?,
-    ))
+    Ok((absolute(&data_dirs)?, absolute(&metadata_dirs)?))
 }
 
-/// A relative path is one from the working directory; those of a file were resolved when it was read.
-fn absolute(path: &Path) -> Result<PathBuf, String> {
-    std::path::absolute(path).map_err(|error| {
-        format!(
-            "{} cannot be made an absolute path: {error}",
-            path.display()
-        )
-    })
+/// Relative paths are ones from the working directory; those of a file were resolved when it was read.
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path).map_err(|error| {
+            format!(
+                "{} cannot be made an absolute path: {error}",
+                path.display()
+            )
+        })
+    };
+    paths.iter().map(absolute).collect()
 }
 
 impl Settings {

@@ -287,7 +287,8 @@ pub static KEYS: &[Key] = &[
         name: "metadata_dir",
         kind: Kind::Directory,
         default: "",
-        default_note: "`metadata` beside the default data directory; where `storage.data_dir` is set, `metadata` inside its first",
+        default_note: "`metadata` beside the default data directory; where `storage.data_dir` is set, `metadata` inside the first of its \
+                       directories that is there and in use",
         help: "Directory of the namespace (LMDB). It can be rebuilt from the log on the data directories.",
         flag: flag("metadata-dir", "DIRECTORY"),
         ..LIVE

@@ -64,7 +64,7 @@ fn live_keys() -> impl Iterator<Item = &'static Key> {
 fn effective(settings: &Settings, config: &Config, key: &Key) -> Option<Value> {
     match key.path().as_str() {
         "storage.data_dir" => Some(Value::Directories(config.data_dirs.clone())),
-        "storage.metadata_dir" => Some(Value::Directory(config.metadata_dir.clone())),
+        "storage.metadata_dir" => Some(Value::Directory(config.metadata_dir().to_owned())),
         "node.buffer_memory" => Some(Value::Size(config.buffer_bytes())),
         _ => settings.get(key).map(|(value, _)| value.clone()),
     }

@@ -399,11 +399,28 @@ fn directories_fall_back_to_the_data_home() {
         .config;
     let home = PathBuf::from("/h/.local/share/strata");
     assert_eq!(config.data_dirs, [home.join("data")]);
-    assert_eq!(config.metadata_dir, home.join("metadata"));
+    assert_eq!(config.metadata_dir(), home.join("metadata"));
     let homeless = super::load(None, Findings::default(), &[], machine());
     assert!(homeless.is_err_and(|error| error.problems[0].contains("HOME")));
     let given = load(None, flag("storage.data_dir", "/d"), &[]).expect("in order");
-    assert_eq!(given.config.metadata_dir, PathBuf::from("/d/metadata"));
+    assert_eq!(given.config.metadata_dir(), Path::new("/d/metadata"));
+}
+
+#[test]
+fn the_metadata_directory_is_where_a_device_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = |name: &str| directory.path().join(name);
+    let list = format!("[{:?}, {:?}]", place("a"), place("b"));
+    let loaded = load(None, flag("storage.data_dir", &list), &[]).expect("in order");
+    let config = loaded.config;
+    assert_eq!(config.metadata_dir(), place("a/metadata"), "a first start");
+    std::fs::create_dir(place("b")).expect("made");
+    std::fs::write(place("b/strata.device"), "").expect("written");
+    assert_eq!(config.metadata_dir(), place("b/metadata"), "a is lost");
+    std::fs::create_dir(place("a")).expect("made");
+    assert_eq!(config.metadata_dir(), place("b/metadata"), "a is empty");
+    std::fs::write(place("a/strata.device"), "").expect("written");
+    assert_eq!(config.metadata_dir(), place("a/metadata"), "a is back");
 }
 
 #[test]
@@ -572,7 +589,7 @@ fn relative_paths_of_a_file_are_taken_from_its_directory() {
         config.data_dirs,
         [directory.path().join("disk1"), PathBuf::from("/disk2")]
     );
-    assert_eq!(config.metadata_dir, directory.path().join("metadata"));
+    assert_eq!(config.metadata_dir(), directory.path().join("metadata"));
     let flag = load(None, flag("storage.data_dir", "disk1"), &[]).expect("in order");
     let here = std::env::current_dir().expect("a working directory");
     assert_eq!(flag.config.data_dirs, [here.join("disk1")]);

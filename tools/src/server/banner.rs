@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use strata_net::node::status::NodeReport;
+use strata_net::node::status::{Degradation, NodeReport};
 use strata_raftlog::namespace::RootKey;
 
 use super::addresses::reachable;
-use super::root_key::Known;
+use super::root_key::copies::Known;
 use crate::config::Config;
 use crate::version::VERSION;
 
@@ -20,12 +20,18 @@ pub struct Banner<'a> {
     pub config: &'a Config,
     /// What the start found.
     pub report: &'a NodeReport,
+    /// The layout and what it survives now.
+    pub layout: &'a str,
+    /// What the node is short of now.
+    pub degradations: &'a [Degradation],
     /// The processors in use.
     pub cores: &'a [usize],
     /// Where S3 listens.
     pub s3: SocketAddr,
     /// Where metrics and health listen.
     pub metrics: SocketAddr,
+    /// Where the names lie.
+    pub metadata_dir: &'a Path,
     /// The copy of the root key.
     pub key_file: &'a Path,
     /// The key in force.
@@ -65,11 +71,11 @@ impl Banner<'_> {
             ),
         );
         if self.s3.ip().is_loopback() {
-            self.line(
-                &mut text,
-                "",
-                "this machine only; --s3-addr 0.0.0.0:9002 listens on every interface",
+            let hint = format!(
+                "this machine only; --s3-addr 0.0.0.0:{} listens on every interface",
+                self.s3.port()
             );
+            self.line(&mut text, "", &hint);
         }
         self.line(
             &mut text,
@@ -82,12 +88,8 @@ impl Banner<'_> {
         for device in &self.report.devices {
             self.line(&mut text, "data", device);
         }
-        self.line(
-            &mut text,
-            "names",
-            &self.config.metadata_dir.display().to_string(),
-        );
-        self.line(&mut text, "layout", &self.report.layout);
+        self.line(&mut text, "names", &self.metadata_dir.display().to_string());
+        self.line(&mut text, "layout", self.layout);
         let unused = format!(
             "metadata {} and data {}: they wait until there is a cluster",
             self.config.metadata_addr, self.config.data_addr
@@ -104,18 +106,30 @@ impl Banner<'_> {
     }
 
     fn notes(&self, text: &mut String) {
-        for device in &self.report.missing_devices {
-            let what = format!(
-                "device {device} is missing. What it held is served from the other copies; new objects above 16 KiB need a \
-                 disk for each copy. Put it back and restart"
-            );
+        for found in self.degradations {
+            let what = format!("{}. To do: {}", found.what, found.remedy);
             self.line(text, "DEGRADED", &what);
+        }
+        if let Some(took) = self.report.namespace_rebuilt {
+            let what = format!(
+                "no namespace that could be used was in the metadata directory: it was made anew from snapshot and log, in {:.1} s",
+                took.as_secs_f64()
+            );
+            self.line(text, "NOTE", &what);
         }
         if let Some(note) = &self.shared_disks {
             self.line(text, "NOTE", note);
         }
         for warning in &self.report.warnings {
             self.line(text, "WARNING", warning);
+        }
+        if !self.s3.ip().is_loopback() {
+            let what = format!(
+                "S3 listens on {} without TLS: whoever is on the way can read what is stored and sign requests again for some \
+                 minutes. Put a proxy with TLS in front where that is not your own network",
+                self.s3
+            );
+            self.line(text, "WARNING", &what);
         }
         if self.config.allow_anonymous {
             self.line(

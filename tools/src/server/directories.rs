@@ -1,7 +1,8 @@
-//! The directories of a server: made, locked and checked before anything is written to them.
+//! The directories of a server: checked before anything is made, then made, then locked.
 //!
-//! Invariants: one server at a time holds a metadata directory; what is made is readable by its owner alone; beside data that
-//! is there already no data directory is made: where one is missing, its disk is, and the root file system must not stand in.
+//! Invariants: one server at a time holds a metadata directory; what is made is readable by its owner alone and named on stable
+//! storage; a start that is refused here has made nothing; beside data that is there already no data directory is made: where
+//! one is missing, its disk is, and the root file system must not stand in.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -74,9 +75,7 @@ pub fn lock(metadata_dir: &Path) -> Result<Lock, String> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = (&file).take(32).read_to_string(&mut holder);
-            return Err(in_use(metadata_dir, holder.trim()));
+            return Err(in_use(metadata_dir, &process_in(&file)));
         }
         Err(TryLockError::Error(error)) => {
             return Err(format!("cannot lock {}: {error}", path.display()));
@@ -112,27 +111,40 @@ fn in_use(metadata_dir: &Path, holder: &str) -> String {
     )
 }
 
-/// Whether a server holds a metadata directory. A directory without a lock file has none.
-pub fn is_held(metadata_dir: &Path) -> bool {
-    match OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(metadata_dir.join(LOCK_FILE))
-    {
-        Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
-        Err(_) => false,
+/// The process that holds a metadata directory, empty where it has not written its number yet; `None` where no server does. A
+/// directory without a lock file has none.
+fn holder(metadata_dir: &Path) -> Option<String> {
+    let path = metadata_dir.join(LOCK_FILE);
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Some(process_in(&file)),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
     }
+}
+
+fn process_in(file: &File) -> String {
+    let mut holder = String::new();
+    let _ = file.take(32).read_to_string(&mut holder);
+    holder.trim().to_owned()
 }
 
 /// `f_type` of file systems that keep files in memory (statfs(2)): they take O_DIRECT since Linux 6.6, and forget everything.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// Checks that the file system below a data directory does direct I/O, on a disk.
+/// Checks that the file system below a data directory, which need not be there yet, does direct I/O, on a disk.
 ///
 /// # Errors
 /// It does not, or the directory cannot be written to.
 pub fn check_direct_io(directory: &Path) -> Result<(), String> {
-    let found = rustix::fs::statfs(directory)
+    let there = directory.ancestors().find(|path| path.exists());
+    let there = there.unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(format!(
+            "the data directory {} is not a directory",
+            directory.display()
+        ));
+    }
+    let found = rustix::fs::statfs(there)
         .map_err(|error| format!("cannot look at {}: {error}", directory.display()))?;
     if MEMORY_FILE_SYSTEMS.contains(&found.f_type) {
         return Err(format!(
@@ -141,7 +153,7 @@ pub fn check_direct_io(directory: &Path) -> Result<(), String> {
             directory.display()
         ));
     }
-    let path = directory.join(format!(".strata-direct-io-{}", std::process::id()));
+    let path = there.join(format!(".strata-direct-io-{}", std::process::id()));
     let opened = OpenOptions::new()
         .write(true)
         .create(true)
@@ -155,9 +167,10 @@ pub fn check_direct_io(directory: &Path) -> Result<(), String> {
             "the file system of {} does not do direct I/O (O_DIRECT), which Strata needs; put the data on ext4, xfs or btrfs",
             directory.display()
         ),
-        (io::ErrorKind::PermissionDenied, _) => {
-            format!("this user may not write to the data directory {}", directory.display())
-        }
+        (io::ErrorKind::PermissionDenied, _) => format!(
+            "this user may not write to the data directory {}, or make it",
+            directory.display()
+        ),
         (io::ErrorKind::ReadOnlyFilesystem, _) => {
             format!("the file system of {} is mounted read-only", directory.display())
         }
@@ -165,32 +178,62 @@ pub fn check_direct_io(directory: &Path) -> Result<(), String> {
     })
 }
 
-/// Makes and checks all directories of a server, and takes the lock.
+/// Finds what stands in the way of a start in its directories, and makes nothing.
 ///
 /// A data place that is a plain file is a device and is left to the engine, as is a directory that holds one: where its disk
 /// does not work, the others may serve without it.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn prepare(data_dirs: &[PathBuf], metadata_dir: &Path) -> Result<Lock, String> {
-    if !hold_data(data_dirs, metadata_dir) {
-        for path in data_dirs.iter().filter(|path| !is_file(path)) {
+pub fn check(config: &Config) -> Result<(), String> {
+    for place in &config.metadata_dirs {
+        if let Some(holder) = holder(place) {
+            return Err(in_use(place, &holder));
+        }
+    }
+    let metadata_dir = config.metadata_dir();
+    let is_used = hold_data(config);
+    let is_inside = |path: &&PathBuf| !path.exists() && metadata_dir.starts_with(path);
+    match config.data_dirs.iter().find(is_inside) {
+        Some(missing) if is_used => {
+            return Err(format!(
+                "the metadata directory {} lies in the data directory {}, which is missing, and is not made there: mount its \
+                 disk, or give --metadata-dir another place; the namespace is rebuilt there from the log",
+                metadata_dir.display(),
+                missing.display()
+            ));
+        }
+        _ => {}
+    }
+    for path in &config.data_dirs {
+        let holds_none = path.is_dir() && !discover::device_path(path).exists();
+        if holds_none || !path.exists() && !is_used {
+            check_direct_io(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directories of a server that [`check`] has found in order, and takes the lock. What is missing beside data that
+/// is there already is not made.
+///
+/// # Errors
+/// A directory cannot be made, or another server was quicker.
+pub fn prepare(config: &Config, metadata_dir: &Path) -> Result<Lock, String> {
+    if !hold_data(config) {
+        for path in config.data_dirs.iter().filter(|path| !is_file(path)) {
             make("data", path)?;
         }
     }
     make("metadata", metadata_dir)?;
-    let lock = lock(metadata_dir)?;
-    let holds_none = |path: &&PathBuf| path.is_dir() && !discover::device_path(path).exists();
-    for path in data_dirs.iter().filter(holds_none) {
-        check_direct_io(path)?;
-    }
-    Ok(lock)
+    lock(metadata_dir)
 }
 
 /// Whether one of the places is in use already.
-fn hold_data(data_dirs: &[PathBuf], metadata_dir: &Path) -> bool {
+fn hold_data(config: &Config) -> bool {
     let device = |path: &PathBuf| discover::device_path(path).exists();
-    data_dirs.iter().any(device) || metadata_dir.join("data.mdb").exists()
+    let names = |path: &PathBuf| path.join("data.mdb").exists();
+    config.data_dirs.iter().any(device) || config.metadata_dirs.iter().any(names)
 }
 
 /// What is to be said when several data directories are on fewer disks than there are directories.
@@ -225,19 +268,30 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    /// The configuration of a server with these data directories.
+    fn config(data_dirs: &[PathBuf]) -> Config {
+        let list: Vec<String> = data_dirs.iter().map(|path| format!("{path:?}")).collect();
+        let key = crate::config::schema::known("storage.data_dir");
+        let text = format!("[{}]", list.join(", "));
+        let value = crate::config::value::Value::from_text(key.kind, &text);
+        let mut flags = crate::config::Findings::default();
+        flags.take(key, value, crate::config::Origin::Default);
+        let machine = crate::config::machine::Machine::here().expect("it tells");
+        let loaded = crate::config::load(None, flags, &[], machine);
+        loaded.expect("in order").config
+    }
+
     #[test]
     fn the_second_server_is_told_who_the_first_is() {
         let directory = tempfile::tempdir().expect("a directory");
-        assert!(!is_held(directory.path()));
+        assert_eq!(holder(directory.path()), None);
         let first = lock(directory.path()).expect("free");
-        assert!(is_held(directory.path()));
+        let this_process = std::process::id().to_string();
+        assert_eq!(holder(directory.path()), Some(this_process.clone()));
         let why = lock(directory.path()).expect_err("held");
-        assert!(
-            why.contains(&format!("(process {})", std::process::id())),
-            "{why}"
-        );
+        assert!(why.contains(&format!("(process {this_process})")), "{why}");
         drop(first);
-        assert!(!is_held(directory.path()));
+        assert_eq!(holder(directory.path()), None);
         assert!(lock(directory.path()).is_ok());
     }
 
@@ -256,24 +310,46 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_no_disk() {
+    fn memory_is_no_disk_and_nothing_is_made_there() {
         if !Path::new("/dev/shm").is_dir() {
             panic!("this test needs a tmpfs at /dev/shm");
         }
         let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
-        let why = check_direct_io(directory.path()).expect_err("tmpfs");
-        assert!(why.contains("in memory"), "{why}");
+        for path in [directory.path().to_owned(), directory.path().join("a/b")] {
+            let why = check(&config(&[path])).expect_err("tmpfs");
+            assert!(why.contains("in memory"), "{why}");
+        }
+        let mut left = fs::read_dir(directory.path()).expect("a directory");
+        assert!(left.next().is_none());
     }
 
     #[test]
     fn beside_data_nothing_is_made() {
         let directory = tempfile::tempdir().expect("a directory");
         let place = |name: &str| directory.path().join(name);
-        fs::create_dir(place("a")).expect("made");
-        fs::write(discover::device_path(&place("a")), "").expect("written");
-        let lock = prepare(&[place("a"), place("b")], &place("metadata"));
+        fs::create_dir(place("b")).expect("made");
+        fs::write(discover::device_path(&place("b")), "").expect("written");
+        let config = config(&[place("a"), place("b")]);
+        check(&config).expect("in order");
+        let lock = prepare(&config, config.metadata_dir()).expect("made");
+        assert!(!place("a").exists(), "a missing disk is not replaced");
+        assert!(place("b/metadata").join(LOCK_FILE).exists());
         drop(lock);
-        assert!(!place("b").exists(), "a missing disk is not replaced");
+    }
+
+    #[test]
+    fn metadata_is_not_put_in_the_place_of_a_missing_disk() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = |name: &str| directory.path().join(name);
+        fs::create_dir(place("b")).expect("made");
+        fs::write(discover::device_path(&place("b")), "").expect("written");
+        let mut config = config(&[place("a"), place("b")]);
+        config.metadata_dirs = vec![place("a/names")];
+        let why = check(&config).expect_err("its disk is missing");
+        assert!(
+            why.contains("is missing") && why.contains("--metadata-dir"),
+            "{why}"
+        );
     }
 
     #[test]

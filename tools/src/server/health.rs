@@ -18,9 +18,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use strata_engine::reactor::{self, ListenOptions, TaskClass, TcpListener, TcpStream};
-use strata_net::node::status::{NodeStatus, Phase};
+use strata_net::node::status::{Degradation, NodeStatus, Phase};
 
 use super::metrics::Metrics;
+use super::metrics::node::severity_word;
+use super::metrics::text::Format;
 
 /// Connections at a time; a scraper needs one.
 const CONNECTIONS_MAX: usize = 64;
@@ -90,7 +92,9 @@ impl Drop for Place {
 
 async fn serve_connection(stream: TcpStream, health: Health, _place: Place) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&health, request.method(), request.uri().path());
+        let accept = request.headers().get(header::ACCEPT);
+        let accept = accept.and_then(|value| value.to_str().ok());
+        let answer = answer(&health, request.method(), request.uri().path(), accept);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -103,7 +107,12 @@ async fn serve_connection(stream: TcpStream, health: Health, _place: Place) {
     }
 }
 
-fn answer(health: &Health, method: &Method, path: &str) -> Response<Full<Bytes>> {
+fn answer(
+    health: &Health,
+    method: &Method,
+    path: &str,
+    accept: Option<&str>,
+) -> Response<Full<Bytes>> {
     if *method != Method::GET && *method != Method::HEAD {
         let mut response = text(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -115,13 +124,13 @@ fn answer(health: &Health, method: &Method, path: &str) -> Response<Full<Bytes>>
         return response;
     }
     match path {
-        "/metrics" => metrics(health),
+        "/metrics" => metrics(health, Format::preferred(accept)),
         "/healthz" => {
             let (status, reason) = liveness(&health.status.phase());
             text(status, reason)
         }
         "/readyz" => {
-            let (status, reason) = readiness(&health.status.phase());
+            let (status, reason) = readiness(&health.status.phase(), &health.status.degradations());
             text(status, reason)
         }
         _ => text(
@@ -131,14 +140,12 @@ fn answer(health: &Health, method: &Method, path: &str) -> Response<Full<Bytes>>
     }
 }
 
-fn metrics(health: &Health) -> Response<Full<Bytes>> {
-    match health.metrics.encode() {
+fn metrics(health: &Health, format: Format) -> Response<Full<Bytes>> {
+    match health.metrics.encode(format) {
         Ok(body) => {
             let mut response = text(StatusCode::OK, body);
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+            let kind = header::HeaderValue::from_static(format.content_type());
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
             response
         }
         Err(error) => text(
@@ -158,10 +165,22 @@ fn liveness(phase: &Phase) -> (StatusCode, String) {
     }
 }
 
-/// Whether requests are served.
-fn readiness(phase: &Phase) -> (StatusCode, String) {
+/// Whether requests are served: 200 as long as names can be changed, small objects stored and stored bytes read, with a line for
+/// each thing that the node is short of; else 503 with the reason.
+fn readiness(phase: &Phase, degradations: &[Degradation]) -> (StatusCode, String) {
     match phase {
-        Phase::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Phase::Ready if degradations.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
+        Phase::Ready => {
+            let mut body = "degraded\n".to_owned();
+            for found in degradations {
+                let severity = severity_word(found.severity);
+                body.push_str(&format!(
+                    "- {severity}: {}. To do: {}\n",
+                    found.what, found.remedy
+                ));
+            }
+            (StatusCode::OK, body)
+        }
         Phase::Starting(what) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("starting: {what}\n"),
@@ -196,7 +215,7 @@ mod tests {
     }
 
     fn status_of(phase: Phase, path: &str) -> StatusCode {
-        answer(&health(phase), &Method::GET, path).status()
+        answer(&health(phase), &Method::GET, path, None).status()
     }
 
     #[test]
@@ -209,8 +228,38 @@ mod tests {
         ] {
             assert_eq!(status_of(phase, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
         }
-        let (_, reason) = readiness(&Phase::Starting("replaying the log".to_owned()));
+        let (_, reason) = readiness(&Phase::Starting("replaying the log".to_owned()), &[]);
         assert!(reason.contains("replaying the log"));
+    }
+
+    #[test]
+    fn a_degraded_node_serves_and_says_what_it_is_short_of() {
+        let found = Degradation {
+            severity: strata_net::node::status::Severity::Critical,
+            kind: "placement",
+            what: "new objects are refused".to_owned(),
+            remedy: "put the disk back".to_owned(),
+        };
+        let (status, body) = readiness(&Phase::Ready, &[found]);
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(
+            body,
+            "degraded\n- critical: new objects are refused. To do: put the disk back\n"
+        );
+    }
+
+    #[test]
+    fn metrics_are_written_as_they_are_asked_for() {
+        let kind = |accept: Option<&str>| {
+            let response = answer(&health(Phase::Ready), &Method::GET, "/metrics", accept);
+            let kind = response.headers()[header::CONTENT_TYPE].to_str();
+            kind.expect("text").to_owned()
+        };
+        assert!(kind(None).starts_with("application/openmetrics-text"));
+        assert_eq!(
+            kind(Some("text/plain;version=0.0.4")),
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
     }
 
     #[test]
@@ -228,7 +277,7 @@ mod tests {
     #[test]
     fn other_paths_and_methods_are_refused() {
         assert_eq!(status_of(Phase::Ready, "/"), StatusCode::NOT_FOUND);
-        let posted = answer(&health(Phase::Ready), &Method::POST, "/metrics");
+        let posted = answer(&health(Phase::Ready), &Method::POST, "/metrics", None);
         assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(status_of(Phase::Ready, "/metrics"), StatusCode::OK);
     }

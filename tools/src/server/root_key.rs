@@ -1,62 +1,37 @@
-//! The root key: made at the first start, kept in the replicated state, with a private copy beside the metadata.
+//! The root key: made at the first start, kept in the replicated state, with private copies beside the metadata.
 //!
-//! Two files in the metadata directory, mode 0600, in the form that a shell can read (`. FILE`):
-//! - `root-key`: the copy of a key that Strata made. It is written before the key comes into force, so that no moment exists
-//!   in which the key is known to the state and to nobody else;
-//! - `root-key.next`: a key that `strata admin root-key` wants in force. The next start takes it up, a running server within a
-//!   second; then it becomes `root-key`.
+//! Two files, mode 0600, in the form that a shell can read (`. FILE`):
+//! - `root-key`: a copy of the key in force; [`copies`] says where;
+//! - `root-key.next`: the key of a [`change`] under way.
 //!
-//! Invariants: a secret is in no log, no error and no metric; a request that others could have written is refused.
+//! Invariants: a key that Strata made is in a file before it comes into force, so that no moment exists in which it is known to
+//! the state and to nobody else; a secret is in no log, no error and no metric; a file that others could have written is refused;
+//! no configured key has the id of the root key.
+
+pub mod change;
+pub mod copies;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aws_lc_rs::rand;
 use strata_raftlog::namespace::RootKey;
 
-use crate::config::environment;
 use crate::config::value::{Secret, check_key_pair};
+use crate::config::{Config, environment};
 
 /// The copy of the key in force.
 pub const COPY: &str = "root-key";
-/// The key that is wanted in force.
-pub const REQUEST: &str = "root-key.next";
+/// The key of a change under way.
+pub const NEXT: &str = "root-key.next";
 
 const ACCESS_KEY_LINE: &str = "AWS_ACCESS_KEY_ID=";
 const SECRET_KEY_LINE: &str = "AWS_SECRET_ACCESS_KEY=";
 
 /// Characters of a secret that Strata makes: 40 of 62 kinds are 238 bits.
 const SECRET_CHARACTERS: usize = 40;
-
-/// Who knows the key in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// The copy beside the metadata.
-    Copy,
-    /// The two variables of this process.
-    Environment,
-    /// Neither.
-    Elsewhere,
-}
-
-/// Finds out who knows the key in force.
-pub fn who_knows(
-    metadata_dir: &Path,
-    in_force: Option<&RootKey>,
-    environment: Option<&RootKey>,
-) -> Known {
-    let copy = read(&metadata_dir.join(COPY)).unwrap_or_else(|why| {
-        tracing::warn!(%why, "the copy of the root key is left aside");
-        None
-    });
-    match in_force {
-        Some(_) if copy.as_ref() == in_force => Known::Copy,
-        Some(_) if environment == in_force => Known::Environment,
-        _ => Known::Elsewhere,
-    }
-}
 
 /// Makes a key.
 ///
@@ -207,27 +182,40 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The request of `strata admin root-key`, if one waits.
+/// Refuses a configured key that has the id of a root key: one of the two would silently win.
 ///
 /// # Errors
-/// As [`read`].
-pub fn requested(metadata_dir: &Path) -> Result<Option<RootKey>, String> {
-    read(&metadata_dir.join(REQUEST))
+/// Names the id and what to do.
+pub fn refuse_same_id(config: &Config, root: &RootKey) -> Result<(), String> {
+    let same = |id: &str| id == root.access_key_id;
+    let mut configured = config.credentials.iter();
+    match configured.find(|credential| same(&credential.access_key_id)) {
+        None => Ok(()),
+        Some(credential) => Err(format!(
+            "`s3.auth.credentials` holds the id of the root key, {}: take it out of there, or change the root key with `strata \
+             admin root-key` before",
+            credential.access_key_id
+        )),
+    }
 }
 
-/// Makes the request the copy, after its key came into force. A newer request that has taken its place meanwhile stays one.
+/// Checks the keys that can be known before a start: the two variables, and the configured keys against them and against the
+/// copies that are there. Answers the key of the variables.
 ///
 /// # Errors
-/// When a file cannot be read, renamed or written.
-pub fn request_taken_up(metadata_dir: &Path, key: &RootKey) -> Result<PathBuf, String> {
-    let (request, copy) = (metadata_dir.join(REQUEST), metadata_dir.join(COPY));
-    if read(&request)?.as_ref() != Some(key) {
-        write(&copy, key)?;
-        return Ok(copy);
+/// The first thing that is wrong.
+pub fn check(
+    config: &Config,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<RootKey>, String> {
+    let environment = from_environment(variable)?;
+    let copies = config.metadata_dirs.iter();
+    // One that cannot be read decides nothing: the key in force is in the replicated state.
+    let copies = copies.filter_map(|place| read(&place.join(COPY)).ok().flatten());
+    for key in environment.iter().cloned().chain(copies) {
+        refuse_same_id(config, &key)?;
     }
-    let renamed = fs::rename(&request, &copy).and_then(|()| sync_parent(&copy));
-    renamed.map_err(|error| format!("cannot rename {}: {error}", request.display()))?;
-    Ok(copy)
+    Ok(environment)
 }
 
 #[cfg(test)]
@@ -260,16 +248,7 @@ mod tests {
             for_first_start(directory.path(), None, true),
             Ok(made.clone())
         );
-        assert_eq!(who_knows(directory.path(), Some(&made), None), Known::Copy);
         let other = make().expect("random");
-        assert_eq!(
-            who_knows(directory.path(), Some(&other), Some(&other)),
-            Known::Environment
-        );
-        assert_eq!(
-            who_knows(directory.path(), Some(&other), Some(&made)),
-            Known::Elsewhere
-        );
         assert_eq!(
             for_first_start(directory.path(), Some(&other), true),
             Ok(other)
@@ -281,40 +260,6 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         for_first_start(directory.path(), None, false).expect("made");
         assert!(!directory.path().join(COPY).exists());
-    }
-
-    #[test]
-    fn a_request_becomes_the_copy() {
-        let directory = tempfile::tempdir().expect("a directory");
-        assert!(requested(directory.path()).expect("none").is_none());
-        let key = make().expect("random");
-        write(&directory.path().join(REQUEST), &key).expect("written");
-        assert_eq!(
-            requested(directory.path())
-                .expect("read")
-                .expect("there")
-                .access_key_id,
-            key.access_key_id
-        );
-        request_taken_up(directory.path(), &key).expect("renamed");
-        assert!(requested(directory.path()).expect("none").is_none());
-        assert_eq!(
-            read(&directory.path().join(COPY))
-                .expect("read")
-                .expect("there")
-                .access_key_id,
-            key.access_key_id
-        );
-    }
-
-    #[test]
-    fn a_newer_request_is_not_taken_for_the_one_in_force() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let (first, second) = (make().expect("random"), make().expect("random"));
-        write(&directory.path().join(REQUEST), &second).expect("written");
-        request_taken_up(directory.path(), &first).expect("written");
-        assert_eq!(requested(directory.path()), Ok(Some(second)));
-        assert_eq!(read(&directory.path().join(COPY)), Ok(Some(first)));
     }
 
     #[test]
@@ -334,12 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_others_can_write_is_refused() {
+    fn a_file_that_others_can_write_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join(REQUEST);
+        let path = directory.path().join(COPY);
         write(&path, &make().expect("random")).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).expect("changed");
-        assert!(requested(directory.path()).is_err());
+        assert!(read(&path).is_err());
     }
 
     #[test]

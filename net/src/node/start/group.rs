@@ -1,5 +1,7 @@
 //! Opens the log on the devices' log partitions and the namespace, and starts the Raft group on them.
 
+use std::time::Duration;
+
 use strata_engine::{Device, PartitionKind, reactor};
 use strata_raftlog::consensus::group::{Group, GroupConfig, Sender as GroupSender};
 use strata_raftlog::consensus::log::LogPartition;
@@ -14,7 +16,8 @@ use crate::node::{NodeConfig, NodeError};
 /// next one must fit together.
 const LOG_SHARE_BEFORE_SNAPSHOT: u64 = 4;
 
-/// Replays the log; from then on commands can be proposed through `metadata`.
+/// Replays the log; from then on commands can be proposed through `metadata`. Returns the namespace, and how long it took where no
+/// state of it was there that could be used: then it is made from snapshot and log.
 ///
 /// # Errors
 /// Those of opening the log, the namespace and the group, with the remedy where there is one.
@@ -23,7 +26,7 @@ pub(super) async fn start(
     status: &NodeStatus,
     devices: &[NodeDevice],
     metadata: &Metadata,
-) -> Result<NamespaceStore, NodeError> {
+) -> Result<(NamespaceStore, Option<Duration>), NodeError> {
     let failed = |error: &dyn std::fmt::Display| NodeError::Metadata(error.to_string());
     let mut partitions = Vec::new();
     for device in devices {
@@ -39,9 +42,10 @@ pub(super) async fn start(
     let options = StoreOptions {
         map_bytes: config.metadata_map_bytes,
     };
+    let begun = reactor::now();
     let dir = config.metadata_dir.clone();
     let opening = reactor::offload(move || NamespaceStore::open(&dir, options));
-    let (namespace, _) = opening.await.map_err(|error| failed(&error))?;
+    let (namespace, opened) = opening.await.map_err(|error| failed(&error))?;
     let mut group_config =
         GroupConfig::new(0, config.node_id, devices[0].superblock.log_mirrors.len());
     let quota = devices
@@ -70,5 +74,5 @@ pub(super) async fn start(
     }
     status.set_group(group.statistics());
     metadata.set(group);
-    Ok(namespace)
+    Ok((namespace, opened.fresh.then(|| begun.elapsed())))
 }

@@ -1,9 +1,7 @@
-//! The commands of a start: the first of a cluster, new root credentials, and the end of this node's earlier writers.
+//! The commands of a start: the first of a cluster, and the end of this node's earlier writers.
 
 use strata_engine::{PartitionKind, Uuid};
-use strata_raftlog::namespace::command::{
-    Answer, CloseWriter, Command, Initialise, OpenSession, SetRootKey,
-};
+use strata_raftlog::namespace::command::{Answer, CloseWriter, Command, Initialise, OpenSession};
 use strata_raftlog::namespace::store::NamespaceStore;
 use strata_raftlog::namespace::{
     Geometry, GeometryCode, Layout, LayoutKind, PlacementGroup, Slot, SlotState,
@@ -26,7 +24,7 @@ const SESSIONLESS: Proposer = Proposer {
 /// The start itself as the owner of a session, where reactors have their index.
 const START_OWNER: u64 = 0xffff;
 
-/// Proposes the first command of a cluster where it has not been applied yet, and new root credentials where they are asked for.
+/// Proposes the first command of a cluster where it has not been applied yet, and closes the writers of earlier starts.
 ///
 /// # Errors
 /// Metadata of another cluster, a first start that was interrupted and is not repeated whole, a command that was refused.
@@ -58,12 +56,7 @@ pub(super) async fn initialise(
         }
         Some(_) => {}
     }
-    let mut changes = Vec::new();
-    if let Some(key) = &config.replace_root_key {
-        changes.push(SetRootKey { key: key.clone() }.into());
-    }
-    changes.extend(dead_writers(config, namespace)?);
-    propose_in_session(config, metadata, changes).await
+    propose_in_session(config, metadata, dead_writers(config, namespace)?).await
 }
 
 /// Until the first command is committed the devices alone say what layout was chosen: with some of them missing, another

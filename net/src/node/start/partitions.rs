@@ -13,7 +13,7 @@ use crate::node::status::NodeStatus;
 use crate::node::{NodeConfig, NodeError, Partition};
 
 /// Shards that the node may hold. The index is resident and takes about 100 bytes for each.
-const SHARDS_MAX: usize = 10_000_000;
+pub const SHARDS_MAX: usize = 10_000_000;
 
 /// What the data partitions of a node were found to be.
 #[derive(Debug, Default)]

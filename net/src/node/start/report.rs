@@ -5,9 +5,9 @@ use strata_raftlog::namespace::PlacementGroup;
 use strata_raftlog::namespace::store::NamespaceStore;
 
 use crate::message::Place;
+use crate::node::NodeError;
 use crate::node::format::NodeDevice;
 use crate::node::status::NodeReport;
-use crate::node::{NodeError, layout};
 
 /// The slots of every placement group.
 ///
@@ -55,7 +55,9 @@ pub(super) fn report(
     Ok(NodeReport {
         first_start,
         cluster: devices[0].superblock.cluster.to_string(),
-        layout: layout::describe(mirrors, known.len()),
+        mirrors,
+        device_count: known.len(),
+        namespace_rebuilt: None,
         missing_devices: missing.map(Uuid::to_string).collect(),
         warnings,
         devices: devices

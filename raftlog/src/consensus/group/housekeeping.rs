@@ -216,6 +216,10 @@ pub(super) async fn drop_checkpoint(shared: &Shared) -> Result<(), StoreError> {
 /// the pages they lie in; bodies of a few KiB take nearly twice their length there.
 pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     let usage = shared.store.usage()?;
+    let statistics = &shared.statistics;
+    let (used, map) = (&statistics.map_used_bytes, &statistics.map_bytes);
+    used.store(usage.used_bytes, Ordering::Relaxed);
+    map.store(usage.map_bytes, Ordering::Relaxed);
     shared.snapshot_estimate.set(usage.used_bytes);
     let room = map_room(&usage, shared.disk_free.get());
     shared.map_room.set(room);

@@ -18,6 +18,8 @@ pub struct GroupStatistics {
     pub(super) log_used_bytes: AtomicU64,
     pub(super) log_capacity_bytes: AtomicU64,
     pub(super) inline_bytes_max: AtomicU64,
+    pub(super) map_used_bytes: AtomicU64,
+    pub(super) map_bytes: AtomicU64,
     pub(super) outstanding: AtomicU64,
     pub(super) failure: OnceLock<String>,
     pub(super) needs_rebuild: AtomicBool,
@@ -56,6 +58,10 @@ getters!(
     log_capacity_bytes,
     /// The longest body that a command should carry now, in bytes.
     inline_bytes_max,
+    /// Bytes of the metadata map that hold rows.
+    map_used_bytes,
+    /// Bytes of the metadata map.
+    map_bytes,
     /// Proposals that wait for their answers.
     outstanding,
 );

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::machine::Machine;
 use crate::config::{Findings, load};
+use strata_net::node::status::Severity;
 
 fn config() -> Config {
     let home = [("XDG_DATA_HOME".into(), "/data".into())];
@@ -23,16 +24,22 @@ fn text(known: Known, first_start: bool, terminal: bool) -> String {
     let report = NodeReport {
         first_start,
         cluster: "c1".to_owned(),
-        layout: "single copy".to_owned(),
-        missing_devices: vec!["d9".to_owned()],
         ..NodeReport::default()
     };
     let banner = Banner {
         config: &config(),
         report: &report,
+        layout: "single copy",
+        degradations: &[Degradation {
+            severity: Severity::Warning,
+            kind: "device_missing",
+            what: "device d9 is not there".to_owned(),
+            remedy: "put it back".to_owned(),
+        }],
         cores: &[0, 1],
         s3: ([0, 0, 0, 0], 4000).into(),
         metrics: ([127, 0, 0, 1], 4001).into(),
+        metadata_dir: Path::new("/data/my strata"),
         key_file: Path::new("/data/my strata/root-key"),
         key: Some(&key()),
         known,
@@ -81,7 +88,14 @@ fn it_says_where_it_listens_and_what_is_not_open() {
         lines.contains("not open") && lines.contains("127.0.0.1:9000"),
         "{lines}"
     );
-    assert!(lines.contains("device d9 is missing"), "{lines}");
+    assert!(
+        lines.contains("DEGRADED  device d9 is not there. To do: put it back"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("WARNING   S3 listens on 0.0.0.0:4000 without TLS"),
+        "{lines}"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A small reactor beside those of the node: it answers for health and metrics and waits for signals.
+//! The ops server, a small reactor beside those of the node: it answers for health and metrics and waits for signals.
 //!
 //! Invariants: it is up before the node begins to recover; the first signal drains, the second one ends the process at once;
 //! a signal during recovery ends the process at once, which is safe as every crash is.
@@ -17,9 +17,9 @@ use super::stop::{DRAIN_TIME_MAX, Stop};
 /// Buffer memory of this reactor, in bytes: it does no disk work.
 const ARENA_BYTES: usize = 4 << 20;
 
-/// What the attendant watches.
+/// What the ops server answers from and watches.
 #[derive(Clone)]
-pub struct Attendant {
+pub struct OpsServer {
     /// The index of its reactor, past those of the node.
     pub index: usize,
     /// Where it answers.
@@ -30,29 +30,28 @@ pub struct Attendant {
     pub stop: Stop,
 }
 
-/// Starts the attendant on a thread of its own and returns once it listens.
+/// Starts the ops server on a thread of its own and returns once it listens.
 ///
 /// # Errors
 /// When its reactor cannot be had or the address cannot be listened on.
-pub fn start(attendant: Attendant) -> Result<(), String> {
+pub fn start(ops: OpsServer) -> Result<(), String> {
     let (report, started) = mpsc::channel();
     let body = move || {
         let config = ReactorConfig {
-            index: attendant.index,
+            index: ops.index,
             core: None,
-            name: "strata-attendant".to_owned(),
+            name: "strata-ops".to_owned(),
             arena_bytes: ARENA_BYTES,
             spin: Duration::ZERO,
         };
         let failed = report.clone();
-        if let Err(error) = reactor::run(config, World::Real, async move || {
-            attend(attendant, report).await
-        }) {
+        if let Err(error) = reactor::run(config, World::Real, async move || run(ops, report).await)
+        {
             let _ = failed.send(Err(error.to_string()));
         }
     };
     let thread = std::thread::Builder::new()
-        .name("strata-attendant".to_owned())
+        .name("strata-ops".to_owned())
         .spawn(body);
     thread.map_err(|error| format!("cannot start a thread: {error}"))?;
     started
@@ -60,11 +59,11 @@ pub fn start(attendant: Attendant) -> Result<(), String> {
         .map_err(|_| "the thread for metrics has ended".to_owned())?
 }
 
-async fn attend(attendant: Attendant, report: mpsc::Sender<Result<(), String>>) {
-    let address = attendant.address;
+async fn run(ops: OpsServer, report: mpsc::Sender<Result<(), String>>) {
+    let address = ops.address;
     match health::listen(address) {
         Ok(listener) => {
-            let serving = health::serve(listener, attendant.health.clone());
+            let serving = health::serve(listener, ops.health.clone());
             reactor::spawn(TaskClass::Foreground, serving).detach();
             let _ = report.send(Ok(()));
         }
@@ -75,20 +74,33 @@ async fn attend(attendant: Attendant, report: mpsc::Sender<Result<(), String>>) 
             return;
         }
     }
-    let terminate = watch(Signal::Terminate, attendant.clone());
+    reactor::spawn(TaskClass::Foreground, ignore_hangups()).detach();
+    let terminate = watch(Signal::Terminate, ops.clone());
     reactor::spawn(TaskClass::Foreground, terminate).detach();
-    watch(Signal::Interrupt, attendant).await;
+    watch(Signal::Interrupt, ops).await;
+}
+
+/// A terminal that goes, or a service manager that reloads, ends nothing: logs go to standard error, which is never opened anew, and the
+/// configuration is read at a start.
+async fn ignore_hangups() {
+    loop {
+        match reactor::signal(Signal::Hangup).await {
+            Ok(()) => tracing::info!(
+                "SIGHUP: nothing is open that could be opened anew; the configuration is read at a start"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP cannot be waited for");
+                return;
+            }
+        }
+    }
 }
 
 /// Handles a signal whenever it comes.
-async fn watch(signal: Signal, attendant: Attendant) {
+async fn watch(signal: Signal, ops: OpsServer) {
     loop {
         match reactor::signal(signal).await {
-            Ok(()) => handle_signal(
-                &format!("{signal:?}"),
-                &attendant.health.status,
-                &attendant.stop,
-            ),
+            Ok(()) => handle_signal(&format!("{signal:?}"), &ops.health.status, &ops.stop),
             Err(error) => {
                 tracing::error!(%error, ?signal, "this signal cannot be waited for");
                 std::future::pending::<()>().await;

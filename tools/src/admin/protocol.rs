@@ -1,0 +1,194 @@
+//! The protocol of the admin socket: on each connection one request and one answer, each a line of JSON.
+//!
+//! Invariants: both say which version of the protocol they are of, and another one is refused by name; lines are bounded. What
+//! a version holds is written in docs/OPERATION.md.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use strata_raftlog::namespace::RootKey;
+
+/// The version that is spoken.
+pub const VERSION: u64 = 1;
+
+/// The socket, in the metadata directory of a server.
+pub const SOCKET: &str = "admin.sock";
+
+/// The longest line.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// What is asked of a server.
+#[derive(PartialEq, Eq)]
+pub enum Request {
+    /// What it shows of itself.
+    Status,
+    /// To bring a root key into force: this one, or one that it makes.
+    SetRootKey(Option<RootKey>),
+}
+
+impl Request {
+    /// The line, without its end.
+    pub fn encode(&self) -> String {
+        let request = match self {
+            Request::Status => json!({ "version": VERSION, "request": "status" }),
+            Request::SetRootKey(None) => json!({ "version": VERSION, "request": "set-root-key" }),
+            Request::SetRootKey(Some(key)) => json!({
+                "version": VERSION,
+                "request": "set-root-key",
+                "access_key_id": key.access_key_id,
+                "secret_access_key": key.secret_access_key,
+            }),
+        };
+        request.to_string()
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// What is wrong with it, for whoever sent it.
+    pub fn decode(line: &str) -> Result<Request, String> {
+        let fields = object(line)?;
+        let text = |name: &str| fields.get(name).and_then(Value::as_str);
+        match text("request") {
+            Some("status") => Ok(Request::Status),
+            Some("set-root-key") => match (text("access_key_id"), text("secret_access_key")) {
+                (None, None) => Ok(Request::SetRootKey(None)),
+                (Some(access_key_id), Some(secret_access_key)) => {
+                    Ok(Request::SetRootKey(Some(RootKey {
+                        access_key_id: access_key_id.to_owned(),
+                        secret_access_key: secret_access_key.to_owned(),
+                    })))
+                }
+                _ => Err("access_key_id and secret_access_key come together".to_owned()),
+            },
+            Some(other) => Err(format!("`{other}` is no request of version {VERSION}")),
+            None => Err("the request has no name".to_owned()),
+        }
+    }
+}
+
+/// The line of an answer, without its end.
+pub fn encode_answer(answer: Result<Value, String>) -> String {
+    let answer = match answer {
+        Ok(value) => json!({ "version": VERSION, "ok": value }),
+        Err(why) => json!({ "version": VERSION, "error": why }),
+    };
+    answer.to_string()
+}
+
+/// Reads the line of an answer.
+///
+/// # Errors
+/// That of the server, or what is wrong with the line.
+pub fn decode_answer(line: &str) -> Result<Value, String> {
+    let mut fields = object(line)?;
+    match (
+        fields.remove("ok"),
+        fields.get("error").and_then(Value::as_str),
+    ) {
+        (Some(value), _) => Ok(value),
+        (None, Some(why)) => Err(why.to_owned()),
+        (None, None) => Err("the answer says nothing".to_owned()),
+    }
+}
+
+fn object(line: &str) -> Result<Map<String, Value>, String> {
+    let value: Value =
+        serde_json::from_str(line).map_err(|error| format!("not a line of JSON: {error}"))?;
+    let Value::Object(fields) = value else {
+        return Err("not an object".to_owned());
+    };
+    match fields.get("version").and_then(Value::as_u64) {
+        Some(VERSION) => Ok(fields),
+        Some(other) => Err(format!(
+            "version {other} of the protocol is spoken there, and {VERSION} here: use the `strata` of the server's version"
+        )),
+        None => Err("no version is told".to_owned()),
+    }
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// What the system says; `InvalidData` for one that is too long, unfinished or not UTF-8.
+pub fn read_line(from: impl Read) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(from.take(LINE_BYTES_MAX)).read_line(&mut line)?;
+    match line.strip_suffix('\n') {
+        Some(line) => Ok(line.to_owned()),
+        None => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Does something to the socket of a metadata directory by a path of few bytes, however long the directory's is: the address of
+/// a socket has room for 107 (unix(7)).
+///
+/// # Errors
+/// That of the act, and where the directory cannot be opened.
+pub fn at_socket<R>(
+    metadata_dir: &Path,
+    act: impl FnOnce(&Path) -> io::Result<R>,
+) -> io::Result<R> {
+    let directory = File::open(metadata_dir)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    act(&short.join(SOCKET))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> RootKey {
+        RootKey {
+            access_key_id: "ID".to_owned(),
+            secret_access_key: "hushhush".to_owned(),
+        }
+    }
+
+    #[test]
+    fn requests_are_read_as_they_were_written() {
+        for request in [
+            Request::Status,
+            Request::SetRootKey(None),
+            Request::SetRootKey(Some(key())),
+        ] {
+            assert!(Request::decode(&request.encode()) == Ok(request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_the_reason() {
+        for (line, why) in [
+            ("", "JSON"),
+            ("[]", "object"),
+            ("{}", "version"),
+            (r#"{"version":1}"#, "no name"),
+            (r#"{"version":2,"request":"status"}"#, "version 2"),
+            (r#"{"version":1,"request":"explode"}"#, "`explode`"),
+            (
+                r#"{"version":1,"request":"set-root-key","access_key_id":"x"}"#,
+                "together",
+            ),
+        ] {
+            let said = Request::decode(line).err().expect(line);
+            assert!(said.contains(why), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn answers_are_read_as_they_were_written() {
+        assert_eq!(decode_answer(&encode_answer(Ok(json!(7)))), Ok(json!(7)));
+        let refused = decode_answer(&encode_answer(Err("no".to_owned())));
+        assert_eq!(refused, Err("no".to_owned()));
+    }
+
+    #[test]
+    fn lines_are_bounded_and_whole() {
+        assert_eq!(read_line(&b"one\ntwo"[..]).expect("a line"), "one");
+        assert!(read_line(&b"half"[..]).is_err());
+        assert!(read_line(io::repeat(b'x')).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! What a running server tells of itself to `strata status`, as JSON.
+//!
+//! Invariant: fields keep their names and meanings within a version of the admin socket's protocol; new ones may come. They
+//! are listed in docs/OPERATION.md.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use strata_net::node::status::{Degradation, DeviceStatus, NodeStatus, Phase};
+
+use super::capacity::Capacity;
+use super::metrics::node::{device_state, severity_word};
+use crate::version::VERSION;
+
+/// What a status is told from.
+pub struct StatusReport {
+    /// What the node shows of itself.
+    pub status: Arc<NodeStatus>,
+    /// The node's number.
+    pub node_id: u64,
+    /// Where S3 listens.
+    pub s3: SocketAddr,
+    /// Where metrics and health listen.
+    pub metrics: SocketAddr,
+    /// Where the names lie.
+    pub metadata_dir: PathBuf,
+    /// When the server began.
+    pub begun: Instant,
+}
+
+impl StatusReport {
+    /// The status now.
+    pub fn now(&self) -> Value {
+        let status = &self.status;
+        let (report, degradations) = (status.report(), status.degradations());
+        let (state, why) = state(&status.phase(), &degradations);
+        let capacity = Capacity::of(&status.partitions());
+        let missing = report.missing_devices.iter();
+        let missing = missing.map(|uuid| json!({ "uuid": uuid, "state": "missing" }));
+        let devices = status.devices();
+        let devices = devices.iter().map(device).chain(missing);
+        json!({
+            "state": state,
+            "why": why,
+            "version": VERSION,
+            "process_id": std::process::id(),
+            "uptime_seconds": self.begun.elapsed().as_secs(),
+            "node": self.node_id,
+            "cluster": report.cluster,
+            "s3": format!("http://{}", self.s3),
+            "metrics": format!("http://{}", self.metrics),
+            "metadata_dir": self.metadata_dir.display().to_string(),
+            "layout": status.layout(),
+            "devices": devices.collect::<Vec<_>>(),
+            "capacity": {
+                "total_bytes": capacity.total_bytes,
+                "free_bytes": capacity.free_bytes,
+                "live_bytes": capacity.live_bytes,
+                "chunks": capacity.chunks,
+                "chunks_max": capacity.chunks_max,
+            },
+            "log": self.log(),
+            "degradations": degradations.iter().map(degradation).collect::<Vec<_>>(),
+        })
+    }
+
+    fn log(&self) -> Value {
+        let Some(group) = self.status.group() else {
+            return Value::Null;
+        };
+        json!({
+            "copies": group.mirrors(),
+            "copies_expected": self.status.log_mirrors_expected(),
+            "used_bytes": group.log_used_bytes(),
+            "total_bytes": group.log_capacity_bytes(),
+            "names_used_bytes": group.map_used_bytes(),
+            "names_total_bytes": group.map_bytes(),
+        })
+    }
+}
+
+/// One word for programs, and what is to be said about it.
+fn state(phase: &Phase, degradations: &[Degradation]) -> (&'static str, Option<String>) {
+    match phase {
+        Phase::Ready if degradations.is_empty() => ("healthy", None),
+        Phase::Ready => ("degraded", None),
+        Phase::Starting(what) => ("starting", Some(what.clone())),
+        Phase::Stopping => ("stopping", None),
+        Phase::Failed(why) => ("failed", Some(why.clone())),
+    }
+}
+
+fn device(device: &DeviceStatus) -> Value {
+    json!({
+        "uuid": device.uuid.to_string(),
+        "path": device.name,
+        "state": device_state(device),
+        "why": device.health.failure(),
+    })
+}
+
+fn degradation(found: &Degradation) -> Value {
+    json!({
+        "severity": severity_word(found.severity),
+        "kind": found.kind,
+        "what": found.what,
+        "remedy": found.remedy,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strata_net::node::status::Severity;
+
+    #[test]
+    fn the_state_follows_phase_and_degradations() {
+        let found = Degradation {
+            severity: Severity::Warning,
+            kind: "log_mirrors",
+            what: "one copy less".to_owned(),
+            remedy: "put it back".to_owned(),
+        };
+        assert_eq!(state(&Phase::Ready, &[]).0, "healthy");
+        assert_eq!(
+            state(&Phase::Ready, std::slice::from_ref(&found)).0,
+            "degraded"
+        );
+        let failed = state(&Phase::Failed("no disk".to_owned()), &[found]);
+        assert_eq!(failed, ("failed", Some("no disk".to_owned())));
+    }
+}
