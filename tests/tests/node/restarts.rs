@@ -266,8 +266,8 @@ async fn a_port_in_use_is_named() {
     // The last value of a flag given twice would be an error of its own: replace the first one.
     let mut command = replace_address(command, "--s3-addr", &taken);
     command
-        .env("STRATA_ROOT_ACCESS_KEY_ID", "x")
-        .env("STRATA_ROOT_SECRET_KEY", "y");
+        .env("STRATA_ROOT_ACCESS_KEY_ID", "another")
+        .env("STRATA_ROOT_SECRET_KEY", "another-secret");
     let (succeeded, said) = run(command);
     assert!(
         !succeeded && said.contains(&taken) && !said.contains("panicked"),
