@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::id::Uuid;
+
 use super::record::Body;
+use super::superblock::PartitionKind;
 use super::{FormatError, anchor, entry, kind, page, preamble, record, segment, superblock};
 
 /// Says in a few lines what some bytes are, by the type that they begin with.
@@ -15,11 +18,8 @@ pub fn describe(bytes: &[u8]) -> Result<String, FormatError> {
     }
     match preamble(bytes)?.kind {
         kind::SUPERBLOCK => superblock_text(bytes),
-        kind::ANCHOR => Ok(format!("anchor: {:#?}", anchor::Anchor::decode(bytes)?)),
-        kind::SEGMENT => Ok(format!(
-            "segment header: {:#?}",
-            segment::SegmentHeader::decode(bytes)?
-        )),
+        kind::ANCHOR => anchor_text(bytes),
+        kind::SEGMENT => segment_text(bytes),
         kind::SHARD | kind::TOMBSTONE => record_text(bytes),
         kind::ENTRY => {
             let (header, body) = entry::decode(bytes)?;
@@ -57,8 +57,11 @@ fn superblock_text(bytes: &[u8]) -> Result<String, FormatError> {
     for partition in &block.partitions {
         let _ = writeln!(
             text,
-            "  partition {}: {:?}, from segment {} every {}",
-            partition.number, partition.kind, partition.first_segment, partition.stride
+            "  partition {}: {}, from segment {} every {}",
+            partition.number,
+            kind_text(partition.kind),
+            partition.first_segment,
+            partition.stride
         );
     }
     let mirrors: Vec<String> = block.log_mirrors.iter().map(ToString::to_string).collect();
@@ -69,6 +72,61 @@ fn superblock_text(bytes: &[u8]) -> Result<String, FormatError> {
         mirrors.join(", ")
     );
     Ok(text)
+}
+
+fn kind_text(kind: PartitionKind) -> &'static str {
+    match kind {
+        PartitionKind::Data => "data",
+        PartitionKind::Log => "log",
+        PartitionKind::Cache => "cache",
+    }
+}
+
+fn anchor_text(bytes: &[u8]) -> Result<String, FormatError> {
+    let anchor = anchor::Anchor::decode(bytes)?;
+    let segments: Vec<String> = anchor
+        .index_segments
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Ok(format!(
+        "anchor of partition {}, generation {}\n  \
+         replay from {} of run {}, durable before {}, run {}, next segment sequence {}\n  \
+         index of checkpoint {}: {} entries in {} pages, in segments [{}]",
+        anchor.partition,
+        anchor.generation,
+        anchor.replay_from,
+        anchor.replay_run,
+        anchor.durable_position,
+        anchor.run,
+        anchor.next_sequence,
+        anchor.index_generation,
+        anchor.entry_count,
+        anchor.page_count,
+        segments.join(", ")
+    ))
+}
+
+fn segment_text(bytes: &[u8]) -> Result<String, FormatError> {
+    let header = segment::SegmentHeader::decode(bytes)?;
+    let content = match header.content {
+        segment::Content::Records => "records",
+        segment::Content::Index => "index pages",
+    };
+    Ok(format!(
+        "segment header of partition {}: {content}, sequence {}\n  \
+         device {}\n  \
+         writer node {} epoch {}, salt {:#018x}\n  \
+         the segment before ends at {}, durable before {}",
+        header.partition,
+        header.sequence,
+        Uuid(header.device),
+        header.writer_node,
+        header.writer_epoch,
+        header.salt,
+        header.previous_end,
+        header.durable_before
+    ))
 }
 
 fn record_text(bytes: &[u8]) -> Result<String, FormatError> {
@@ -112,4 +170,46 @@ fn leaf_text(bytes: &[u8]) -> Result<String, FormatError> {
         );
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_and_segment_headers_are_sentences_with_uuids_as_people_know_them() {
+        let anchor = anchor::Anchor {
+            partition: 3,
+            generation: 8,
+            index_segments: vec![5, 6],
+            ..anchor::Anchor::default()
+        };
+        let text = describe(&anchor.encode()).expect("in order");
+        assert!(
+            text.starts_with("anchor of partition 3, generation 8\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("in segments [5, 6]") && !text.contains('{'),
+            "{text}"
+        );
+        let header = segment::SegmentHeader {
+            device: [0xab; 16],
+            partition: 2,
+            content: segment::Content::Index,
+            sequence: 9,
+            previous_end: 0,
+            durable_before: 0,
+            writer_node: 1,
+            writer_epoch: 1,
+            salt: 7,
+        };
+        let text = describe(&header.encode()).expect("in order");
+        let uuid = "abababab-abab-abab-abab-abababababab";
+        assert!(
+            text.starts_with("segment header of partition 2: index pages"),
+            "{text}"
+        );
+        assert!(text.contains(uuid) && !text.contains('{'), "{text}");
+    }
 }

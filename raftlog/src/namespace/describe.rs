@@ -2,13 +2,15 @@
 
 use std::fmt::Debug;
 
+use strata_engine::Uuid;
+
 use super::body::{DroppedRow, ExtentRow, InlineRow, SpanRow};
 use super::entry::{Entry, Place};
 use super::key;
 use super::object::ObjectAttributes;
 use super::system::{
     AllocationEpoch, AnswerRow, ClusterIdentity, Geometry, GroupState, Layout, LogPosition,
-    MembershipRow, PlacementGroup, RootKey, Session, Writer,
+    MembershipRow, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
 use super::upload::{Part, Upload};
 use super::value::{self, Row};
@@ -128,15 +130,59 @@ fn describe_system(kind: u8, key: &[u8], value: &[u8]) -> String {
         key::S_APPLIED => show::<LogPosition>(key, value),
         key::S_MEMBERSHIP => show::<MembershipRow>(key, value),
         key::S_GROUP => show::<GroupState>(key, value),
-        key::S_CLUSTER => show::<ClusterIdentity>(key, value),
+        key::S_CLUSTER => say(key, value, cluster_text),
         key::S_LAYOUT => show::<Layout>(key, value),
         key::S_ROOT_KEY => show::<RootKey>(key, value),
         key::S_GEOMETRY => show::<Geometry>(key, value),
-        key::S_PLACEMENT_GROUP => show::<PlacementGroup>(key, value),
+        key::S_PLACEMENT_GROUP => say(key, value, placement_group_text),
         key::S_WRITER => show::<Writer>(key, value),
         key::S_EPOCH => show::<AllocationEpoch>(key, value),
         _ => unknown(key, value),
     }
+}
+
+fn say<R: Row>(key: &[u8], value: &[u8], text: impl Fn(&R) -> String) -> String {
+    match value::open::<R>(key, value) {
+        Ok(row) => text(&row),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn cluster_text(row: &ClusterIdentity) -> String {
+    format!(
+        "cluster {}, incarnation {}, initialised at {} µs",
+        Uuid(row.cluster),
+        row.incarnation,
+        row.created_micros
+    )
+}
+
+fn placement_group_text(row: &PlacementGroup) -> String {
+    let slots = |slots: &[Slot]| {
+        let texts: Vec<String> = slots.iter().map(slot_text).collect();
+        texts.join(", ")
+    };
+    format!(
+        "number {}, epoch {}, pool {}, slots [{}], before the last change [{}]",
+        row.number,
+        row.epoch,
+        Uuid(row.pool),
+        slots(&row.slots),
+        slots(&row.previous)
+    )
+}
+
+fn slot_text(slot: &Slot) -> String {
+    let state = match slot.state {
+        SlotState::Member => "member",
+        SlotState::Removed => "removed",
+        SlotState::Joining => "joining",
+    };
+    format!(
+        "{state}: partition {} of device {}",
+        slot.partition,
+        Uuid(slot.device)
+    )
 }
 
 fn show<R: Row + Debug>(key: &[u8], value: &[u8]) -> String {
@@ -187,6 +233,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn uuids_and_digests_are_shown_as_people_know_them() {
+        let rows = rows();
+        let texts: Vec<String> = rows
+            .iter()
+            .map(|(key, value)| describe(key, value))
+            .collect();
+        for (kind, known) in [
+            ("S cluster ", "= cluster "),
+            ("S placement group ", "of device "),
+        ] {
+            let text = texts.iter().find(|text| text.starts_with(kind));
+            let text = text.expect("a row of the kind");
+            let (_, rest) = text.split_once(known).expect(text);
+            let groups: Vec<usize> = rest[..36].split('-').map(str::len).collect();
+            assert_eq!(groups, [8, 4, 4, 4, 12], "{text}");
+        }
+        assert!(
+            texts.iter().all(|text| !text.contains("digest: [")),
+            "{texts:?}"
+        );
     }
 
     #[test]

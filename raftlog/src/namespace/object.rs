@@ -7,12 +7,19 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::chunk::Extent;
 
 /// The entity tag of an object: a digest, and the number of parts where it is one of digests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Archive, Serialize, Deserialize)]
 pub struct ETag {
     /// MD5 of the body, or of the parts' MD5s.
     pub digest: [u8; 16],
     /// Number of parts of a multipart upload; 0 for an object put in one piece.
     pub part_count: u32,
+}
+
+/// As clients know it, in whatever it is part of.
+impl fmt::Debug for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl ETag {
