@@ -13,6 +13,7 @@ mod full_device;
 mod listing;
 mod multipart;
 mod objects;
+mod old_devices;
 mod refusals;
 mod restarts;
 mod root_key;
