@@ -5,9 +5,11 @@
 //! uuid, never by its path; nothing is written before every device has been looked at.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use strata_engine::reactor;
 use strata_engine::{EngineError, Superblock, Uuid};
 
 use super::failure_domain::{self, FailureDomain};
@@ -15,6 +17,9 @@ use super::{NodeConfig, NodeError};
 
 /// The device file inside a data directory.
 pub const DEVICE_FILE: &str = "strata.device";
+
+/// How long a place has to answer before it counts as sick: as long as an open device.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A place where a device is or will be.
 #[derive(Debug)]
@@ -59,17 +64,22 @@ pub struct Discovery {
 /// A place that holds something else than a device, a device of another cluster or node, an empty place beside formatted
 /// ones, metadata without devices: each with what to do.
 pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
-    let mut candidates = Vec::new();
-    for (listed, domain) in config.data_dirs.iter().zip(failure_domains(config)) {
-        let path = device_path(listed);
-        let found = look_at(listed, &path, &config.metadata_dir).await?;
-        candidates.push(Candidate {
+    let places = config.data_dirs.iter().enumerate();
+    let looking = places.map(|(position, listed)| look_at(config, position, listed));
+    let looks = futures_util::future::try_join_all(looking).await?;
+    let domains: Vec<FailureDomain> = looks.iter().map(|look| look.domain.clone()).collect();
+    let candidates: Vec<Candidate> = config
+        .data_dirs
+        .iter()
+        .zip(looks)
+        .zip(failure_domain::group(&domains))
+        .map(|((listed, look), domain)| Candidate {
             listed: listed.clone(),
-            path,
+            path: look.path,
             domain,
-            found,
-        });
-    }
+            found: look.found,
+        })
+        .collect();
     refuse_duplicates(&candidates)?;
     let first_start = decide(config, &candidates)?;
     let (missing, candidates) = candidates
@@ -103,43 +113,85 @@ pub fn device_path(listed: &Path) -> PathBuf {
     }
 }
 
-fn failure_domains(config: &NodeConfig) -> Vec<usize> {
-    let domains: Vec<FailureDomain> = config
-        .data_dirs
-        .iter()
-        .enumerate()
-        .map(
-            |(position, listed)| match config.assume_separate_failure_domains {
-                true => FailureDomain::Declared(position),
-                false => failure_domain::resolve(listed),
-            },
-        )
-        .collect();
-    failure_domain::group(&domains)
+/// What a look at one listed place has shown.
+struct Look {
+    path: PathBuf,
+    domain: FailureDomain,
+    found: Found,
 }
 
-async fn look_at(listed: &Path, path: &Path, metadata_dir: &Path) -> Result<Found, NodeError> {
-    match listed.try_exists() {
-        Ok(true) => {}
-        Ok(false) => return Ok(Found::Missing),
-        Err(error) => return sick_or_refused(listed, error),
-    }
-    match path.try_exists() {
-        Ok(true) => {}
-        Ok(false) => {
-            refuse_other_content(listed, metadata_dir)?;
-            return Ok(Found::Empty);
+/// What the file system says of a place.
+enum Seen {
+    Nothing,
+    EmptyDirectory,
+    DeviceIn(PathBuf),
+}
+
+async fn look_at(config: &NodeConfig, position: usize, listed: &Path) -> Result<Look, NodeError> {
+    let declared = config.assume_separate_failure_domains;
+    let (place, metadata_dir) = (listed.to_owned(), config.metadata_dir.clone());
+    let asked = ask(move || {
+        let domain = match declared {
+            true => FailureDomain::Declared(position),
+            false => failure_domain::resolve(&place),
+        };
+        Ok((device_path(&place), domain, see(&place, &metadata_dir)?))
+    });
+    let (path, domain, seen) = match asked.await {
+        Ok((path, domain, seen)) => (path, domain, seen?),
+        Err(error) => {
+            return Ok(Look {
+                path: listed.join(DEVICE_FILE),
+                domain: FailureDomain::Declared(position),
+                found: sick_or_refused(listed, error)?,
+            });
         }
-        Err(error) => return sick_or_refused(path, error),
+    };
+    let found = match seen {
+        Seen::Nothing => Found::Missing,
+        Seen::EmptyDirectory => Found::Empty,
+        Seen::DeviceIn(path) => look_at_device(listed, &path).await?,
+    };
+    Ok(Look {
+        path,
+        domain,
+        found,
+    })
+}
+
+/// Asks the system on a helper thread: a disk that hangs holds up no reactor, and has as long to answer as an open device has.
+async fn ask<T: Send + 'static>(
+    question: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let asked = reactor::timeout(ANSWER_WAIT_MAX, reactor::offload(question));
+    let late = || io::Error::new(ErrorKind::TimedOut, "it does not answer");
+    asked.await.unwrap_or_else(|_| Err(late()))
+}
+
+fn see(listed: &Path, metadata_dir: &Path) -> io::Result<Result<Seen, NodeError>> {
+    if !listed.try_exists()? {
+        return Ok(Ok(Seen::Nothing));
     }
+    let path = device_path(listed);
+    if path.try_exists()? {
+        return Ok(Ok(Seen::DeviceIn(path)));
+    }
+    Ok(refuse_other_content(listed, metadata_dir).map(|()| Seen::EmptyDirectory))
+}
+
+async fn look_at_device(listed: &Path, path: &Path) -> Result<Found, NodeError> {
     match strata_engine::read_superblock(path).await {
-        Ok(superblock) => match File::options().read(true).write(true).open(path) {
-            Ok(_) => Ok(Found::Device(Box::new(superblock))),
-            Err(error) => sick_or_refused(path, error),
-        },
+        Ok(superblock) => {
+            let device = path.to_owned();
+            let opened = ask(move || File::options().read(true).write(true).open(device));
+            match opened.await {
+                Ok(_) => Ok(Found::Device(Box::new(superblock))),
+                Err(error) => sick_or_refused(path, error),
+            }
+        }
         Err(EngineError::Io(error)) => sick_or_refused(path, error),
         Err(error @ EngineError::Corrupt { .. }) => Ok(Found::Sick(error.to_string())),
-        Err(EngineError::Unformatted) if listed.is_dir() => Err(NodeError::Devices(format!(
+        Err(EngineError::Unformatted) if path != listed => Err(NodeError::Devices(format!(
             "{} holds no superblock. If an earlier first start was interrupted and nothing was stored, delete the file; else \
              restore the device",
             path.display()

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use strata_engine::reactor;
 use strata_engine::{
     DeviceHealth, DeviceLock, DeviceOptions, FormatOptions, PartitionKind, Superblock, Uuid,
 };
@@ -106,7 +107,9 @@ pub async fn prepare(
     let mut devices = Vec::new();
     for (candidate, capacity_bytes) in discovery.candidates.iter().zip(capacities) {
         let failed = |error| NodeError::Devices(format!("{}: {error}", candidate.path.display()));
-        let lock = DeviceLock::take(&candidate.path).map_err(failed)?;
+        let path = candidate.path.clone();
+        let locking = reactor::offload(move || DeviceLock::take(&path));
+        let lock = locking.await.map_err(failed)?;
         if let Some(repaired) = strata_engine::repair_superblock(&candidate.path)
             .await
             .map_err(failed)?

@@ -56,13 +56,20 @@ pub(super) async fn open_partitions(
 ) -> Result<OpenReport, ClusterError> {
     let mut report = OpenReport::default();
     for share in request.devices {
-        let device = Device::open(&share.path, share.options).await?;
+        let device = Device::open(&share.path, share.options).await;
+        if let Err(error @ EngineError::NewerFormat { .. }) = device {
+            return Err(error.into());
+        }
         for partition in share.partitions {
             let place = Place {
                 device: share.device,
                 partition,
             };
-            match ChunkStore::open(&device, partition).await {
+            let opened = match &device {
+                Ok(device) => ChunkStore::open(device, partition).await,
+                Err(error) => Err(EngineError::Unavailable(error.to_string())),
+            };
+            match opened {
                 Ok((store, recovery)) => {
                     store.limit_shards(share.shards_max);
                     if recovery.torn_tail {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strata_engine::{Device, PartitionKind, reactor};
+use strata_engine::{Device, EngineError, PartitionKind, reactor};
 use strata_raftlog::consensus::group::{Group, GroupConfig, Sender as GroupSender};
 use strata_raftlog::consensus::log::LogPartition;
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
@@ -30,9 +30,14 @@ pub(super) async fn start(
     let failed = |error: &dyn std::fmt::Display| NodeError::Metadata(error.to_string());
     let mut partitions = Vec::new();
     for device in devices {
-        let opened = Device::open(&device.path, device.options())
-            .await
-            .map_err(|error| failed(&error))?;
+        let opened = match Device::open(&device.path, device.options()).await {
+            Ok(opened) => opened,
+            Err(error @ EngineError::NewerFormat { .. }) => return Err(failed(&error)),
+            Err(error) => {
+                tracing::error!(path = %device.path.display(), %error, "the log goes on without a device that cannot be opened");
+                continue;
+            }
+        };
         let logs = device.partitions_of(PartitionKind::Log).into_iter();
         partitions.extend(logs.map(|partition| LogPartition {
             device: opened.clone(),
