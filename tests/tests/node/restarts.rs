@@ -1,6 +1,7 @@
 //! What survives a stop, a kill, a lost namespace, a lost directory; what does not start.
 
 use crate::{get, put};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
 use strata_tests::content::body;
@@ -143,6 +144,28 @@ async fn a_damaged_namespace_is_rebuilt_and_nothing_is_freed() {
     assert_there(&server, "first").await;
     // The first walk for chunks that nobody names begins ten seconds after a start.
     tokio::time::sleep(Duration::from_secs(14)).await;
+    assert_there(&server, "first").await;
+}
+
+/// The damage shows in a read: the server stops before it writes on top of it.
+#[tokio::test]
+async fn damage_that_shows_in_a_read_is_rebuilt_by_the_next_start() {
+    let mut server = Server::start(ServerOptions::default());
+    fill(&server, "first").await;
+    let (path, content) = (server.metadata_dir().join("data.mdb"), body(100, 100));
+    let bytes = std::fs::read(&path).expect("the data file");
+    let file = std::fs::File::options().write(true).open(&path);
+    let file = file.expect("the data file");
+    let places = bytes.windows(content.len()).enumerate();
+    for (at, _) in places.filter(|(_, window)| *window == content) {
+        file.write_all_at(&[content[0] ^ 1], at as u64)
+            .expect("written");
+    }
+    let client = server.client();
+    let damaged = client.get_object().bucket("first").key("k/100").send();
+    assert!(damaged.await.is_err());
+    assert_eq!(server.wait().code(), Some(1));
+    server.restart();
     assert_there(&server, "first").await;
 }
 

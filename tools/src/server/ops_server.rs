@@ -17,6 +17,9 @@ use super::stop::{DRAIN_TIME_MAX, Stop};
 /// Buffer memory of this reactor, in bytes: it does no disk work.
 const ARENA_BYTES: usize = 4 << 20;
 
+/// Between two looks at whether the metadata must be rebuilt.
+const METADATA_PAUSE: Duration = Duration::from_millis(500);
+
 /// What the ops server answers from and watches.
 #[derive(Clone)]
 pub struct OpsServer {
@@ -75,6 +78,7 @@ async fn run(ops: OpsServer, report: mpsc::Sender<Result<(), String>>) {
         }
     }
     reactor::spawn(TaskClass::Foreground, ignore_hangups()).detach();
+    reactor::spawn(TaskClass::Foreground, watch_metadata(ops.clone())).detach();
     let terminate = watch(Signal::Terminate, ops.clone());
     reactor::spawn(TaskClass::Foreground, terminate).detach();
     watch(Signal::Interrupt, ops).await;
@@ -93,6 +97,18 @@ async fn ignore_hangups() {
                 return;
             }
         }
+    }
+}
+
+/// A node whose namespace turned out to be damaged stops: its next start rebuilds the namespace from snapshot and log, and the
+/// service manager makes that start.
+async fn watch_metadata(ops: OpsServer) {
+    while !ops.health.status.needs_rebuild() {
+        reactor::sleep(METADATA_PAUSE).await;
+    }
+    if ops.stop.begin() {
+        tracing::error!("stopping, so that the next start rebuilds the metadata");
+        end(&ops.health.status);
     }
 }
 
@@ -119,6 +135,11 @@ fn handle_signal(signal: &str, status: &Arc<NodeStatus>, stop: &Stop) {
         std::process::exit(1);
     }
     tracing::info!(signal, "stopping: requests under way are finished first");
+    end(status);
+}
+
+/// Shows that the node stops, and ends the process when that takes too long.
+fn end(status: &NodeStatus) {
     status.enter(Phase::Stopping);
     reactor::spawn(TaskClass::Foreground, async {
         reactor::sleep(DRAIN_TIME_MAX).await;
