@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use strata_engine::reactor::{BufferView, OneSender};
 use strata_engine::{EngineError, Owner, ShardId, ShardWrite, Uuid};
-use strata_raftlog::namespace::command::{Answer, Command};
+use strata_raftlog::namespace::command::{Answer, Command, Proposer};
 
 use crate::error::ClusterError;
 use crate::node::ClusterParts;
@@ -21,17 +21,6 @@ pub struct Place {
     pub device: Uuid,
     /// Number of the partition on the device.
     pub partition: u16,
-}
-
-/// Who proposes a command, so that a repeated proposal gets its first answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proposer {
-    /// The session of the proposing reactor; 0 for commands that need none (opening one).
-    pub session: u64,
-    /// Position of the command in its session.
-    pub sequence: u64,
-    /// Answers below this position may be forgotten.
-    pub lowest_unanswered: u64,
 }
 
 /// What a scan of a partition finds: shards in order, each with the inode that is its home.

@@ -23,6 +23,7 @@ pub mod command;
 mod describe;
 mod entry;
 mod key;
+mod level;
 mod object;
 pub mod store;
 mod system;

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use strata_engine::reactor;
-use strata_raftlog::namespace::command::{Answer, Command, LeaseInodes, OpenSession};
+use strata_raftlog::namespace::command::{Answer, Command, LeaseInodes, OpenSession, Proposer};
 
 use super::Cluster;
 use crate::error::ClusterError;
-use crate::message::{NodeRequest, Proposer};
+use crate::message::NodeRequest;
 use crate::node::ClusterParts;
 
 /// Inodes that a reactor leases at a time.
@@ -31,13 +31,8 @@ pub(super) struct Session {
 impl Session {
     /// Opens a session by command.
     pub(super) async fn open(parts: &Arc<ClusterParts>) -> Result<Session, ClusterError> {
-        let proposer = Proposer {
-            session: 0,
-            sequence: 0,
-            lowest_unanswered: 0,
-        };
         let owner = parts.node_id << 16 | reactor::index() as u64;
-        match ask(parts, OpenSession { owner }.into(), proposer).await? {
+        match ask(parts, OpenSession { owner }.into(), Proposer::SESSIONLESS).await? {
             Answer::Session(id) => Ok(Session {
                 id,
                 next: 1,

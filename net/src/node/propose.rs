@@ -5,11 +5,10 @@ use std::rc::Rc;
 
 use strata_engine::reactor::{self, OneSender, TaskClass};
 use strata_raftlog::consensus::group::{Group, ProposeError};
-use strata_raftlog::namespace::command::{Answer, Command, Envelope, FEATURE_LEVEL};
+use strata_raftlog::namespace::command::{Answer, Command, Proposer};
 
 use super::answer;
 use crate::error::ClusterError;
-use crate::message::Proposer;
 
 /// The Raft group, on the metadata core, once it is up.
 #[derive(Default)]
@@ -62,19 +61,8 @@ pub(super) async fn propose(
     let group = metadata.group.borrow().clone();
     let group = group
         .ok_or_else(|| ClusterError::Unavailable("the metadata group is not up".to_owned()))?;
-    let envelope = Envelope {
-        group: 0,
-        feature_level: FEATURE_LEVEL,
-        session: proposer.session,
-        sequence: proposer.sequence,
-        lowest_unanswered: proposer.lowest_unanswered,
-        time_micros: 0,
-        command,
-    };
-    let bytes = envelope
-        .encode()
-        .map_err(|error| ClusterError::Bug(error.to_string()))?;
-    group.propose(bytes).await.map_err(|error| match error {
+    let proposed = group.propose(command, proposer).await;
+    proposed.map_err(|error| match error {
         ProposeError::Busy => {
             ClusterError::Busy("too many changes of names are under way".to_owned())
         }

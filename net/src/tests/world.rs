@@ -17,7 +17,7 @@ use strata_engine::{
 };
 use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, DeleteKey, DeleteObjects, Envelope, FEATURE_LEVEL, Initialise,
-    Precondition, PutObject,
+    Precondition, Proposer, PutObject,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{
@@ -29,7 +29,7 @@ use crate::cluster::Cluster;
 use crate::cluster::read::{BodySource, ObjectReader};
 use crate::cluster::write::{CELL_BYTES, SPACE_FILE};
 use crate::error::ClusterError;
-use crate::message::{NodeRequest, Place, Proposer};
+use crate::message::{NodeRequest, Place};
 use crate::node::readers::Readers;
 use crate::node::status::NodeStatus;
 use crate::node::store::LocalStores;
@@ -171,7 +171,7 @@ impl Node {
             let serving = serve(mailbox, local.clone(), applier.clone());
             reactor::spawn(TaskClass::Foreground, serving).detach();
         }
-        applier.apply(initialise(shape, &places).into(), SESSIONLESS);
+        applier.apply(initialise(shape, &places).into(), Proposer::SESSIONLESS);
         let slots = |group: &Vec<usize>| group.iter().map(|at| places[*at]).collect();
         status.set_layout(shape.groups.iter().map(slots).collect(), 1);
         let parts = ClusterParts {
@@ -464,12 +464,6 @@ fn initialise(shape: &Shape, places: &[Place]) -> Initialise {
         },
     }
 }
-
-const SESSIONLESS: Proposer = Proposer {
-    session: 0,
-    sequence: 0,
-    lowest_unanswered: 0,
-};
 
 /// Stands for the Raft group: applies a command as soon as it comes.
 #[derive(Clone)]

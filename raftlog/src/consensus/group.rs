@@ -10,6 +10,7 @@
 
 mod housekeeping;
 mod machine;
+mod propose;
 mod sender;
 mod statistics;
 #[cfg(test)]
@@ -21,35 +22,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use openraft::errors::{ClientWriteError, RaftError};
 use openraft::rt::WatchReceiver as _;
 use openraft::{BasicNode, Raft, SnapshotPolicy};
 use strata_engine::reactor::{self, Task, TaskClass};
 
-use crate::consensus::log::{
-    Log, LogError, LogPartition, LogReport, LogStore, Proposal, Space, Types,
-};
-use crate::namespace::KEY_BYTES_MAX;
-use crate::namespace::command::{Answer, Command, Envelope};
+use crate::consensus::log::{Log, LogError, LogPartition, LogReport, LogStore, Space, Types};
+use crate::namespace::command::FEATURE_LEVEL;
 use crate::namespace::store::{NamespaceStore, StoreError};
 use machine::Machine;
+use propose::Growth;
 pub use sender::Sender;
 pub use statistics::GroupStatistics;
 
-/// Tries of a proposal that the leader refuses because its lease is not established yet.
-const ATTEMPTS_MAX: u32 = 200;
-/// Between two of them.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
-/// What every proposal waits while the namespace's map is nearly full.
-const SLOW_PAUSE: Duration = Duration::from_millis(2);
-/// A proposal waits so long for a log that is being shortened, and looks so often.
-const ROOM_WAIT: Duration = Duration::from_secs(5);
-const ROOM_PAUSE: Duration = Duration::from_millis(10);
-/// What a command may take beside its own bytes: a block of the log, rows, and rows for each directory that it makes.
-const LOG_BYTES_PER_COMMAND: u64 = 4096;
-const ROWS_BYTES_PER_COMMAND: u64 = 4096;
-const ROWS_BYTES_PER_DIRECTORY: u64 = 512;
 /// Longest proposal, in bytes: a batch delete of 1,000 keys of 1 KiB fits.
 pub const PROPOSAL_BYTES_MAX: usize = 2 << 20;
 
@@ -117,8 +101,9 @@ pub enum ProposeError {
     /// Log or namespace have no room for it; it was not proposed.
     #[error("no room: {0}")]
     Full(String),
-    /// The bytes are no command; it was not proposed.
-    #[error("not a command: {0}")]
+    /// The command cannot be proposed: it is too long, or needs a feature level that is not activated or that this node does
+    /// not follow. It was not proposed.
+    #[error("the command cannot be proposed: {0}")]
     Invalid(String),
     /// The group has stopped, or cannot commit. Whether the proposal was committed is unknown;
     /// proposing the same sequence again, after a start, gets the first answer.
@@ -144,6 +129,10 @@ struct Shared {
     snapshot_blocked: RefCell<Option<String>>,
     /// Bytes of the namespace's map that may still be used before writes are refused.
     map_room: Cell<i64>,
+    /// Bytes of the map that what frees may use: a half of the last part, and all that is free before it.
+    reserve_room: Cell<u64>,
+    /// The feature level that the group has activated.
+    level: Cell<u16>,
     /// What the proposals without an answer may still take: log, map and snapshot do not show it yet.
     pending: Cell<Growth>,
     /// Bytes of the file system below the namespace that are free.
@@ -159,43 +148,6 @@ struct Shared {
     statistics: Arc<GroupStatistics>,
 }
 
-/// What a proposal may take, at most, in bytes.
-#[derive(Clone, Copy, Default)]
-struct Growth {
-    /// Of the log, with the rest of the segment that it does not fit into and the padding of a flush.
-    log: u64,
-    /// Of the namespace's pages.
-    rows: u64,
-}
-
-impl Growth {
-    fn of(envelope: &[u8], frees: bool) -> Growth {
-        let bytes = envelope.len() as u64;
-        // A key may need a directory for every slash.
-        let slashes = envelope.iter().filter(|byte| **byte == b'/').count();
-        let directories = slashes.min(KEY_BYTES_MAX / 2) as u64;
-        let rows = 4 * bytes + ROWS_BYTES_PER_COMMAND + directories * ROWS_BYTES_PER_DIRECTORY;
-        Growth {
-            log: 2 * bytes + LOG_BYTES_PER_COMMAND,
-            rows: if frees { 0 } else { rows },
-        }
-    }
-
-    fn and(self, other: Growth) -> Growth {
-        Growth {
-            log: self.log.saturating_add(other.log),
-            rows: self.rows.saturating_add(other.rows),
-        }
-    }
-
-    fn without(self, other: Growth) -> Growth {
-        Growth {
-            log: self.log.saturating_sub(other.log),
-            rows: self.rows.saturating_sub(other.rows),
-        }
-    }
-}
-
 impl Shared {
     fn new(store: NamespaceStore, log: LogStore) -> Shared {
         Shared {
@@ -208,6 +160,8 @@ impl Shared {
             snapshot_written: Cell::new(0),
             snapshot_blocked: RefCell::new(None),
             map_room: Cell::new(0),
+            reserve_room: Cell::new(0),
+            level: Cell::new(FEATURE_LEVEL),
             pending: Cell::new(Growth::default()),
             disk_free: Cell::new(u64::MAX),
             snapshot_allocated: Cell::new(0),
@@ -235,6 +189,15 @@ impl Shared {
             // A second failure keeps the words of the first.
             let _ = self.statistics.failure.set(cause.to_string());
         }
+    }
+
+    /// Takes note of the feature level that is activated; before a cluster is initialised it is the newest.
+    fn read_level(&self) -> Result<(), StoreError> {
+        let state = self.store.view()?.group()?;
+        let newest = self.store.newest_level();
+        self.level
+            .set(state.map_or(newest, |state| state.feature_level));
+        Ok(())
     }
 
     fn cause(&self, otherwise: &dyn std::fmt::Display) -> String {
@@ -294,11 +257,9 @@ impl Group {
         let shared = Rc::new(Shared::new(store, log_store.clone()));
         check_complete(&shared)?;
         housekeeping::measure(&shared)?;
-        let stamped = shared
-            .store
-            .view()?
-            .group()?
-            .map_or(0, |state| state.time_micros);
+        let state = shared.store.view()?.group()?;
+        let stamped = state.map_or(0, |state| state.time_micros);
+        shared.read_level()?;
         let (begun, before) = (reactor::now(), shared.store.applied().index);
         let machine = Machine::new(shared.clone());
         let raft = Raft::new(config.node, raft_config(), sender, log_store, machine);
@@ -363,34 +324,6 @@ impl Group {
         }
     }
 
-    /// Proposes an encoded [`Envelope`], which is stamped with the leader's time, and waits until it
-    /// is durable on all mirrors and applied.
-    ///
-    /// # Errors
-    /// Says whether it may have been proposed; see [`ProposeError`].
-    pub async fn propose(&self, mut envelope: Vec<u8>) -> Result<Answer, ProposeError> {
-        let inner = &self.0;
-        if let Some(cause) = &*inner.shared.failure.borrow() {
-            return Err(ProposeError::Unavailable(cause.clone()));
-        }
-        if envelope.len() > PROPOSAL_BYTES_MAX {
-            return Err(ProposeError::Invalid(format!(
-                "{} bytes are too many",
-                envelope.len()
-            )));
-        }
-        let _outstanding = Outstanding::take(inner)?;
-        if inner.shared.slowed.get() {
-            reactor::sleep(SLOW_PAUSE).await;
-        }
-        let _reserved = inner.wait_for_room(&envelope).await?;
-        let time = reactor::wall_clock().0.max(inner.stamped.get());
-        inner.stamped.set(time);
-        Envelope::stamp(&mut envelope, time)
-            .map_err(|error| ProposeError::Invalid(error.to_string()))?;
-        inner.commit(Proposal(Bytes::from(envelope))).await
-    }
-
     /// Numbers for the metrics, readable from every thread.
     pub fn statistics(&self) -> Arc<GroupStatistics> {
         self.0.shared.statistics.clone()
@@ -428,160 +361,6 @@ impl Group {
         self.0.log.close().await?;
         Ok(checkpoint?)
     }
-}
-
-impl Inner {
-    /// Waits while the log is being shortened; what has no room even then is refused.
-    async fn wait_for_room(&self, envelope: &[u8]) -> Result<Reserved<'_>, ProposeError> {
-        let end = reactor::now() + ROOM_WAIT;
-        loop {
-            match self.reserve(envelope) {
-                Err(ProposeError::Busy) if reactor::now() < end => reactor::sleep(ROOM_PAUSE).await,
-                reserved => return reserved,
-            }
-        }
-    }
-
-    /// Refuses what log and map would not hold, before it is proposed: in apply it would be too late. What has room is
-    /// counted until it has its answer. What frees space, and what a node needs to start, may use the half of either
-    /// reserve.
-    fn reserve(&self, envelope: &[u8]) -> Result<Reserved<'_>, ProposeError> {
-        let shared = &self.shared;
-        let reserve = may_use_reserve(envelope);
-        let own = Growth::of(envelope, reserve);
-        let all = shared.pending.get().and(own);
-        if !reserve {
-            self.check_rows(own.rows, all.rows)?;
-        }
-        let space = self.log.space();
-        let margin = housekeeping::log_margin(&space) / if reserve { 2 } else { 1 };
-        let fits = |growth: Growth| {
-            let need = shared.snapshot_need(&space, growth.rows) + margin + growth.log;
-            space.free() >= need
-        };
-        if !fits(all) {
-            // A snapshot that is under way or due gives space back, and so do proposals that get their answers; without
-            // them it will not come by waiting.
-            let blocked = shared.snapshot_blocked.borrow();
-            return Err(match &*blocked {
-                Some(why) if !fits(own) => ProposeError::Full(why.clone()),
-                _ => ProposeError::Busy,
-            });
-        }
-        shared.pending.set(all);
-        Ok(Reserved {
-            shared,
-            growth: own,
-        })
-    }
-
-    /// Whether the namespace may grow: it must stay within the map, and the log must hold two snapshots of it, the last
-    /// one and the next.
-    fn check_rows(&self, own: u64, all: u64) -> Result<(), ProposeError> {
-        let shared = &self.shared;
-        let space = self.log.space();
-        let names_max = housekeeping::rows_max(&space);
-        let rows = shared.snapshot_estimate.get();
-        if rows.saturating_add(own) > names_max {
-            return Err(ProposeError::Full(format!(
-                "names and inline bodies take {rows} bytes, the log has room for {names_max}"
-            )));
-        }
-        let room = u64::try_from(shared.map_room.get()).unwrap_or(0);
-        if own > room {
-            return Err(ProposeError::Full("the metadata map is full".to_owned()));
-        }
-        if rows.saturating_add(all) > names_max || all > room || shared.pinned.get() {
-            return Err(ProposeError::Busy);
-        }
-        Ok(())
-    }
-
-    async fn commit(&self, proposal: Proposal) -> Result<Answer, ProposeError> {
-        let mut last = String::new();
-        for _ in 0..ATTEMPTS_MAX {
-            let error = match self.raft.client_write(proposal.clone()).await {
-                Ok(response) => return Ok(response.data.0.unwrap_or(Answer::Done)),
-                Err(error) => error,
-            };
-            last = match error {
-                // Right after an election the lease is not established; the same node will do. An entry
-                // that was discarded may be proposed again: the session knows the sequence.
-                RaftError::APIError(
-                    ClientWriteError::ForwardToLeader(forward)
-                    | ClientWriteError::LogEntryDiscarded(forward),
-                ) if forward
-                    .leader_id
-                    .is_none_or(|leader| leader == self.config.node) =>
-                {
-                    forward.to_string()
-                }
-                other => return Err(ProposeError::Unavailable(self.shared.cause(&other))),
-            };
-            reactor::sleep(ATTEMPT_PAUSE).await;
-        }
-        Err(ProposeError::Unavailable(last))
-    }
-}
-
-/// A place among the proposals that may wait at once.
-struct Outstanding<'a>(&'a Inner);
-
-impl<'a> Outstanding<'a> {
-    fn take(inner: &'a Inner) -> Result<Self, ProposeError> {
-        let waiting = inner.outstanding.get();
-        if waiting >= inner.config.outstanding_max {
-            return Err(ProposeError::Busy);
-        }
-        inner.outstanding.set(waiting + 1);
-        Ok(Outstanding(inner))
-    }
-}
-
-impl Drop for Outstanding<'_> {
-    fn drop(&mut self) {
-        self.0.outstanding.set(self.0.outstanding.get() - 1);
-    }
-}
-
-/// What a proposal may take of log and namespace, counted until it has its answer.
-struct Reserved<'a> {
-    shared: &'a Shared,
-    growth: Growth,
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        let pending = &self.shared.pending;
-        pending.set(pending.get().without(self.growth));
-    }
-}
-
-/// Whether the command of an encoded envelope may use the reserve: it frees more than it takes, or a node cannot start
-/// without it, so that a full store can be emptied. The kind stands at offset 6.
-fn may_use_reserve(envelope: &[u8]) -> bool {
-    const FREEING: [&str; 5] = [
-        "DeleteObjects",
-        "DeleteBucket",
-        "AbortUpload",
-        "ReleaseBodies",
-        "CloseSession",
-    ];
-    /// A start closes what the last one left open, and every reactor opens a session and registers.
-    const STARTING: [&str; 6] = [
-        "OpenSession",
-        "CloseWriter",
-        "CloseEpoch",
-        "RegisterWriter",
-        "OpenEpoch",
-        "SetRootKey",
-    ];
-    let Some(kind) = envelope.get(6..8) else {
-        return false;
-    };
-    let kind = u16::from_le_bytes([kind[0], kind[1]]);
-    let known = Command::KINDS.iter().find(|(number, _)| *number == kind);
-    known.is_some_and(|(_, name)| FREEING.contains(name) || STARTING.contains(name))
 }
 
 /// Log and snapshot must reach back to what the namespace holds, else entries would be skipped.

@@ -13,8 +13,11 @@ mod system;
 mod tree;
 mod uploads;
 
+use std::collections::BTreeMap;
+
 use super::key;
-use super::system::{GroupState, LogPosition, MembershipRow};
+use super::level::{Limits, limits};
+use super::system::{GroupState, LogPosition, MembershipRow, Session};
 use super::table::{Table, WriteTxn};
 use super::value::Row;
 use super::view::View;
@@ -65,6 +68,8 @@ pub(crate) struct Applier<'a, 'e> {
     /// `None` before the group is initialised.
     group: Option<GroupState>,
     applied: LogPosition,
+    /// Sessions that commands of the batch have changed, not written yet.
+    sessions: BTreeMap<u64, Session>,
 }
 
 impl<'a, 'e> Applier<'a, 'e> {
@@ -79,6 +84,7 @@ impl<'a, 'e> Applier<'a, 'e> {
             table,
             group,
             applied,
+            sessions: BTreeMap::new(),
         })
     }
 
@@ -121,7 +127,8 @@ impl<'a, 'e> Applier<'a, 'e> {
     }
 
     /// Writes what the entries have in common. To be called before the transaction commits.
-    pub(crate) fn finish(self) -> Result<LogPosition, StoreError> {
+    pub(crate) fn finish(mut self) -> Result<LogPosition, StoreError> {
+        sessions::write(&mut self)?;
         self.table
             .put(self.txn, &key::system(key::S_APPLIED), &self.applied)?;
         if let Some(group) = &self.group {
@@ -138,6 +145,13 @@ impl<'a, 'e> Applier<'a, 'e> {
         match sessions::admit(self, &envelope)? {
             sessions::Admission::Answered(answer) => Ok(answer),
             sessions::Admission::Execute => {
+                if matches!(
+                    envelope.command,
+                    Command::OpenSession(_) | Command::CloseSession(_)
+                ) {
+                    // These look at the rows of all sessions.
+                    sessions::write(self)?;
+                }
                 let answer = self.execute(&envelope)?;
                 sessions::remember(self, &envelope, &answer)?;
                 Ok(answer)
@@ -155,6 +169,7 @@ impl<'a, 'e> Applier<'a, 'e> {
             group,
             sequence: group.commit_sequence + 1,
             first: self.group.is_none(),
+            limits: limits(group.feature_level),
             dropped_bodies: 0,
             wrote: false,
         };
@@ -185,6 +200,8 @@ struct Change<'c, 'e> {
     sequence: u64,
     /// Whether the group is being initialised.
     first: bool,
+    /// Those of the level that is activated.
+    limits: &'static Limits,
     /// Rows of `F` that the command has written.
     dropped_bodies: u32,
     wrote: bool,
@@ -233,6 +250,11 @@ impl Change<'_, '_> {
     fn put<R: Row>(&mut self, key: &[u8], row: &R) -> Result<(), StoreError> {
         self.wrote = true;
         self.table.put(self.txn, key, row)
+    }
+
+    fn put_inline(&mut self, key: &[u8], body: &[u8]) -> Result<(), StoreError> {
+        self.wrote = true;
+        self.table.put_inline(self.txn, key, body)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool, StoreError> {

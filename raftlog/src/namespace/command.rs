@@ -7,6 +7,7 @@
 //! - a command carries all that its outcome depends on beside the state.
 
 mod answer;
+mod cost;
 mod envelope;
 mod kinds;
 
@@ -16,7 +17,9 @@ mod golden;
 mod layout;
 
 pub use answer::{Answer, DeleteOutcome, Refusal};
-pub use envelope::{CommandError, Envelope, FEATURE_LEVEL};
+pub use cost::CommandClass;
+pub(crate) use envelope::sets_level;
+pub use envelope::{CommandError, Envelope, FEATURE_LEVEL, Proposer};
 pub use kinds::{
     AbortUpload, AddGeometry, CloseEpoch, CloseSession, CloseWriter, Command, CompleteUpload,
     CompletedPart, CreateBucket, CreateUpload, DeleteBucket, DeleteKey, DeleteObjects, DroppedKey,

@@ -26,7 +26,7 @@ pub use error::StoreError;
 pub use inspect::{Inspected, describe_checkpoint, inspect};
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
 
-use crate::namespace::command::Answer;
+use crate::namespace::command::{Answer, FEATURE_LEVEL};
 use crate::namespace::{Applier, LogEntry, LogPosition, Tally, View, WriteTxn};
 use environment::{Environment, Found};
 
@@ -101,7 +101,19 @@ impl NamespaceStore {
     /// `Locked` where another process has it open; `NewerFormat` where a newer version has written it; `Io` and `Lmdb` where an
     /// operation fails.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<(NamespaceStore, Opened), StoreError> {
-        let (environment, found) = environment::open(dir, options)?;
+        NamespaceStore::open_following(dir, options, FEATURE_LEVEL)
+    }
+
+    /// The same, as a version would that follows feature levels up to `newest_level`.
+    ///
+    /// # Errors
+    /// Those of [`open`](NamespaceStore::open).
+    pub fn open_following(
+        dir: &Path,
+        options: StoreOptions,
+        newest_level: u16,
+    ) -> Result<(NamespaceStore, Opened), StoreError> {
+        let (environment, found) = environment::open(dir, options, newest_level)?;
         let checkpoints = Mutex::new(checkpoint::State::new());
         let writer = WriterState {
             applied: LogPosition::default(),
@@ -224,6 +236,11 @@ impl NamespaceStore {
         writer.tally = txn.commit()?;
         writer.applied = applied;
         Ok(answers)
+    }
+
+    /// The highest feature level that the group of this store can activate here.
+    pub fn newest_level(&self) -> u16 {
+        self.inner.environment.table.newest_level()
     }
 
     /// The last entry that has been applied.

@@ -1,12 +1,14 @@
 //! The one LMDB database, with every value verified as it is read.
 
+use std::io::Write as _;
 use std::ops::Bound;
 
 use std::ops::Deref;
 
 use heed::types::Bytes;
-use heed::{Database, PutFlags, RoRange, RoTxn, RwTxn};
+use heed::{Database, PutFlags, ReservedSpace, RoRange, RoTxn, RwTxn};
 
+use super::body::InlineRow;
 use super::key::prefix_end;
 use super::tally::Tally;
 use super::value::{self, Row};
@@ -43,11 +45,21 @@ impl<'e> Deref for WriteTxn<'e> {
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     database: Database<'static, Bytes, Bytes>,
+    newest_level: u16,
 }
 
 impl Table {
-    pub(crate) fn new(database: Database<'static, Bytes, Bytes>) -> Table {
-        Table { database }
+    /// One whose group may have activated levels up to `newest_level`.
+    pub(crate) fn new(database: Database<'static, Bytes, Bytes>, newest_level: u16) -> Table {
+        Table {
+            database,
+            newest_level,
+        }
+    }
+
+    /// The highest feature level that is followed here.
+    pub(crate) fn newest_level(&self) -> u16 {
+        self.newest_level
     }
 
     pub(crate) fn database(&self) -> Database<'static, Bytes, Bytes> {
@@ -112,6 +124,26 @@ impl Table {
         self.strike(txn, key)?;
         txn.tally.add(key, value);
         Ok(self.database.put(&mut txn.txn, key, value)?)
+    }
+
+    /// Puts a body as the payload of its row, written where it is to lie.
+    pub(crate) fn put_inline(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        key: &[u8],
+        body: &[u8],
+    ) -> Result<(), StoreError> {
+        let header = value::header::<InlineRow>(key, body);
+        let write = |space: &mut ReservedSpace<'_>| {
+            space.write_all(&header)?;
+            space.write_all(body)
+        };
+        let bytes = header.len() + body.len();
+        self.strike(txn, key)?;
+        txn.tally.add(key, &header);
+        Ok(self
+            .database
+            .put_reserved(&mut txn.txn, key, bytes, write)?)
     }
 
     /// Puts a sealed value under a key above all others.

@@ -32,10 +32,16 @@ pub(crate) fn seal<R: Row>(key: &[u8], row: &R) -> Vec<u8> {
     };
     row.write(&mut fields);
     let mut bytes = fields.bytes;
-    bytes[0] = R::VERSION;
-    let crc = value_crc(key, R::VERSION, &bytes[HEADER_BYTES..]);
-    bytes[1..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+    let header = header::<R>(key, &bytes[HEADER_BYTES..]);
+    bytes[..HEADER_BYTES].copy_from_slice(&header);
     bytes
+}
+
+/// What stands in front of the payload of a row under `key`.
+pub(crate) fn header<R: Row>(key: &[u8], payload: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut header = [R::VERSION; HEADER_BYTES];
+    header[1..].copy_from_slice(&value_crc(key, R::VERSION, payload).to_be_bytes());
+    header
 }
 
 /// Verifies and reads the value that lies under `key`.

@@ -6,11 +6,9 @@ use std::time::Duration;
 use strata_engine::reactor::{self, Simulation};
 use strata_raftlog::consensus::group::{GroupError, ProposeError};
 use strata_raftlog::consensus::log::LogError;
-use strata_raftlog::namespace::command::Noop;
+use strata_raftlog::namespace::command::{Noop, Proposer};
 
-use crate::support::{
-    Acknowledged, Client, check, config, envelope, format, keys, live, simulate, start,
-};
+use crate::support::{Acknowledged, Client, check, config, format, keys, live, simulate, start};
 
 /// A simulation with formatted devices on which a group has written some objects.
 fn written(devices: u8, mirrors: usize, acknowledged: &Acknowledged) -> (Simulation, Vec<PathBuf>) {
@@ -191,7 +189,8 @@ async fn lose_both(simulation: &Simulation, paths: &[PathBuf]) -> usize {
     simulation.fail_write(1);
     client.put("after", 10).await.expect("put on one");
     simulation.fail_write(1);
-    let lost = group.propose(envelope(0, 0, Noop { reserved: 0 })).await;
+    let noop = Noop { reserved: 0 };
+    let lost = group.propose(noop, Proposer::SESSIONLESS).await;
     let Err(ProposeError::Unavailable(cause)) = lost else {
         panic!("{lost:?}")
     };

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation};
-use strata_raftlog::consensus::group::{GroupConfig, ProposeError};
-use strata_raftlog::namespace::command::{LeaseInodes, Noop};
+use strata_raftlog::consensus::group::{Group, GroupConfig, ProposeError};
+use strata_raftlog::namespace::command::{Answer, LeaseInodes, Noop, Proposer, RaiseFeatureLevel};
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, LogEntry, LogPosition};
 
-use crate::support::{Acknowledged, Client, config, envelope, format, live, simulate, start};
+use crate::support::{Acknowledged, Client, config, format, live, simulate, start};
 
 const MIRRORS: u64 = 2;
 
@@ -67,32 +67,35 @@ fn puts_at_once_share_flushes() {
 #[test]
 fn a_repeated_proposal_gets_its_first_answer() {
     let simulation = Simulation::new(3);
-    let (paths, proposal, first) = simulate(&simulation, async || {
+    let (paths, proposer, first) = simulate(&simulation, async || {
         let metadata = tempfile::tempdir().expect("a directory");
         let paths = format(Path::new("/devices"), 1).await;
         let (group, _) = start(&paths, metadata.path(), config(1))
             .await
             .expect("a start");
         let mut client = Client::new(&group, &Acknowledged::default()).await;
-        let proposal = client.next(LeaseInodes { count: 10 });
-        let first = group.propose(proposal.clone()).await.expect("an answer");
-        let again = group.propose(proposal.clone()).await.expect("an answer");
+        let proposer = client.next();
+        let lease = || LeaseInodes { count: 10 };
+        let first = group.propose(lease(), proposer).await.expect("an answer");
+        let again = group.propose(lease(), proposer).await.expect("an answer");
         assert_eq!(first, again);
-        (paths, proposal, first)
+        (paths, proposer, first)
     });
     simulation.power_cut();
     simulate(&simulation, async || {
         let other = tempfile::tempdir().expect("another directory");
         live(&paths, other.path(), config(1), async |group, _| {
-            let again = group.propose(proposal).await;
+            let again = group.propose(LeaseInodes { count: 10 }, proposer).await;
             assert_eq!(again.expect("an answer"), first);
         })
         .await;
     });
 }
 
-fn noop() -> Vec<u8> {
-    envelope(0, 0, Noop { reserved: 0 })
+async fn noop(group: &Group) -> Result<Answer, ProposeError> {
+    group
+        .propose(Noop { reserved: 0 }, Proposer::SESSIONLESS)
+        .await
 }
 
 #[test]
@@ -105,12 +108,28 @@ fn too_many_proposals_are_pushed_back() {
             ..config(1)
         };
         live(&paths, metadata.path(), settings, async |group, _| {
-            let tries = (0..8).map(|_| group.propose(noop()));
+            let tries = (0..8).map(|_| noop(group));
             let answers = futures_util::future::join_all(tries).await;
             let refused = |answer: &&_| **answer == Err(ProposeError::Busy);
             assert_eq!(answers.iter().filter(refused).count(), 4);
         })
         .await;
+    });
+}
+
+#[test]
+fn a_level_that_is_not_followed_here_is_refused_before_it_is_appended() {
+    let simulation = Simulation::new(6);
+    on_two_mirrors(&simulation, async |client| {
+        let flushes = flushes(&simulation, async || {
+            let raised = client.propose(RaiseFeatureLevel { level: 2 }).await;
+            let Err(ProposeError::Invalid(why)) = raised else {
+                panic!("{raised:?}")
+            };
+            assert!(why.contains("follows up to 1"), "{why}");
+        });
+        assert_eq!(flushes.await, 0, "nothing was appended");
+        client.put("later", 10).await.expect("the group goes on");
     });
 }
 
@@ -131,12 +150,12 @@ fn a_failing_state_machine_stops_the_group_and_says_why() {
         store
             .apply(&[(position, LogEntry::Blank)])
             .expect("applied");
-        let first = group.propose(noop()).await;
+        let first = noop(&group).await;
         let Err(ProposeError::Unavailable(cause)) = first else {
             panic!("{first:?}")
         };
         assert!(cause.contains("is applied after"), "{cause}");
-        let later = group.propose(noop()).await;
+        let later = noop(&group).await;
         assert_eq!(later, Err(ProposeError::Unavailable(cause)));
     });
 }

@@ -13,7 +13,7 @@ use strata_engine::{
 use strata_raftlog::consensus::group::{Group, GroupConfig, GroupError, ProposeError, Sender};
 use strata_raftlog::consensus::log::LogPartition;
 use strata_raftlog::namespace::command::{
-    Answer, Command, CreateBucket, Envelope, FEATURE_LEVEL, LeaseInodes, OpenSession, PutObject,
+    Answer, Command, CreateBucket, LeaseInodes, OpenSession, Proposer, PutObject,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{Body, ListQuery, Listing};
@@ -135,28 +135,6 @@ pub async fn start(
     Ok((group, store))
 }
 
-pub fn envelope(session: u64, sequence: u64, command: impl Into<Command>) -> Vec<u8> {
-    envelope_above(session, sequence, sequence, command)
-}
-
-fn envelope_above(
-    session: u64,
-    sequence: u64,
-    lowest_unanswered: u64,
-    command: impl Into<Command>,
-) -> Vec<u8> {
-    let envelope = Envelope {
-        group: 0,
-        feature_level: FEATURE_LEVEL,
-        session,
-        sequence,
-        lowest_unanswered,
-        time_micros: 0,
-        command: command.into(),
-    };
-    envelope.encode().expect("an envelope")
-}
-
 /// A life of a group: starts it, works, and stops it.
 pub async fn live<T>(
     paths: &[PathBuf],
@@ -191,7 +169,7 @@ pub struct Client {
 impl Client {
     /// Initialises what is not there yet, and opens a session.
     pub async fn new(group: &Group, acknowledged: &Acknowledged) -> Client {
-        let initialised = group.propose(envelope(0, 0, initialise())).await;
+        let initialised = group.propose(initialise(), Proposer::SESSIONLESS).await;
         initialised.expect("initialised");
         let mut client = Client::returning(1, group, acknowledged).await;
         client.lease().await;
@@ -205,7 +183,9 @@ impl Client {
 
     /// Only opens a session.
     pub async fn returning(owner: u64, group: &Group, acknowledged: &Acknowledged) -> Client {
-        let opened = group.propose(envelope(0, 0, OpenSession { owner })).await;
+        let opened = group
+            .propose(OpenSession { owner }, Proposer::SESSIONLESS)
+            .await;
         let Ok(Answer::Session(session)) = opened else {
             panic!("{opened:?}")
         };
@@ -227,27 +207,32 @@ impl Client {
         self.inode = first;
     }
 
-    /// The next proposal of the session.
-    pub fn next(&mut self, command: impl Into<Command>) -> Vec<u8> {
+    /// The next place in the session.
+    pub fn next(&mut self) -> Proposer {
         self.sequence += 1;
-        envelope(self.session, self.sequence, command)
+        Proposer {
+            session: self.session,
+            sequence: self.sequence,
+            lowest_unanswered: self.sequence,
+        }
     }
 
     pub async fn propose(&mut self, command: impl Into<Command>) -> Result<Answer, ProposeError> {
-        let proposal = self.next(command);
-        self.group.propose(proposal).await
+        let proposer = self.next();
+        self.group.propose(command, proposer).await
     }
 
     /// Puts all of them at once. Gives how many were acknowledged.
     pub async fn put_all(&mut self, keys: &[String], size: usize) -> usize {
-        let lowest = self.sequence + 1;
+        let (group, lowest) = (self.group.clone(), self.sequence + 1);
         let mut puts = Vec::new();
         for key in keys {
-            self.sequence += 1;
+            let proposer = Proposer {
+                lowest_unanswered: lowest,
+                ..self.next()
+            };
             self.inode += 1;
-            let command = put(key, self.inode, size);
-            let proposal = envelope_above(self.session, self.sequence, lowest, command);
-            puts.push(self.group.propose(proposal));
+            puts.push(group.propose(put(key, self.inode, size), proposer));
         }
         let answers = futures_util::future::join_all(puts).await;
         let mut acknowledged = self.acknowledged.borrow_mut();

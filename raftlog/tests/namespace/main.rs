@@ -3,6 +3,7 @@
 #[path = "../support/commands.rs"]
 mod commands;
 mod golden;
+mod levels;
 mod listing;
 mod model;
 mod objects;

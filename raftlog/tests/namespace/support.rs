@@ -105,7 +105,7 @@ impl Cluster {
             index: self.index,
         };
         let bytes = envelope.encode().unwrap();
-        self.log.push((position, bytes.clone()));
+        self.log.push((position, bytes.to_vec()));
         let mut answers = self.store.apply(&[(position, LogEntry::Command(&bytes))])?;
         Ok(answers.pop().unwrap())
     }
@@ -126,7 +126,7 @@ impl Cluster {
                 node: 1,
                 index: self.index,
             };
-            encoded.push((position, envelope.encode().unwrap()));
+            encoded.push((position, envelope.encode().unwrap().to_vec()));
             self.log.extend(encoded.last().cloned());
         }
         let entries = encoded

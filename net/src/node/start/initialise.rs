@@ -1,25 +1,19 @@
 //! The commands of a start: the first of a cluster, and the end of this node's earlier writers.
 
 use strata_engine::{PartitionKind, Uuid};
-use strata_raftlog::namespace::command::{Answer, CloseWriter, Command, Initialise, OpenSession};
+use strata_raftlog::namespace::command::{
+    Answer, CloseWriter, Command, Initialise, OpenSession, Proposer,
+};
 use strata_raftlog::namespace::store::NamespaceStore;
 use strata_raftlog::namespace::{
     Geometry, GeometryCode, Layout, LayoutKind, PlacementGroup, Slot, SlotState,
 };
 
 use crate::cluster::write::CELL_BYTES;
-use crate::message::Proposer;
 use crate::node::discover::Discovery;
 use crate::node::format::{self, NodeDevice};
 use crate::node::propose::{Metadata, propose};
 use crate::node::{NodeConfig, NodeError, layout};
-
-/// The proposer of the few commands that need no session.
-const SESSIONLESS: Proposer = Proposer {
-    session: 0,
-    sequence: 0,
-    lowest_unanswered: 0,
-};
 
 /// The start itself as the owner of a session, where reactors have their index.
 const START_OWNER: u64 = 0xffff;
@@ -44,7 +38,7 @@ pub(super) async fn initialise(
         None => {
             refuse_half_formatted(devices, discovery)?;
             let command = first_command(config, devices, discovery);
-            propose_now(metadata, command, SESSIONLESS).await?;
+            propose_now(metadata, command, Proposer::SESSIONLESS).await?;
         }
         Some(identity) if Uuid(identity.cluster) != devices[0].superblock.cluster => {
             return Err(NodeError::Metadata(format!(
@@ -110,7 +104,13 @@ async fn propose_in_session(
         return Ok(());
     }
     let owner = config.node_id << 16 | START_OWNER;
-    let session = match propose_now(metadata, OpenSession { owner }.into(), SESSIONLESS).await? {
+    let session = match propose_now(
+        metadata,
+        OpenSession { owner }.into(),
+        Proposer::SESSIONLESS,
+    )
+    .await?
+    {
         Answer::Session(session) => session,
         other => {
             return Err(NodeError::Metadata(format!(

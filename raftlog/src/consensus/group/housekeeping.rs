@@ -223,6 +223,9 @@ pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     shared.snapshot_estimate.set(usage.used_bytes);
     let room = map_room(&usage, shared.disk_free.get());
     shared.map_room.set(room);
+    let left = usage.map_bytes.saturating_sub(usage.used_bytes);
+    let kept = usage.map_bytes / MAP_RESERVE_SHARE / 2;
+    shared.reserve_room.set(left.saturating_sub(kept));
     shared.slowed.set(usage.is_high());
     // The file grows where no page of it may be used again: readers keep those that were freed since they began.
     let near_the_end =

@@ -20,7 +20,7 @@ use crate::consensus::log::{
     StoredMembership, Types, decode_membership, decode_state, encode_membership, encode_state,
     log_id,
 };
-use crate::namespace::command::Answer;
+use crate::namespace::command::{Answer, sets_level};
 use crate::namespace::store::{Manifest, SnapshotReader, StoreError};
 use crate::namespace::{LogEntry, LogPosition};
 
@@ -116,6 +116,12 @@ impl Machine {
         drop(entries);
         // Before the proposers hear of it: what they had reserved is in use now.
         super::housekeeping::measure(&self.shared).map_err(|error| self.fail(&error))?;
+        let applied = &batch[..answers.len()];
+        if applied.iter().any(|(entry, _)| may_set_level(entry)) {
+            self.shared
+                .read_level()
+                .map_err(|error| self.fail(&error))?;
+        }
         for ((entry, responder), answer) in batch.drain(..answers.len()).zip(answers) {
             let command = matches!(entry.payload, EntryPayload::Normal(_));
             if let Some(responder) = responder {
@@ -167,6 +173,14 @@ impl Machine {
     fn fail_store(&self, error: &StoreError) -> io::Error {
         self.shared.store.fail(error);
         self.fail(error)
+    }
+}
+
+/// Whether an entry may have activated a feature level.
+fn may_set_level(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => sets_level(&proposal.0),
+        _ => false,
     }
 }
 

@@ -1,22 +1,18 @@
 //! Bodies: what may be put, and their rows in `X`.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow, InlineRow};
+use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow};
 use crate::namespace::chunk::{Extent, ExtentKind};
 use crate::namespace::command::Refusal;
+use crate::namespace::key;
 use crate::namespace::object::{Body, Checksum, ObjectAttributes};
 use crate::namespace::store::StoreError;
-use crate::namespace::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, key};
-
-/// Bytes of all headers and user metadata of an object at most (S3 allows 2 KiB of user metadata
-/// and 8 KiB of headers).
-const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
 
 impl Change<'_, '_> {
     /// Whether a body may be put: as long as it says, and every chunk introduced under an open
     /// epoch and coded in a known way.
     pub(super) fn check_body(&self, body: &Body, size: u64) -> Outcome<()> {
-        if size > OBJECT_BYTES_MAX {
+        if size > self.limits.object_bytes_max {
             return Err(Refusal::EntityTooLarge.into());
         }
         if body.length() != size {
@@ -24,7 +20,9 @@ impl Change<'_, '_> {
         }
         match body {
             Body::Empty => Ok(()),
-            Body::Inline(bytes) if bytes.is_empty() || bytes.len() > INLINE_BYTES_MAX => {
+            Body::Inline(bytes)
+                if bytes.is_empty() || bytes.len() > self.limits.inline_bytes_max =>
+            {
                 invalid("an inline body has 1 to 16,384 bytes")
             }
             Body::Inline(_) => Ok(()),
@@ -69,7 +67,7 @@ impl Change<'_, '_> {
             Body::Empty => Ok(()),
             Body::Inline(bytes) => {
                 let key = key::x_space(inode, key::X_INLINE, space);
-                self.put(&key, &InlineRow(bytes.clone()))
+                self.put_inline(&key, bytes)
             }
             Body::Extents(extents) => {
                 let mut offset = 0;
@@ -81,6 +79,18 @@ impl Change<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    pub(super) fn check_attributes(&self, attributes: &ObjectAttributes) -> Outcome<()> {
+        let headers = attributes.standard().into_iter().flatten().map(String::len);
+        let pairs = attributes
+            .user_metadata
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 8);
+        if headers.chain(pairs).sum::<usize>() > self.limits.attributes_bytes_max {
+            return invalid("headers and user metadata have at most 16 KiB");
+        }
+        Ok(())
     }
 
     pub(super) fn put_attributes(
@@ -130,16 +140,4 @@ pub(super) fn check_checksum(checksum: Option<&Checksum>) -> Outcome<()> {
         }
         _ => Ok(()),
     }
-}
-
-pub(super) fn check_attributes(attributes: &ObjectAttributes) -> Outcome<()> {
-    let headers = attributes.standard().into_iter().flatten().map(String::len);
-    let pairs = attributes
-        .user_metadata
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 8);
-    if headers.chain(pairs).sum::<usize>() > ATTRIBUTES_BYTES_MAX {
-        return invalid("headers and user metadata have at most 16 KiB");
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Commands about objects.
 
-use super::bodies::{check_attributes, check_checksum};
-use super::tree::{Found, check_key};
+use super::bodies::check_checksum;
+use super::tree::Found;
 use super::{Change, Outcome, invalid};
 use crate::namespace::command::{
     Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch, Precondition, PutObject, Refusal,
@@ -10,9 +10,6 @@ use crate::namespace::entry::{Entry, EntryKind};
 use crate::namespace::object::{Checksum, ETag, StorageClass};
 use crate::namespace::store::StoreError;
 use crate::namespace::view::split_key;
-
-/// Keys of one delete at most.
-const DELETE_KEYS_MAX: usize = 1_000;
 
 /// What is said of an object when it is put in place.
 pub(super) struct NewObject<'c> {
@@ -28,8 +25,8 @@ pub(super) struct NewObject<'c> {
 
 impl Change<'_, '_> {
     pub(super) fn put_object(&mut self, command: &PutObject) -> Outcome {
-        check_key(&command.key)?;
-        check_attributes(&command.attributes)?;
+        self.check_key(&command.key)?;
+        self.check_attributes(&command.attributes)?;
         check_checksum(command.checksum.as_ref())?;
         let bucket = self.bucket(&command.bucket)?;
         let old = self.find_object(bucket, &command.key)?;
@@ -86,7 +83,7 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn delete_objects(&mut self, command: &DeleteObjects) -> Outcome {
-        if command.keys.is_empty() || command.keys.len() > DELETE_KEYS_MAX {
+        if command.keys.is_empty() || command.keys.len() > self.limits.delete_keys_max {
             return invalid("a delete has 1 to 1,000 keys");
         }
         let bucket = self.bucket(&command.bucket)?;

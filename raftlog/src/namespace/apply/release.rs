@@ -6,8 +6,8 @@
 use super::{Change, Outcome, invalid};
 use crate::namespace::body::{DroppedRow, DroppedScope};
 use crate::namespace::command::{Answer, DroppedKey, Release, ReleaseBodies};
+use crate::namespace::key;
 use crate::namespace::store::StoreError;
-use crate::namespace::{RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, key};
 
 /// A body of no more rows than this, none of them of extents, is deleted by the command that drops it.
 const SMALL_ROWS_MAX: usize = 4;
@@ -69,10 +69,10 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn release_bodies(&mut self, command: &ReleaseBodies) -> Outcome {
-        if command.releases.len() > RELEASE_BODIES_MAX {
+        if command.releases.len() > self.limits.release_bodies_max {
             return invalid("a command releases at most 64 bodies");
         }
-        let mut budget = RELEASE_ROWS_MAX;
+        let mut budget = self.limits.release_rows_max;
         for release in &command.releases {
             self.release(release, &mut budget)?;
         }

@@ -2,16 +2,11 @@
 //! says that it has it.
 
 use super::{Applier, Change, Outcome};
-use crate::namespace::command::{Answer, Command, Envelope, FEATURE_LEVEL, OpenSession, Refusal};
+use crate::namespace::command::{Answer, Command, Envelope, OpenSession, Refusal};
 use crate::namespace::key;
+use crate::namespace::level::limits;
 use crate::namespace::store::StoreError;
 use crate::namespace::system::{AnswerRow, Session};
-
-/// Answers that a session may have outstanding.
-pub(crate) const OUTSTANDING_MAX: u32 = 1_024;
-
-/// Sessions that may be open; the oldest expires for a new one.
-pub(crate) const SESSIONS_MAX: usize = 4_096;
 
 /// What to do with an envelope.
 pub(super) enum Admission {
@@ -40,14 +35,11 @@ pub(super) fn admit(
 }
 
 fn refuse_level(applier: &Applier<'_, '_>, envelope: &Envelope) -> Option<Refusal> {
-    let active = applier
-        .group
-        .map_or(FEATURE_LEVEL, |group| group.feature_level);
-    if envelope.feature_level > active {
-        return Some(Refusal::FeatureLevel {
-            needed: envelope.feature_level,
-            active,
-        });
+    let newest = applier.table.newest_level();
+    let active = applier.group.map_or(newest, |group| group.feature_level);
+    let needed = envelope.feature_level.max(envelope.command.since_level());
+    if needed > active {
+        return Some(Refusal::FeatureLevel { needed, active });
     }
     let group = applier.group?;
     (envelope.group != group.group).then_some(Refusal::WrongGroup(envelope.group))
@@ -58,7 +50,11 @@ fn admit_in_session(
     envelope: &Envelope,
 ) -> Result<Admission, StoreError> {
     let refuse = |refusal| Ok(Admission::Answered(Answer::Refused(refusal)));
-    let Some(mut session) = applier.view().session(envelope.session)? else {
+    let known = match applier.sessions.get(&envelope.session) {
+        Some(session) => Some(*session),
+        None => applier.view().session(envelope.session)?,
+    };
+    let Some(mut session) = known else {
         return refuse(Refusal::SessionExpired);
     };
     if envelope.lowest_unanswered > envelope.sequence {
@@ -73,17 +69,24 @@ fn admit_in_session(
         return Ok(Admission::Answered(answer));
     }
     drop_answers(applier, envelope, &mut session)?;
-    if session.outstanding >= OUTSTANDING_MAX {
-        applier
-            .table
-            .put(applier.txn, &key::session(envelope.session), &session)?;
+    let level = applier.group.map_or(0, |group| group.feature_level);
+    if session.outstanding >= limits(level).outstanding_max {
+        applier.sessions.insert(envelope.session, session);
         return refuse(Refusal::TooManyOutstanding);
     }
     session.outstanding += 1;
-    applier
-        .table
-        .put(applier.txn, &key::session(envelope.session), &session)?;
+    applier.sessions.insert(envelope.session, session);
     Ok(Admission::Execute)
+}
+
+/// Writes the sessions that commands have changed since the last time, one row each.
+pub(super) fn write(applier: &mut Applier<'_, '_>) -> Result<(), StoreError> {
+    for (number, session) in std::mem::take(&mut applier.sessions) {
+        applier
+            .table
+            .put(applier.txn, &key::session(number), &session)?;
+    }
+    Ok(())
 }
 
 /// Drops the answers below the proposer's mark.
@@ -116,7 +119,9 @@ pub(super) fn remember(
     answer: &Answer,
 ) -> Result<(), StoreError> {
     let session = key::session(envelope.session);
-    if envelope.session == 0 || !applier.table.contains(applier.txn, &session)? {
+    let is_open = applier.sessions.contains_key(&envelope.session)
+        || (envelope.session != 0 && applier.table.contains(applier.txn, &session)?);
+    if !is_open {
         return Ok(());
     }
     let key = key::answer(envelope.session, envelope.sequence);
@@ -128,7 +133,7 @@ pub(super) fn remember(
 impl Change<'_, '_> {
     pub(super) fn open_session(&mut self, command: &OpenSession) -> Outcome {
         let sessions = self.view().sessions()?;
-        let room_for = sessions.len().saturating_sub(SESSIONS_MAX - 1);
+        let room_for = sessions.len().saturating_sub(self.limits.sessions_max - 1);
         for (place, (number, session)) in sessions.iter().enumerate() {
             if place < room_for || session.owner == command.owner {
                 self.drop_session(*number)?;

@@ -1,9 +1,7 @@
 //! Commands about the cluster itself: identity, writers, epochs, inodes, layout.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::command::{
-    Answer, Command, Envelope, FEATURE_LEVEL, Initialise, Refusal, RegisterWriter,
-};
+use crate::namespace::command::{Answer, Command, Envelope, Initialise, Refusal, RegisterWriter};
 use crate::namespace::entry::Entry;
 use crate::namespace::store::StoreError;
 use crate::namespace::system::{
@@ -23,9 +21,6 @@ const EPOCH_COUNTER_BITS: u32 = 20;
 /// Restores that a cluster can have had: the incarnation's bits in an epoch, but not all of them, so
 /// that an epoch is never the highest number.
 const INCARNATION_MAX: u32 = (1 << (32 - EPOCH_COUNTER_BITS)) - 2;
-
-/// Inodes of one lease at most.
-const LEASE_MAX: u32 = 1 << 20;
 
 /// Bits of a placement group's number in a chunk id.
 const PLACEMENT_GROUP_BITS: u32 = 24;
@@ -130,7 +125,7 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn lease_inodes(&mut self, count: u32) -> Outcome {
-        if count == 0 || count > LEASE_MAX {
+        if count == 0 || count > self.limits.inode_lease_max {
             return invalid("a lease of inodes is of 1 to 1,048,576");
         }
         if self.group.next_inode + u64::from(count) >= 1 << INODE_COUNTER_BITS {
@@ -180,7 +175,7 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn raise_feature_level(&mut self, level: u16) -> Outcome {
-        if level > FEATURE_LEVEL {
+        if level > self.table.newest_level() {
             // A member that cannot follow must not go on: what comes next may need the level.
             let reason = format!("feature level {level} needs a newer version than this");
             return Err(StoreError::Invariant(reason).into());

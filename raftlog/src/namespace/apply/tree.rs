@@ -1,7 +1,6 @@
 //! Changes of the tree: directories come with the keys that need them and go with the last.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::KEY_BYTES_MAX;
 use crate::namespace::entry::{Entry, Place};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
@@ -85,6 +84,14 @@ impl Change<'_, '_> {
         }
     }
 
+    /// Whether bytes may be an object's key.
+    pub(super) fn check_key(&self, key: &[u8]) -> Outcome<()> {
+        if key.is_empty() || key.len() > self.limits.key_bytes_max {
+            return invalid("a key has 1 to 1,024 bytes");
+        }
+        Ok(())
+    }
+
     /// A directory's entry by its inode; `None` for the root.
     fn directory_entry(&self, inode: u64) -> Result<Option<(Place, Entry)>, StoreError> {
         let view = self.view();
@@ -98,12 +105,4 @@ impl Change<'_, '_> {
             ))),
         }
     }
-}
-
-/// Whether bytes may be an object's key.
-pub(super) fn check_key(key: &[u8]) -> Outcome<()> {
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        return invalid("a key has 1 to 1,024 bytes");
-    }
-    Ok(())
 }

@@ -3,9 +3,8 @@
 
 use std::cmp::Ordering;
 
-use super::bodies::{check_attributes, check_checksum};
+use super::bodies::check_checksum;
 use super::objects::{NewObject, check_precondition};
-use super::tree::check_key;
 use super::{Change, Outcome, invalid};
 use crate::namespace::body::{DroppedScope, SPANS_PER_ROW, Span, SpanRow};
 use crate::namespace::command::{
@@ -16,14 +15,12 @@ use crate::namespace::object::Checksum;
 use crate::namespace::store::StoreError;
 use crate::namespace::table::Scan;
 use crate::namespace::upload::{Part, Upload};
-use crate::namespace::{
-    KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, key, value,
-};
+use crate::namespace::{key, value};
 
 impl Change<'_, '_> {
     pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {
-        check_key(&command.key)?;
-        check_attributes(&command.attributes)?;
+        self.check_key(&command.key)?;
+        self.check_attributes(&command.attributes)?;
         let bucket = self.bucket(&command.bucket)?;
         self.check_fresh_inode(command.inode)?;
         let upload = Upload {
@@ -47,7 +44,7 @@ impl Change<'_, '_> {
     pub(super) fn put_part(&mut self, command: &PutPart) -> Outcome {
         let bucket = self.bucket(&command.bucket)?;
         let upload = self.upload(bucket, &command.key, command.upload)?;
-        if command.number == 0 || command.number > PART_NUMBER_MAX {
+        if command.number == 0 || command.number > self.limits.part_number_max {
             return invalid("a part's number is 1 to 10,000");
         }
         check_checksum(command.checksum.as_ref())?;
@@ -78,7 +75,7 @@ impl Change<'_, '_> {
         check_checksum(command.checksum.as_ref())?;
         let spans = self.chosen_spans(command)?;
         let size = spans.iter().map(|span| span.length).sum();
-        if size > OBJECT_BYTES_MAX {
+        if size > self.limits.object_bytes_max {
             return Err(Refusal::EntityTooLarge.into());
         }
         if command.etag.part_count as usize != command.parts.len() {
@@ -112,7 +109,7 @@ impl Change<'_, '_> {
     }
 
     fn upload(&self, bucket: u64, object_key: &[u8], upload: u64) -> Outcome<Upload> {
-        if object_key.is_empty() || object_key.len() > KEY_BYTES_MAX {
+        if object_key.is_empty() || object_key.len() > self.limits.key_bytes_max {
             return Err(Refusal::NoSuchUpload.into());
         }
         let row = self.view().upload(bucket, object_key, upload)?;
@@ -137,7 +134,7 @@ impl Change<'_, '_> {
             let Some(part) = part.filter(|part| is_named(part, named)) else {
                 return Err(Refusal::InvalidPart(named.number).into());
             };
-            if part.size < PART_BYTES_MIN && place + 1 < command.parts.len() {
+            if part.size < self.limits.part_bytes_min && place + 1 < command.parts.len() {
                 let (number, size) = (named.number, part.size);
                 return Err(Refusal::EntityTooSmall { number, size }.into());
             }

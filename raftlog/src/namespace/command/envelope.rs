@@ -15,6 +15,7 @@
 //! | 48 | 4 | length of the body |
 //! | 52 | 12 | reserved, 0 |
 
+use bytes::Bytes;
 use rkyv::util::AlignedVec;
 
 use super::kinds::Command;
@@ -22,8 +23,30 @@ use super::kinds::Command;
 /// The highest feature level that this binary can follow.
 pub const FEATURE_LEVEL: u16 = 1;
 
+/// Who proposes a command, so that a repeated proposal gets its first answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proposer {
+    /// The session of the proposing reactor; 0 for commands that need none (opening one).
+    pub session: u64,
+    /// Position of the command in its session.
+    pub sequence: u64,
+    /// Answers below this position may be forgotten.
+    pub lowest_unanswered: u64,
+}
+
+impl Proposer {
+    /// The proposer of the few commands that need no session.
+    pub const SESSIONLESS: Proposer = Proposer {
+        session: 0,
+        sequence: 0,
+        lowest_unanswered: 0,
+    };
+}
+
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 64;
+/// Where an archive lies when it is read.
+const ALIGNMENT: usize = 16;
 
 /// A command with all that its proposer says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +90,6 @@ pub enum CommandError {
     /// Reserved bytes are not zero.
     #[error("reserved bytes of the command are not zero")]
     Reserved,
-    /// The command asks for a feature level that this binary cannot follow.
-    #[error(
-        "feature level {0} needs a newer version than this, which follows up to {FEATURE_LEVEL}"
-    )]
-    FeatureLevel(u16),
     /// The body is no archive of its kind.
     #[error("malformed command body: {0}")]
     Malformed(String),
@@ -81,50 +99,34 @@ pub enum CommandError {
 }
 
 impl Envelope {
-    /// The bytes that are proposed.
+    /// The bytes that are proposed. The archive is written behind the header, so that a body is copied once.
     ///
     /// # Errors
-    /// `Unarchivable` where the body exceeds what an archive can hold (2 GiB); `FeatureLevel` where
-    /// the command would raise the level above what this binary can follow, which would stop it.
-    pub fn encode(&self) -> Result<Vec<u8>, CommandError> {
-        if let Command::RaiseFeatureLevel(raise) = &self.command
-            && raise.level > FEATURE_LEVEL
-        {
-            return Err(CommandError::FeatureLevel(raise.level));
-        }
-        let body = self.command.archive()?;
-        let length = u32::try_from(body.len())
-            .map_err(|_| CommandError::Unarchivable("the body is too long".into()))?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-        bytes.extend_from_slice(&[0; 4]);
+    /// `Unarchivable` where the body exceeds what an archive can hold (2 GiB).
+    pub fn encode(&self) -> Result<Bytes, CommandError> {
+        let mut header =
+            AlignedVec::<ALIGNMENT>::with_capacity(HEADER_BYTES + self.command.body_bytes());
+        header.extend_from_slice(&[0; 4]);
         for field in [VERSION, self.command.kind(), self.group, self.feature_level] {
-            bytes.extend_from_slice(&field.to_le_bytes());
+            header.extend_from_slice(&field.to_le_bytes());
         }
-        bytes.extend_from_slice(&[0; 4]);
+        header.extend_from_slice(&[0; 4]);
         for field in [
             self.session,
             self.sequence,
             self.lowest_unanswered,
             self.time_micros,
         ] {
-            bytes.extend_from_slice(&field.to_le_bytes());
+            header.extend_from_slice(&field.to_le_bytes());
         }
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.resize(HEADER_BYTES, 0);
-        bytes.extend_from_slice(&body);
-        seal(&mut bytes);
-        Ok(bytes)
-    }
-
-    /// Stamps encoded bytes with the leader's time, as proposing does.
-    ///
-    /// # Errors
-    /// Where the bytes are no envelope.
-    pub fn stamp(bytes: &mut [u8], time_micros: u64) -> Result<(), CommandError> {
-        check(bytes)?;
-        bytes[40..48].copy_from_slice(&time_micros.to_le_bytes());
-        seal(bytes);
-        Ok(())
+        header.resize(HEADER_BYTES, 0);
+        let mut bytes = self.command.archive_behind(header)?;
+        let length = u32::try_from(bytes.len() - HEADER_BYTES)
+            .map_err(|_| CommandError::Unarchivable("the body is too long".into()))?;
+        bytes[48..52].copy_from_slice(&length.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[4..]);
+        bytes[..4].copy_from_slice(&crc.to_le_bytes());
+        Ok(Bytes::from_owner(bytes))
     }
 
     /// Reads what [`encode`](Envelope::encode) wrote.
@@ -144,8 +146,16 @@ impl Envelope {
         {
             return Err(CommandError::Reserved);
         }
-        let mut body = AlignedVec::<16>::with_capacity(bytes.len() - HEADER_BYTES);
-        body.extend_from_slice(&bytes[HEADER_BYTES..]);
+        let (kind, body) = (u16_at(bytes, 6), &bytes[HEADER_BYTES..]);
+        // What was encoded here lies as it must; what was read from a log may not.
+        let command = match body.as_ptr().align_offset(ALIGNMENT) {
+            0 => Command::restore(kind, body)?,
+            _ => {
+                let mut aligned = AlignedVec::<ALIGNMENT>::with_capacity(body.len());
+                aligned.extend_from_slice(body);
+                Command::restore(kind, &aligned)?
+            }
+        };
         Ok(Envelope {
             group: u16_at(bytes, 8),
             feature_level: u16_at(bytes, 10),
@@ -153,9 +163,15 @@ impl Envelope {
             sequence: u64_at(bytes, 24),
             lowest_unanswered: u64_at(bytes, 32),
             time_micros: u64_at(bytes, 40),
-            command: Command::restore(u16_at(bytes, 6), &body)?,
+            command,
         })
     }
+}
+
+/// Whether encoded bytes hold a command that activates a feature level.
+pub(crate) fn sets_level(bytes: &[u8]) -> bool {
+    const KINDS: [u16; 2] = [Command::INITIALISE, Command::RAISE_FEATURE_LEVEL];
+    bytes.len() >= HEADER_BYTES && KINDS.contains(&u16_at(bytes, 6))
 }
 
 /// Length and CRC.
@@ -175,11 +191,6 @@ fn check(bytes: &[u8]) -> Result<(), CommandError> {
         return Err(CommandError::Checksum);
     }
     Ok(())
-}
-
-fn seal(bytes: &mut [u8]) {
-    let crc = crc32c::crc32c(&bytes[4..]);
-    bytes[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

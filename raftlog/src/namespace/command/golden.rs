@@ -114,7 +114,7 @@ fn key() -> Vec<u8> {
 }
 
 /// One of each kind.
-fn commands() -> Vec<Command> {
+pub(super) fn commands() -> Vec<Command> {
     let mut commands = of_the_system();
     commands.extend(of_objects());
     commands.extend(of_uploads());
@@ -369,7 +369,7 @@ fn every_answer_is_as_it_was_first_written() {
 #[test]
 fn damaged_commands_are_errors() {
     for command in commands() {
-        let mut bytes = envelope(command.clone()).encode().unwrap();
+        let mut bytes = envelope(command.clone()).encode().unwrap().to_vec();
         for at in 0..bytes.len() {
             bytes[at] ^= 0x40;
             assert!(
@@ -396,7 +396,7 @@ fn damaged_commands_are_errors() {
 #[test]
 fn hostile_bodies_are_validated() {
     for command in commands() {
-        let bytes = envelope(command.clone()).encode().unwrap();
+        let bytes = envelope(command.clone()).encode().unwrap().to_vec();
         for at in 64..bytes.len() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut hostile = bytes.clone();
@@ -412,7 +412,10 @@ fn hostile_bodies_are_validated() {
 
 #[test]
 fn what_is_reserved_or_newer_is_refused_by_name() {
-    let bytes = envelope(Noop { reserved: 0 }.into()).encode().unwrap();
+    let bytes = envelope(Noop { reserved: 0 }.into())
+        .encode()
+        .unwrap()
+        .to_vec();
     let with = |at: usize, value: u8| {
         let mut changed = bytes.clone();
         changed[at] = value;
@@ -425,18 +428,4 @@ fn what_is_reserved_or_newer_is_refused_by_name() {
     for reserved in (12..16).chain(52..64) {
         assert_eq!(with(reserved, 1), Err(CommandError::Reserved));
     }
-    let raise = envelope(
-        RaiseFeatureLevel {
-            level: FEATURE_LEVEL + 1,
-        }
-        .into(),
-    );
-    assert_eq!(
-        raise.encode(),
-        Err(CommandError::FeatureLevel(FEATURE_LEVEL + 1))
-    );
-    let mut stamped = bytes.clone();
-    Envelope::stamp(&mut stamped, 42).unwrap();
-    assert_eq!(Envelope::decode(&stamped).unwrap().time_micros, 42);
-    assert!(Envelope::stamp(&mut stamped[1..], 42).is_err());
 }

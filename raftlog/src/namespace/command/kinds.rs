@@ -11,7 +11,7 @@ use crate::namespace::{
 };
 
 macro_rules! commands {
-    ($($(#[$doc:meta])* $number:literal $name:ident,)*) => {
+    ($($(#[$doc:meta])* $number:literal since $level:literal $name:ident,)*) => {
         /// A change of the replicated state.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Command {
@@ -25,6 +25,9 @@ macro_rules! commands {
         })*
 
         impl Command {
+            pub(super) const INITIALISE: u16 = 0x0002;
+            pub(super) const RAISE_FEATURE_LEVEL: u16 = 0x001c;
+
             /// Every kind: number and name.
             pub const KINDS: &[(u16, &str)] = &[$(($number, stringify!($name)),)*];
 
@@ -33,14 +36,22 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => $number,)* }
             }
 
+            /// The feature level from which on the kind is known.
+            pub fn since_level(&self) -> u16 {
+                match self { $(Command::$name(_) => $level,)* }
+            }
+
             /// The name of the command's kind.
             pub fn name(&self) -> &'static str {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
-            pub(super) fn archive(&self) -> Result<AlignedVec, CommandError> {
+            /// Appends the archive of the body.
+            pub(super) fn archive_behind(&self, header: AlignedVec) -> Result<AlignedVec, CommandError> {
                 match self {
-                    $(Command::$name(body) => rkyv::to_bytes::<rancor::Error>(&**body),)*
+                    $(Command::$name(body) => {
+                        rkyv::api::high::to_bytes_in::<_, rancor::Error>(&**body, header)
+                    })*
                 }
                 .map_err(|error| CommandError::Unarchivable(error.to_string()))
             }
@@ -60,51 +71,51 @@ macro_rules! commands {
 
 commands! {
     /// Changes nothing.
-    0x0001 Noop,
+    0x0001 since 1 Noop,
     /// The first command of a cluster.
-    0x0002 Initialise,
+    0x0002 since 1 Initialise,
     /// Opens a proposer's session; the only command but `Initialise` and `Noop` that needs none.
-    0x0003 OpenSession,
+    0x0003 since 1 OpenSession,
     /// Ends a session.
-    0x0004 CloseSession,
+    0x0004 since 1 CloseSession,
     /// Registers a writer: one reactor of one start.
-    0x0010 RegisterWriter,
+    0x0010 since 1 RegisterWriter,
     /// Opens an allocation epoch.
-    0x0011 OpenEpoch,
+    0x0011 since 1 OpenEpoch,
     /// Closes an allocation epoch.
-    0x0012 CloseEpoch,
+    0x0012 since 1 CloseEpoch,
     /// Closes a writer with all its epochs.
-    0x0013 CloseWriter,
+    0x0013 since 1 CloseWriter,
     /// Leases a block of inodes.
-    0x0014 LeaseInodes,
+    0x0014 since 1 LeaseInodes,
     /// Replaces the root credentials.
-    0x0018 SetRootKey,
+    0x0018 since 1 SetRootKey,
     /// Changes the layout of new chunks.
-    0x0019 SetLayout,
+    0x0019 since 1 SetLayout,
     /// Adds a geometry.
-    0x001a AddGeometry,
+    0x001a since 1 AddGeometry,
     /// Adds a placement group or raises its epoch.
-    0x001b SetPlacementGroup,
+    0x001b since 1 SetPlacementGroup,
     /// Activates a feature level.
-    0x001c RaiseFeatureLevel,
+    0x001c since 1 RaiseFeatureLevel,
     /// Creates a bucket.
-    0x0020 CreateBucket,
+    0x0020 since 1 CreateBucket,
     /// Deletes an empty bucket.
-    0x0021 DeleteBucket,
+    0x0021 since 1 DeleteBucket,
     /// Puts an object.
-    0x0030 PutObject,
+    0x0030 since 1 PutObject,
     /// Deletes objects.
-    0x0031 DeleteObjects,
+    0x0031 since 1 DeleteObjects,
     /// Begins a multipart upload.
-    0x0040 CreateUpload,
+    0x0040 since 1 CreateUpload,
     /// Puts a part of an upload.
-    0x0041 PutPart,
+    0x0041 since 1 PutPart,
     /// Makes an upload an object.
-    0x0042 CompleteUpload,
+    0x0042 since 1 CompleteUpload,
     /// Drops an upload.
-    0x0043 AbortUpload,
+    0x0043 since 1 AbortUpload,
     /// Releases rows of bodies that are gone.
-    0x0051 ReleaseBodies,
+    0x0051 since 1 ReleaseBodies,
 }
 
 /// Changes nothing; measures the way to the group and back.

@@ -72,13 +72,17 @@ impl Found {
 
 /// Opens the environment of a directory in the state of its last checkpoint, and says what was found; an empty one where
 /// there is none that can be trusted.
-pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Environment, Found), StoreError> {
+pub(super) fn open(
+    dir: &Path,
+    options: StoreOptions,
+    newest_level: u16,
+) -> Result<(Environment, Found), StoreError> {
     fs::create_dir_all(dir).map_err(io("create", dir))?;
     let lock = lock(dir)?;
     // No other process has the environment open: what LMDB's lock file says of readers is of the
     // dead.
     remove(&dir.join(LMDB_LOCK_FILE))?;
-    let opened = open_restored(dir, options)?;
+    let opened = open_restored(dir, options, newest_level)?;
     let (env, table, found) = match opened {
         Ok((env, table, side)) => (env, table, Found::Checkpoint(side)),
         Err(found) => {
@@ -88,7 +92,7 @@ pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Environment, Fo
                     "the metadata cannot be trusted; it is rebuilt from snapshot and log"
                 );
             }
-            let (env, table) = open_empty(dir, options)?;
+            let (env, table) = open_empty(dir, options, newest_level)?;
             (env, table, found)
         }
     };
@@ -104,7 +108,11 @@ pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Environment, Fo
 type Restored = (Env<WithoutTls>, Table, SideFile);
 
 /// The state of the last checkpoint; `Err` says why there is none. Nothing is mapped before all of it has been verified.
-fn open_restored(dir: &Path, options: StoreOptions) -> Result<Result<Restored, Found>, StoreError> {
+fn open_restored(
+    dir: &Path,
+    options: StoreOptions,
+    newest_level: u16,
+) -> Result<Result<Restored, Found>, StoreError> {
     let doubtful = |why: String| Ok(Err(Found::Doubtful(why)));
     let side = match restore(dir)? {
         Ok(side) => side,
@@ -113,7 +121,7 @@ fn open_restored(dir: &Path, options: StoreOptions) -> Result<Result<Restored, F
     if let Err(why) = verify(dir, &side)? {
         return doubtful(why);
     }
-    match open_env(dir, options) {
+    match open_env(dir, options, newest_level) {
         Ok((env, table)) if holds(&env, table, &side)? => Ok(Ok((env, table, side))),
         Ok(_) => doubtful("it is not in the state of its checkpoint".to_owned()),
         Err(OpenError::Damaged(error)) => doubtful(error),
@@ -121,9 +129,13 @@ fn open_restored(dir: &Path, options: StoreOptions) -> Result<Result<Restored, F
     }
 }
 
-fn open_empty(dir: &Path, options: StoreOptions) -> Result<(Env<WithoutTls>, Table), StoreError> {
+fn open_empty(
+    dir: &Path,
+    options: StoreOptions,
+    newest_level: u16,
+) -> Result<(Env<WithoutTls>, Table), StoreError> {
     discard(dir)?;
-    open_env(dir, options).map_err(|error| match error {
+    open_env(dir, options, newest_level).map_err(|error| match error {
         OpenError::Damaged(error) => StoreError::Lmdb(error),
         OpenError::Failed(error) => error,
     })
@@ -199,7 +211,11 @@ impl From<heed::Error> for OpenError {
     }
 }
 
-fn open_env(dir: &Path, options: StoreOptions) -> Result<(Env<WithoutTls>, Table), OpenError> {
+fn open_env(
+    dir: &Path,
+    options: StoreOptions,
+    newest_level: u16,
+) -> Result<(Env<WithoutTls>, Table), OpenError> {
     let file_bytes = fs::metadata(dir.join(DATA_FILE)).map_or(0, |metadata| metadata.len());
     let map_bytes = (options.map_bytes as u64)
         .max(file_bytes)
@@ -212,7 +228,7 @@ fn open_env(dir: &Path, options: StoreOptions) -> Result<(Env<WithoutTls>, Table
     // SAFETY: the exclusive lock on the directory keeps other processes from changing or truncating
     // the file while it is mapped, and heed refuses a second environment of this process.
     let env = unsafe { open.open(dir) }?;
-    let table = Table::new(open_database(&env)?);
+    let table = Table::new(open_database(&env)?, newest_level);
     Ok((env, table))
 }
 

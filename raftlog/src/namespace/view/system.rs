@@ -1,7 +1,7 @@
 //! Queries about the cluster itself.
 
 use super::View;
-use crate::namespace::command::{Answer, FEATURE_LEVEL};
+use crate::namespace::command::Answer;
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::system::{
@@ -28,9 +28,9 @@ impl View<'_> {
         let key = key::system(key::S_GROUP);
         let group: Option<GroupState> = self.table.get(self.txn(), &key)?;
         match group {
-            Some(group) if group.feature_level > FEATURE_LEVEL => Err(StoreError::NewerFormat(
-                format!("feature level {}", group.feature_level),
-            )),
+            Some(group) if group.feature_level > self.table.newest_level() => Err(
+                StoreError::NewerFormat(format!("feature level {}", group.feature_level)),
+            ),
             known => Ok(known),
         }
     }

@@ -248,7 +248,7 @@ fn envelope(at: usize, command: &Command) -> Vec<u8> {
         time_micros: at as u64,
         command: command.clone(),
     };
-    envelope.encode().unwrap()
+    envelope.encode().unwrap().to_vec()
 }
 
 fn first_commands() -> [Command; 4] {

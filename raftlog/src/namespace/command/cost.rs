@@ -1,0 +1,216 @@
+//! What a command may take of log and map, and whether it may use the reserve: computed from the command, before it is
+//! proposed. Every bound is of the rows that applying it can write, those that a delete or an overwrite makes included.
+
+use super::kinds::{Command, CompleteUpload, CreateUpload, DeleteObjects, PutObject, PutPart};
+use crate::namespace::object::{Body, ObjectAttributes};
+
+/// A row of LMDB beside its key and value, and the shares of the pages that are copied for it.
+const ROW_BYTES: u64 = 256;
+/// Pages that a change of the tree copies whatever it holds: a path from the root to a leaf, and the rows of the group.
+const PATH_BYTES: u64 = 4096;
+/// A page of LMDB; a value that does not fit half of one takes whole pages.
+const PAGE_BYTES: u64 = 4096;
+/// Session and answer. An answer to a delete has a byte for each key.
+const ANSWER_BYTES: u64 = 512;
+/// A directory: its entry and its place.
+const DIRECTORY_BYTES: u64 = 2 * ROW_BYTES;
+/// A row of `F`.
+const DROPPED_BYTES: u64 = ROW_BYTES;
+
+/// What a command is for, as far as room is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandClass {
+    /// It frees more than it takes, so that a full store can be emptied: it may use the reserve.
+    Frees,
+    /// A node cannot start or end without it: it may use the reserve.
+    Starts,
+    /// It makes the namespace grow.
+    Grows,
+}
+
+impl Command {
+    /// What the command is for.
+    pub fn class(&self) -> CommandClass {
+        match self {
+            Command::DeleteBucket(_)
+            | Command::DeleteObjects(_)
+            | Command::AbortUpload(_)
+            | Command::ReleaseBodies(_)
+            | Command::CloseSession(_) => CommandClass::Frees,
+            Command::Initialise(_)
+            | Command::OpenSession(_)
+            | Command::RegisterWriter(_)
+            | Command::OpenEpoch(_)
+            | Command::CloseEpoch(_)
+            | Command::CloseWriter(_)
+            | Command::SetRootKey(_)
+            | Command::RaiseFeatureLevel(_) => CommandClass::Starts,
+            Command::Noop(_)
+            | Command::LeaseInodes(_)
+            | Command::SetLayout(_)
+            | Command::AddGeometry(_)
+            | Command::SetPlacementGroup(_)
+            | Command::CreateBucket(_)
+            | Command::PutObject(_)
+            | Command::CreateUpload(_)
+            | Command::PutPart(_)
+            | Command::CompleteUpload(_) => CommandClass::Grows,
+        }
+    }
+
+    /// The most that applying the command adds to the map, in bytes.
+    pub fn map_bytes(&self) -> u64 {
+        PATH_BYTES + ANSWER_BYTES + self.rows_bytes()
+    }
+
+    fn rows_bytes(&self) -> u64 {
+        match self {
+            Command::Noop(_)
+            | Command::OpenSession(_)
+            | Command::CloseSession(_)
+            | Command::LeaseInodes(_)
+            | Command::RaiseFeatureLevel(_)
+            | Command::DeleteBucket(_) => 0,
+            Command::RegisterWriter(_) | Command::CloseEpoch(_) | Command::CloseWriter(_) => {
+                ROW_BYTES
+            }
+            Command::OpenEpoch(_) | Command::CreateBucket(_) => DIRECTORY_BYTES,
+            Command::SetRootKey(_) | Command::SetLayout(_) | Command::AddGeometry(_) => {
+                2 * ROW_BYTES
+            }
+            Command::SetPlacementGroup(command) => placement_group_bytes(&command.group),
+            Command::Initialise(command) => {
+                let groups = command.placement_groups.iter().map(placement_group_bytes);
+                groups.sum::<u64>() + (command.geometries.len() as u64 + 4) * ROW_BYTES
+            }
+            Command::PutObject(command) => put_object_bytes(command),
+            Command::DeleteObjects(command) => delete_objects_bytes(command),
+            Command::CreateUpload(command) => create_upload_bytes(command),
+            Command::PutPart(command) => put_part_bytes(command),
+            Command::CompleteUpload(command) => complete_upload_bytes(command),
+            Command::AbortUpload(_) => DROPPED_BYTES,
+            // Of parts that were not used, each may become a body to release.
+            Command::ReleaseBodies(_) => crate::namespace::RELEASE_ROWS_MAX as u64 * DROPPED_BYTES,
+        }
+    }
+
+    /// About how many bytes the archive of the body takes, so that it is written without growing.
+    pub(super) fn body_bytes(&self) -> usize {
+        match self {
+            Command::PutObject(command) => 512 + in_command(&command.body),
+            Command::PutPart(command) => 512 + in_command(&command.body),
+            _ => 512,
+        }
+    }
+}
+
+fn in_command(body: &Body) -> usize {
+    match body {
+        Body::Empty => 0,
+        Body::Inline(bytes) => bytes.len(),
+        Body::Extents(extents) => extents.len() * crate::namespace::EXTENT_COMMAND_BYTES,
+    }
+}
+
+fn placement_group_bytes(group: &crate::namespace::PlacementGroup) -> u64 {
+    value_bytes(20 * (group.slots.len() + group.previous.len()) as u64 + 64)
+}
+
+fn put_object_bytes(command: &PutObject) -> u64 {
+    entry_bytes(&command.key)
+        + body_bytes(&command.body)
+        + attributes_bytes(&command.attributes)
+        + DROPPED_BYTES
+}
+
+fn delete_objects_bytes(command: &DeleteObjects) -> u64 {
+    command.keys.len() as u64 * (DROPPED_BYTES + 1)
+}
+
+fn create_upload_bytes(command: &CreateUpload) -> u64 {
+    // The key stands in groups in the upload's row, and in its place.
+    let keys = 3 * command.key.len() as u64;
+    2 * ROW_BYTES + keys + attributes_bytes(&command.attributes)
+}
+
+fn put_part_bytes(command: &PutPart) -> u64 {
+    ROW_BYTES + body_bytes(&command.body) + DROPPED_BYTES
+}
+
+fn complete_upload_bytes(command: &CompleteUpload) -> u64 {
+    let spans = command.parts.len() as u64;
+    entry_bytes(&command.key) + 12 * spans + (spans / 64 + 1) * ROW_BYTES + 2 * DROPPED_BYTES
+}
+
+/// Entry and place of a key, with a directory for each of its slashes.
+fn entry_bytes(key: &[u8]) -> u64 {
+    let slashes = key.iter().filter(|byte| **byte == b'/').count() as u64;
+    // Each byte of the key stands in an entry's key and in a place.
+    2 * (ROW_BYTES + key.len() as u64) + slashes * DIRECTORY_BYTES
+}
+
+fn body_bytes(body: &Body) -> u64 {
+    match body {
+        Body::Empty => 0,
+        Body::Inline(bytes) => value_bytes(bytes.len() as u64),
+        Body::Extents(extents) => {
+            let rows = extents.len() as u64 / 24 + 1;
+            rows * ROW_BYTES + extents.len() as u64 * 64
+        }
+    }
+}
+
+fn attributes_bytes(attributes: &ObjectAttributes) -> u64 {
+    let standard = attributes
+        .standard()
+        .into_iter()
+        .flatten()
+        .map(|text| text.len() as u64 + 5);
+    let pairs = attributes.user_metadata.iter();
+    let pairs = pairs.map(|(name, value)| (name.len() + value.len() + 8) as u64);
+    value_bytes(standard.chain(pairs).sum::<u64>() + 16)
+}
+
+/// A value with its row: whole pages where it does not fit half of one, twice its length where it does and splits a page.
+fn value_bytes(length: u64) -> u64 {
+    match length + ROW_BYTES > PAGE_BYTES / 2 {
+        true => ROW_BYTES + (length + 16).next_multiple_of(PAGE_BYTES),
+        false => 2 * (ROW_BYTES + length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::command::golden::commands;
+
+    #[test]
+    fn what_frees_takes_little() {
+        for command in commands() {
+            if command.class() == CommandClass::Frees {
+                assert!(command.map_bytes() <= 64 << 10, "{}", command.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_takes_the_pages_that_it_fills() {
+        let put = |body| PutObject {
+            body,
+            ..match commands()
+                .into_iter()
+                .find(|command| command.name() == "PutObject")
+            {
+                Some(Command::PutObject(put)) => *put,
+                other => panic!("{other:?}"),
+            }
+        };
+        let of = |body| Command::from(put(body)).map_bytes();
+        let empty = of(Body::Empty);
+        assert_eq!(
+            of(Body::Inline(vec![0; 16 << 10])) - empty,
+            256 + (20 << 10)
+        );
+        assert!(of(Body::Inline(vec![0; 100])) - empty < 1024);
+    }
+}

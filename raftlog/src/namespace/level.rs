@@ -1,0 +1,60 @@
+//! Feature levels: what applying a command depends on beside commands and state.
+//!
+//! Invariant: the constants of a level never change, because every member applies the same commands with them and a log is applied
+//! again after years. A new value is a new level, activated by `RaiseFeatureLevel` once every member follows it.
+
+use super::{
+    INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX,
+    RELEASE_BODIES_MAX, RELEASE_ROWS_MAX,
+};
+
+/// The bounds that decide whether a command is refused, or how much it does.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Answers that a session may have outstanding.
+    pub outstanding_max: u32,
+    /// Sessions that may be open; the oldest expires for a new one.
+    pub sessions_max: usize,
+    /// Keys of one delete.
+    pub delete_keys_max: usize,
+    /// Inodes of one lease.
+    pub inode_lease_max: u32,
+    /// Bytes of all headers and user metadata of an object (S3 allows 2 KiB of user metadata and 8 KiB of headers).
+    pub attributes_bytes_max: usize,
+    /// Bytes of a body that rides in the command.
+    pub inline_bytes_max: usize,
+    /// Bytes of an object's key.
+    pub key_bytes_max: usize,
+    /// Bytes of an object.
+    pub object_bytes_max: u64,
+    /// Bytes of a part but the last.
+    pub part_bytes_min: u64,
+    /// The highest number of a part.
+    pub part_number_max: u16,
+    /// Bodies that one command releases.
+    pub release_bodies_max: usize,
+    /// Rows that one command releases.
+    pub release_rows_max: usize,
+}
+
+/// Level 1 first.
+static LEVELS: &[Limits] = &[Limits {
+    outstanding_max: 1_024,
+    sessions_max: 4_096,
+    delete_keys_max: 1_000,
+    inode_lease_max: 1 << 20,
+    attributes_bytes_max: 16 * 1024,
+    inline_bytes_max: INLINE_BYTES_MAX,
+    key_bytes_max: KEY_BYTES_MAX,
+    object_bytes_max: OBJECT_BYTES_MAX,
+    part_bytes_min: PART_BYTES_MIN,
+    part_number_max: PART_NUMBER_MAX,
+    release_bodies_max: RELEASE_BODIES_MAX,
+    release_rows_max: RELEASE_ROWS_MAX,
+}];
+
+/// The bounds of a level; those of the last level that has its own for a later one.
+pub(crate) fn limits(level: u16) -> &'static Limits {
+    let place = usize::from(level.max(1)) - 1;
+    &LEVELS[place.min(LEVELS.len() - 1)]
+}
