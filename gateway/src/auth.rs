@@ -1,15 +1,11 @@
 //! Who asks: Signature Version 4, in a header or in the query of a presigned URL.
 //!
-//! s3s could do this, but it accepts `x-amz-*` headers outside the signature and Version 2, holds
-//! whole chunks of a signed body in memory, and asks the machine for the time. So requests are
-//! verified here and s3s sees them without any signature.
-//!
 //! Invariants: a secret is never shown, not even by `Debug`; signatures are compared in constant
-//! time; what is not understood is refused.
+//! time; what is not understood is refused; what is said outside the signature never overrides what
+//! is said under it.
 
+pub mod authorization;
 pub mod chunks;
-mod presented;
-mod signature;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,11 +14,12 @@ use aws_lc_rs::hmac;
 use http::{HeaderMap, Method};
 
 use crate::error::{Code, Fault};
-use crate::query::{Query, parse_hex_32};
+use crate::query::Query;
+use crate::signature::{
+    CanonicalRequest, Scope, UNSIGNED_PAYLOAD, canonical_query, signing_key, string_to_sign,
+};
 
-pub use presented::Form;
-use presented::Presented;
-use signature::{Scope, canonical_request, signing_key, string_to_sign};
+pub use authorization::{Authorization, Form};
 
 /// How far the clock of a client may be off, in seconds.
 const SKEW_SECONDS_MAX: i64 = 15 * 60;
@@ -62,31 +59,9 @@ pub enum Payload {
     Chunked {
         /// Verifies the chunks; `None` where they are not signed.
         signer: Option<Box<chunks::ChunkSigner>>,
-        /// Whether trailers follow.
+        /// Whether trailers may follow.
         trailers: bool,
     },
-}
-
-/// Who asks, and what the signature covers.
-#[derive(Clone)]
-pub enum Identity {
-    /// Nobody.
-    Anonymous,
-    /// The holder of a key.
-    Signed(Box<Signed>),
-}
-
-/// A request whose signature is right.
-#[derive(Clone)]
-pub struct Signed {
-    /// The key.
-    pub access_key_id: String,
-    /// The headers under the signature, in lower case.
-    pub signed_headers: Vec<String>,
-    /// Where the signature stood.
-    pub form: Form,
-    /// What the body must be.
-    pub payload: Payload,
 }
 
 /// What is verified of a request.
@@ -122,94 +97,87 @@ impl Verifier {
         }
     }
 
-    /// Verifies a request at a time, in seconds since the Unix epoch. `find` looks a key up.
+    /// Verifies what a request says of itself, at a time in seconds since the Unix epoch. `find`
+    /// looks a key up. Returns what the body must be.
     ///
     /// # Errors
-    /// AWS's: a malformed, expired, unknown or wrong signature.
+    /// AWS's: an expired, unknown or wrong signature.
     pub fn verify(
         &self,
         subject: &Subject<'_>,
+        authorization: &Authorization,
         now: i64,
         find: impl FnOnce(&str) -> Result<Option<Credential>, Fault>,
-    ) -> Result<Identity, Fault> {
-        let Some(presented) = Presented::read(subject)? else {
-            return Ok(Identity::Anonymous);
-        };
-        self.check_scope(&presented)?;
-        check_time(&presented, now)?;
-        let credential = find(&presented.access_key_id)?.ok_or_else(|| {
-            Fault::from(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", &presented.access_key_id)
+    ) -> Result<Payload, Fault> {
+        self.check_scope(authorization)?;
+        check_time(authorization, now)?;
+        let credential = find(&authorization.access_key_id)?.ok_or_else(|| {
+            let id = &authorization.access_key_id;
+            Fault::from(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", id)
         })?;
-        let key = self.key(&credential, &presented.scope);
-        check_signature(subject, &presented, &key)?;
-        let payload = payload_of(&presented, subject, key)?;
-        Ok(Identity::Signed(Box::new(Signed {
-            access_key_id: presented.access_key_id,
-            signed_headers: presented.signed_headers,
-            form: presented.form,
-            payload,
-        })))
+        self.with_key(credential, &authorization.scope, |key| {
+            check_signature(subject, authorization, key)?;
+            payload_of(authorization, subject, key)
+        })
     }
 
-    fn check_scope(&self, presented: &Presented) -> Result<(), Fault> {
-        let scope = &presented.scope;
+    fn check_scope(&self, authorization: &Authorization) -> Result<(), Fault> {
+        let scope = &authorization.scope;
         if OTHER_SERVICES.contains(&&*scope.service) {
-            return Err(Fault::not_implemented(format_args!(
-                "The service {}",
-                scope.service
-            )));
+            let service = format!("The service {}", scope.service);
+            return Err(Fault::not_implemented(service));
         }
         if scope.service != "s3" {
-            return Err(presented.malformed(format!(
+            return Err(authorization.malformed(&format!(
                 "incorrect service \"{}\". This endpoint belongs to \"s3\".",
                 scope.service
             )));
         }
-        if !presented.date_time.starts_with(&scope.date) {
-            return Err(presented
-                .malformed("the date of the credential is not that of the request.".into()));
+        if !authorization.date_time.starts_with(&scope.date) {
+            let what = "the date of the credential is not that of the request.";
+            return Err(authorization.malformed(what));
         }
         if scope.region != self.region {
-            let message = format!(
-                "the region '{}' is wrong; expecting '{}'",
-                scope.region, self.region
-            );
-            return Err(presented.malformed(message).detail("Region", &self.region));
+            let (given, expected) = (&scope.region, &self.region);
+            let what = format!("the region '{given}' is wrong; expecting '{expected}'");
+            return Err(authorization.malformed(&what).detail("Region", expected));
         }
         Ok(())
     }
 
-    fn key(&self, credential: &Credential, scope: &Scope) -> hmac::Key {
+    /// Calls with the signing key of a credential, derived now or before.
+    fn with_key<R>(
+        &self,
+        credential: Credential,
+        scope: &Scope,
+        call: impl FnOnce(&hmac::Key) -> R,
+    ) -> R {
         let mut keys = self.keys.borrow_mut();
-        let found = keys
-            .iter()
-            .position(|cached| cached.date == scope.date && cached.credential == *credential);
-        if let Some(at) = found {
-            return keys[at].key.clone();
-        }
-        let key = signing_key(&credential.secret_access_key, scope);
-        if keys.len() >= CACHED_KEYS_MAX {
-            keys.remove(0);
-        }
-        keys.push(CachedKey {
-            credential: credential.clone(),
-            date: scope.date.clone(),
-            key: key.clone(),
+        let is_it =
+            |cached: &CachedKey| cached.date == scope.date && cached.credential == credential;
+        let at = keys.iter().position(is_it).unwrap_or_else(|| {
+            if keys.len() >= CACHED_KEYS_MAX {
+                keys.remove(0);
+            }
+            keys.push(CachedKey {
+                date: scope.date.clone(),
+                key: signing_key(&credential.secret_access_key, scope),
+                credential,
+            });
+            keys.len() - 1
         });
-        key
+        call(&keys[at].key)
     }
 }
 
-fn check_time(presented: &Presented, now: i64) -> Result<(), Fault> {
-    let at = presented.time_seconds;
-    match presented.form {
+fn check_time(authorization: &Authorization, now: i64) -> Result<(), Fault> {
+    let at = authorization.time_seconds;
+    match authorization.form {
         Form::Header if (now - at).abs() > SKEW_SECONDS_MAX => {
+            let skew_max = (SKEW_SECONDS_MAX * 1000).to_string();
             Err(Fault::from(Code::RequestTimeTooSkewed)
-                .detail("RequestTime", &presented.date_time)
-                .detail(
-                    "MaxAllowedSkewMilliseconds",
-                    (SKEW_SECONDS_MAX * 1000).to_string(),
-                ))
+                .detail("RequestTime", &authorization.date_time)
+                .detail("MaxAllowedSkewMilliseconds", skew_max))
         }
         Form::Query { .. } if at - now > SKEW_SECONDS_MAX => {
             Err(Fault::new(Code::AccessDenied, "Request is not yet valid"))
@@ -225,73 +193,116 @@ fn check_time(presented: &Presented, now: i64) -> Result<(), Fault> {
 /// Tries the path in its canonical form and, because some clients sign what they send, as sent.
 fn check_signature(
     subject: &Subject<'_>,
-    presented: &Presented,
+    authorization: &Authorization,
     key: &hmac::Key,
 ) -> Result<(), Fault> {
-    let expected = parse_hex_32(&presented.signature)
-        .ok_or_else(|| Fault::from(Code::SignatureDoesNotMatch))?;
-    let canonical_path = signature::canonical_path(subject.path);
-    for path in [canonical_path.as_str(), subject.path] {
-        let request = canonical_request(subject, presented, path)?;
-        let text = string_to_sign(&presented.date_time, &presented.scope, &request);
+    let mut expected = [0; 32];
+    let is_hex = hex::decode_to_slice(&authorization.signature, &mut expected).is_ok();
+    let query = signed_query(subject, authorization);
+    let canonical_path = canonical_path(subject.path);
+    let paths = [&*canonical_path, subject.path];
+    let paths = if paths[0] == paths[1] {
+        &paths[..1]
+    } else {
+        &paths[..]
+    };
+    for path in paths.iter().filter(|_| is_hex) {
+        let request = canonical_request(subject, authorization, path, &query)?;
+        let text = string_to_sign(&authorization.date_time, &authorization.scope, &request);
         if hmac::verify(key, text.as_bytes(), &expected).is_ok() {
             return Ok(());
         }
-        if canonical_path == subject.path {
-            break;
-        }
     }
     Err(Fault::from(Code::SignatureDoesNotMatch)
-        .detail("AWSAccessKeyId", &presented.access_key_id)
-        .detail("SignatureProvided", &presented.signature))
+        .detail("AWSAccessKeyId", &authorization.access_key_id)
+        .detail("SignatureProvided", &authorization.signature))
 }
 
-fn payload_of(
-    presented: &Presented,
+/// The path, encoded once and in one way.
+fn canonical_path(raw: &str) -> String {
+    match crate::percent::decode(raw) {
+        Some(path) => crate::percent::encode_path(path.as_bytes()).into_owned(),
+        None => raw.to_owned(),
+    }
+}
+
+fn signed_query(subject: &Subject<'_>, authorization: &Authorization) -> String {
+    let is_presigned = matches!(authorization.form, Form::Query { .. });
+    let pairs = subject.query.pairs().iter();
+    let signed = pairs.filter(|(name, _)| !(is_presigned && name == "X-Amz-Signature"));
+    canonical_query(signed.map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+fn canonical_request(
     subject: &Subject<'_>,
-    key: hmac::Key,
+    authorization: &Authorization,
+    path: &str,
+    query: &str,
+) -> Result<String, Fault> {
+    let mut canonical = CanonicalRequest::new(subject.method.as_str(), path, query);
+    for name in &authorization.signed_headers {
+        if !subject.headers.contains_key(name) {
+            let message = format!("The signed header {name} is not in the request.");
+            return Err(Fault::new(Code::SignatureDoesNotMatch, message));
+        }
+        let values = subject.headers.get_all(name).into_iter();
+        canonical.header(name, values.map(http::HeaderValue::as_bytes));
+    }
+    Ok(canonical.finish(&authorization.payload))
+}
+
+/// What is signed of the body counts. Where nothing is, as in most presigned URLs, an unsigned header
+/// may ask the server to be stricter.
+fn payload_of(
+    authorization: &Authorization,
+    subject: &Subject<'_>,
+    key: &hmac::Key,
 ) -> Result<Payload, Fault> {
-    let header = subject
-        .headers
-        .get("x-amz-content-sha256")
-        .and_then(|value| value.to_str().ok());
-    let declared = header.unwrap_or(&presented.payload);
-    let is_presigned = matches!(presented.form, Form::Query { .. });
-    let signer = || {
-        Box::new(chunks::ChunkSigner {
-            key,
-            date_time: presented.date_time.clone(),
-            scope: presented.scope.to_string(),
-            previous: presented.signature.clone(),
-        })
+    let header = subject.headers.get("x-amz-content-sha256");
+    let header = header.and_then(|value| value.to_str().ok());
+    let is_presigned = matches!(authorization.form, Form::Query { .. });
+    let declared = match header {
+        Some(header) if is_presigned && !authorization.signs_payload => header,
+        _ => &authorization.payload,
     };
+    let signer = || {
+        Some(Box::new(chunks::ChunkSigner {
+            key: key.clone(),
+            date_time: authorization.date_time.clone(),
+            scope: authorization.scope.to_string(),
+            previous: authorization.signature.clone(),
+        }))
+    };
+    let chunked = |signer, trailers| Ok(Payload::Chunked { signer, trailers });
     match declared {
-        "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
-        _ if is_presigned && declared.starts_with("STREAMING-") => {
-            Err(Fault::not_implemented("A streamed payload with a presigned URL"))
-        }
-        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => {
-            Ok(Payload::Chunked { signer: None, trailers: true })
-        }
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => {
-            Ok(Payload::Chunked { signer: Some(signer()), trailers: false })
-        }
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => {
-            Ok(Payload::Chunked { signer: Some(signer()), trailers: true })
-        }
+        UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
+        _ if is_presigned && declared.starts_with("STREAMING-") => Err(Fault::not_implemented(
+            "A streamed payload with a presigned URL",
+        )),
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => chunked(None, true),
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => chunked(signer(), false),
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => chunked(signer(), true),
         _ if declared.starts_with("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD") => {
             Err(Fault::not_implemented("Signature Version 4A"))
         }
-        hash => parse_hex_32(hash).map(Payload::Hash).ok_or_else(|| {
-            Fault::argument(
-                "x-amz-content-sha256",
-                hash,
-                "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, \
-                 STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or \
-                 a valid sha256 value.",
-            )
-        }),
+        text => {
+            let mut hash = [0; 32];
+            let parsed = hex::decode_to_slice(text, &mut hash);
+            parsed
+                .map_err(|_| wrong_payload(text))
+                .map(|()| Payload::Hash(hash))
+        }
     }
+}
+
+fn wrong_payload(declared: &str) -> Fault {
+    Fault::argument(
+        "x-amz-content-sha256",
+        declared,
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, \
+         STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid \
+         sha256 value.",
+    )
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! then nothing of it may be committed. No more is held than the piece that hyper read last.
 
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -11,7 +12,8 @@ use bytes::Bytes;
 use futures_util::future::poll_fn;
 use http::HeaderMap;
 use http::header::{self, HeaderName};
-use http_body::Body;
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
 use strata_engine::reactor;
 use strata_raftlog::namespace::ChecksumAlgorithm;
 
@@ -33,10 +35,38 @@ const DRAIN_BYTES_MAX: u64 = 1 << 20;
 /// How long that may take.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
 /// Bytes as they come from the connection.
-pub type Wire = Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>;
+pub enum Wire {
+    /// From hyper.
+    Connection(Incoming),
+    /// From a test.
+    #[cfg(test)]
+    Pieces(tests::Pieces),
+}
+
+impl Wire {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        match self {
+            Wire::Connection(incoming) => {
+                let frame = Pin::new(incoming).poll_frame(context);
+                frame.map(|frame| frame.map(|frame| frame.map_err(|error| error.to_string())))
+            }
+            #[cfg(test)]
+            Wire::Pieces(pieces) => pieces.poll_frame(),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Wire::Connection(incoming) => incoming.is_end_stream(),
+            #[cfg(test)]
+            Wire::Pieces(_) => false,
+        }
+    }
+}
 
 /// What a request says of its body.
 #[derive(Clone)]
@@ -106,28 +136,16 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// A body from a connection.
+    /// A body from a connection, of which nothing is known but what the head of its request says.
     pub fn new(wire: Wire, expectation: Expectation) -> RequestBody {
-        let chunks = match &expectation.payload {
-            Payload::Chunked { signer, trailers } => {
-                Some(Chunks::new(signer.clone(), *trailers, expectation.length))
-            }
-            Payload::Unsigned | Payload::Hash(_) => None,
-        };
-        let sha256 = matches!(expectation.payload, Payload::Hash(_))
-            .then(|| digest::Context::new(&digest::SHA256));
-        let declared = expectation
-            .checksum
-            .as_ref()
-            .map(|checksum| checksum.algorithm);
         RequestBody {
             wire,
             pending: Bytes::new(),
-            chunks,
+            chunks: None,
             trailers: Vec::new(),
-            sha256,
+            sha256: None,
             md5: Md5::default(),
-            hashers: declared.map(Hasher::new).into_iter().collect(),
+            hashers: Vec::new(),
             wanted: None,
             length: 0,
             wire_bytes: 0,
@@ -136,6 +154,25 @@ impl RequestBody {
             is_over: false,
             expectation,
         }
+    }
+
+    /// Says what the body must be, before the first byte is read.
+    pub fn expect(&mut self, expectation: Expectation) {
+        assert!(!self.is_polled, "the hashers must see every byte");
+        let checksum = expectation.checksum.as_ref();
+        self.hashers = checksum
+            .map(|checksum| Hasher::new(checksum.algorithm))
+            .into_iter()
+            .collect();
+        match &expectation.payload {
+            Payload::Chunked { signer, trailers } => {
+                let chunks = Chunks::new(signer.clone(), *trailers, expectation.length);
+                self.chunks = Some(chunks);
+            }
+            Payload::Hash(_) => self.sha256 = Some(digest::Context::new(&digest::SHA256)),
+            Payload::Unsigned => {}
+        }
+        self.expectation = expectation;
     }
 
     /// What the request says of the body.
@@ -164,6 +201,14 @@ impl RequestBody {
     /// Whether bytes of it may still come.
     pub fn is_unread(&self) -> bool {
         !self.is_ended && !self.wire.is_end_stream()
+    }
+
+    /// Whether the client waits for `100 Continue` and has not been sent it. hyper sends it when a
+    /// body is read that has a length; clients that wait in vain count the next answer for it
+    /// (botocore issue 3755), so the connection must not be used again.
+    pub fn is_continue_owed(&self) -> bool {
+        let is_sent = self.is_polled && self.wire_bytes > 0;
+        self.expectation.waits_for_continue && !is_sent
     }
 
     /// The next bytes; `None` at the end.
@@ -249,7 +294,7 @@ impl RequestBody {
     /// waits to be asked is not asked.
     pub async fn drain_briefly(&mut self) {
         let waits = self.expectation.waits_for_continue && !self.is_polled;
-        if self.is_over || waits || self.expectation.length > DRAIN_BYTES_MAX {
+        if !self.is_unread() || waits || self.expectation.length > DRAIN_BYTES_MAX {
             return;
         }
         let drain = async {
@@ -274,7 +319,7 @@ impl RequestBody {
     async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
         self.is_polled = true;
         loop {
-            let frame = poll_fn(|context| self.wire.as_mut().poll_frame(context));
+            let frame = poll_fn(|context| self.wire.poll_frame(context));
             let frame = reactor::timeout(STALL_MAX, frame)
                 .await
                 .map_err(|_| Fault::from(Code::RequestTimeout))?;
@@ -285,7 +330,7 @@ impl RequestBody {
                 }
                 Some(Err(error)) => {
                     self.is_ended = true;
-                    return Err(Fault::from(Code::IncompleteBody).because(error.to_string()));
+                    return Err(Fault::from(Code::IncompleteBody).because(error));
                 }
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {

@@ -4,12 +4,13 @@
 //! secret or a place on a disk; every body carries the request id that is in the log.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use strata_net::ClusterError;
 use strata_raftlog::namespace::command::Refusal;
+
+use crate::xml::Writer;
 
 macro_rules! codes {
     ($($variant:ident $status:literal $message:literal,)*) => {
@@ -34,11 +35,6 @@ macro_rules! codes {
             /// The message where nothing more precise is known.
             pub fn message(self) -> &'static str {
                 match self { $(Code::$variant => $message,)* }
-            }
-
-            /// The code of that name.
-            pub fn from_name(name: &str) -> Option<Code> {
-                match name { $(stringify!($variant) => Some(Code::$variant),)* _ => None }
             }
         }
     };
@@ -157,9 +153,18 @@ impl Fault {
         Fault::not_implemented(format_args!("The operation {name}"))
     }
 
-    /// A header asks for what the server does not have.
+    /// A header asks for what the server does not have. Command lines show the message alone.
     pub fn header_not_implemented(header: &str) -> Fault {
-        Fault::from(Code::NotImplemented).detail("Header", header)
+        let message = "A header you provided implies functionality that is not implemented";
+        Fault::new(Code::NotImplemented, format!("{message}: {header}")).detail("Header", header)
+    }
+
+    /// A query parameter asks for what the server does not have.
+    pub fn parameter_not_implemented(parameter: &str) -> Fault {
+        let message =
+            "A query parameter you provided implies functionality that is not implemented";
+        Fault::new(Code::NotImplemented, format!("{message}: {parameter}"))
+            .detail("Parameter", parameter)
     }
 
     /// An argument is wrong; named as AWS does.
@@ -171,36 +176,16 @@ impl Fault {
 
     /// The XML body.
     pub fn body(&self, resource: &str, request_id: &str) -> Bytes {
-        let mut xml = String::with_capacity(512);
-        xml.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
-        element(&mut xml, "Code", self.code.name());
-        element(&mut xml, "Message", &self.message);
+        let mut xml = Writer::bare("Error", 512);
+        xml.element("Code", self.code.name());
+        xml.element("Message", &self.message);
         for (name, value) in &self.details {
-            element(&mut xml, name, value);
+            xml.element(name, value);
         }
-        element(&mut xml, "Resource", resource);
-        element(&mut xml, "RequestId", request_id);
-        xml.push_str("</Error>");
-        Bytes::from(xml)
+        xml.element("Resource", resource);
+        xml.element("RequestId", request_id);
+        xml.finish()
     }
-}
-
-fn element(xml: &mut String, name: &str, text: &str) {
-    let _ = write!(xml, "<{name}>");
-    for character in text.chars() {
-        match character {
-            '<' => xml.push_str("&lt;"),
-            '>' => xml.push_str("&gt;"),
-            '&' => xml.push_str("&amp;"),
-            '"' => xml.push_str("&quot;"),
-            '\'' => xml.push_str("&apos;"),
-            '\r' | '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}' => {
-                let _ = write!(xml, "&#x{:x};", character as u32);
-            }
-            other => xml.push(other),
-        }
-    }
-    let _ = write!(xml, "</{name}>");
 }
 
 impl From<ClusterError> for Fault {
@@ -280,16 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn every_code_finds_itself_by_name() {
-        for code in [
-            Code::AccessDenied,
-            Code::SlowDown,
-            Code::XAmzContentSHA256Mismatch,
-        ] {
-            assert_eq!(Code::from_name(code.name()), Some(code));
-        }
+    fn what_is_refused_is_named_in_the_message() {
+        let fault = Fault::header_not_implemented("x-amz-tagging");
+        assert!(fault.message.contains("x-amz-tagging"), "{}", fault.message);
+        assert_eq!(fault.details, [("Header", "x-amz-tagging".to_owned())]);
         assert_eq!(Code::InsufficientStorage.status().as_u16(), 507);
-        assert_eq!(Code::from_name("Nonsense"), None);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Entity tags as AWS makes them.
 
-use s3s::dto;
 use strata_raftlog::namespace::ETag;
 
 use crate::md5;
@@ -15,11 +14,6 @@ pub fn of_parts(parts: &[ETag]) -> ETag {
         digest: digest.finish(),
         part_count: parts.len() as u32,
     }
-}
-
-/// The tag for an answer.
-pub fn to_dto(etag: ETag) -> dto::ETag {
-    dto::ETag::Strong(etag.to_string())
 }
 
 /// The tag in quotation marks, as it stands in a header.

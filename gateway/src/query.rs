@@ -1,6 +1,9 @@
-//! Percent-encoding, and the query string of a request in its order.
+//! The query string of a request, decoded once and kept in its order.
 
-use std::borrow::Cow;
+use std::str::FromStr;
+
+use crate::error::{Code, Fault};
+use crate::percent::decode_form;
 
 /// A query string, decoded.
 #[derive(Debug, Clone, Default)]
@@ -9,14 +12,20 @@ pub struct Query {
 }
 
 impl Query {
-    /// Decodes a raw query string; `None` where it is not UTF-8 or not well encoded.
-    pub fn parse(raw: &str) -> Option<Query> {
+    /// Decodes a raw query string.
+    ///
+    /// # Errors
+    /// `InvalidURI` where it is not UTF-8 or not well encoded.
+    pub fn parse(raw: &str) -> Result<Query, Fault> {
+        let malformed = || Fault::from(Code::InvalidURI);
         let mut pairs = Vec::new();
         for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            pairs.push((decode_form(name)?, decode_form(value)?));
+            let name = decode_form(name).ok_or_else(malformed)?;
+            let value = decode_form(value).ok_or_else(malformed)?;
+            pairs.push((name.into_owned(), value.into_owned()));
         }
-        Some(Query { pairs })
+        Ok(Query { pairs })
     }
 
     /// Whether a parameter is there.
@@ -26,119 +35,35 @@ impl Query {
 
     /// The first value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.as_str())
+        let mut pairs = self.pairs.iter();
+        let found = pairs.find(|(found, _)| found == name);
+        found.map(|(_, value)| value.as_str())
     }
 
-    /// All parameters.
+    /// The first value of a parameter, empty where there is none.
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    /// The first value of a parameter that is a number.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is none; an empty value counts as absent.
+    pub fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, Fault> {
+        let text = self.text(name);
+        match (text, text.parse()) {
+            ("", _) => Ok(None),
+            (_, Ok(number)) => Ok(Some(number)),
+            (_, Err(_)) => {
+                let message = format!("Provided {name} not an integer or within integer range");
+                Err(Fault::argument(name, text, message))
+            }
+        }
+    }
+
+    /// All parameters, in their order.
     pub fn pairs(&self) -> &[(String, String)] {
         &self.pairs
-    }
-
-    /// Encodes the parameters that `keep` lets through, as a query string without `?`.
-    pub fn encode(&self, keep: impl Fn(&str) -> bool) -> String {
-        let mut text = String::new();
-        for (name, value) in self.pairs.iter().filter(|(name, _)| keep(name)) {
-            if !text.is_empty() {
-                text.push('&');
-            }
-            encode_into(&mut text, name.as_bytes(), false);
-            text.push('=');
-            encode_into(&mut text, value.as_bytes(), false);
-        }
-        text
-    }
-}
-
-fn decode_form(text: &str) -> Option<String> {
-    match text.contains('+') {
-        true => decode(&text.replace('+', " ")),
-        false => decode(text),
-    }
-}
-
-/// Undoes percent-encoding; `None` where the result is not UTF-8 or a `%` is not followed by two
-/// hexadecimal digits.
-pub fn decode(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        if byte != b'%' {
-            bytes.push(byte);
-            rest = tail;
-            continue;
-        }
-        let (high, low) = (hex_digit(*tail.first()?)?, hex_digit(*tail.get(1)?)?);
-        bytes.push(high << 4 | low);
-        rest = &tail[2..];
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).map(|digit| digit as u8)
-}
-
-/// Percent-encodes all bytes but letters, digits, `-`, `.`, `_`, `~`, and `/` where it is kept.
-pub fn encode(bytes: &[u8], keep_slash: bool) -> String {
-    let mut text = String::with_capacity(bytes.len() + 16);
-    encode_into(&mut text, bytes, keep_slash);
-    text
-}
-
-fn encode_into(text: &mut String, bytes: &[u8], keep_slash: bool) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        let plain = byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b'~')
-            || (keep_slash && byte == b'/');
-        if plain {
-            text.push(char::from(byte));
-        } else {
-            text.push('%');
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for &byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
-}
-
-/// Reads lower-case or upper-case hexadecimal of exactly 32 bytes.
-pub fn parse_hex_32(text: &str) -> Option<[u8; 32]> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 64 {
-        return None;
-    }
-    let mut value = [0; 32];
-    for (byte, pair) in value.iter_mut().zip(bytes.chunks_exact(2)) {
-        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
-    }
-    Some(value)
-}
-
-/// A key as it stands in an answer: percent-encoded where the client asked for it.
-pub fn encode_key(key: &[u8], encoded: bool) -> String {
-    match encoded {
-        true => encode(key, true),
-        false => match String::from_utf8_lossy(key) {
-            Cow::Borrowed(text) => text.to_owned(),
-            Cow::Owned(text) => text,
-        },
     }
 }
 
@@ -154,24 +79,20 @@ mod tests {
         assert_eq!(query.get("uploads"), Some(""));
         assert_eq!(query.get("x"), Some("1"));
         assert_eq!(query.pairs().len(), 5);
-        assert_eq!(query.encode(|name| name == "prefix"), "prefix=a%2Fb%20c");
+        assert_eq!(Query::parse("a=%zz").unwrap_err().code, Code::InvalidURI);
     }
 
     #[test]
-    fn malformed_encoding_is_refused() {
-        assert_eq!(decode("%"), None);
-        assert_eq!(decode("%4"), None);
-        assert_eq!(decode("%zz"), None);
-        assert_eq!(decode("%ff"), None);
-        assert_eq!(decode("%41%C3%A9"), Some("Aé".into()));
+    fn numbers_are_read_strictly() {
+        let query = Query::parse("a=12&b=x&c=").unwrap();
+        assert_eq!(query.number::<i32>("a").unwrap(), Some(12));
+        assert_eq!(query.number::<i32>("c").unwrap(), None);
+        assert_eq!(query.number::<i32>("d").unwrap(), None);
+        let fault = query.number::<i32>("b").unwrap_err();
+        assert_eq!(fault.code, Code::InvalidArgument);
     }
 
     proptest! {
-        #[test]
-        fn encoding_is_undone_by_decoding(text in ".{0,40}", keep in any::<bool>()) {
-            prop_assert_eq!(decode(&encode(text.as_bytes(), keep)), Some(text));
-        }
-
         #[test]
         fn parsing_never_panics(raw in "[%&=+a-f0-9]{0,40}") {
             let _ = Query::parse(&raw);

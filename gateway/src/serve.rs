@@ -4,27 +4,29 @@
 //! connection that neither sends nor takes bytes ends; when the reactor is told to stop, requests
 //! that have begun are finished, for a bounded time.
 
+mod answer;
 mod connection;
 mod exchange;
-mod patience;
-mod response;
+mod line_limit;
+mod lingering;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use s3s::service::{S3Service, S3ServiceBuilder};
 use strata_engine::reactor::local::{Notify, Semaphore};
 use strata_engine::reactor::{self, TaskClass, TcpListener};
 use strata_net::Cluster;
 
 use crate::auth::{Credential, Verifier};
-use crate::metrics::GatewayMetrics;
-use crate::s3::{Frontend, ReadRoom, Shared};
+use crate::metrics::{GatewayMetrics, RequestCounters};
+use crate::s3::{ReadRoom, Shared};
+use line_limit::LineLimit;
 
 /// Pause after a failed accept, which is mostly one without descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,6 +52,8 @@ pub struct GatewayConfig {
     pub allow_anonymous: bool,
     /// Keys beside the root key, which is in the replicated state.
     pub credentials: Vec<Credential>,
+    /// Whether a line at `info` is logged for every request; at `debug` there is one anyway.
+    pub log_requests: bool,
 }
 
 impl Default for GatewayConfig {
@@ -58,16 +62,21 @@ impl Default for GatewayConfig {
             region: "us-east-1".to_owned(),
             allow_anonymous: false,
             credentials: Vec::new(),
+            log_requests: false,
         }
     }
 }
 
 /// What all connections of a reactor share.
 struct Server {
-    shared: Rc<Shared>,
-    service: S3Service,
+    shared: Shared,
     verifier: Verifier,
     metrics: Arc<GatewayMetrics>,
+    /// This reactor's share of them.
+    counters: Arc<RequestCounters>,
+    /// Lines on requests that were denied, and on those that could not be served.
+    denied_lines: LineLimit,
+    unserved_lines: LineLimit,
     xml_room: Rc<Semaphore>,
     connections: Cell<usize>,
     refusals: Cell<usize>,
@@ -90,7 +99,7 @@ pub async fn serve(
     loop {
         let accepted = pin!(listener.accept());
         match select(accepted, shutdown.as_mut()).await {
-            Either::Left((Ok((stream, _)), _)) => server.open(stream),
+            Either::Left((Ok((stream, peer)), _)) => server.open(stream, peer),
             Either::Left((Err(error), _)) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 reactor::sleep(ACCEPT_PAUSE).await;
@@ -110,16 +119,18 @@ impl Server {
     ) -> Rc<Server> {
         let verifier = Verifier::new(&config.region);
         let read_room = ReadRoom::new(cluster.parts().peers.len());
-        let shared = Rc::new(Shared {
+        let shared = Shared {
             cluster,
             config,
             read_room,
-        });
+        };
         Rc::new(Server {
-            service: S3ServiceBuilder::new(Frontend::new(Rc::clone(&shared))).build(),
             shared,
             verifier,
+            counters: metrics.counters_of_a_reactor(),
             metrics,
+            denied_lines: LineLimit::default(),
+            unserved_lines: LineLimit::default(),
             xml_room: Semaphore::new(XML_KIB_MAX),
             connections: Cell::new(0),
             refusals: Cell::new(0),
@@ -129,11 +140,11 @@ impl Server {
         })
     }
 
-    fn open(self: &Rc<Self>, stream: reactor::TcpStream) {
+    fn open(self: &Rc<Self>, stream: reactor::TcpStream, peer: SocketAddr) {
         let server = Rc::clone(self);
         if self.connections.get() < CONNECTIONS_MAX {
             let opened = Opened::new(server);
-            let serve = async move { connection::serve(&opened.0, stream).await };
+            let serve = async move { connection::serve(&opened.0, stream, peer).await };
             reactor::spawn(TaskClass::Foreground, serve).detach();
             return;
         }

@@ -2,6 +2,7 @@
 
 use crate::http::Request;
 use aws_lc_rs::{digest, hmac};
+use base64::Engine as _;
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,6 +42,12 @@ pub fn hex(bytes: &[u8]) -> String {
 /// SHA-256 as lower-case hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// SHA-256 in base64, as `x-amz-checksum-sha256` carries it.
+pub fn sha256_base64(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
@@ -109,7 +116,9 @@ impl Signer {
         request = request.header("x-amz-content-sha256", content_hash(payload, &body));
         if payload != Payload::Hashed && payload != Payload::Unsigned {
             request = request.header("content-encoding", "aws-chunked");
-            request = request.header("x-amz-decoded-content-length", body.len().to_string());
+            if !request.has("x-amz-decoded-content-length") {
+                request = request.header("x-amz-decoded-content-length", body.len().to_string());
+            }
         }
         if let Some((name, _)) = trailer {
             request = request.header("x-amz-trailer", name);

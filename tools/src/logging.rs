@@ -78,10 +78,7 @@ fn directives(level: &str) -> String {
         _ => "warn",
     };
     let ours = OURS.iter().map(|name| format!(",{name}={level}"));
-    // The gateway logs every failed request itself; s3s would log it again, with the whole answer.
-    let twice = if level == "trace" { "" } else { ",s3s=off" };
-    let all = std::iter::once(libraries.to_owned()).chain(ours);
-    all.chain([twice.to_owned()]).collect()
+    std::iter::once(libraries.to_owned()).chain(ours).collect()
 }
 
 #[cfg(test)]

@@ -218,6 +218,7 @@ fn gateway_config(config: &Config) -> GatewayConfig {
         region: config.region.clone(),
         allow_anonymous: config.allow_anonymous,
         credentials: credentials.collect(),
+        log_requests: config.log_requests,
     }
 }
 

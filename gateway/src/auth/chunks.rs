@@ -7,17 +7,14 @@
 use aws_lc_rs::{digest, hmac};
 use bytes::{Buf, Bytes};
 
-use super::signature::hex_sha256;
 use crate::error::{Code, Fault};
-use crate::query::{hex, parse_hex_32};
+use crate::signature::{chunk_to_sign, sha256_hex, trailer_to_sign};
 
 /// The longest line before a chunk, in bytes.
 const LINE_BYTES_MAX: usize = 1024;
 
 /// The longest block of trailers, in bytes.
 const TRAILER_BYTES_MAX: usize = 16 << 10;
-
-const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Verifies the signatures of chunks, each made over the one before.
 #[derive(Clone)]
@@ -35,30 +32,18 @@ pub struct ChunkSigner {
 impl ChunkSigner {
     /// The text of which the signature of the next chunk is the HMAC.
     pub fn chunk_text(&self, sha256: &str) -> String {
-        let ChunkSigner {
-            date_time,
-            scope,
-            previous,
-            ..
-        } = self;
-        format!(
-            "AWS4-HMAC-SHA256-PAYLOAD\n{date_time}\n{scope}\n{previous}\n{EMPTY_SHA256}\n{sha256}"
-        )
+        chunk_to_sign(&self.date_time, &self.scope, &self.previous, sha256)
     }
 
     /// The text of which the signature of the trailers is the HMAC.
     pub fn trailer_text(&self, sha256: &str) -> String {
-        let ChunkSigner {
-            date_time,
-            scope,
-            previous,
-            ..
-        } = self;
-        format!("AWS4-HMAC-SHA256-TRAILER\n{date_time}\n{scope}\n{previous}\n{sha256}")
+        trailer_to_sign(&self.date_time, &self.scope, &self.previous, sha256)
     }
 
     fn check(&mut self, text: &str, signature: &str) -> Result<(), Fault> {
-        let expected = parse_hex_32(signature).unwrap_or([0; 32]);
+        let mut expected = [0; 32];
+        // A signature that is no hexadecimal leaves what no text has.
+        let _ = hex::decode_to_slice(signature, &mut expected);
         hmac::verify(&self.key, text.as_bytes(), &expected)
             .map_err(|_| Fault::from(Code::SignatureDoesNotMatch))?;
         self.previous = signature.to_owned();
@@ -174,7 +159,7 @@ impl Chunks {
             for (name, value) in &trailers {
                 canonical.push_str(&format!("{name}:{value}\n"));
             }
-            let text = signer.trailer_text(&hex_sha256(canonical.as_bytes()));
+            let text = signer.trailer_text(&sha256_hex(canonical.as_bytes()));
             signer.check(&text, &signature.unwrap_or_default())?;
         }
         Ok(trailers)
@@ -213,7 +198,7 @@ impl Chunks {
             return Err(malformed("an end without a chunk"));
         };
         if let Some(signer) = &mut self.signer {
-            let text = signer.chunk_text(&hex(sha256.finish().as_ref()));
+            let text = signer.chunk_text(&hex::encode(sha256.finish()));
             signer.check(&text, &signature)?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Bodies on a simulated reactor: whole, short, wrong, stalled.
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,7 +12,7 @@ use super::*;
 use crate::md5;
 
 /// A connection that delivers pieces and then ends, breaks, or says nothing more.
-struct Pieces {
+pub struct Pieces {
     pieces: VecDeque<Bytes>,
     ending: Ending,
 }
@@ -24,14 +24,8 @@ enum Ending {
     Stall,
 }
 
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+impl Pieces {
+    pub fn poll_frame(&mut self) -> Poll<Option<Result<Frame<Bytes>, String>>> {
         match (self.pieces.pop_front(), self.ending) {
             (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
             (None, Ending::End) => Poll::Ready(None),
@@ -68,7 +62,10 @@ fn body(pieces: &[&'static [u8]], ending: Ending, expectation: Expectation) -> R
         .iter()
         .map(|piece| Bytes::from_static(piece))
         .collect();
-    RequestBody::new(Box::pin(Pieces { pieces, ending }), expectation)
+    let wire = Wire::Pieces(Pieces { pieces, ending });
+    let mut body = RequestBody::new(wire, Expectation::unread(&HeaderMap::new()));
+    body.expect(expectation);
+    body
 }
 
 /// Reads a body to its end.

@@ -1,14 +1,17 @@
 //! Buckets: create, head, delete, list, location.
 
-use s3s::S3Response;
-use s3s::dto;
+use http::HeaderName;
+use http::header;
 use strata_net::ClusterError;
 use strata_raftlog::namespace::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
 use strata_raftlog::namespace::{Bucket, UploadQuery};
 
-use super::{ROOT_ACCOUNT, Shared, check_owner, owner, timestamp};
-use crate::context::Context;
+use super::{ROOT_ACCOUNT, Shared, check_owner, write_account};
+use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
+use crate::request::Request;
+use crate::response::Response;
+use crate::xml;
 
 /// The region whose name `GetBucketLocation` leaves out.
 const CLASSIC_REGION: &str = "us-east-1";
@@ -23,9 +26,9 @@ const PAGE_BUCKETS_MAX: usize = 10_000;
 ///
 /// # Errors
 /// `NoSuchBucket`, and `AccessDenied` where the client expects another owner.
-pub fn find(shared: &Shared, context: &Context) -> Result<Bucket, Fault> {
-    let name = context.bucket()?;
-    check_owner(context, "x-amz-expected-bucket-owner")?;
+pub fn find(shared: &Shared, request: &Request) -> Result<Bucket, Fault> {
+    let name = request.bucket()?;
+    check_owner(request, "x-amz-expected-bucket-owner")?;
     let found = shared.cluster.names(|view| view.bucket(name))?;
     found.ok_or_else(|| no_such_bucket(name))
 }
@@ -36,12 +39,12 @@ pub fn no_such_bucket(name: &str) -> Fault {
 }
 
 /// `ListBuckets`.
-pub async fn list(
-    shared: &Shared,
-    _: &Context,
-    input: dto::ListBucketsInput,
-) -> Result<S3Response<dto::ListBucketsOutput>, Fault> {
-    let limit = match input.max_buckets {
+///
+/// # Errors
+/// Those of AWS, as of every handler.
+pub async fn list(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    let query = &request.query;
+    let limit = match query.number::<i32>("max-buckets")? {
         None => PAGE_BUCKETS_MAX,
         Some(size @ 1..=10_000) => size as usize,
         Some(other) => {
@@ -49,104 +52,113 @@ pub async fn list(
             return Err(Fault::argument("max-buckets", &other.to_string(), message));
         }
     };
-    let prefix = input.prefix.clone().unwrap_or_default();
-    let after = input.continuation_token.unwrap_or_default();
-    let is_here = input
-        .bucket_region
-        .is_none_or(|region| region == shared.config.region);
+    let (prefix, after) = (query.text("prefix"), query.text("continuation-token"));
+    let region = &shared.config.region;
+    let is_here = query
+        .get("bucket-region")
+        .is_none_or(|asked| asked == region);
     let mut found: Vec<Bucket> = shared.cluster.names(|view| view.buckets())?;
-    found.retain(|bucket| is_here && bucket.name.starts_with(&prefix) && bucket.name > after);
+    found.retain(|bucket| {
+        is_here && bucket.name.starts_with(prefix) && bucket.name.as_str() > after
+    });
     let more = found.len() > limit;
     found.truncate(limit);
-    let continuation_token = found
-        .last()
-        .filter(|_| more)
-        .map(|bucket| bucket.name.clone());
-    let buckets = found.into_iter().map(|bucket| dto::Bucket {
-        bucket_region: Some(shared.config.region.clone()),
-        creation_date: Some(timestamp(bucket.created_micros)),
-        name: Some(bucket.name),
-    });
-    Ok(S3Response::new(dto::ListBucketsOutput {
-        buckets: Some(buckets.collect()),
-        continuation_token,
-        owner: Some(owner(ROOT_ACCOUNT)),
-        prefix: input.prefix,
-    }))
+    let mut xml = xml::Writer::new("ListAllMyBucketsResult");
+    write_account(&mut xml, "Owner", ROOT_ACCOUNT);
+    xml.open("Buckets");
+    for bucket in &found {
+        xml.open("Bucket");
+        xml.element("Name", &bucket.name);
+        xml.value("CreationDate", Iso8601(bucket.created_micros));
+        xml.element("BucketRegion", region);
+        xml.close("Bucket");
+    }
+    xml.close("Buckets");
+    xml.optional("Prefix", query.get("prefix"));
+    let last = found.last().filter(|_| more);
+    xml.optional("ContinuationToken", last.map(|bucket| bucket.name.as_str()));
+    Ok(Response::xml(xml))
 }
 
 /// `CreateBucket`.
-pub async fn create(
-    shared: &Shared,
-    context: &Context,
-    input: dto::CreateBucketInput,
-) -> Result<S3Response<dto::CreateBucketOutput>, Fault> {
-    let asked = input.create_bucket_configuration.unwrap_or_default();
-    if asked.bucket.is_some() || asked.location.is_some() {
-        return Err(Fault::not_implemented("A directory bucket"));
-    }
-    if let Some(constraint) = asked.location_constraint
-        && constraint.as_str() != shared.config.region
+///
+/// # Errors
+/// As every handler.
+pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    if let Some(asked) = location_constraint(&request.xml)?
+        && asked != shared.config.region
     {
         let message = format!(
-            "The {} location constraint is incompatible for the region specific endpoint this \
-             request was sent to.",
-            constraint.as_str()
+            "The {asked} location constraint is incompatible for the region specific endpoint this \
+             request was sent to."
         );
         return Err(Fault::new(
             Code::IllegalLocationConstraintException,
             message,
         ));
     }
-    let bucket = context.bucket()?.to_owned();
-    let location = Some(format!("/{bucket}"));
-    shared
-        .cluster
-        .change(CreateBucket {
-            bucket,
-            owner: ROOT_ACCOUNT,
-        })
-        .await?;
-    Ok(S3Response::new(dto::CreateBucketOutput { location }))
+    let bucket = request.bucket()?.to_owned();
+    let location = format!("/{bucket}");
+    let command = CreateBucket {
+        bucket,
+        owner: ROOT_ACCOUNT,
+    };
+    shared.cluster.change(command).await?;
+    Ok(Response::ok().header(header::LOCATION, &location))
+}
+
+/// The region that the body of a `CreateBucket` asks for; it may be empty.
+fn location_constraint(xml: &[u8]) -> Result<Option<String>, Fault> {
+    if xml.is_empty() {
+        return Ok(None);
+    }
+    let mut xml = xml::Reader::open(xml, "CreateBucketConfiguration")?;
+    let mut constraint = None;
+    while let Some(name) = xml.child()? {
+        match name.as_str() {
+            "LocationConstraint" => constraint = Some(xml.text()?.trim().to_owned()),
+            "Location" | "Bucket" => return Err(Fault::not_implemented("A directory bucket")),
+            "Tags" => return Err(Fault::not_implemented("A bucket with tags")),
+            _ => return Err(Code::MalformedXML.into()),
+        }
+    }
+    xml.end()?;
+    Ok(constraint.filter(|constraint| !constraint.is_empty()))
 }
 
 /// `HeadBucket`.
-pub async fn head(
-    shared: &Shared,
-    context: &Context,
-    _: dto::HeadBucketInput,
-) -> Result<S3Response<dto::HeadBucketOutput>, Fault> {
-    find(shared, context)?;
-    Ok(S3Response::new(dto::HeadBucketOutput {
-        bucket_region: Some(shared.config.region.clone()),
-        ..Default::default()
-    }))
+///
+/// # Errors
+/// As every handler.
+pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    find(shared, request)?;
+    let region = HeaderName::from_static("x-amz-bucket-region");
+    Ok(Response::ok().header(region, &shared.config.region))
 }
 
 /// `DeleteBucket`.
-pub async fn delete(
-    shared: &Shared,
-    context: &Context,
-    _: dto::DeleteBucketInput,
-) -> Result<S3Response<dto::DeleteBucketOutput>, Fault> {
-    check_owner(context, "x-amz-expected-bucket-owner")?;
-    let bucket = context.bucket()?.to_owned();
+///
+/// # Errors
+/// As every handler.
+pub async fn delete(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    check_owner(request, "x-amz-expected-bucket-owner")?;
+    let bucket = request.bucket()?.to_owned();
     let command = DeleteBucket { bucket };
     let refused = match shared.cluster.change(command.clone()).await {
         Err(ClusterError::Refused(Refusal::BucketNotEmpty)) => Refusal::BucketNotEmpty,
-        outcome => return Ok(outcome.map(|_| S3Response::new(dto::DeleteBucketOutput {}))?),
+        outcome => return Ok(outcome.map(|_| Response::no_content())?),
     };
-    if !abort_uploads(shared, context).await? {
+    if !abort_uploads(shared, request).await? {
         return Err(refused.into());
     }
     shared.cluster.change(command).await?;
-    Ok(S3Response::new(dto::DeleteBucketOutput {}))
+    Ok(Response::no_content())
 }
 
 /// Aborts the uploads of a bucket without objects: uploads alone do not keep a bucket, as with AWS.
 /// Whether there were no objects.
-async fn abort_uploads(shared: &Shared, context: &Context) -> Result<bool, Fault> {
-    let bucket = find(shared, context)?;
+async fn abort_uploads(shared: &Shared, request: &Request) -> Result<bool, Fault> {
+    let bucket = find(shared, request)?;
     let query = UploadQuery {
         limit: UPLOADS_AT_ONCE,
         ..UploadQuery::default()
@@ -179,15 +191,41 @@ async fn abort_uploads(shared: &Shared, context: &Context) -> Result<bool, Fault
 }
 
 /// `GetBucketLocation`.
-pub async fn location(
-    shared: &Shared,
-    context: &Context,
-    _: dto::GetBucketLocationInput,
-) -> Result<S3Response<dto::GetBucketLocationOutput>, Fault> {
-    find(shared, context)?;
+///
+/// # Errors
+/// As every handler.
+pub async fn location(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    find(shared, request)?;
     let region = &shared.config.region;
-    let constraint = (region != CLASSIC_REGION).then(|| region.clone());
-    Ok(S3Response::new(dto::GetBucketLocationOutput {
-        location_constraint: constraint.map(dto::BucketLocationConstraint::from),
-    }))
+    let mut xml = xml::Writer::new("LocationConstraint");
+    if region != CLASSIC_REGION {
+        xml.text(region);
+    }
+    Ok(Response::xml(xml))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_of_a_new_bucket_is_read() {
+        let inside = |inside: &str| {
+            let xml = format!("<CreateBucketConfiguration>{inside}</CreateBucketConfiguration>");
+            location_constraint(xml.as_bytes()).map_err(|fault| fault.code)
+        };
+        let region = inside("<LocationConstraint>eu-west-1</LocationConstraint>");
+        assert_eq!(region, Ok(Some("eu-west-1".into())));
+        assert_eq!(inside("<LocationConstraint/>"), Ok(None));
+        assert_eq!(inside(""), Ok(None));
+        assert_eq!(location_constraint(b"").unwrap(), None);
+        assert_eq!(
+            inside("<Bucket><Type>Directory</Type></Bucket>"),
+            Err(Code::NotImplemented)
+        );
+        assert_eq!(
+            inside("<Region>eu-west-1</Region>"),
+            Err(Code::MalformedXML)
+        );
+    }
 }

@@ -2,10 +2,10 @@
 //! writes go into the command and are decided when it is applied.
 
 use http::HeaderMap;
-use s3s::dto::{Timestamp, TimestampFormat};
 use strata_raftlog::namespace::command::{ETagMatch, Precondition};
 use strata_raftlog::namespace::{ETag, Object};
 
+use crate::dates::parse_http_date;
 use crate::error::{Code, Fault};
 
 /// The names of the four headers, plain or of the source of a copy.
@@ -121,10 +121,7 @@ fn tags(headers: &HeaderMap, name: &str) -> Option<ETagMatch> {
 
 /// A date in whole seconds since the Unix epoch; what is malformed is ignored.
 fn date(headers: &HeaderMap, name: &str) -> Option<u64> {
-    let text = headers.get(name)?.to_str().ok()?;
-    let parsed = Timestamp::parse(TimestampFormat::HttpDate, text).ok()?;
-    let seconds = time::OffsetDateTime::from(parsed).unix_timestamp();
-    Some(u64::try_from(seconds).unwrap_or(0))
+    parse_http_date(headers.get(name)?.to_str().ok()?)
 }
 
 #[cfg(test)]

@@ -2,32 +2,31 @@
 
 use std::ops::Range;
 
-use s3s::S3Response;
-use s3s::dto;
 use strata_raftlog::namespace::command::{Answer, PutObject, PutPart};
-use strata_raftlog::namespace::{ChecksumAlgorithm, ObjectAttributes};
+use strata_raftlog::namespace::{Checksum, ChecksumAlgorithm, ETag, ObjectAttributes};
 
 use super::copy_source::{Copied, Name, open, transfer};
-use super::put_object::{commit, kind_of};
+use super::put_object::commit;
 use super::ranges::{Asked, parse, resolve};
-use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart, timestamp};
-use crate::context::Context;
+use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart};
+use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
-use crate::{checksum, etag};
+use crate::request::Request;
+use crate::response::Response;
+use crate::{checksum, etag, xml};
 
 /// The space of an object's own bytes.
 const SPACE_OBJECT: u32 = 0;
 
 /// `CopyObject`: all of an object of up to 5 GiB.
-pub async fn copy(
-    shared: &Shared,
-    context: &Context,
-    _: dto::CopyObjectInput,
-) -> Result<S3Response<dto::CopyObjectOutput>, Fault> {
-    let (bucket, key) = context.object()?;
-    let name = Name::parse(context.header("x-amz-copy-source"))?;
-    let replaced = replacement(context)?;
-    let wanted = wanted_algorithm(context)?;
+///
+/// # Errors
+/// As every handler.
+pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    let (bucket, key) = request.address.object()?;
+    let name = Name::parse(request.header("x-amz-copy-source"))?;
+    let replaced = replacement(request)?;
+    let wanted = wanted_algorithm(request)?;
     let is_itself = name.bucket == bucket && name.key.as_bytes() == key;
     if is_itself && replaced.is_none() && wanted.is_none() {
         return Err(Fault::new(
@@ -37,9 +36,9 @@ pub async fn copy(
              encryption attributes.",
         ));
     }
-    buckets::find(shared, context)?;
+    buckets::find(shared, request)?;
     let inode = shared.cluster.new_inode().await?;
-    let source = open(shared, context, &name, |size| Ok(0..size))?;
+    let source = open(shared, request, &name, |size| Ok(0..size))?;
     let stored = source
         .object
         .checksum
@@ -63,42 +62,47 @@ pub async fn copy(
         checksum: Some(checksum.clone()),
         attributes,
         body,
-        precondition: conditions::of_write(&context.headers),
+        precondition: conditions::of_write(&request.headers),
         owner: ROOT_ACCOUNT,
     };
     let answer = commit(shared, command.into()).await?;
-    let mut result = dto::CopyObjectResult {
-        e_tag: Some(etag::to_dto(etag)),
-        checksum_type: Some(kind_of(&checksum)),
-        ..Default::default()
-    };
-    if let Answer::Put {
+    let Answer::Put {
         modified_micros, ..
     } = answer
-    {
-        result.last_modified = Some(timestamp(modified_micros));
-    }
-    set_checksum!(result, Some(&checksum));
-    let output = dto::CopyObjectOutput {
-        copy_object_result: Some(result),
-        ..Default::default()
+    else {
+        let cause = format!("answered with {answer:?}");
+        return Err(Fault::from(Code::InternalError).because(cause));
     };
-    Ok(S3Response::new(output))
+    let mut xml = result_of("CopyObjectResult", modified_micros, etag, &checksum);
+    xml.element("ChecksumType", checksum::kind_name(checksum.kind));
+    Ok(Response::xml(xml))
+}
+
+fn result_of(
+    root: &'static str,
+    modified_micros: u64,
+    etag: ETag,
+    checksum: &Checksum,
+) -> xml::Writer {
+    let mut xml = xml::Writer::new(root);
+    xml.value("LastModified", Iso8601(modified_micros));
+    xml.element("ETag", &etag::quoted(etag));
+    checksum::write(&mut xml, Some(checksum));
+    xml
 }
 
 /// `UploadPartCopy`: a range of an object, or all of it, becomes a part.
-pub async fn copy_part(
-    shared: &Shared,
-    context: &Context,
-    _: dto::UploadPartCopyInput,
-) -> Result<S3Response<dto::UploadPartCopyOutput>, Fault> {
-    let (bucket, key) = context.object()?;
-    let number = multipart::part_number(context.query.get("partNumber").unwrap_or_default())?;
-    let name = Name::parse(context.header("x-amz-copy-source"))?;
-    let (upload, row) = multipart::find(shared, context)?;
+///
+/// # Errors
+/// As every handler.
+pub async fn copy_part(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    let (bucket, key) = request.address.object()?;
+    let number = multipart::part_number(request.query.text("partNumber"))?;
+    let name = Name::parse(request.header("x-amz-copy-source"))?;
+    let (upload, row) = multipart::find(shared, request)?;
     let space = multipart::fresh_space(shared).await?;
-    let asked = context.header("x-amz-copy-source-range");
-    let source = open(shared, context, &name, |size| source_range(asked, size))?;
+    let asked = request.header("x-amz-copy-source-range");
+    let source = open(shared, request, &name, |size| source_range(asked, size))?;
     let algorithm = row
         .checksum
         .map_or(checksum::DEFAULT, |(algorithm, _)| algorithm);
@@ -121,17 +125,13 @@ pub async fn copy_part(
         body,
     };
     commit(shared, command.into()).await?;
-    let mut result = dto::CopyPartResult {
-        e_tag: Some(etag::to_dto(etag)),
-        last_modified: Some(timestamp(strata_engine::reactor::wall_clock().0)),
-        ..Default::default()
-    };
-    set_checksum!(result, Some(&checksum));
-    let output = dto::UploadPartCopyOutput {
-        copy_part_result: Some(result),
-        ..Default::default()
-    };
-    Ok(S3Response::new(output))
+    let now = strata_engine::reactor::wall_clock().0;
+    Ok(Response::xml(result_of(
+        "CopyPartResult",
+        now,
+        etag,
+        &checksum,
+    )))
 }
 
 /// The range of a source: unlike that of a GET it must be whole and lie within the object.
@@ -155,10 +155,13 @@ fn source_range(asked: Option<&str>, size: u64) -> Result<Range<u64>, Fault> {
 }
 
 /// The attributes that take the place of the source's, where the request says so.
-fn replacement(context: &Context) -> Result<Option<ObjectAttributes>, Fault> {
-    match context.header("x-amz-metadata-directive") {
-        None | Some("COPY") => Ok(None),
-        Some("REPLACE") => metadata::attributes(&context.headers).map(Some),
+fn replacement(request: &Request) -> Result<Option<ObjectAttributes>, Fault> {
+    match request.header("x-amz-metadata-directive") {
+        None => Ok(None),
+        Some(copy) if copy.eq_ignore_ascii_case("COPY") => Ok(None),
+        Some(replace) if replace.eq_ignore_ascii_case("REPLACE") => {
+            metadata::attributes(&request.headers).map(Some)
+        }
         Some(other) => Err(Fault::argument(
             "x-amz-metadata-directive",
             other,
@@ -168,8 +171,11 @@ fn replacement(context: &Context) -> Result<Option<ObjectAttributes>, Fault> {
 }
 
 /// The checksum that the request asks for.
-pub fn wanted_algorithm(context: &Context) -> Result<Option<ChecksumAlgorithm>, Fault> {
-    let Some(name) = context.header("x-amz-checksum-algorithm") else {
+///
+/// # Errors
+/// `InvalidRequest` for an algorithm that S3 does not have.
+pub fn wanted_algorithm(request: &Request) -> Result<Option<ChecksumAlgorithm>, Fault> {
+    let Some(name) = request.header("x-amz-checksum-algorithm") else {
         return Ok(None);
     };
     checksum::by_name(name).map(Some).ok_or_else(|| {

@@ -9,11 +9,11 @@ use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag, Object}
 use super::object_body::{BodyReader, first_window};
 use super::{Shared, check_owner, conditions, head_object};
 use crate::checksum::{self, Hasher};
-use crate::context::Context;
 use crate::error::{Code, Fault};
 use crate::guard::PUT_BYTES_MAX;
 use crate::md5::Md5;
-use crate::query;
+use crate::percent::decode_form;
+use crate::request::{Request, is_bucket_name};
 
 /// Bytes that are hashed between two looks at the clock.
 const HASH_BYTES_MAX: usize = 64 << 10;
@@ -28,8 +28,8 @@ pub struct Name {
 }
 
 impl Name {
-    /// Reads `x-amz-copy-source`: `[/]bucket/key`, percent-encoded, with `?versionId=null` or
-    /// nothing after it.
+    /// Reads `x-amz-copy-source`: `[/]bucket/key`, encoded as in a form, where `+` is a space, with
+    /// `?versionId=null` or nothing after it.
     ///
     /// # Errors
     /// `InvalidArgument`, `NotImplemented` for versions and access points.
@@ -47,15 +47,13 @@ impl Name {
             return Err(Fault::not_implemented("An access point"));
         }
         let path =
-            query::decode(path).ok_or_else(|| wrong("The copy source is not well encoded."))?;
+            decode_form(path).ok_or_else(|| wrong("The copy source is not well encoded."))?;
         let path = path.strip_prefix('/').unwrap_or(&path);
         match path.split_once('/') {
-            Some((bucket, key)) if !key.is_empty() && s3s::path::check_bucket_name(bucket) => {
-                Ok(Name {
-                    bucket: bucket.to_owned(),
-                    key: key.to_owned(),
-                })
-            }
+            Some((bucket, key)) if !key.is_empty() && is_bucket_name(bucket) => Ok(Name {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+            }),
             _ => {
                 let message =
                     "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
@@ -81,11 +79,11 @@ pub struct Source {
 /// more than 5 GiB.
 pub fn open(
     shared: &Shared,
-    context: &Context,
+    request: &Request,
     name: &Name,
     select: impl FnOnce(u64) -> Result<Range<u64>, Fault>,
 ) -> Result<Source, Fault> {
-    check_owner(context, "x-amz-source-expected-bucket-owner")?;
+    check_owner(request, "x-amz-source-expected-bucket-owner")?;
     let Name { bucket, key } = name;
     let key = key.as_bytes();
     let (object, range, window) = shared.cluster.names(|view| {
@@ -93,7 +91,7 @@ pub fn open(
             let exists = view.bucket(bucket)?.is_some();
             return Ok(Err(head_object::no_such_key(exists, bucket, key)));
         };
-        let checked = conditions::check_source(&context.headers, &object);
+        let checked = conditions::check_source(&request.headers, &object);
         let range = match checked
             .and_then(|()| select(object.size))
             .and_then(check_length)
@@ -192,6 +190,7 @@ mod tests {
             pair("bucket", "k")
         );
         assert_eq!(parse("bucket/what%3F").unwrap(), pair("bucket", "what?"));
+        assert_eq!(parse("bucket/a+b%2Bc").unwrap(), pair("bucket", "a b+c"));
         for wrong in [
             "",
             "bucket",

@@ -1,17 +1,16 @@
 //! `DeleteObject` and `DeleteObjects`.
 
 use futures_util::StreamExt as _;
-use s3s::S3Response;
-use s3s::dto;
 use strata_raftlog::namespace::command::{
     Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
 };
 use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX};
 
-use super::{Shared, buckets, check_owner, conditions};
-use crate::context::Context;
+use super::{Shared, buckets, check_owner, conditions, write_key};
 use crate::error::{Code, Fault};
-use crate::query;
+use crate::request::Request;
+use crate::response::Response;
+use crate::xml;
 
 /// Keys of one request at most.
 const KEYS_MAX: usize = 1000;
@@ -23,83 +22,133 @@ const COMMAND_KEYS_MAX: usize = 32;
 const COMMANDS_AT_ONCE_MAX: usize = 2;
 
 /// `DeleteObject`: a key that is absent is no error.
-pub async fn one(
-    shared: &Shared,
-    context: &Context,
-    _: dto::DeleteObjectInput,
-) -> Result<S3Response<dto::DeleteObjectOutput>, Fault> {
-    check_owner(context, "x-amz-expected-bucket-owner")?;
-    let (bucket, key) = context.object()?;
+///
+/// # Errors
+/// As every handler.
+pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    check_owner(request, "x-amz-expected-bucket-owner")?;
+    let (bucket, key) = request.address.object()?;
     let keys = vec![DeleteKey {
         key: key.to_vec(),
-        if_match: conditions::of_write(&context.headers).if_match,
+        if_match: conditions::of_write(&request.headers).if_match,
     }];
     let outcomes = delete(shared, bucket, keys).await?;
     match outcomes.first() {
         Some(DeleteOutcome::PreconditionFailed) => Err(Code::PreconditionFailed.into()),
-        _ => Ok(S3Response::new(dto::DeleteObjectOutput::default())),
+        _ => Ok(Response::no_content()),
     }
 }
 
+/// A key that a request names, with what is said of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Named {
+    key: String,
+    version_id: Option<String>,
+    etag: Option<String>,
+    /// A condition that is not served: on time or size.
+    has_other_condition: bool,
+}
+
+/// The document of a request.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Delete {
+    objects: Vec<Named>,
+    is_quiet: bool,
+}
+
 /// `DeleteObjects`: up to 1,000 keys, each with its own outcome, a few to a command.
-pub async fn many(
-    shared: &Shared,
-    context: &Context,
-    input: dto::DeleteObjectsInput,
-) -> Result<S3Response<dto::DeleteObjectsOutput>, Fault> {
-    check_owner(context, "x-amz-expected-bucket-owner")?;
-    let bucket = context.bucket()?;
-    let dto::Delete { objects, quiet } = input.delete;
-    if objects.is_empty() || objects.len() > KEYS_MAX {
-        return Err(Code::MalformedXML.into());
+///
+/// # Errors
+/// As every handler.
+pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    check_owner(request, "x-amz-expected-bucket-owner")?;
+    let declared = request.body.expectation();
+    if declared.content_md5.is_none() && declared.checksum.is_none() {
+        return Err(Fault::new(
+            Code::InvalidRequest,
+            "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+        ));
     }
-    let (mut refused, mut wanted) = (Vec::new(), Vec::new());
+    let Delete { objects, is_quiet } = read(&request.xml)?;
+    let bucket = &buckets::find(shared, request)?.name;
+    let mut xml = xml::Writer::new("DeleteResult");
+    let mut wanted = Vec::new();
     for object in objects {
         match key_of(&object) {
             Ok(key) => wanted.push((object, key)),
-            Err(fault) => refused.push(error_of(&object, &fault)),
+            Err(fault) => write_error(&mut xml, &object, &fault),
         }
     }
-    buckets::find(shared, context)?;
     let commands = wanted.chunks(COMMAND_KEYS_MAX).map(|part| async move {
         let keys = part.iter().map(|(_, key)| key.clone()).collect();
         (part, delete(shared, bucket, keys).await)
     });
     let mut outcomes = futures_util::stream::iter(commands).buffered(COMMANDS_AT_ONCE_MAX);
-    let mut outcome_of_keys = Vec::with_capacity(wanted.len());
     while let Some((part, outcomes)) = outcomes.next().await {
-        outcome_of_keys.extend(one_by_one(part, outcomes));
-    }
-    let mut deleted = Vec::new();
-    for (object, outcome) in outcome_of_keys {
-        match outcome {
-            Err(fault) => refused.push(error_of(object, &fault)),
-            Ok(DeleteOutcome::PreconditionFailed) => {
-                refused.push(error_of(object, &Code::PreconditionFailed.into()));
+        for (object, outcome) in one_by_one(part, outcomes) {
+            match outcome {
+                Err(fault) => write_error(&mut xml, object, &fault),
+                Ok(DeleteOutcome::PreconditionFailed) => {
+                    write_error(&mut xml, object, &Code::PreconditionFailed.into());
+                }
+                Ok(_) if is_quiet => {}
+                Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) => {
+                    xml.open("Deleted");
+                    write_key(&mut xml, "Key", object.key.as_bytes(), false);
+                    xml.optional("VersionId", object.version_id.as_deref());
+                    xml.close("Deleted");
+                }
             }
-            Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) if quiet != Some(true) => {
-                deleted.push(dto::DeletedObject {
-                    key: Some(object.key.clone()),
-                    version_id: object.version_id.clone(),
-                    ..Default::default()
-                });
-            }
-            Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) => {}
         }
     }
-    Ok(S3Response::new(dto::DeleteObjectsOutput {
-        deleted: (!deleted.is_empty()).then_some(deleted),
-        errors: (!refused.is_empty()).then_some(refused),
-        request_charged: None,
-    }))
+    Ok(Response::xml(xml))
 }
 
-type Named = (dto::ObjectIdentifier, DeleteKey);
-type KeyOutcome<'a> = (&'a dto::ObjectIdentifier, Result<DeleteOutcome, Fault>);
+/// Reads the document of a request.
+fn read(xml: &[u8]) -> Result<Delete, Fault> {
+    let mut xml = xml::Reader::open(xml, "Delete")?;
+    let mut delete = Delete::default();
+    while let Some(name) = xml.child()? {
+        match name.as_str() {
+            "Quiet" => delete.is_quiet = xml.value()?,
+            "Object" if delete.objects.len() < KEYS_MAX => {
+                delete.objects.push(read_object(&mut xml)?);
+            }
+            _ => return Err(Code::MalformedXML.into()),
+        }
+    }
+    xml.end()?;
+    match delete.objects.is_empty() {
+        true => Err(Code::MalformedXML.into()),
+        false => Ok(delete),
+    }
+}
+
+fn read_object(xml: &mut xml::Reader<'_>) -> Result<Named, Fault> {
+    let mut object = Named::default();
+    let mut has_key = false;
+    while let Some(name) = xml.child()? {
+        let text = xml.text()?;
+        match name.as_str() {
+            "Key" => (object.key, has_key) = (text, true),
+            "VersionId" => object.version_id = Some(text),
+            "ETag" => object.etag = Some(text),
+            "LastModifiedTime" | "Size" => object.has_other_condition = true,
+            _ => return Err(Code::MalformedXML.into()),
+        }
+    }
+    match has_key {
+        true => Ok(object),
+        false => Err(Code::MalformedXML.into()),
+    }
+}
+
+type KeyOutcome<'a> = (&'a Named, Result<DeleteOutcome, Fault>);
+type Wanted = (Named, DeleteKey);
 
 /// What a command came to, key by key: one that failed as a whole has failed for each of its keys.
 fn one_by_one(
-    part: &[Named],
+    part: &[Wanted],
     outcomes: Result<Vec<DeleteOutcome>, Fault>,
 ) -> impl Iterator<Item = KeyOutcome<'_>> {
     let outcomes = outcomes.and_then(|outcomes| match outcomes.len() == part.len() {
@@ -133,41 +182,97 @@ async fn delete(
 }
 
 /// What the command says of a key of the list.
-fn key_of(object: &dto::ObjectIdentifier) -> Result<DeleteKey, Fault> {
-    if object
-        .version_id
-        .as_ref()
-        .is_some_and(|version| version != "null")
-    {
+fn key_of(object: &Named) -> Result<DeleteKey, Fault> {
+    if !matches!(object.version_id.as_deref(), None | Some("null")) {
         return Err(Fault::not_implemented("Versioning"));
     }
-    if object.last_modified_time.is_some() || object.size.is_some() {
+    if object.has_other_condition {
         return Err(Fault::not_implemented("A condition on time or size"));
     }
     if object.key.is_empty() {
-        return Err(Fault::new(
-            Code::InvalidArgument,
-            "A key must not be empty.",
-        ));
+        let message = "A key must not be empty.";
+        return Err(Fault::new(Code::InvalidArgument, message));
     }
     if object.key.len() > KEY_BYTES_MAX {
         return Err(Code::KeyTooLongError.into());
     }
-    let if_match = object.e_tag.as_ref().map(|tag| match tag.value() {
-        "*" => ETagMatch::Any,
-        value => ETagMatch::OneOf(ETag::parse(value).into_iter().collect()),
-    });
+    let if_match = object
+        .etag
+        .as_deref()
+        .map(|tag| match tag.trim_matches('"') {
+            "*" => ETagMatch::Any,
+            _ => ETagMatch::OneOf(ETag::parse(tag).into_iter().collect()),
+        });
     Ok(DeleteKey {
         key: object.key.clone().into_bytes(),
         if_match,
     })
 }
 
-fn error_of(object: &dto::ObjectIdentifier, fault: &Fault) -> dto::Error {
-    dto::Error {
-        code: Some(fault.code.name().to_owned()),
-        key: Some(query::encode_key(object.key.as_bytes(), false)),
-        message: Some(fault.message.clone().into_owned()),
-        version_id: object.version_id.clone(),
+fn write_error(xml: &mut xml::Writer, object: &Named, fault: &Fault) {
+    xml.open("Error");
+    write_key(xml, "Key", object.key.as_bytes(), false);
+    xml.optional("VersionId", object.version_id.as_deref());
+    xml.element("Code", fault.code.name());
+    xml.element("Message", &fault.message);
+    xml.close("Error");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(xml: &str) -> Result<Vec<String>, Code> {
+        let read = read(xml.as_bytes()).map_err(|fault| fault.code)?;
+        Ok(read.objects.into_iter().map(|object| object.key).collect())
+    }
+
+    #[test]
+    fn a_key_is_all_that_its_element_says() {
+        let one = |key: &str| {
+            keys(&format!(
+                "<Delete><Object><Key>{key}</Key></Object></Delete>"
+            ))
+        };
+        assert_eq!(one("dir/<![CDATA[x]]>"), Ok(vec!["dir/x".into()]));
+        assert_eq!(one("a &amp; b&#x1;"), Ok(vec!["a & b\u{1}".into()]));
+        assert_eq!(one("a<b/>"), Err(Code::MalformedXML));
+        assert_eq!(one("&nbsp;"), Err(Code::MalformedXML));
+    }
+
+    #[test]
+    fn too_many_keys_and_unknown_elements_are_refused() {
+        let many = |count| {
+            let objects = "<Object><Key>a</Key></Object>".repeat(count);
+            keys(&format!(
+                "<Delete xmlns=\"u\"><Quiet>true</Quiet>{objects}</Delete>"
+            ))
+        };
+        assert_eq!(many(1000).unwrap().len(), 1000);
+        for count in [0, 1001] {
+            assert_eq!(many(count), Err(Code::MalformedXML));
+        }
+        for xml in [
+            "<Delete><Object/></Delete>",
+            "<Delete><Object><Kee>a</Kee></Object></Delete>",
+            "<Delete><Quiet>perhaps</Quiet><Object><Key>a</Key></Object></Delete>",
+        ] {
+            assert_eq!(keys(xml), Err(Code::MalformedXML), "{xml}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_of_a_key_is_refused() {
+        let of = |inside: &str| {
+            let xml = format!("<Delete><Object><Key>a</Key>{inside}</Object></Delete>");
+            let read = read(xml.as_bytes()).unwrap();
+            key_of(&read.objects[0]).map_err(|fault| fault.code)
+        };
+        assert_eq!(of("<VersionId>3</VersionId>"), Err(Code::NotImplemented));
+        assert_eq!(of("<Size>3</Size>"), Err(Code::NotImplemented));
+        assert!(of("<VersionId>null</VersionId>").is_ok());
+        assert_eq!(of("<ETag>*</ETag>").unwrap().if_match, Some(ETagMatch::Any));
+        let tag = of("<ETag>&quot;900150983cd24fb0d6963f7d28e17f72&quot;</ETag>").unwrap();
+        assert!(matches!(tag.if_match, Some(ETagMatch::OneOf(tags)) if tags.len() == 1));
     }
 }

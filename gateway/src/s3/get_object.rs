@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use s3s::S3Response;
-use s3s::dto;
 use strata_raftlog::namespace::Object;
 
 use super::head_object::{Selected, answer_headers, no_such_key, select};
 use super::object_body::{BodyReader, ObjectBody, Window, first_window};
 use super::{Shared, check_owner};
-use crate::context::Context;
 use crate::error::Fault;
+use crate::request::Request;
+use crate::response::{Response, ResponseBody};
 
 /// An object, what is wanted of it, and where that begins.
 struct Found {
@@ -23,33 +22,36 @@ struct Found {
 ///
 /// The first bytes are read before the answer begins: what cannot be read is an error that names
 /// itself, not a `200` that breaks off.
-pub async fn get(
-    shared: &Shared,
-    context: &Context,
-    _: dto::GetObjectInput,
-) -> Result<S3Response<dto::GetObjectOutput>, Fault> {
-    check_owner(context, "x-amz-expected-bucket-owner")?;
+///
+/// # Errors
+/// As every handler.
+pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    check_owner(request, "x-amz-expected-bucket-owner")?;
     let Found {
         object,
         selected,
         window,
-    } = find(shared, context)?;
-    let headers = answer_headers(context, &object, &selected);
+    } = find(shared, request)?;
+    let mut response = Response::with_status(selected.status());
+    response.headers = answer_headers(request, &object, &selected);
     let range = selected.range(object.size);
     let length = range.end - range.start;
     if length > 0 {
         let mut reader = BodyReader::new(shared, &object, range, window);
         let first = reader.next().await.transpose()?.unwrap_or_default();
-        context.answer_with(ObjectBody::new(first, reader, length, context.request_id));
+        response.body = match reader.has_ended_inline() {
+            true => ResponseBody::Bytes(first),
+            false => {
+                let body = ObjectBody::new(first, reader, length, request);
+                ResponseBody::Object(Box::new(body))
+            }
+        };
     }
-    let mut response = S3Response::with_headers(dto::GetObjectOutput::default(), headers);
-    response.output.content_length = i64::try_from(length).ok();
-    context.set_status(selected.status());
     Ok(response)
 }
 
-fn find(shared: &Shared, context: &Context) -> Result<Found, Fault> {
-    let (bucket, key) = context.object()?;
+fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
+    let (bucket, key) = request.address.object()?;
     shared.cluster.names(|view| {
         let Some(object) = view.object(bucket, key)? else {
             return Ok(Err(no_such_key(
@@ -58,7 +60,7 @@ fn find(shared: &Shared, context: &Context) -> Result<Found, Fault> {
                 key,
             )));
         };
-        let selected = match select(view, context, &object)? {
+        let selected = match select(view, request, &object)? {
             Ok(selected) => selected,
             Err(fault) => return Ok(Err(fault)),
         };

@@ -4,15 +4,13 @@ use std::ops::Range;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use s3s::S3Response;
-use s3s::dto;
 use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{Object, PART_NUMBER_MAX, View};
 
 use super::{Shared, buckets, check_owner, conditions, metadata, ranges};
-use crate::context::Context;
 use crate::error::{Code, Fault};
-use crate::query;
+use crate::request::Request;
+use crate::response::Response;
 
 /// The bytes of an object that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +44,12 @@ impl Selected {
 }
 
 /// `HeadObject`.
-pub async fn head(
-    shared: &Shared,
-    context: &Context,
-    _: dto::HeadObjectInput,
-) -> Result<S3Response<dto::HeadObjectOutput>, Fault> {
-    check_owner(context, "x-amz-expected-bucket-owner")?;
-    let (bucket, key) = context.object()?;
+///
+/// # Errors
+/// As every handler.
+pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    check_owner(request, "x-amz-expected-bucket-owner")?;
+    let (bucket, key) = request.address.object()?;
     let (object, selected) = shared.cluster.names(|view| {
         let Some(object) = view.object(bucket, key)? else {
             return Ok(Err(no_such_key(
@@ -61,13 +58,13 @@ pub async fn head(
                 key,
             )));
         };
-        Ok(select(view, context, &object)?.map(|selected| (object, selected)))
+        Ok(select(view, request, &object)?.map(|selected| (object, selected)))
     })??;
-    let headers = answer_headers(context, &object, &selected);
+    let mut response = Response::with_status(selected.status());
+    response.headers = answer_headers(request, &object, &selected);
     let range = selected.range(object.size);
-    let mut response = S3Response::with_headers(dto::HeadObjectOutput::default(), headers);
-    response.output.content_length = i64::try_from(range.end - range.start).ok();
-    context.set_status(selected.status());
+    let length = HeaderValue::from(range.end - range.start);
+    response.headers.insert(header::CONTENT_LENGTH, length);
     Ok(response)
 }
 
@@ -75,7 +72,7 @@ pub async fn head(
 pub fn no_such_key(bucket_exists: bool, bucket: &str, key: &[u8]) -> Fault {
     match bucket_exists {
         false => buckets::no_such_bucket(bucket),
-        true => Fault::from(Code::NoSuchKey).detail("Key", query::encode_key(key, false)),
+        true => Fault::from(Code::NoSuchKey).detail("Key", String::from_utf8_lossy(key)),
     }
 }
 
@@ -85,27 +82,27 @@ pub fn no_such_key(bucket_exists: bool, bucket: &str, key: &[u8]) -> Fault {
 /// Those of the namespace, outside; what the request is to be refused with, inside.
 pub fn select(
     view: &View<'_>,
-    context: &Context,
+    request: &Request,
     object: &Object,
 ) -> Result<Result<Selected, Fault>, StoreError> {
-    if let Err(fault) = conditions::check_read(&context.headers, &conditions::OF_READ, object) {
+    if let Err(fault) = conditions::check_read(&request.headers, &conditions::OF_READ, object) {
         return Ok(Err(with_validators(fault, object)));
     }
-    let range = context.header("range").and_then(ranges::parse);
-    if let Some(number) = context.query.get("partNumber") {
-        if context.headers.contains_key(header::RANGE) {
+    let range = request.header("range").and_then(ranges::parse);
+    if let Some(number) = request.query.get("partNumber") {
+        if request.headers.contains_key(header::RANGE) {
             let message = "Cannot specify both Range header and partNumber query parameter";
             return Ok(Err(Fault::new(Code::InvalidRequest, message)));
         }
         return part(view, object, number);
     }
-    let Some(asked) = range.filter(|_| conditions::allows_range(&context.headers, object)) else {
+    let Some(asked) = range.filter(|_| conditions::allows_range(&request.headers, object)) else {
         return Ok(Ok(Selected::Whole));
     };
     Ok(match ranges::resolve(asked, object.size) {
         Some(range) => Ok(Selected::Range(range)),
         None => Err(unsatisfiable(
-            context.header("range").unwrap_or_default(),
+            request.header("range").unwrap_or_default(),
             object.size,
         )),
     })
@@ -163,8 +160,8 @@ fn part(
 }
 
 /// The headers of an answer to GET or HEAD, but for the length.
-pub fn answer_headers(context: &Context, object: &Object, selected: &Selected) -> HeaderMap {
-    let mut headers = metadata::object_headers(context, object);
+pub fn answer_headers(request: &Request, object: &Object, selected: &Selected) -> HeaderMap {
+    let mut headers = metadata::object_headers(&request.query, object);
     let range = selected.range(object.size);
     if *selected != Selected::Whole
         && !range.is_empty()
@@ -178,7 +175,7 @@ pub fn answer_headers(context: &Context, object: &Object, selected: &Selected) -
     }
     // A checksum of the whole says nothing of a range, and clients would compare it.
     if range == (0..object.size) {
-        metadata::add_checksum(&mut headers, context, object.checksum.as_ref());
+        metadata::add_checksum(&mut headers, request, object.checksum.as_ref());
     }
     headers
 }

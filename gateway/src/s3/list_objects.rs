@@ -2,120 +2,88 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use s3s::S3Response;
-use s3s::dto;
 use strata_engine::reactor;
 use strata_raftlog::namespace::{ListPage, ListQuery, ListedObject, Listing};
 
-use super::{Shared, buckets, is_encoded, owner, page_size, timestamp};
+use super::{Shared, buckets, is_encoded, page_size, write_account, write_key};
 use crate::checksum;
-use crate::context::Context;
+use crate::dates::Iso8601;
 use crate::error::Fault;
-use crate::etag;
-use crate::query::encode_key;
+use crate::query::Query;
+use crate::request::Request;
+use crate::response::Response;
+use crate::xml;
 
 /// Steps of a listing in one read transaction: about half a millisecond.
 const STEPS_MAX: usize = 256;
 
+/// What an entry of a listing takes in the document beside its key, in bytes.
+const ENTRY_BYTES: usize = 320;
+
 /// `ListObjects`, which goes on after a key that the client names.
-pub async fn version_1(
-    shared: &Shared,
-    context: &Context,
-    input: dto::ListObjectsInput,
-) -> Result<S3Response<dto::ListObjectsOutput>, Fault> {
-    let encoded = is_encoded(context)?;
-    let limit = page_size("max-keys", input.max_keys)?;
-    let marker = input.marker.unwrap_or_default();
-    let query = query_of(
-        input.prefix.as_deref(),
-        input.delimiter.as_deref(),
-        &marker,
-        limit,
-    );
-    let has_delimiter = !query.delimiter.is_empty();
-    let page = list(shared, context, query).await?;
-    let text = |text: &str| encode_key(text.as_bytes(), encoded);
-    let next_marker = page.next.as_ref().filter(|_| has_delimiter);
-    Ok(S3Response::new(dto::ListObjectsOutput {
-        name: Some(input.bucket),
-        prefix: Some(text(input.prefix.as_deref().unwrap_or_default())),
-        marker: Some(text(&marker)),
-        max_keys: i32::try_from(limit).ok(),
-        is_truncated: Some(page.next.is_some()),
-        next_marker: next_marker.map(|key| encode_key(key, encoded)),
-        delimiter: input
-            .delimiter
-            .as_deref()
-            .filter(|d| !d.is_empty())
-            .map(text),
-        encoding_type: encoded.then(|| dto::EncodingType::from_static("url")),
-        common_prefixes: Some(prefixes(&page, encoded)),
-        contents: Some(contents(page.objects, encoded, true)),
-        request_charged: None,
-    }))
+///
+/// # Errors
+/// As every handler.
+pub async fn version_1(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    let query = &request.query;
+    if let Some(other) = query.get("list-type").filter(|kind| *kind != "1") {
+        return Err(Fault::argument("list-type", other, "Invalid list type"));
+    }
+    let encoded = is_encoded(query)?;
+    let limit = page_size(query, "max-keys")?;
+    let marker = query.text("marker");
+    let page = list(shared, request, query_of(query, marker.as_bytes(), limit)).await?;
+    let mut xml = begin(&page, request, encoded)?;
+    write_key(&mut xml, "Marker", marker.as_bytes(), encoded);
+    let has_delimiter = !query.text("delimiter").is_empty();
+    if let Some(key) = page.next.as_ref().filter(|_| has_delimiter) {
+        write_key(&mut xml, "NextMarker", key, encoded);
+    }
+    write_page(&mut xml, query, &page, limit, encoded, true);
+    Ok(Response::xml(xml))
 }
 
 /// `ListObjectsV2`, which goes on after an opaque token.
-pub async fn version_2(
-    shared: &Shared,
-    context: &Context,
-    input: dto::ListObjectsV2Input,
-) -> Result<S3Response<dto::ListObjectsV2Output>, Fault> {
-    let encoded = is_encoded(context)?;
-    let limit = page_size("max-keys", input.max_keys)?;
-    let start_after = input.start_after.clone().unwrap_or_default();
-    let from = match input.continuation_token.as_deref() {
+///
+/// # Errors
+/// As every handler.
+pub async fn version_2(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    let query = &request.query;
+    let encoded = is_encoded(query)?;
+    let limit = page_size(query, "max-keys")?;
+    let token = query.get("continuation-token");
+    let after = match token {
         Some(token) => from_token(token)?,
-        None => start_after.clone().into_bytes(),
+        None => query.text("start-after").as_bytes().to_vec(),
     };
-    let mut query = query_of(
-        input.prefix.as_deref(),
-        input.delimiter.as_deref(),
-        "",
-        limit,
-    );
-    query.start_after = from;
-    let page = list(shared, context, query).await?;
-    let text = |text: &str| encode_key(text.as_bytes(), encoded);
-    let key_count = page.objects.len() + page.common_prefixes.len();
-    Ok(S3Response::new(dto::ListObjectsV2Output {
-        name: Some(input.bucket),
-        prefix: Some(text(input.prefix.as_deref().unwrap_or_default())),
-        max_keys: i32::try_from(limit).ok(),
-        key_count: i32::try_from(key_count).ok(),
-        is_truncated: Some(page.next.is_some()),
-        continuation_token: input.continuation_token,
-        next_continuation_token: page.next.as_ref().map(|key| BASE64.encode(key)),
-        start_after: input.start_after.map(|_| text(&start_after)),
-        delimiter: input
-            .delimiter
-            .as_deref()
-            .filter(|d| !d.is_empty())
-            .map(text),
-        encoding_type: encoded.then(|| dto::EncodingType::from_static("url")),
-        common_prefixes: Some(prefixes(&page, encoded)),
-        contents: Some(contents(
-            page.objects,
-            encoded,
-            input.fetch_owner == Some(true),
-        )),
-        request_charged: None,
-    }))
+    let page = list(shared, request, query_of(query, &after, limit)).await?;
+    let mut xml = begin(&page, request, encoded)?;
+    if let Some(start_after) = query.get("start-after") {
+        write_key(&mut xml, "StartAfter", start_after.as_bytes(), encoded);
+    }
+    xml.optional("ContinuationToken", token);
+    if let Some(key) = &page.next {
+        xml.value("NextContinuationToken", BASE64.encode(key));
+    }
+    xml.value("KeyCount", page.objects.len() + page.common_prefixes.len());
+    let with_owner = query.text("fetch-owner").eq_ignore_ascii_case("true");
+    write_page(&mut xml, query, &page, limit, encoded, with_owner);
+    Ok(Response::xml(xml))
 }
 
-fn query_of(prefix: Option<&str>, delimiter: Option<&str>, after: &str, limit: usize) -> ListQuery {
+fn query_of(query: &Query, after: &[u8], limit: usize) -> ListQuery {
     ListQuery {
-        prefix: prefix.unwrap_or_default().as_bytes().to_vec(),
-        delimiter: delimiter.unwrap_or_default().as_bytes().to_vec(),
-        start_after: after.as_bytes().to_vec(),
+        prefix: query.text("prefix").as_bytes().to_vec(),
+        delimiter: query.text("delimiter").as_bytes().to_vec(),
+        start_after: after.to_vec(),
         limit,
     }
 }
 
 /// One page, in as many short transactions as it takes: others are served between them. What is
 /// changed meanwhile may be on the page or not.
-async fn list(shared: &Shared, context: &Context, query: ListQuery) -> Result<ListPage, Fault> {
-    let bucket = buckets::find(shared, context)?;
+async fn list(shared: &Shared, request: &Request, query: ListQuery) -> Result<ListPage, Fault> {
+    let bucket = buckets::find(shared, request)?;
     let mut listing = Listing::new(query);
     while !listing.is_complete() {
         shared
@@ -136,35 +104,62 @@ fn from_token(token: &str) -> Result<Vec<u8>, Fault> {
     })
 }
 
-fn prefixes(page: &ListPage, encoded: bool) -> Vec<dto::CommonPrefix> {
-    let prefixes = page
-        .common_prefixes
-        .iter()
-        .map(|prefix| encode_key(prefix, encoded));
-    prefixes
-        .map(|prefix| dto::CommonPrefix {
-            prefix: Some(prefix),
-        })
-        .collect()
+/// The document, with room for the page, up to the bucket and the prefix.
+fn begin(page: &ListPage, request: &Request, encoded: bool) -> Result<xml::Writer, Fault> {
+    let mut xml = xml::Writer::new("ListBucketResult");
+    let keys = page.objects.iter().map(|object| object.key.len());
+    let prefixes = page.common_prefixes.iter().map(Vec::len);
+    xml.reserve(keys.chain(prefixes).map(|bytes| bytes + ENTRY_BYTES).sum());
+    xml.element("Name", request.bucket()?);
+    write_key(
+        &mut xml,
+        "Prefix",
+        request.query.text("prefix").as_bytes(),
+        encoded,
+    );
+    Ok(xml)
 }
 
-fn contents(objects: Vec<ListedObject>, encoded: bool, with_owner: bool) -> Vec<dto::Object> {
-    let content = |object: ListedObject| dto::Object {
-        checksum_algorithm: object.checksum.map(|(algorithm, _)| {
-            vec![dto::ChecksumAlgorithm::from_static(checksum::name_of(
-                algorithm,
-            ))]
-        }),
-        checksum_type: object
-            .checksum
-            .map(|(_, kind)| dto::ChecksumType::from_static(checksum::kind_name(kind))),
-        e_tag: Some(etag::to_dto(object.etag)),
-        key: Some(encode_key(&object.key, encoded)),
-        last_modified: Some(timestamp(object.modified_micros)),
-        owner: with_owner.then(|| owner(object.owner)),
-        restore_status: None,
-        size: i64::try_from(object.size).ok(),
-        storage_class: Some(dto::ObjectStorageClass::from_static("STANDARD")),
-    };
-    objects.into_iter().map(content).collect()
+fn write_page(
+    xml: &mut xml::Writer,
+    query: &Query,
+    page: &ListPage,
+    limit: usize,
+    encoded: bool,
+    with_owner: bool,
+) {
+    xml.value("MaxKeys", limit);
+    let delimiter = query.text("delimiter");
+    if !delimiter.is_empty() {
+        write_key(xml, "Delimiter", delimiter.as_bytes(), encoded);
+    }
+    if encoded {
+        xml.element("EncodingType", "url");
+    }
+    xml.value("IsTruncated", page.next.is_some());
+    for object in &page.objects {
+        write_object(xml, object, encoded, with_owner);
+    }
+    for prefix in &page.common_prefixes {
+        xml.open("CommonPrefixes");
+        write_key(xml, "Prefix", prefix, encoded);
+        xml.close("CommonPrefixes");
+    }
+}
+
+fn write_object(xml: &mut xml::Writer, object: &ListedObject, encoded: bool, with_owner: bool) {
+    xml.open("Contents");
+    write_key(xml, "Key", &object.key, encoded);
+    xml.value("LastModified", Iso8601(object.modified_micros));
+    xml.value("ETag", format_args!("&quot;{}&quot;", object.etag));
+    if let Some((algorithm, kind)) = object.checksum {
+        xml.value("ChecksumAlgorithm", checksum::name_of(algorithm));
+        xml.value("ChecksumType", checksum::kind_name(kind));
+    }
+    xml.value("Size", object.size);
+    if with_owner {
+        write_account(xml, "Owner", object.owner);
+    }
+    xml.value("StorageClass", "STANDARD");
+    xml.close("Contents");
 }

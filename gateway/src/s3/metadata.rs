@@ -4,20 +4,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use s3s::dto::TimestampFormat;
 use strata_raftlog::namespace::{Checksum, Object, ObjectAttributes, StorageClass};
 
-use super::timestamp;
 use crate::checksum;
-use crate::context::Context;
+use crate::dates::http_date;
 use crate::error::{Code, Fault};
 use crate::etag;
+use crate::query::Query;
+use crate::request::Request;
 
 /// Names and values of user metadata together, in bytes.
 const USER_METADATA_BYTES_MAX: usize = 2048;
 
-/// A standard header, in bytes.
-const HEADER_BYTES_MAX: usize = 8192;
+/// Standard headers together, in bytes: AWS takes no more of a whole head.
+const HEADERS_BYTES_MAX: usize = 8192;
 
 const META_PREFIX: &str = "x-amz-meta-";
 
@@ -29,6 +29,16 @@ const CONTENT_TYPE_DEFAULT: &str = "binary/octet-stream";
 /// # Errors
 /// `MetadataTooLarge`, `InvalidArgument` for what is not UTF-8.
 pub fn attributes(headers: &HeaderMap) -> Result<ObjectAttributes, Fault> {
+    let stored = [
+        header::CONTENT_TYPE,
+        header::CACHE_CONTROL,
+        header::CONTENT_DISPOSITION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+        header::EXPIRES,
+    ];
+    let values = stored.iter().filter_map(|name| headers.get(name));
+    check_size(values.map(HeaderValue::len).sum(), HEADERS_BYTES_MAX)?;
     Ok(ObjectAttributes {
         content_type: text(headers, header::CONTENT_TYPE)?,
         cache_control: text(headers, header::CACHE_CONTROL)?,
@@ -42,13 +52,19 @@ pub fn attributes(headers: &HeaderMap) -> Result<ObjectAttributes, Fault> {
     })
 }
 
+fn check_size(bytes: usize, bytes_max: usize) -> Result<(), Fault> {
+    match bytes <= bytes_max {
+        true => Ok(()),
+        false => Err(Fault::from(Code::MetadataTooLarge)
+            .detail("Size", bytes.to_string())
+            .detail("MaxSizeAllowed", bytes_max.to_string())),
+    }
+}
+
 fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Fault> {
     let Some(value) = headers.get(&name) else {
         return Ok(None);
     };
-    if value.len() > HEADER_BYTES_MAX {
-        return Err(Code::MetadataTooLarge.into());
-    }
     let text = utf8(name.as_str(), value)?;
     Ok((!text.is_empty()).then_some(text))
 }
@@ -90,22 +106,18 @@ fn user_metadata(headers: &HeaderMap) -> Result<Vec<(String, String)>, Fault> {
         .iter()
         .map(|(name, value)| name.len() + value.len())
         .sum();
-    if bytes > USER_METADATA_BYTES_MAX {
-        return Err(Fault::from(Code::MetadataTooLarge)
-            .detail("Size", bytes.to_string())
-            .detail("MaxSizeAllowed", USER_METADATA_BYTES_MAX.to_string()));
-    }
+    check_size(bytes, USER_METADATA_BYTES_MAX)?;
     found.sort();
     Ok(found)
 }
 
 /// The headers of an object for GET and HEAD, with what the request overrides; without length,
 /// range and checksum.
-pub fn object_headers(context: &Context, object: &Object) -> HeaderMap {
+pub fn object_headers(query: &Query, object: &Object) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let attributes = &object.attributes;
     let mut put = |name: HeaderName, stored: Option<&str>, parameter: &str| {
-        if let Some(text) = context.query.get(parameter).or(stored)
+        if let Some(text) = query.get(parameter).or(stored)
             && let Ok(value) = HeaderValue::from_bytes(text.as_bytes())
         {
             headers.insert(name, value);
@@ -164,34 +176,16 @@ pub fn add_validators(headers: &mut HeaderMap, object: &Object) {
     if let Ok(value) = HeaderValue::from_str(&etag::quoted(object.etag)) {
         headers.insert(header::ETAG, value);
     }
-    let mut date = Vec::new();
-    let formatted = timestamp(object.modified_micros).format(TimestampFormat::HttpDate, &mut date);
-    if formatted.is_ok()
-        && let Ok(value) = HeaderValue::from_bytes(&date)
-    {
-        headers.insert(header::LAST_MODIFIED, value);
-    }
+    headers.insert(header::LAST_MODIFIED, http_date(object.modified_micros));
 }
 
 /// The checksum of an object, where the client asks for it.
-pub fn add_checksum(headers: &mut HeaderMap, context: &Context, checksum: Option<&Checksum>) {
-    if context.header("x-amz-checksum-mode") != Some("ENABLED") {
-        return;
-    }
-    let Some(checksum) = checksum else { return };
-    put_checksum(headers, checksum);
-    let kind = HeaderValue::from_static(checksum::kind_name(checksum.kind));
-    headers.insert(HeaderName::from_static("x-amz-checksum-type"), kind);
-}
-
-fn put_checksum(headers: &mut HeaderMap, checksum: &Checksum) {
-    let known = checksum::ALGORITHMS
-        .iter()
-        .find(|(known, ..)| *known == checksum.algorithm);
-    if let Some((_, _, name)) = known
-        && let Ok(value) = HeaderValue::from_str(&checksum::text_of(checksum))
+pub fn add_checksum(headers: &mut HeaderMap, request: &Request, checksum: Option<&Checksum>) {
+    let mode = request.header("x-amz-checksum-mode");
+    if let Some(checksum) = checksum
+        && mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
     {
-        headers.insert(HeaderName::from_static(name), value);
+        checksum::add(headers, checksum);
     }
 }
 
@@ -266,6 +260,12 @@ mod tests {
         };
         assert_eq!(code(&long), Code::MetadataTooLarge);
         assert_eq!(code(b"\xff"), Code::InvalidArgument);
+        let half = vec![b'x'; HEADERS_BYTES_MAX / 2];
+        let both = [("cache-control", &half[..]), ("expires", &half)];
+        assert!(attributes(&headers(&both)).is_ok());
+        let more = [both[0], both[1], ("content-type", b"x")];
+        let refused = attributes(&headers(&more)).unwrap_err();
+        assert_eq!(refused.code, Code::MetadataTooLarge);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! `GetObjectAttributes`.
 
-use s3s::S3Response;
-use s3s::dto;
+use http::header;
 use strata_raftlog::namespace::Object;
 
-use super::put_object::kind_of;
-use super::{Shared, check_owner, conditions, head_object, timestamp};
-use crate::context::Context;
+use super::{Shared, check_owner, conditions, head_object};
+use crate::checksum;
+use crate::dates::http_date;
 use crate::error::{Code, Fault};
-use crate::etag;
+use crate::request::Request;
+use crate::response::Response;
+use crate::xml;
 
 /// What can be asked for.
 const KNOWN: [&str; 5] = [
@@ -21,31 +22,32 @@ const KNOWN: [&str; 5] = [
 
 /// `GetObjectAttributes`: those that the request names. Of the parts, their number: what they were
 /// one by one is forgotten when an upload is completed.
-pub async fn get(
-    shared: &Shared,
-    context: &Context,
-    _: dto::GetObjectAttributesInput,
-) -> Result<S3Response<dto::GetObjectAttributesOutput>, Fault> {
-    check_owner(context, "x-amz-expected-bucket-owner")?;
-    let wanted = wanted(context)?;
-    let (bucket, key) = context.object()?;
+///
+/// # Errors
+/// As every handler.
+pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    check_owner(request, "x-amz-expected-bucket-owner")?;
+    let wanted = wanted(request)?;
+    let (bucket, key) = request.address.object()?;
     let object = shared.cluster.names(|view| {
         let Some(object) = view.object(bucket, key)? else {
             let exists = view.bucket(bucket)?.is_some();
             return Ok(Err(head_object::no_such_key(exists, bucket, key)));
         };
-        let checked = conditions::check_read(&context.headers, &conditions::OF_READ, &object);
+        let checked = conditions::check_read(&request.headers, &conditions::OF_READ, &object);
         Ok(checked.map(|()| object))
     })??;
-    Ok(S3Response::new(output(&object, |name| {
-        wanted.iter().any(|known| known == name)
-    })))
+    let is_wanted = |name: &str| wanted.iter().any(|known| known == name);
+    let mut response = Response::xml(document(&object, is_wanted));
+    let modified = http_date(object.modified_micros);
+    response.headers.insert(header::LAST_MODIFIED, modified);
+    Ok(response)
 }
 
 /// The names in `x-amz-object-attributes`.
-fn wanted(context: &Context) -> Result<Vec<String>, Fault> {
+fn wanted(request: &Request) -> Result<Vec<String>, Fault> {
     let mut names = Vec::new();
-    for value in context.headers.get_all("x-amz-object-attributes") {
+    for value in request.headers.get_all("x-amz-object-attributes") {
         let text = value.to_str().unwrap_or_default();
         names.extend(text.split(',').map(|name| name.trim().to_owned()));
     }
@@ -64,26 +66,28 @@ fn wanted(context: &Context) -> Result<Vec<String>, Fault> {
     }
 }
 
-fn output(object: &Object, wants: impl Fn(&str) -> bool) -> dto::GetObjectAttributesOutput {
-    let mut checksum = dto::Checksum::default();
-    set_checksum!(checksum, object.checksum.as_ref());
-    checksum.checksum_type = object.checksum.as_ref().map(kind_of);
-    let count = i32::try_from(object.etag.part_count)
-        .ok()
-        .filter(|count| *count > 0);
-    let parts = count.map(|count| dto::GetObjectAttributesParts {
-        total_parts_count: Some(count),
-        ..Default::default()
-    });
-    dto::GetObjectAttributesOutput {
-        checksum: Some(checksum).filter(|_| wants("Checksum") && object.checksum.is_some()),
-        e_tag: wants("ETag").then(|| etag::to_dto(object.etag)),
-        last_modified: Some(timestamp(object.modified_micros)),
-        object_parts: parts.filter(|_| wants("ObjectParts")),
-        object_size: i64::try_from(object.size)
-            .ok()
-            .filter(|_| wants("ObjectSize")),
-        storage_class: wants("StorageClass").then(|| dto::StorageClass::from_static("STANDARD")),
-        ..Default::default()
+fn document(object: &Object, wants: impl Fn(&str) -> bool) -> xml::Writer {
+    let mut xml = xml::Writer::new("GetObjectAttributesResponse");
+    if wants("ETag") {
+        // Without the quotation marks that it has everywhere else, as AWS answers it.
+        xml.value("ETag", object.etag);
     }
+    if let Some(checksum) = object.checksum.as_ref().filter(|_| wants("Checksum")) {
+        xml.open("Checksum");
+        checksum::write(&mut xml, Some(checksum));
+        xml.element("ChecksumType", checksum::kind_name(checksum.kind));
+        xml.close("Checksum");
+    }
+    if wants("ObjectParts") && object.etag.part_count > 0 {
+        xml.open("ObjectParts");
+        xml.value("PartsCount", object.etag.part_count);
+        xml.close("ObjectParts");
+    }
+    if wants("StorageClass") {
+        xml.element("StorageClass", "STANDARD");
+    }
+    if wants("ObjectSize") {
+        xml.value("ObjectSize", object.size);
+    }
+    xml
 }

@@ -22,6 +22,7 @@ use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{BodyPiece, Extent, ExtentKind, Object, PieceSource, View};
 
 use super::Shared;
+use crate::request::Request;
 use crate::request_id::RequestId;
 
 /// Pieces that are looked up at a time; with chunks of 1 MiB a window is 4 GiB. A body whose object
@@ -181,6 +182,13 @@ impl BodyReader {
         (!self.ahead.is_empty()).then(|| Err(self.gone()))
     }
 
+    /// Whether all of the range was handed out, and lay in the namespace: what was handed out then
+    /// holds neither the arena nor space.
+    pub fn has_ended_inline(&self) -> bool {
+        let is_taken = |run: &Run| matches!(run, Run::Bytes(None));
+        self.ahead.is_empty() && self.runs.iter().all(is_taken)
+    }
+
     fn look_up(&mut self) -> Result<(), ClusterError> {
         let (inode, size, range) = (self.inode, self.size, self.ahead.clone());
         let pieces = self
@@ -260,11 +268,14 @@ pub struct ObjectBody {
     pieces: Pieces,
     left: u64,
     request_id: RequestId,
+    /// What is read, for the log.
+    bucket: String,
+    key: String,
 }
 
 impl ObjectBody {
     /// A body of so many bytes, the first of which are read already.
-    pub fn new(first: Bytes, reader: BodyReader, length: u64, request_id: RequestId) -> ObjectBody {
+    pub fn new(first: Bytes, reader: BodyReader, length: u64, request: &Request) -> ObjectBody {
         let pieces = futures_util::stream::unfold(reader, async |mut reader| {
             reader.next().await.map(|outcome| (outcome, reader))
         });
@@ -272,12 +283,16 @@ impl ObjectBody {
             first,
             pieces: Box::pin(pieces),
             left: length,
-            request_id,
+            request_id: request.id,
+            bucket: request.address.bucket().unwrap_or_default().to_owned(),
+            key: request.address.key().unwrap_or_default().to_owned(),
         }
     }
 
     fn fail(&mut self, error: ClusterError) -> ClusterError {
-        tracing::error!(request_id = %self.request_id, %error, "an object could not be read to its end");
+        let (request_id, bucket, key) = (self.request_id, &*self.bucket, &*self.key);
+        let message = "an object could not be read to its end";
+        tracing::error!(%request_id, bucket, key, %error, message);
         self.left = 0;
         error
     }

@@ -1,7 +1,6 @@
 //! `PutObject`, and how a body goes into chunks.
 
-use s3s::S3Response;
-use s3s::dto;
+use http::header;
 use strata_net::ObjectWriter;
 use strata_raftlog::namespace::command::{Answer, Command, PutObject};
 use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag};
@@ -9,34 +8,31 @@ use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag};
 use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata};
 use crate::body::{Digests, RequestBody};
 use crate::checksum;
-use crate::context::Context;
 use crate::error::{Code, Fault};
 use crate::etag;
+use crate::request::Request;
+use crate::response::Response;
 
 /// The space of an object's own bytes.
 const SPACE_OBJECT: u32 = 0;
 
 /// `PutObject`: nothing is committed before the whole body has come and agrees with all that was
 /// declared of it.
-pub async fn put(
-    shared: &Shared,
-    context: &Context,
-    _: dto::PutObjectInput,
-) -> Result<S3Response<dto::PutObjectOutput>, Fault> {
-    let (bucket, key) = context.object()?;
-    let attributes = metadata::attributes(&context.headers)?;
+///
+/// # Errors
+/// As every handler.
+pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fault> {
+    let attributes = metadata::attributes(&request.headers)?;
     // Looked up now, so that nobody sends gigabytes to a bucket that is not there.
-    buckets::find(shared, context)?;
+    buckets::find(shared, request)?;
     let inode = shared.cluster.new_inode().await?;
-    let mut request_body = context.take_body()?;
-    let algorithm = stored_algorithm(&request_body);
-    request_body.want_checksum(algorithm);
+    let algorithm = stored_algorithm(&request.body);
+    request.body.want_checksum(algorithm);
     let writer = shared.cluster.writer(inode, SPACE_OBJECT);
-    let stored = store(&mut request_body, writer).await;
-    context.give_back(request_body);
-    let (body, digests) = stored?;
+    let (body, digests) = store(&mut request.body, writer).await?;
     let checksum = checksum_of(&digests);
     let etag = ETag::single(digests.md5);
+    let (bucket, key) = request.address.object()?;
     let command = PutObject {
         bucket: bucket.to_owned(),
         key: key.to_vec(),
@@ -46,22 +42,15 @@ pub async fn put(
         checksum: checksum.clone(),
         attributes,
         body,
-        precondition: conditions::of_write(&context.headers),
+        precondition: conditions::of_write(&request.headers),
         owner: ROOT_ACCOUNT,
     };
     commit(shared, command.into()).await?;
-    let mut output = dto::PutObjectOutput {
-        e_tag: Some(etag::to_dto(etag)),
-        ..Default::default()
-    };
-    set_checksum!(output, checksum.as_ref());
-    output.checksum_type = checksum.as_ref().map(kind_of);
-    Ok(S3Response::new(output))
-}
-
-/// A checksum's kind for an answer.
-pub fn kind_of(checksum: &Checksum) -> dto::ChecksumType {
-    dto::ChecksumType::from_static(checksum::kind_name(checksum.kind))
+    let mut response = Response::ok().header(header::ETAG, &etag::quoted(etag));
+    if let Some(checksum) = &checksum {
+        checksum::add(&mut response.headers, checksum);
+    }
+    Ok(response)
 }
 
 /// The algorithm of the checksum that is stored: the client's, or the default.

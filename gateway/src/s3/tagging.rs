@@ -1,30 +1,28 @@
 //! `GetObjectTagging`. Tags cannot be set yet, so the set of an object is truly empty; aws-cli asks
 //! for it before it copies an object in parts.
 
-use s3s::S3Response;
-use s3s::dto;
-
 use super::{Shared, check_owner, head_object};
-use crate::context::Context;
 use crate::error::Fault;
+use crate::request::Request;
+use crate::response::Response;
+use crate::xml;
 
 /// `GetObjectTagging`.
-pub async fn get(
-    shared: &Shared,
-    context: &Context,
-    _: dto::GetObjectTaggingInput,
-) -> Result<S3Response<dto::GetObjectTaggingOutput>, Fault> {
-    check_owner(context, "x-amz-expected-bucket-owner")?;
-    let (bucket, key) = context.object()?;
+///
+/// # Errors
+/// As every handler.
+pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    check_owner(request, "x-amz-expected-bucket-owner")?;
+    let (bucket, key) = request.address.object()?;
     let (object, has_bucket) = shared.cluster.names(|view| {
         let object = view.object(bucket, key)?;
         Ok((object, view.bucket(bucket)?.is_some()))
     })?;
-    match object {
-        Some(_) => Ok(S3Response::new(dto::GetObjectTaggingOutput {
-            tag_set: Vec::new(),
-            version_id: None,
-        })),
-        None => Err(head_object::no_such_key(has_bucket, bucket, key)),
+    if object.is_none() {
+        return Err(head_object::no_such_key(has_bucket, bucket, key));
     }
+    let mut xml = xml::Writer::new("Tagging");
+    xml.open("TagSet");
+    xml.close("TagSet");
+    Ok(Response::xml(xml))
 }

@@ -1,6 +1,7 @@
 //! One connection.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use strata_engine::reactor::{self, HyperTimer, TcpStream};
 
-use super::patience::{Patient, Unread};
+use super::lingering::{Lingering, UnreadBody};
 use super::{Server, exchange};
 use crate::error::{Code, Fault};
 use crate::request_id::RequestId;
@@ -32,10 +33,12 @@ const REFUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end. hyper's `pipeline_flush` stays off: with it a malformed request is
 /// closed without the 400 that hyper has written for it.
-pub async fn serve(server: &Rc<Server>, stream: TcpStream) {
-    let unread = Unread::default();
+///
+/// A client may close its half when it has asked: it is answered all the same.
+pub async fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
+    let unread = UnreadBody::default();
     let service = service_fn(|request| async {
-        Ok::<_, Infallible>(exchange::answer(server, request, &unread).await)
+        Ok::<_, Infallible>(exchange::answer(server, request, peer, &unread).await)
     });
     let connection = http1::Builder::new()
         .timer(HyperTimer)
@@ -43,8 +46,8 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream) {
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .half_close(false)
-        .serve_connection(Patient::new(stream, unread.clone()), service);
+        .half_close(true)
+        .serve_connection(Lingering::new(stream, unread.clone()), service);
     let mut connection = pin!(connection);
     let told = pin!(server.told_to_stop());
     let ended = match select(connection.as_mut(), told).await {

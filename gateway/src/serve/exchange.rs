@@ -1,95 +1,93 @@
 //! One request and its answer.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::Bytes;
-use http::header::HeaderValue;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http::Method;
+use http::request::Parts;
 use hyper::body::Incoming;
-use s3s::HttpResponse;
-use send_wrapper::SendWrapper;
-use strata_engine::reactor;
+use strata_engine::reactor::{self, local::Permit};
 
 use super::Server;
-use super::patience::Unread;
-use super::response::{AnswerBody, Record, escape_controls, of_fault, of_success};
-use crate::auth::{Credential, Identity};
-use crate::body::{Expectation, RequestBody};
-use crate::context::Context;
-use crate::error::{Code, Fault};
-use crate::guard::{self, Admitted, XML_BYTES_MAX};
-use crate::operation::Operation;
-use crate::s3::ObjectBody;
-
-/// An answer that is no error.
-struct Success {
-    status: StatusCode,
-    headers: HeaderMap,
-    object: Option<ObjectBody>,
-    bytes: Bytes,
-}
+use super::answer::{AnswerBody, Record, of_fault, of_success};
+use super::lingering::UnreadBody;
+use crate::auth::{Authorization, Credential, Subject};
+use crate::body::{Expectation, RequestBody, Wire};
+use crate::error::Fault;
+use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
+use crate::operation::BodyKind;
+use crate::request::{Address, Request};
+use crate::response::Response;
 
 /// Answers a request, and notes where that is before its body has come.
 pub async fn answer(
     server: &Rc<Server>,
-    request: Request<Incoming>,
-    unread: &Unread,
-) -> Response<AnswerBody> {
-    let mut record = Record::new(server.metrics.clone());
+    request: http::Request<Incoming>,
+    peer: SocketAddr,
+    unread: &UnreadBody,
+) -> http::Response<AnswerBody> {
+    let mut record = Record::new(server, peer);
     let (parts, incoming) = request.into_parts();
-    let (resource, is_head) = (parts.uri.path().to_owned(), parts.method == Method::HEAD);
+    let (uri, is_head) = (parts.uri.clone(), parts.method == Method::HEAD);
     let unwanted = Expectation::unread(&parts.headers);
-    let outcome = match admit(server, &parts.method, &parts.uri, parts.headers) {
+    let mut body = RequestBody::new(Wire::Connection(incoming), unwanted);
+    let outcome = match admit(server, parts, &mut record) {
         Ok(admitted) => {
-            record.operation = admitted.operation.name();
-            record.bucket = admitted.address.bucket().map(str::to_owned);
-            record.access_key_id.clone_from(&admitted.access_key_id);
-            execute(server, parts.method, admitted, incoming, &mut record).await
+            record.operation = Some(admitted.operation);
+            let mut request = request_of(admitted, body, &record);
+            let outcome = serve(server, &mut request).await;
+            record.address = Some(request.address);
+            body = request.body;
+            outcome
         }
-        Err(fault) => {
-            let mut body = request_body(incoming, unwanted);
-            body.drain_briefly().await;
-            record.leave_body(&body);
-            Err(fault)
-        }
+        Err(fault) => Err(fault),
     };
+    body.drain_briefly().await;
+    record.leave_body(&body);
     if record.is_unread {
         unread.note();
     }
     match outcome {
-        Ok(Success {
-            status,
-            headers,
-            object,
-            bytes,
-        }) => {
-            let bytes = if is_head { Bytes::new() } else { bytes };
-            of_success(status, headers, object, bytes, record)
+        Ok(response) => of_success(response, is_head, record),
+        Err(fault) => {
+            if record.address.is_none() {
+                record.address = Address::parse(uri.path()).ok();
+            }
+            of_fault(fault, uri.path(), is_head, record)
         }
-        Err(fault) => of_fault(fault, &resource, is_head, record),
     }
 }
 
-fn admit(
-    server: &Server,
-    method: &Method,
-    uri: &http::Uri,
-    headers: HeaderMap,
-) -> Result<Admitted, Fault> {
-    let opened = guard::open(method, uri, &headers)?;
-    let now = i64::try_from(reactor::wall_clock().seconds()).unwrap_or(i64::MAX);
-    let subject = guard::subject(method, uri, &opened.query, &headers);
-    let identity: Identity = server.verifier.verify(&subject, now, |access_key_id| {
-        find_key(server, access_key_id)
-    })?;
-    guard::admit(
+fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted, Fault> {
+    let Parts {
         method,
+        uri,
         headers,
-        opened,
-        identity,
-        server.shared.config.allow_anonymous,
-    )
+        ..
+    } = parts;
+    let opened = guard::open(&method, &uri, &headers)?;
+    let subject = Subject {
+        method: &method,
+        path: uri.path(),
+        query: &opened.query,
+        headers: &headers,
+    };
+    let signed = match Authorization::read(&subject)? {
+        None => None,
+        Some(authorization) => {
+            record.access_key_id = Some(authorization.access_key_id.clone());
+            let now = i64::try_from(reactor::wall_clock().seconds()).unwrap_or(i64::MAX);
+            let find = |access_key_id: &str| find_key(server, access_key_id);
+            let verifier = &server.verifier;
+            let payload = verifier.verify(&subject, &authorization, now, find)?;
+            Some(Signed {
+                authorization,
+                payload,
+            })
+        }
+    };
+    let allow_anonymous = server.shared.config.allow_anonymous;
+    guard::admit(&method, headers, opened, signed, allow_anonymous)
 }
 
 /// Keys of the configuration, then the root key in the replicated state.
@@ -100,163 +98,45 @@ fn find_key(server: &Server, access_key_id: &str) -> Result<Option<Credential>, 
         return Ok(Some(found.clone()));
     }
     let root = shared.cluster.names(|view| view.root_key())?;
-    Ok(root
-        .filter(|root| root.access_key_id == access_key_id)
-        .map(|root| Credential {
-            access_key_id: root.access_key_id,
-            secret_access_key: root.secret_access_key,
-        }))
+    let root = root.filter(|root| root.access_key_id == access_key_id);
+    Ok(root.map(|root| Credential {
+        access_key_id: root.access_key_id,
+        secret_access_key: root.secret_access_key,
+    }))
 }
 
-fn request_body(incoming: Incoming, expectation: Expectation) -> RequestBody {
-    RequestBody::new(Box::pin(incoming.map_err(Into::into)), expectation)
-}
-
-/// Runs an admitted request through s3s, with its body beside it.
-async fn execute(
-    server: &Server,
-    method: Method,
-    admitted: Admitted,
-    incoming: Incoming,
-    record: &mut Record,
-) -> Result<Success, Fault> {
-    let (headers, uri) = guard::for_s3s(&admitted);
-    let Admitted {
-        operation,
-        address,
-        query,
-        headers: all_headers,
-        body,
-        ..
-    } = admitted;
-    let unread = || Expectation::unread(&all_headers);
-    let expectation = body.clone().unwrap_or_else(unread);
-    let is_xml = operation.takes_xml();
-    let mut body = request_body(incoming, expectation);
-    let outcome = match is_xml {
-        true => collect(server, operation, &mut body).await,
-        false => Ok((Bytes::new(), None)),
-    };
-    let (xml, room) = match outcome {
-        Ok(collected) => collected,
-        Err(fault) => {
-            body.drain_briefly().await;
-            record.leave_body(&body);
-            return Err(fault);
-        }
-    };
-    let context = Rc::new(Context::new(
-        record.request_id,
-        operation,
-        address,
-        query,
-        all_headers,
-        Some(body),
-    ));
-    let uri = uri
-        .parse::<http::Uri>()
-        .map_err(|_| Fault::from(Code::InvalidURI))?;
-    let mut request = Request::new(s3s::Body::from(xml));
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    request
-        .extensions_mut()
-        .insert(SendWrapper::new(Rc::clone(&context)));
-    let response = server.service.call(request).await;
-    drop(room);
-    let outcome = outcome_of(&context, response);
-    if let Some(mut rest) = context.take_rest() {
-        if outcome.is_err() {
-            rest.drain_briefly().await;
-        }
-        record.leave_body(&rest);
+fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Request {
+    if let Some(expectation) = admitted.body {
+        body.expect(expectation);
     }
-    outcome
+    Request {
+        id: record.request_id,
+        operation: admitted.operation,
+        address: admitted.address,
+        query: admitted.query,
+        headers: admitted.headers,
+        body,
+        xml: bytes::Bytes::new(),
+    }
 }
 
-/// Reads an XML body, within what the reactor has room for.
-async fn collect(
-    server: &Server,
-    operation: Operation,
-    body: &mut RequestBody,
-) -> Result<(Bytes, Option<reactor::local::Permit>), Fault> {
+/// Runs the handler of an admitted request.
+async fn serve(server: &Server, request: &mut Request) -> Result<Response, Fault> {
+    let Some(handler) = request.operation.handler else {
+        return Err(Fault::operation_not_implemented(request.operation.name));
+    };
+    let _room = match request.operation.body {
+        BodyKind::Xml(_) => Some(collect_xml(server, request).await?),
+        BodyKind::None | BodyKind::Stream => None,
+    };
+    handler(&server.shared, request).await
+}
+
+/// Reads a document, within what the reactor has room for.
+async fn collect_xml(server: &Server, request: &mut Request) -> Result<Permit, Fault> {
+    let body = &mut request.body;
     let length = body.expectation().length.min(XML_BYTES_MAX);
     let room = server.xml_room.acquire(length as usize / 1024 + 1).await;
-    let xml = body.collect(XML_BYTES_MAX).await?;
-    guard::check_xml(operation, &xml)?;
-    Ok((xml, Some(room)))
-}
-
-fn outcome_of(
-    context: &Context,
-    response: Result<HttpResponse, s3s::HttpError>,
-) -> Result<Success, Fault> {
-    if let Some(fault) = context.take_fault() {
-        return Err(fault);
-    }
-    let response = response.map_err(|error| {
-        Fault::from(Code::InternalError).because(format!("s3s failed: {error:?}"))
-    })?;
-    let (parts, body) = response.into_parts();
-    let bytes = body.bytes().unwrap_or_default();
-    if parts.status.is_client_error() || parts.status.is_server_error() {
-        return Err(fault_of_s3s(&bytes));
-    }
-    let object = context.take_answer();
-    let is_xml = parts.headers.get(http::header::CONTENT_TYPE)
-        == Some(&HeaderValue::from_static("application/xml"));
-    let bytes = if object.is_none() && is_xml {
-        escape_controls(bytes)
-    } else {
-        bytes
-    };
-    let status = context.status().unwrap_or(parts.status);
-    Ok(Success {
-        status,
-        headers: parts.headers,
-        object,
-        bytes,
-    })
-}
-
-/// What s3s itself refused: code and message stand in its XML.
-fn fault_of_s3s(xml: &[u8]) -> Fault {
-    let xml = String::from_utf8_lossy(xml);
-    let element = |name: &str| {
-        let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-        let (text, _) = rest.split_once(&format!("</{name}>"))?;
-        Some(unescape(text))
-    };
-    let name = element("Code").unwrap_or_default();
-    match (Code::from_name(&name), element("Message")) {
-        (Some(code), Some(message)) => Fault::new(code, message),
-        (Some(code), None) => code.into(),
-        (None, message) => Fault::new(Code::InvalidRequest, message.unwrap_or_default())
-            .because(format!("s3s answered {name}")),
-    }
-}
-
-fn unescape(text: &str) -> String {
-    let plain = text
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"");
-    plain.replace("&apos;", "'").replace("&amp;", "&")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_of_s3s_keep_code_and_message() {
-        let fault =
-            fault_of_s3s(b"<Error><Code>MalformedXML</Code><Message>a &lt; b</Message></Error>");
-        assert_eq!((fault.code, &*fault.message), (Code::MalformedXML, "a < b"));
-        let fault = fault_of_s3s(b"<Error><Code>MalformedXML</Code></Error>");
-        assert_eq!(&*fault.message, Code::MalformedXML.message());
-        assert_eq!(fault_of_s3s(b"").code, Code::InvalidRequest);
-        assert_eq!(fault_of_s3s(b"<Code>Odd</Code>").code, Code::InvalidRequest);
-    }
+    request.xml = body.collect(XML_BYTES_MAX).await?;
+    Ok(room)
 }

@@ -24,7 +24,7 @@ const MACHINE_PATHS: [&str; 3] = [
     concat!("/ho", "me/"),
 ];
 /// Code that decodes bytes from outside: a bad byte is an error, never a panic. Prefixes of paths.
-pub const DECODERS: [&str; 27] = [
+pub const DECODERS: [&str; 32] = [
     "engine/src/format",
     "engine/src/journal",
     "engine/src/recovery",
@@ -50,8 +50,13 @@ pub const DECODERS: [&str; 27] = [
     "gateway/src/body",
     "gateway/src/checksum",
     "gateway/src/guard",
+    "gateway/src/operation",
+    "gateway/src/percent",
     "gateway/src/query",
+    "gateway/src/request.rs",
     "gateway/src/s3",
+    "gateway/src/signature",
+    "gateway/src/xml",
 ];
 /// What a decoder may not say.
 const PANICS: [&str; 4] = [".unwrap()", ".expect(", "panic!(", "unreachable!("];

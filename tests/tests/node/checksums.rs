@@ -284,3 +284,40 @@ async fn a_checksum_of_nothing_known_is_refused() {
     let absent = client.get_object().bucket(&name).key("k").send().await;
     assert_eq!(failure(absent), code(404, "NoSuchKey"));
 }
+
+#[tokio::test]
+async fn a_payload_with_trailers_may_have_none() {
+    let (_, name) = bucket("checksums-none").await;
+    let path = format!("/{name}/k");
+    let request = Request::new("PUT", &path).body("hello");
+    let answer = send(request, Payload::UnsignedChunksTrailer, None);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        stored(&path, "crc64nvme"),
+        Some(checksum("crc64nvme", b"hello"))
+    );
+}
+
+#[tokio::test]
+async fn a_framed_body_of_another_length_is_incomplete() {
+    let (client, name) = bucket("checksums-length").await;
+    for declared in ["5", "15"] {
+        let server = shared();
+        let request = Request::new("PUT", &format!("/{name}/k")).body("0123456789");
+        let signer = server.signer();
+        // Unsigned chunks: the length is the only thing that is wrong.
+        let request = request.header("x-amz-decoded-content-length", declared);
+        let sum = checksum("crc32", b"0123456789");
+        let trailer = Some(("x-amz-checksum-crc32", sum.as_str()));
+        let payload = Payload::UnsignedChunksTrailer;
+        let request = signer.sign(request, server.s3(), payload, trailer);
+        let answer = request.send(server.s3()).expect("an answer");
+        let text = answer.text();
+        assert_eq!(answer.status, 400, "{declared}: {text}");
+        assert!(
+            text.contains("<Code>IncompleteBody</Code>"),
+            "{declared}: {text}"
+        );
+    }
+    assert!(crate::keys(&client, &name).await.is_empty());
+}

@@ -1,9 +1,10 @@
 //! Copying an object, and a range of one into a part.
 
-use crate::{bucket, code, failure, get, put};
+use crate::{bucket, code, failure, get, put, send};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MetadataDirective};
 use strata_tests::content::body;
+use strata_tests::http::Request;
 
 #[tokio::test]
 async fn a_copy_outlives_its_source() {
@@ -171,4 +172,22 @@ async fn a_range_becomes_a_part() {
         .expect("complete");
     let expected = [&content[..5 << 20], &content[1000..2000]].concat();
     assert!(get(&client, &name, "k").await == expected);
+}
+
+/// s5cmd writes a space as `+`; where both names exist, it is the one with the space that is meant.
+#[tokio::test]
+async fn a_plus_in_the_source_is_a_space() {
+    let (client, name) = bucket("copies-plus").await;
+    put(&client, &name, "a b", b"space").await;
+    put(&client, &name, "a+b", b"plus").await;
+    for (source, body) in [("a+b", "space"), ("a%20b", "space"), ("a%2Bb", "plus")] {
+        let request = Request::new("PUT", &format!("/{name}/copy"));
+        let answer = send(request.header("x-amz-copy-source", format!("{name}/{source}")));
+        assert_eq!(answer.status, 200, "{source}: {}", answer.text());
+        assert_eq!(
+            get(&client, &name, "copy").await,
+            body.as_bytes(),
+            "{source}"
+        );
+    }
 }

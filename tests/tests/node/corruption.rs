@@ -123,6 +123,19 @@ async fn a_flipped_bit_is_an_error_where_there_is_one_copy() {
         "the damage is reported:\n{}",
         server.log()
     );
+    assert_named(&server);
+}
+
+/// A line of the log names the object that cannot be read.
+fn assert_named(server: &Server) {
+    let log = server.log();
+    let mut lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let is_it = |line: &serde_json::Value| {
+        line["level"] == "ERROR" && line["bucket"] == "flips" && line["key"] == "k"
+    };
+    assert!(lines.any(|line| is_it(&line)), "no line names it:\n{log}");
 }
 
 #[tokio::test]
@@ -136,6 +149,7 @@ async fn a_flipped_bit_behind_the_first_bytes_closes_the_connection() {
         Ok(answer) => panic!("{}: {} bytes came", answer.status, answer.body.len()),
         Err(error) => assert!(error.to_string().contains("cut short"), "{error}"),
     }
+    assert_named(&server);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod buckets;
 mod checksums;
 mod conditional;
+mod connections;
 mod copies;
 mod corruption;
 mod crash;

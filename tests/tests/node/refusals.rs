@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use strata_tests::http::{Request, Response};
 use strata_tests::server::{ACCESS_KEY_ID, Server, ServerOptions};
+use strata_tests::signature::{Payload, Signer};
 
 /// How long the log may be behind the answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,6 +31,28 @@ fn assert_not_implemented(what: &str, answer: &Response) {
 }
 
 #[tokio::test]
+async fn what_changes_no_meaning_is_ignored() {
+    let (client, name) = bucket("refusals-lenient").await;
+    put(&client, &name, "k", b"x").await;
+    for (header, value) in [
+        ("x-amz-api-version", "2006-03-01"),
+        ("x-amz-optional-object-attributes", "RestoreStatus"),
+        ("x-amz-checksum-mode", "enabled"),
+        ("x-amz-unheard-of", "1"),
+    ] {
+        let answer = send(Request::new("GET", &format!("/{name}/k")).header(header, value));
+        assert_eq!((answer.status, &*answer.body), (200, &b"x"[..]), "{header}");
+        let mut names = answer.headers.iter().map(|(name, _)| name.as_str());
+        let has_checksum = names.any(|name| name.starts_with("x-amz-checksum-crc"));
+        assert_eq!(has_checksum, header == "x-amz-checksum-mode", "{header}");
+    }
+    for query in ["?metadata=true", "?unheard-of=1"] {
+        let list = send(Request::new("GET", &format!("/{name}{query}")));
+        assert!(list.text().contains("<Key>k</Key>"), "{}", list.text());
+    }
+}
+
+#[tokio::test]
 async fn operations_that_are_not_there_say_so() {
     let (client, name) = bucket("refusals-missing").await;
     put(&client, &name, "k", b"x").await;
@@ -45,10 +68,8 @@ async fn operations_that_are_not_there_say_so() {
         let answer = send(request.header(header, value).body("x"));
         assert_not_implemented(header, &answer);
     }
-    for query in ["versionId=abc", "unheard-of"] {
-        let answer = send(Request::new("GET", &format!("/{name}/k?{query}")));
-        assert_not_implemented(query, &answer);
-    }
+    let answer = send(Request::new("GET", &format!("/{name}/k?versionId=abc")));
+    assert_not_implemented("versionId", &answer);
     assert_eq!(
         crate::keys(&client, &name).await,
         ["k"],
@@ -106,6 +127,106 @@ async fn an_error_carries_its_request_id_and_the_log_too() {
     assert_eq!(request["access_key_id"], ACCESS_KEY_ID);
     let says_why = |line: &serde_json::Value| line["code"] == "NoSuchBucket";
     assert!(lines.iter().any(says_why), "{lines:?}");
+}
+
+/// The key of a log-in that failed, the client, and what it asked for are in the log, at `info`.
+#[tokio::test]
+async fn access_that_is_denied_is_logged() {
+    let server = Server::start(ServerOptions::default());
+    let signer = Signer {
+        access_key_id: "NOBODY".into(),
+        ..server.signer()
+    };
+    let request = Request::new("GET", "/bucket/some/key");
+    let request = signer.sign(request, server.s3(), Payload::Hashed, None);
+    assert_eq!(request.send(server.s3()).expect("an answer").status, 403);
+    let deadline = Instant::now() + PATIENCE;
+    let line = loop {
+        let log = server.log();
+        let mut lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let is_it = |line: &serde_json::Value| line["access_key_id"] == "NOBODY";
+        match lines.find(is_it) {
+            Some(line) => break line,
+            None => assert!(Instant::now() < deadline, "no line:\n{log}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["code"], "InvalidAccessKeyId");
+    assert_eq!(
+        (&line["bucket"], &line["key"]),
+        (&"bucket".into(), &"some/key".into())
+    );
+    let client = line["client"].as_str().unwrap_or_default();
+    assert!(client.starts_with("127.0.0.1:"), "{client}");
+}
+
+#[tokio::test]
+async fn every_request_is_logged_at_info_when_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("strata.toml");
+    std::fs::write(&file, "[observability]\nlog_requests = true\n").expect("written");
+    let server = Server::start(ServerOptions {
+        arguments: vec!["--config".into(), file.display().to_string()],
+        ..ServerOptions::default()
+    });
+    let answer = send_to(&server, Request::new("GET", "/no-such-bucket/k")).expect("an answer");
+    let id = answer.header("x-amz-request-id").expect("a request id");
+    let lines = lines_about(&server, id);
+    let line = lines.iter().find(|line| line["message"] == "request");
+    let line = line.expect("the line of the request");
+    assert_eq!(
+        (&line["level"], &line["status"]),
+        (&"INFO".into(), &404.into())
+    );
+    assert_eq!(line["access_key_id"], ACCESS_KEY_ID);
+    let client = line["client"].as_str().unwrap_or_default();
+    assert!(client.starts_with("127.0.0.1:"), "{client}");
+}
+
+#[tokio::test]
+async fn metadata_that_is_too_large_is_refused_before_the_body() {
+    let (_, name) = bucket("refusals-metadata").await;
+    let names = ["cache-control", "content-disposition", "content-language"];
+    let request = Request::new("PUT", &format!("/{name}/k")).header("expect", "100-continue");
+    let with = |request: Request, name: &&str| request.header(name, "x".repeat(8 << 10));
+    let request = names.iter().fold(request, with).body("x".repeat(100));
+    // `send` sends the body unasked; an answer that is no 100 shows that it was not waited for.
+    let answer = send(request);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(
+        answer.text().contains("<Code>MetadataTooLarge</Code>"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+#[tokio::test]
+async fn a_header_that_is_refused_is_named_in_the_message() {
+    let (_, name) = bucket("refusals-named").await;
+    let request = Request::new("PUT", &format!("/{name}/k"));
+    let answer = send(request.header("x-amz-tagging", "a=b").body("x"));
+    let text = answer.text();
+    let (_, message) = text.split_once("<Message>").expect("a message");
+    let (message, _) = message.split_once("</Message>").expect("a message");
+    assert!(message.contains("x-amz-tagging"), "{message}");
+}
+
+#[tokio::test]
+async fn cdata_in_a_key_is_text() {
+    let (client, name) = bucket("refusals-cdata").await;
+    for key in ["dir/", "dir/x"] {
+        put(&client, &name, key, b"x").await;
+    }
+    let body = "<Delete><Object><Key>dir/<![CDATA[x]]></Key></Object></Delete>";
+    let digest = strata_tests::signature::sha256_base64(body.as_bytes());
+    let request = Request::new("POST", &format!("/{name}?delete"));
+    let answer = send(request.header("x-amz-checksum-sha256", digest).body(body));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(crate::keys(&client, &name).await, ["dir/"]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use crate::{bucket, get, shared};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use std::time::Duration;
+use strata_gateway::signature;
 use strata_tests::content::body;
 use strata_tests::http::{Request, Response};
 use strata_tests::signature::{Payload, Signer};
@@ -187,6 +188,88 @@ async fn a_body_other_than_the_signed_one_is_refused() {
         );
     }
     assert!(crate::keys(&client, &name).await.is_empty());
+}
+
+/// What minio-go, minio-java and restic send: the type is stored, and is not signed.
+#[tokio::test]
+async fn a_content_type_outside_the_signature_is_stored() {
+    let (client, name) = bucket("signatures-type").await;
+    let server = shared();
+    for payload in [Payload::SignedChunks, Payload::Hashed, Payload::Unsigned] {
+        let request = Request::new("PUT", &format!("/{name}/k")).body("x");
+        let request = server.signer().sign(request, server.s3(), payload, None);
+        let request = request.header("content-type", "text/x-unsigned");
+        let answer = request.send(server.s3()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let head = client.head_object().bucket(&name).key("k").send().await;
+        let head = head.expect("the object");
+        assert_eq!(head.content_type(), Some("text/x-unsigned"));
+        let deleted = client.delete_object().bucket(&name).key("k").send().await;
+        deleted.expect("delete");
+    }
+}
+
+/// A presigned PUT with further parameters under its signature.
+fn presigned_put(path: &str, further: &[(&str, &str)], payload: &str) -> String {
+    let server = shared();
+    let keys = server.signer();
+    let signer = signature::Signer::new(&keys.access_key_id, &keys.secret_key, &keys.region);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let date_time = signature::date_time(now.expect("a clock").as_secs() as i64);
+    let scope = signer.scope(&date_time);
+    let credential = format!("{}/{scope}", keys.access_key_id);
+    let mut pairs = vec![
+        ("X-Amz-Algorithm", signature::ALGORITHM),
+        ("X-Amz-Credential", &credential),
+        ("X-Amz-Date", &date_time),
+        ("X-Amz-Expires", "600"),
+        ("X-Amz-SignedHeaders", "host"),
+    ];
+    pairs.extend_from_slice(further);
+    let query = signature::canonical_query(pairs.into_iter());
+    let host = server.s3().to_string();
+    let made = signer.signature(&signature::Unsigned {
+        method: "PUT",
+        path,
+        query: &query,
+        headers: &[("host", &host)],
+        payload,
+        date_time: &date_time,
+    });
+    format!("{path}?{query}&X-Amz-Signature={made}")
+}
+
+#[tokio::test]
+async fn a_signed_hash_in_a_presigned_address_wins_over_a_header() {
+    let (client, name) = bucket("signatures-hash").await;
+    let hash = signature::sha256_hex(b"right");
+    let further = [("X-Amz-Content-Sha256", hash.as_str())];
+    let target = presigned_put(&format!("/{name}/k"), &further, &hash);
+    let put = |body: &str| {
+        let request = Request::new("PUT", &target).body(body);
+        let request = request.header("x-amz-content-sha256", "UNSIGNED-PAYLOAD");
+        request.send(shared().s3()).expect("an answer")
+    };
+    refused(&put("wrong"), 400, "XAmzContentSHA256Mismatch");
+    assert!(crate::keys(&client, &name).await.is_empty());
+    assert_eq!(put("right").status, 200);
+}
+
+/// aws-sdk-js v3 presigns with the checksum of an empty body in the query.
+#[tokio::test]
+async fn a_checksum_in_a_presigned_address_alone_is_not_compared() {
+    let (client, name) = bucket("signatures-sum").await;
+    let further = [
+        ("x-amz-checksum-crc32", "AAAAAA=="),
+        ("x-amz-sdk-checksum-algorithm", "CRC32"),
+    ];
+    let target = presigned_put(&format!("/{name}/k"), &further, "UNSIGNED-PAYLOAD");
+    let answer = Request::new("PUT", &target)
+        .body("hello")
+        .send(shared().s3());
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(get(&client, &name, "k").await, b"hello");
 }
 
 #[tokio::test]

@@ -118,6 +118,8 @@ pub struct Config {
     pub log_filter: Targets,
     /// `observability.log_format`.
     pub log_format: String,
+    /// `observability.log_requests`.
+    pub log_requests: bool,
 }
 
 /// What a configuration depends on beside its own sources.
@@ -172,6 +174,7 @@ impl Config {
             metrics_addr: settings.address("observability.metrics_addr"),
             log_filter,
             log_format: settings.text("observability.log_format"),
+            log_requests: settings.flag("observability.log_requests"),
         })
     }
 

@@ -376,6 +376,14 @@ pub static KEYS: &[Key] = &[
         help: "`auto` is for people on a terminal and JSON elsewhere.",
         ..LIVE
     },
+    Key {
+        section: "observability",
+        name: "log_requests",
+        kind: Kind::Flag,
+        default: "false",
+        help: "Log a line at `info` for every S3 request, with the client's address and the key's id.",
+        ..LIVE
+    },
     refused(
         "observability",
         "otlp_endpoint",

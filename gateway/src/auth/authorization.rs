@@ -1,15 +1,11 @@
-//! What a request presents as its signature, taken apart and not yet believed.
+//! The signature that a request carries and what it says of itself, parsed and not yet verified.
 
 use std::collections::BTreeSet;
 
-use time::{Date, Month, PrimitiveDateTime, Time};
-
 use super::Subject;
-use super::signature::Scope;
 use crate::error::{Code, Fault};
 use crate::query::Query;
-
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+use crate::signature::{ALGORITHM, Scope, UNSIGNED_PAYLOAD, parse_date_time};
 
 /// The longest that a presigned URL may live, in seconds.
 const EXPIRES_SECONDS_MAX: i64 = 7 * 24 * 3600;
@@ -27,22 +23,33 @@ pub enum Form {
 }
 
 /// A signature and what it says of itself.
-pub struct Presented {
+pub struct Authorization {
+    /// The key.
     pub access_key_id: String,
+    /// What the signing key is good for.
     pub scope: Scope,
+    /// The headers under the signature, in lower case.
     pub signed_headers: Vec<String>,
+    /// The signature, in hexadecimal.
     pub signature: String,
     /// `YYYYMMDDTHHMMSSZ`.
     pub date_time: String,
+    /// The same, in seconds since the Unix epoch.
     pub time_seconds: i64,
     /// The last line of the canonical request.
     pub payload: String,
+    /// Whether the request says that line itself, under its signature.
+    pub signs_payload: bool,
+    /// Where it stands.
     pub form: Form,
 }
 
-impl Presented {
+impl Authorization {
     /// Finds the signature of a request; `None` where there is none.
-    pub fn read(subject: &Subject<'_>) -> Result<Option<Presented>, Fault> {
+    ///
+    /// # Errors
+    /// What AWS answers to one that is malformed, or that is of another version.
+    pub fn read(subject: &Subject<'_>) -> Result<Option<Authorization>, Fault> {
         let header = subject.headers.get(http::header::AUTHORIZATION);
         let query = subject.query;
         let in_query = query.has("X-Amz-Signature") || query.has("X-Amz-Algorithm");
@@ -63,9 +70,9 @@ impl Presented {
     }
 
     /// The error of a signature that is malformed, in the words of its form.
-    pub fn malformed(&self, what: String) -> Fault {
+    pub fn malformed(&self, what: &str) -> Fault {
         match self.form {
-            Form::Header => malformed_header(&what),
+            Form::Header => malformed_header(what),
             Form::Query { .. } => Fault::new(
                 Code::AuthorizationQueryParametersError,
                 format!("Error parsing the X-Amz-Credential parameter; {what}"),
@@ -89,11 +96,12 @@ fn unsupported() -> Fault {
     Fault::new(
         Code::InvalidRequest,
         "The authorization mechanism you have provided is not supported. Please use \
-         AWS4-HMAC-SHA256.",
+         AWS4-HMAC-SHA256 (Signature Version 4): signature_version = s3v4 in aws-cli and boto3, \
+         signature_v2 = False in s3cmd, v2_auth = false in rclone.",
     )
 }
 
-fn from_header(text: &str, subject: &Subject<'_>) -> Result<Presented, Fault> {
+fn from_header(text: &str, subject: &Subject<'_>) -> Result<Authorization, Fault> {
     let (algorithm, fields) = text.split_once(' ').ok_or_else(unsupported)?;
     if algorithm != ALGORITHM {
         return Err(unsupported());
@@ -134,7 +142,7 @@ fn from_header(text: &str, subject: &Subject<'_>) -> Result<Presented, Fault> {
             "Missing required header for this request: x-amz-content-sha256",
         )
     })?;
-    Ok(Presented {
+    Ok(Authorization {
         access_key_id,
         scope,
         signed_headers: signed_headers(field("SignedHeaders")?)
@@ -143,11 +151,12 @@ fn from_header(text: &str, subject: &Subject<'_>) -> Result<Presented, Fault> {
         date_time: date_time.to_owned(),
         time_seconds,
         payload: payload.to_owned(),
+        signs_payload: true,
         form: Form::Header,
     })
 }
 
-fn from_query(query: &Query, subject: &Subject<'_>) -> Result<Presented, Fault> {
+fn from_query(query: &Query, subject: &Subject<'_>) -> Result<Authorization, Fault> {
     let field = |name: &str| {
         query.get(name).ok_or_else(|| {
             malformed_query(
@@ -172,21 +181,23 @@ fn from_query(query: &Query, subject: &Subject<'_>) -> Result<Presented, Fault> 
     let expires_seconds = expires(field("X-Amz-Expires")?)?;
     let signed_headers = signed_headers(field("X-Amz-SignedHeaders")?)
         .ok_or_else(|| malformed_query("X-Amz-SignedHeaders names a header twice"))?;
-    let header = subject
-        .headers
-        .get("x-amz-content-sha256")
-        .and_then(|value| value.to_str().ok());
-    let signed = header.filter(|_| signed_headers.iter().any(|h| h == "x-amz-content-sha256"));
-    let payload = signed
-        .or(query.get("X-Amz-Content-Sha256"))
-        .unwrap_or("UNSIGNED-PAYLOAD");
-    Ok(Presented {
+    let header = subject.headers.get("x-amz-content-sha256");
+    let header = header.and_then(|value| value.to_str().ok());
+    let is_header_signed = signed_headers
+        .iter()
+        .any(|name| name == "x-amz-content-sha256");
+    let mut parameters = query.pairs().iter();
+    let in_query = parameters.find(|(name, _)| name.eq_ignore_ascii_case("x-amz-content-sha256"));
+    let in_query = in_query.map(|(_, value)| value.as_str());
+    let payload = header.filter(|_| is_header_signed).or(in_query);
+    Ok(Authorization {
         access_key_id,
         scope,
         signature: field("X-Amz-Signature")?.to_owned(),
         date_time: date_time.to_owned(),
         time_seconds,
-        payload: payload.to_owned(),
+        payload: payload.unwrap_or(UNSIGNED_PAYLOAD).to_owned(),
+        signs_payload: payload.is_some(),
         signed_headers,
         form: Form::Query { expires_seconds },
     })
@@ -234,52 +245,9 @@ fn credential(text: &str) -> Option<(String, Scope)> {
     Some((key.to_owned(), scope))
 }
 
-/// Reads `YYYYMMDDTHHMMSSZ` as seconds since the Unix epoch.
-fn parse_date_time(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 16 || bytes[8] != b'T' || bytes[15] != b'Z' {
-        return None;
-    }
-    let number = |from: usize, to: usize| -> Option<u16> {
-        let digits = &bytes[from..to];
-        digits.iter().try_fold(0_u16, |sum, byte| {
-            let digit = char::from(*byte).to_digit(10)?;
-            Some(sum * 10 + digit as u16)
-        })
-    };
-    let month = Month::try_from(number(4, 6)? as u8).ok()?;
-    let date =
-        Date::from_calendar_date(i32::from(number(0, 4)?), month, number(6, 8)? as u8).ok()?;
-    let time = Time::from_hms(
-        number(9, 11)? as u8,
-        number(11, 13)? as u8,
-        number(13, 15)? as u8,
-    );
-    Some(
-        PrimitiveDateTime::new(date, time.ok()?)
-            .assume_utc()
-            .unix_timestamp(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_read_strictly() {
-        assert_eq!(parse_date_time("19700101T000001Z"), Some(1));
-        assert_eq!(parse_date_time("20130524T000000Z"), Some(1_369_353_600));
-        for text in [
-            "",
-            "20130524T000000",
-            "20131324T000000Z",
-            "2013052aT000000Z",
-            "é130524T00000Z",
-        ] {
-            assert_eq!(parse_date_time(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_signed_header_is_named_once() {

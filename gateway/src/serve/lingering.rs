@@ -1,4 +1,4 @@
-//! A connection whose peer must take what it is sent, and is left the time to hear it.
+//! A connection whose peer must take what it is sent, and that is closed with a linger.
 //!
 //! Without the first, clients that ask and never read would hold buffers for ever. Without the second,
 //! a request that is refused while its body is still coming would be closed with bytes unread: the
@@ -27,9 +27,9 @@ const LINGER_BYTES_MAX: usize = 256 << 20;
 
 /// Whether a request of the connection was answered before its body had come.
 #[derive(Debug, Clone, Default)]
-pub struct Unread(Rc<Cell<bool>>);
+pub struct UnreadBody(Rc<Cell<bool>>);
 
-impl Unread {
+impl UnreadBody {
     /// Notes that there is such a request: it is the last of its connection.
     pub fn note(&self) {
         self.0.set(true);
@@ -37,23 +37,23 @@ impl Unread {
 }
 
 /// A connection with a limit on stalled writes, which is not closed on a peer that still sends.
-pub struct Patient {
+pub struct Lingering {
     stream: TcpStream,
     stalled: Option<Sleep>,
-    unread: Unread,
+    unread: UnreadBody,
     linger: Option<Linger>,
 }
 
-/// What is left of the patience with a peer that has its answer and still sends.
+/// What is left of the time and the bytes of a peer that has its answer and still sends.
 struct Linger {
     until: Sleep,
     bytes_left: usize,
 }
 
-impl Patient {
+impl Lingering {
     /// A connection.
-    pub fn new(stream: TcpStream, unread: Unread) -> Patient {
-        Patient {
+    pub fn new(stream: TcpStream, unread: UnreadBody) -> Lingering {
+        Lingering {
             stream,
             stalled: None,
             unread,
@@ -61,7 +61,7 @@ impl Patient {
         }
     }
 
-    /// Throws away what comes, until the peer closes or the patience is at its end.
+    /// Throws away what comes, until the peer closes or the time is over.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| Linger {
             until: reactor::sleep(LINGER_MAX),
@@ -99,7 +99,7 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+impl Read for Lingering {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -109,7 +109,7 @@ impl Read for Patient {
     }
 }
 
-impl Write for Patient {
+impl Write for Lingering {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -172,11 +172,11 @@ mod tests {
         reactor::run(config, World::Real, main).unwrap()
     }
 
-    async fn refuse(stream: TcpStream, unread: Unread) {
-        let mut patient = Patient::new(stream, unread);
-        let answer = poll_fn(|context| Pin::new(&mut patient).poll_write(context, b"refused"));
+    async fn refuse(stream: TcpStream, unread: UnreadBody) {
+        let mut lingering = Lingering::new(stream, unread);
+        let answer = poll_fn(|context| Pin::new(&mut lingering).poll_write(context, b"refused"));
         assert_eq!(answer.await.unwrap(), 7);
-        let closed = poll_fn(|context| Pin::new(&mut patient).poll_shutdown(context));
+        let closed = poll_fn(|context| Pin::new(&mut lingering).poll_shutdown(context));
         closed.await.unwrap();
     }
 
@@ -190,7 +190,7 @@ mod tests {
         Ok(answer)
     }
 
-    fn upload_to_a_refusal(unread: &Unread) -> io::Result<Vec<u8>> {
+    fn upload_to_a_refusal(unread: &UnreadBody) -> io::Result<Vec<u8>> {
         on_a_reactor(async || {
             let options = ListenOptions {
                 reuse_port: false,
@@ -208,10 +208,10 @@ mod tests {
 
     #[test]
     fn a_client_that_still_sends_hears_that_it_is_refused() {
-        let unread = Unread::default();
+        let unread = UnreadBody::default();
         unread.note();
         assert_eq!(upload_to_a_refusal(&unread).unwrap(), b"refused");
         // What it is there for: otherwise the reset overtakes the answer.
-        assert!(upload_to_a_refusal(&Unread::default()).is_err());
+        assert!(upload_to_a_refusal(&UnreadBody::default()).is_err());
     }
 }
