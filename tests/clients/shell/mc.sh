@@ -3,7 +3,7 @@
 client=$1 binary=$2
 source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 bucket=strata/clients-$client
-export MC_CONFIG_DIR=$back/config MC_HOST_strata=http://$AWS_ACCESS_KEY_ID:${AWS_SECRET_ACCESS_KEY//\//%2F}@${STRATA_ENDPOINT#http://}
+export MC_CONFIG_DIR=$back/config
 mc() { "$binary" --quiet --disable-pager "$@"; }
 
 put_and_get() { mc cp "$1" "$bucket/$2" && mc cp "$bucket/$2" "$back/file" && same "$1" "$back/file"; }
@@ -27,6 +27,7 @@ presigned() {
 }
 
 echo "$client: $("$binary" --version | head -1)"
+check "name the server" mc alias set strata "$STRATA_ENDPOINT" "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
 check "make a bucket" mc mb "$bucket"
 check "put and get an empty file" put_and_get "$SCRATCH/empty" empty
 check "put and get 5 kB" put_and_get "$SCRATCH/small" dir/small
