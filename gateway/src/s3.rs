@@ -19,6 +19,7 @@ pub mod object_attributes;
 mod object_body;
 pub mod put_object;
 mod ranges;
+pub mod settings;
 pub mod tagging;
 
 use std::rc::Rc;

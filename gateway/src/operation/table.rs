@@ -9,7 +9,7 @@ use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
     buckets, copy_object, delete_objects, get_object, head_object, list_objects, multipart,
-    multipart_lists, object_attributes, put_object, tagging,
+    multipart_lists, object_attributes, put_object, settings, tagging,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -105,11 +105,11 @@ operations! {
     PUT Bucket PutBucketAbac "s3:PutBucketABAC" { marks: &[Query("abac")] };
     GET Bucket GetBucketAccelerateConfiguration "s3:GetAccelerateConfiguration" {
         marks: &[Query("accelerate")],
-    };
+    } => settings::acceleration;
     PUT Bucket PutBucketAccelerateConfiguration "s3:PutAccelerateConfiguration" {
         marks: &[Query("accelerate")],
     };
-    GET Bucket GetBucketAcl "s3:GetBucketAcl" { marks: &[Query("acl")] };
+    GET Bucket GetBucketAcl "s3:GetBucketAcl" { marks: &[Query("acl")] } => settings::access_list;
     PUT Bucket PutBucketAcl "s3:PutBucketAcl" { marks: &[Query("acl")] };
     GET Bucket GetBucketAnalyticsConfiguration "s3:GetAnalyticsConfiguration" {
         marks: &[Query("analytics"), Query("id")],
@@ -123,12 +123,12 @@ operations! {
     GET Bucket ListBucketAnalyticsConfigurations "s3:GetAnalyticsConfiguration" {
         marks: &[Query("analytics")],
     };
-    GET Bucket GetBucketCors "s3:GetBucketCORS" { marks: &[Query("cors")] };
+    GET Bucket GetBucketCors "s3:GetBucketCORS" { marks: &[Query("cors")] } => settings::cors;
     PUT Bucket PutBucketCors "s3:PutBucketCORS" { marks: &[Query("cors")] };
     DELETE Bucket DeleteBucketCors "s3:PutBucketCORS" { marks: &[Query("cors")] };
     GET Bucket GetBucketEncryption "s3:GetEncryptionConfiguration" {
         marks: &[Query("encryption")],
-    };
+    } => settings::encryption;
     PUT Bucket PutBucketEncryption "s3:PutEncryptionConfiguration" {
         marks: &[Query("encryption")],
     };
@@ -161,14 +161,14 @@ operations! {
     };
     GET Bucket GetBucketLifecycleConfiguration "s3:GetLifecycleConfiguration" {
         marks: &[Query("lifecycle")],
-    };
+    } => settings::lifecycle;
     PUT Bucket PutBucketLifecycleConfiguration "s3:PutLifecycleConfiguration" {
         marks: &[Query("lifecycle")],
     };
     DELETE Bucket DeleteBucketLifecycle "s3:PutLifecycleConfiguration" {
         marks: &[Query("lifecycle")],
     };
-    GET Bucket GetBucketLogging "s3:GetBucketLogging" { marks: &[Query("logging")] };
+    GET Bucket GetBucketLogging "s3:GetBucketLogging" { marks: &[Query("logging")] } => settings::logging;
     PUT Bucket PutBucketLogging "s3:PutBucketLogging" { marks: &[Query("logging")] };
     POST Bucket CreateBucketMetadataConfiguration "s3:CreateBucketMetadataTableConfiguration" {
         marks: &[Query("metadataConfiguration")],
@@ -214,26 +214,26 @@ operations! {
     };
     GET Bucket GetObjectLockConfiguration "s3:GetBucketObjectLockConfiguration" {
         marks: &[Query("object-lock")],
-    };
+    } => settings::object_lock;
     PUT Bucket PutObjectLockConfiguration "s3:PutBucketObjectLockConfiguration" {
         marks: &[Query("object-lock")],
     };
     GET Bucket GetBucketOwnershipControls "s3:GetBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
-    };
+    } => settings::ownership;
     PUT Bucket PutBucketOwnershipControls "s3:PutBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
     };
     DELETE Bucket DeleteBucketOwnershipControls "s3:PutBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
     };
-    GET Bucket GetBucketPolicy "s3:GetBucketPolicy" { marks: &[Query("policy")] };
+    GET Bucket GetBucketPolicy "s3:GetBucketPolicy" { marks: &[Query("policy")] } => settings::policy;
     PUT Bucket PutBucketPolicy "s3:PutBucketPolicy" { marks: &[Query("policy")] };
     DELETE Bucket DeleteBucketPolicy "s3:DeleteBucketPolicy" { marks: &[Query("policy")] };
     GET Bucket GetBucketPolicyStatus "s3:GetBucketPolicyStatus" { marks: &[Query("policyStatus")] };
     GET Bucket GetPublicAccessBlock "s3:GetBucketPublicAccessBlock" {
         marks: &[Query("publicAccessBlock")],
-    };
+    } => settings::public_access_block;
     PUT Bucket PutPublicAccessBlock "s3:PutBucketPublicAccessBlock" {
         marks: &[Query("publicAccessBlock")],
     };
@@ -242,7 +242,7 @@ operations! {
     };
     GET Bucket GetBucketReplication "s3:GetReplicationConfiguration" {
         marks: &[Query("replication")],
-    };
+    } => settings::replication;
     PUT Bucket PutBucketReplication "s3:PutReplicationConfiguration" {
         marks: &[Query("replication")],
     };
@@ -251,15 +251,15 @@ operations! {
     };
     GET Bucket GetBucketRequestPayment "s3:GetBucketRequestPayment" {
         marks: &[Query("requestPayment")],
-    };
+    } => settings::request_payment;
     PUT Bucket PutBucketRequestPayment "s3:PutBucketRequestPayment" {
         marks: &[Query("requestPayment")],
     };
     GET Bucket CreateSession "s3express:CreateSession" { marks: &[Query("session")] };
-    GET Bucket GetBucketTagging "s3:GetBucketTagging" { marks: &[Query("tagging")] };
+    GET Bucket GetBucketTagging "s3:GetBucketTagging" { marks: &[Query("tagging")] } => settings::tagging;
     PUT Bucket PutBucketTagging "s3:PutBucketTagging" { marks: &[Query("tagging")] };
     DELETE Bucket DeleteBucketTagging "s3:PutBucketTagging" { marks: &[Query("tagging")] };
-    GET Bucket GetBucketVersioning "s3:GetBucketVersioning" { marks: &[Query("versioning")] };
+    GET Bucket GetBucketVersioning "s3:GetBucketVersioning" { marks: &[Query("versioning")] } => settings::versioning;
     PUT Bucket PutBucketVersioning "s3:PutBucketVersioning" { marks: &[Query("versioning")] };
     GET Bucket GetBucketWebsite "s3:GetBucketWebsite" { marks: &[Query("website")] };
     PUT Bucket PutBucketWebsite "s3:PutBucketWebsite" { marks: &[Query("website")] };

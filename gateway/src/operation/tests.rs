@@ -74,7 +74,7 @@ fn parameters_that_change_no_meaning_are_ignored() {
 #[test]
 fn what_is_not_served_is_refused() {
     for uri in [
-        "/b?acl",
+        "/b?website",
         "/b?versions",
         "/b/k?acl",
         "/b/k?torrent",

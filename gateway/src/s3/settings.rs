@@ -1,0 +1,119 @@
+//! Settings of a bucket that nobody can set yet, as they are read: what AWS answers of a bucket that has none of them. Tools ask
+//! before they do anything else.
+//!
+//! Invariant: an answer says what is true here. Encryption, which AWS gives to every bucket, is not there; what a bucket lets the
+//! public do is not decided by a block of its own.
+
+use super::{ROOT_ACCOUNT, Shared, buckets, write_account};
+use crate::error::{Code, Fault};
+use crate::request::Request;
+use crate::response::Response;
+use crate::xml;
+
+/// Handlers that answer that there is no such setting.
+macro_rules! absent {
+    ($($(#[$doc:meta])* $name:ident $code:ident;)*) => {
+        $($(#[$doc])*
+        ///
+        /// # Errors
+        /// The one that says so, and `NoSuchBucket`.
+        pub async fn $name(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+            let bucket = buckets::find(shared, request)?;
+            Err(Fault::from(Code::$code).detail("BucketName", bucket.name))
+        })*
+    };
+}
+
+absent! {
+    /// `GetBucketCors`.
+    cors NoSuchCORSConfiguration;
+    /// `GetBucketEncryption`.
+    encryption ServerSideEncryptionConfigurationNotFoundError;
+    /// `GetBucketLifecycleConfiguration`.
+    lifecycle NoSuchLifecycleConfiguration;
+    /// `GetObjectLockConfiguration`.
+    object_lock ObjectLockConfigurationNotFoundError;
+    /// `GetBucketPolicy`.
+    policy NoSuchBucketPolicy;
+    /// `GetPublicAccessBlock`.
+    public_access_block NoSuchPublicAccessBlockConfiguration;
+    /// `GetBucketReplication`.
+    replication ReplicationConfigurationNotFoundError;
+    /// `GetBucketTagging`.
+    tagging NoSuchTagSet;
+}
+
+/// A document with this root and nothing in it: the setting was never made.
+fn empty(shared: &Shared, request: &Request, root: &'static str) -> Result<Response, Fault> {
+    buckets::find(shared, request)?;
+    Ok(Response::xml(xml::Writer::new(root)))
+}
+
+/// `GetBucketAccelerateConfiguration`.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub async fn acceleration(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    empty(shared, request, "AccelerateConfiguration")
+}
+
+/// `GetBucketLogging`.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub async fn logging(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    empty(shared, request, "BucketLoggingStatus")
+}
+
+/// `GetBucketVersioning`.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub async fn versioning(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    empty(shared, request, "VersioningConfiguration")
+}
+
+/// `GetBucketRequestPayment`: its owner pays.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub async fn request_payment(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    buckets::find(shared, request)?;
+    let mut xml = xml::Writer::new("RequestPaymentConfiguration");
+    xml.element("Payer", "BucketOwner");
+    Ok(Response::xml(xml))
+}
+
+/// `GetBucketOwnershipControls`: access lists other than the owner's are refused everywhere.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub async fn ownership(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    buckets::find(shared, request)?;
+    let mut xml = xml::Writer::new("OwnershipControls");
+    xml.open("Rule");
+    xml.element("ObjectOwnership", "BucketOwnerEnforced");
+    xml.close("Rule");
+    Ok(Response::xml(xml))
+}
+
+/// `GetBucketAcl`: the owner may do everything, and no other account is there.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub async fn access_list(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    buckets::find(shared, request)?;
+    let mut xml = xml::Writer::new("AccessControlPolicy");
+    write_account(&mut xml, "Owner", ROOT_ACCOUNT);
+    xml.open("AccessControlList");
+    xml.open("Grant");
+    xml.open(
+        "Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"",
+    );
+    xml.value("ID", format_args!("{ROOT_ACCOUNT:064x}"));
+    xml.close("Grantee");
+    xml.element("Permission", "FULL_CONTROL");
+    xml.close("Grant");
+    xml.close("AccessControlList");
+    Ok(Response::xml(xml))
+}
