@@ -90,7 +90,7 @@ impl ChunkStore {
     /// # Errors
     /// [`EngineError::Full`] when no segments are left for the pages, [`EngineError::Failed`] on a failed device.
     pub async fn checkpoint(&self) -> Result<(), EngineError> {
-        let _upkeep = self.inner.upkeep.lock().await;
+        let _maintenance = self.inner.maintenance.lock().await;
         self.checkpoint_locked().await
     }
 
@@ -171,9 +171,9 @@ impl ChunkStore {
     }
 
     /// Starts the background task that checkpoints and compacts.
-    pub(crate) fn start_upkeep(&self) {
+    pub(crate) fn start_maintenance(&self) {
         let store = self.clone();
-        let task = reactor::spawn(TaskClass::Compaction, async move { store.keep_up().await });
+        let task = reactor::spawn(TaskClass::Background, async move { store.keep_up().await });
         *self.inner.background.borrow_mut() = Some(task);
     }
 }

@@ -18,7 +18,7 @@ use crate::read::Memory;
 use crate::store::ChunkStore;
 use crate::write::SEGMENTS_KEPT_FROM_WRITES;
 
-/// How often upkeep looks by itself whether something is due.
+/// How often maintenance looks by itself whether something is due.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Segments are not worth moving when less than this share of them, in percent, is dead, unless room is short.
@@ -56,19 +56,19 @@ impl ChunkStore {
     /// The loop of the background task.
     pub(crate) async fn keep_up(self) {
         while !self.inner.closing.get() {
-            let outcome = self.upkeep_round().await;
-            self.inner.upkeep_done.notify_all();
+            let outcome = self.maintenance_round().await;
+            self.inner.maintenance_done.notify_all();
             if let Err(error) = outcome {
-                tracing::warn!(%error, partition = self.inner.log.partition, "upkeep could not be done; trying again");
+                tracing::warn!(%error, partition = self.inner.log.partition, "maintenance could not be done; trying again");
                 reactor::sleep(PERIOD).await;
             }
-            let wanted = self.inner.upkeep_wanted.notified();
+            let wanted = self.inner.maintenance_wanted.notified();
             let _ = reactor::timeout(PERIOD, wanted).await;
         }
-        self.inner.upkeep_done.notify_all();
+        self.inner.maintenance_done.notify_all();
     }
 
-    async fn upkeep_round(&self) -> Result<(), EngineError> {
+    async fn maintenance_round(&self) -> Result<(), EngineError> {
         if self.inner.log.device.failure().is_some() {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl ChunkStore {
         (self.inner.log.limit() / LOW_WATER_DIVISOR) as usize + reserve
     }
 
-    /// Whether upkeep found nothing to reclaim, and nothing has been written since.
+    /// Whether maintenance found nothing to reclaim, and nothing has been written since.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.inner.exhausted_at.get() == Some(self.inner.log.end())
     }
@@ -170,7 +170,7 @@ impl ChunkStore {
     /// # Errors
     /// [`EngineError::Failed`] on a failed device.
     pub async fn compact(&self) -> Result<(), EngineError> {
-        let _upkeep = self.inner.upkeep.lock().await;
+        let _maintenance = self.inner.maintenance.lock().await;
         let before = self.inner.log.free_segments();
         let outcome = self.compact_locked().await;
         let gained = self.inner.log.free_segments() > before;

@@ -17,7 +17,7 @@ use crate::format::entry;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::segment::Content;
 use crate::reactor;
-use crate::segment_log::{FoundLog, LogStatistics, Opens, SegmentLog};
+use crate::segment_log::{LogStatistics, Opens, ScannedLog, SegmentLog};
 use walk::{Step, Walk};
 
 /// A byte position over the life of the partition; grows with every append.
@@ -258,7 +258,7 @@ impl Journal {
 /// Finds where the records of each segment end.
 async fn find_extents(
     log: &Rc<SegmentLog>,
-    found: &FoundLog,
+    found: &ScannedLog,
 ) -> Result<Vec<(u64, u64)>, EngineError> {
     let segment_bytes = log.map.segment_bytes;
     let first = found.anchor.replay_from / segment_bytes;

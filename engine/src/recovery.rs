@@ -22,7 +22,7 @@ use crate::format::{FormatError, align_up};
 use crate::index::{ENTRY_COUNT_MAX, Index};
 use crate::reactor;
 use crate::reactor::local::{Mutex, Notify};
-use crate::segment_log::{FoundLog, SegmentLog, WINDOW_BYTES, Window};
+use crate::segment_log::{ScannedLog, SegmentLog, WINDOW_BYTES, Window};
 use crate::store::{ChunkStore, ChunkStoreStatistics, Inner};
 use index_pages::Gap;
 
@@ -85,9 +85,9 @@ impl ChunkStore {
             log,
             under_way: RefCell::new(BTreeMap::new()),
             kept: RefCell::new(BTreeSet::new()),
-            upkeep: Mutex::new(()),
-            upkeep_wanted: Notify::new(),
-            upkeep_done: Notify::new(),
+            maintenance: Mutex::new(()),
+            maintenance_wanted: Notify::new(),
+            maintenance_done: Notify::new(),
             replay_from: Cell::new(found.anchor.replay_from),
             exhausted_at: Cell::new(None),
             fruitless_rounds: Cell::new(0),
@@ -118,12 +118,12 @@ impl ChunkStore {
         if rebuilt && let Err(error) = store.checkpoint().await {
             tracing::warn!(%error, partition, "the index that was built again could not be written; the next start builds it again");
         }
-        store.start_upkeep();
+        store.start_maintenance();
         Ok((store, report))
     }
 
     /// Says what damaged segment headers have cost. Slots that say nothing are free when nothing is missing.
-    fn judge_slots(&self, found: &FoundLog, mut missing: bool, report: &mut RecoveryReport) {
+    fn judge_slots(&self, found: &ScannedLog, mut missing: bool, report: &mut RecoveryReport) {
         let log = &self.inner.log;
         let first = found.anchor.replay_from / log.map.segment_bytes;
         let index = self.inner.index.borrow();
@@ -156,7 +156,7 @@ impl ChunkStore {
     /// Walks the records after the checkpoint in order; returns where they end, and whether some are missing.
     async fn replay(
         &self,
-        found: &FoundLog,
+        found: &ScannedLog,
         report: &mut RecoveryReport,
     ) -> Result<(u64, bool), EngineError> {
         let segment_bytes = self.inner.log.map.segment_bytes;

@@ -12,9 +12,9 @@
 //! - after a failed write nothing is acknowledged any more.
 
 mod capacity;
-mod found;
 mod gather;
 mod prepare;
+mod scan;
 mod window;
 
 use std::cell::{Cell, RefCell};
@@ -34,10 +34,10 @@ use crate::reactor::local::{Mutex, Notify};
 use crate::reactor::{self, BufferView, TaskClass};
 
 pub use self::capacity::LogStatistics;
-pub(crate) use self::found::FoundLog;
-use self::found::{first_state, read_anchor, read_slots, reserve_of};
 use self::gather::{GATHER_BYTES_MAX, Gathered};
 use self::prepare::PREPARED_AHEAD;
+pub(crate) use self::scan::ScannedLog;
+use self::scan::{first_state, read_anchor, read_slots, reserve_of};
 pub(crate) use self::window::{WINDOW_BYTES, Window};
 
 /// The most that one batch gathers, in bytes and in pieces.
@@ -161,7 +161,7 @@ impl SegmentLog {
     pub(crate) async fn open(
         device: &Device,
         partition: u16,
-    ) -> Result<(Rc<SegmentLog>, FoundLog), EngineError> {
+    ) -> Result<(Rc<SegmentLog>, ScannedLog), EngineError> {
         // What a killed process has written may still be in the device's cache: only after this may it be built upon.
         device.sync().await?;
         let mut map = device.segment_map(partition).await?;

@@ -91,11 +91,11 @@ pub(crate) struct Inner {
     /// Segments that hold a damaged record and are not emptied.
     pub(crate) kept: RefCell<BTreeSet<u64>>,
     /// Held by a checkpoint or a compaction.
-    pub(crate) upkeep: Mutex<()>,
-    pub(crate) upkeep_wanted: Notify,
-    pub(crate) upkeep_done: Notify,
+    pub(crate) maintenance: Mutex<()>,
+    pub(crate) maintenance_wanted: Notify,
+    pub(crate) maintenance_done: Notify,
     pub(crate) replay_from: Cell<u64>,
-    /// Where the log ended when upkeep found nothing to reclaim.
+    /// Where the log ended when maintenance found nothing to reclaim.
     pub(crate) exhausted_at: Cell<Option<u64>>,
     /// Rounds of compaction since the last one that gained a segment.
     pub(crate) fruitless_rounds: Cell<u32>,
@@ -128,7 +128,7 @@ impl ChunkStore {
         self.inner.index.borrow_mut().limit(count);
     }
 
-    /// The next shards in the order of their ids, with the inode that is their home; for the sweep.
+    /// The next shards in the order of their ids, with the inode that is their home; for orphan collection.
     pub fn scan(&self, after: Option<ShardId>, limit: usize) -> Vec<(ShardId, u64)> {
         let entries = self.inner.index.borrow().after(after, limit);
         entries
@@ -161,7 +161,7 @@ impl ChunkStore {
     /// Writes a checkpoint, so that the next start has nothing to replay, and stops the background work.
     pub async fn close(self) {
         self.inner.closing.set(true);
-        self.inner.upkeep_wanted.notify_one();
+        self.inner.maintenance_wanted.notify_one();
         let background = self.inner.background.borrow_mut().take();
         if let Some(background) = background {
             background.await;

@@ -106,7 +106,7 @@ impl ChunkStore {
                 .frees
                 .fetch_add(some.len() as u64, Ordering::Relaxed);
         }
-        self.inner.upkeep_wanted.notify_one();
+        self.inner.maintenance_wanted.notify_one();
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl ChunkStore {
         Ok((Body::Shard(header), payload))
     }
 
-    /// Prepares segments, and waits for upkeep where it can help; refuses where neither does.
+    /// Prepares segments, and waits for maintenance where it can help; refuses where neither does.
     async fn make_room(&self, bytes: u64, keep: usize) -> Result<(), EngineError> {
         let log = &self.inner.log;
         while !self.has_room(bytes, keep) {
@@ -260,8 +260,8 @@ impl ChunkStore {
             if self.is_exhausted() || self.inner.closing.get() {
                 return Err(full);
             }
-            self.inner.upkeep_wanted.notify_one();
-            self.inner.upkeep_done.notified().await;
+            self.inner.maintenance_wanted.notify_one();
+            self.inner.maintenance_done.notified().await;
         }
         Ok(())
     }

@@ -376,7 +376,7 @@ fn timeouts_end_what_takes_too_long() {
 fn classes_share_the_core_by_time_and_long_turns_are_counted() {
     let (foreground, compaction, longest, long) = run(async || {
         let stop = Rc::new(Cell::new(false));
-        for (class, turn) in [(TaskClass::Foreground, 10), (TaskClass::Compaction, 100)] {
+        for (class, turn) in [(TaskClass::Foreground, 10), (TaskClass::Background, 100)] {
             let stop = stop.clone();
             reactor::spawn(class, async move {
                 assert_eq!(reactor::current_class(), class);

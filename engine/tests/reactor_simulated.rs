@@ -95,7 +95,7 @@ fn an_hour_of_sleep_costs_nothing_and_ready_tasks_do_not_stop_the_clock() {
         let start = reactor::now();
         let before = reactor::wall_clock();
         reactor::sleep(Duration::from_secs(3600)).await;
-        let spinning = reactor::spawn(TaskClass::Compaction, async {
+        let spinning = reactor::spawn(TaskClass::Background, async {
             loop {
                 reactor::yield_now().await;
             }

@@ -58,7 +58,7 @@ impl Cluster {
     /// Opens a proposer session, registers this reactor as a writer and opens its first allocation epoch.
     ///
     /// # Errors
-    /// Those of [`Cluster::change`], and a namespace that holds no placement groups.
+    /// Those of [`Cluster::submit`], and a namespace that holds no placement groups.
     pub async fn connect(
         parts: Arc<ClusterParts>,
         local: LocalStores,
@@ -90,7 +90,7 @@ impl Cluster {
     ///
     /// # Errors
     /// What the closure returns, and [`ClusterError::Unavailable`] when the namespace cannot be read.
-    pub fn names<R>(
+    pub fn read<R>(
         &self,
         read: impl FnOnce(&View<'_>) -> Result<R, StoreError>,
     ) -> Result<R, ClusterError> {

@@ -4,14 +4,14 @@
 //! - [`cluster`]: the client of a front end on one reactor: `write` (bytes into chunks), `read` (chunks into bytes),
 //!   `metadata` (changes of names), `placement` (which partitions hold a chunk), `free` (chunks that are no longer wanted),
 //!   `read_repair` (copies that a read found damaged or missing);
-//! - [`node`]: the other side: `store` and `fetch` on the reactor that owns a partition, `reclaim` and `sweep` of space
+//! - [`node`]: the other side: `store` and `fetch` on the reactor that owns a partition, `reclaim` of space and collection of `orphans`
 //!   nobody refers to, and the start and stop of a node;
 //! - `memory`: who may take how much of a reactor's buffers, and how to wait for it;
 //! - [`message`]: what reactors say to each other;
 //! - [`error`]: errors by what the caller does about them.
 //!
 //! Invariants: a byte is acknowledged only when every slot of its chunk's mask has flushed it; names are changed only
-//! through [`cluster::Cluster::change`]; nothing here knows S3 or FUSE.
+//! through [`cluster::Cluster::submit`]; nothing here knows S3 or FUSE.
 
 pub mod cluster;
 pub mod error;

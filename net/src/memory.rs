@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is to stay free, in sixteenths of the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Floor {
+pub enum Watermark {
     /// Reads leave this to the engine's own work.
     Read = 2,
     /// Chunks that have begun leave this to reads.
@@ -26,7 +26,7 @@ pub enum Floor {
     Begin = 4,
 }
 
-impl Floor {
+impl Watermark {
     /// Whether so many bytes may be taken.
     pub fn leaves(self, bytes: usize) -> bool {
         let pressure = reactor::arena_pressure();

@@ -10,6 +10,7 @@ pub mod failure_domain;
 pub mod format;
 pub mod layout;
 pub mod open;
+pub mod orphans;
 pub mod propose;
 pub mod readers;
 pub mod reclaim;
@@ -18,7 +19,6 @@ pub(crate) mod staleness;
 pub mod start;
 pub mod status;
 pub mod store;
-pub mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

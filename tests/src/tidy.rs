@@ -8,9 +8,11 @@
 //! - [`words`]: leftovers, machine paths, panics on outside bytes, `unsafe`, holes in the determinism fence
 //! - [`map`]: the module map of docs/ARCHITECTURE.md against the tree
 //! - [`promises`]: docs/SEMANTICS.md names tests that exist
+//! - [`glossary`]: docs/GLOSSARY.md: each term stands in the head of the module that it names
 //! - [`licences`]: licences of all dependencies against deny.toml
 
 pub mod edges;
+pub mod glossary;
 pub mod licences;
 pub mod map;
 pub mod promises;

@@ -1,7 +1,7 @@
 //! The rules of the tree, over this tree. Runs in a second, without a server; see docs/TESTING.md.
 
 use std::fs;
-use strata_tests::tidy::{edges, licences, map, promises, shape, tree, words};
+use strata_tests::tidy::{edges, glossary, licences, map, promises, shape, tree, words};
 
 fn files() -> Vec<tree::TreeFile> {
     tree::read(&tree::root()).expect("the tree is text")
@@ -73,4 +73,11 @@ fn promises_name_their_tests() {
     let document = fs::read_to_string(tree::root().join("docs/SEMANTICS.md"));
     let document = document.expect("docs/SEMANTICS.md holds the promises");
     report("promises", &promises::check(&document, &files()));
+}
+
+#[test]
+fn terms_stand_in_the_heads_of_their_modules() {
+    let document = fs::read_to_string(tree::root().join("docs/GLOSSARY.md"));
+    let document = document.expect("docs/GLOSSARY.md holds the terms");
+    report("glossary", &glossary::check(&document, &files()));
 }

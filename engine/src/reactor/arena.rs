@@ -1,5 +1,5 @@
-//! The memory that disk operations read into and write from: one mapping per reactor, in 2 MiB pages where the
-//! machine has them, handed out in power-of-two blocks.
+//! The arena: the memory that disk operations read into and write from, one mapping per reactor, in 2 MiB pages where
+//! the machine has them, handed out in power-of-two blocks.
 //!
 //! Invariants: the mapping lives until the last buffer of it is dropped, on whichever thread; every byte of it is
 //! initialised; a block has at most one owner. Waiters are served in the order they came, and nobody overtakes

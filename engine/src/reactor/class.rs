@@ -8,19 +8,19 @@
 pub enum TaskClass {
     /// Work that a client waits for.
     Foreground,
-    /// Freeing segments by rewriting what still lives in them.
-    Compaction,
+    /// Work that nobody waits for: giving space back, looking for orphans, keeping segments ready.
+    Background,
 }
 
 impl TaskClass {
     /// Every class, in the order of [`TaskClass::index`].
-    pub const ALL: [TaskClass; 2] = [TaskClass::Foreground, TaskClass::Compaction];
+    pub const ALL: [TaskClass; 2] = [TaskClass::Foreground, TaskClass::Background];
 
     /// Position in tables that hold one entry per class.
     pub const fn index(self) -> usize {
         match self {
             TaskClass::Foreground => 0,
-            TaskClass::Compaction => 1,
+            TaskClass::Background => 1,
         }
     }
 
@@ -28,7 +28,7 @@ impl TaskClass {
     pub const fn weight(self) -> u64 {
         match self {
             TaskClass::Foreground => 8,
-            TaskClass::Compaction => 1,
+            TaskClass::Background => 1,
         }
     }
 
@@ -36,7 +36,7 @@ impl TaskClass {
     pub const fn name(self) -> &'static str {
         match self {
             TaskClass::Foreground => "foreground",
-            TaskClass::Compaction => "compaction",
+            TaskClass::Background => "background",
         }
     }
 }
@@ -98,7 +98,7 @@ mod tests {
         let mut time = [0u64; CLASS_COUNT];
         for _ in 0..9_000 {
             let class = shares.choose([true, true]).expect("both are ready");
-            let turn = if class == TaskClass::Compaction {
+            let turn = if class == TaskClass::Background {
                 200
             } else {
                 10
@@ -109,7 +109,7 @@ mod tests {
         let ratio = time[0] as f64 / time[1] as f64;
         assert!(
             (7.0..9.0).contains(&ratio),
-            "foreground to compaction is {ratio}"
+            "foreground to background is {ratio}"
         );
     }
 
@@ -120,12 +120,12 @@ mod tests {
             assert_eq!(shares.choose([true, false]), Some(TaskClass::Foreground));
             shares.charge(TaskClass::Foreground, 1_000);
         }
-        let mut compaction = 0;
+        let mut background = 0;
         for _ in 0..90 {
             let class = shares.choose([true, true]).expect("both are ready");
-            compaction += usize::from(class == TaskClass::Compaction);
+            background += usize::from(class == TaskClass::Background);
             shares.charge(class, 1_000);
         }
-        assert!((8..=12).contains(&compaction), "{compaction} of 90 turns");
+        assert!((8..=12).contains(&background), "{background} of 90 turns");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a damaged page costs nothing but time: a segment is given back only when no entry points into it, so the records
 //! of every entry are still there, and of two records of a shard the later one counts. What was freed comes back where the
-//! segment of its tombstone is gone; it has no name, so the sweep frees it again.
+//! segment of its tombstone is gone; it has no name, so orphan collection frees it again.
 
 use super::{RecoveryReport, Walk};
 use crate::error::EngineError;
@@ -14,7 +14,7 @@ use crate::format::segment::Content;
 use crate::id::ShardId;
 use crate::reactor;
 use crate::read::Memory;
-use crate::segment_log::{FoundLog, WINDOW_BYTES};
+use crate::segment_log::{ScannedLog, WINDOW_BYTES};
 use crate::store::ChunkStore;
 
 /// Keys between two good pages: what lies there is not known from pages.
@@ -74,7 +74,7 @@ impl ChunkStore {
     /// Fills the index from its pages; returns whether some were damaged and their entries were found in the records.
     pub(super) async fn load_index(
         &self,
-        found: &FoundLog,
+        found: &ScannedLog,
         report: &mut RecoveryReport,
     ) -> Result<bool, EngineError> {
         let (map, anchor) = (&self.inner.log.map, &found.anchor);
@@ -112,7 +112,7 @@ impl ChunkStore {
     /// Reads so many pages that lie one after the other.
     async fn load_pages(
         &self,
-        found: &FoundLog,
+        found: &ScannedLog,
         mut offset: u64,
         count: u64,
         pages: &mut Pages,
@@ -152,7 +152,7 @@ impl ChunkStore {
     fn load_page(
         &self,
         bytes: &[u8],
-        found: &FoundLog,
+        found: &ScannedLog,
         pages: &mut Pages,
         report: &mut RecoveryReport,
     ) -> Result<(), EngineError> {
@@ -188,7 +188,7 @@ impl ChunkStore {
     /// Walks all records before the checkpoint for the entries that no page has.
     async fn find_entries(
         &self,
-        found: &FoundLog,
+        found: &ScannedLog,
         gaps: &[Gap],
         report: &mut RecoveryReport,
     ) -> Result<(), EngineError> {

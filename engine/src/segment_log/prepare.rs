@@ -62,7 +62,7 @@ impl SegmentLog {
                 tracing::warn!(%error, partition = log.partition, "the next segment could not be prepared");
             }
         };
-        reactor::spawn(TaskClass::Compaction, prepare).detach();
+        reactor::spawn(TaskClass::Background, prepare).detach();
     }
 
     /// Prepares a slot that was opened before it was ready. While the file system has no space for it, what was appended waits.

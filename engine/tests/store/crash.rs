@@ -262,7 +262,7 @@ fn a_flush_that_fails_beside_a_write_acknowledges_nothing() {
         with_failing_flush(seed, nth, async |store, model| {
             let checkpoints = {
                 let store = store.clone();
-                reactor::spawn(TaskClass::Compaction, async move {
+                reactor::spawn(TaskClass::Background, async move {
                     while store.checkpoint().await.is_ok() {}
                 })
             };

@@ -29,7 +29,7 @@ const PAGE_BUCKETS_MAX: usize = 10_000;
 pub fn find(shared: &Shared, request: &Request) -> Result<Bucket, Fault> {
     let name = request.bucket()?;
     check_owner(request, "x-amz-expected-bucket-owner")?;
-    let found = shared.cluster.names(|view| view.bucket(name))?;
+    let found = shared.cluster.read(|view| view.bucket(name))?;
     found.ok_or_else(|| no_such_bucket(name))
 }
 
@@ -57,7 +57,7 @@ pub async fn list(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let is_here = query
         .get("bucket-region")
         .is_none_or(|asked| asked == region);
-    let mut found: Vec<Bucket> = shared.cluster.names(|view| view.buckets())?;
+    let mut found: Vec<Bucket> = shared.cluster.read(|view| view.buckets())?;
     found.retain(|bucket| {
         is_here && bucket.name.starts_with(prefix) && bucket.name.as_str() > after
     });
@@ -103,7 +103,7 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         bucket,
         owner: ROOT_ACCOUNT,
     };
-    shared.cluster.change(command).await?;
+    shared.cluster.submit(command).await?;
     Ok(Response::ok().header(header::LOCATION, &location))
 }
 
@@ -144,14 +144,14 @@ pub async fn delete(shared: &Shared, request: &Request) -> Result<Response, Faul
     check_owner(request, "x-amz-expected-bucket-owner")?;
     let bucket = request.bucket()?.to_owned();
     let command = DeleteBucket { bucket };
-    let refused = match shared.cluster.change(command.clone()).await {
+    let refused = match shared.cluster.submit(command.clone()).await {
         Err(ClusterError::Refused(Refusal::BucketNotEmpty)) => Refusal::BucketNotEmpty,
         outcome => return Ok(outcome.map(|_| Response::no_content())?),
     };
     if !abort_uploads(shared, request).await? {
         return Err(refused.into());
     }
-    shared.cluster.change(command).await?;
+    shared.cluster.submit(command).await?;
     Ok(Response::no_content())
 }
 
@@ -164,7 +164,7 @@ async fn abort_uploads(shared: &Shared, request: &Request) -> Result<bool, Fault
         ..UploadQuery::default()
     };
     loop {
-        let (is_empty, uploads) = shared.cluster.names(|view| {
+        let (is_empty, uploads) = shared.cluster.read(|view| {
             Ok((
                 view.is_empty_directory(bucket.inode)?,
                 view.uploads(bucket.inode, &query)?,
@@ -182,7 +182,7 @@ async fn abort_uploads(shared: &Shared, request: &Request) -> Result<bool, Fault
                 key: upload.key,
                 upload: upload.upload,
             };
-            match shared.cluster.change(abort).await {
+            match shared.cluster.submit(abort).await {
                 Ok(_) | Err(ClusterError::Refused(Refusal::NoSuchUpload)) => {}
                 Err(error) => return Err(error.into()),
             }

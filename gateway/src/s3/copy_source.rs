@@ -86,7 +86,7 @@ pub fn open(
     check_owner(request, "x-amz-source-expected-bucket-owner")?;
     let Name { bucket, key } = name;
     let key = key.as_bytes();
-    let (object, range, window) = shared.cluster.names(|view| {
+    let (object, range, window) = shared.cluster.read(|view| {
         let Some(object) = view.object(bucket, key)? else {
             let exists = view.bucket(bucket)?.is_some();
             return Ok(Err(head_object::no_such_key(exists, bucket, key)));

@@ -175,7 +175,7 @@ async fn delete(
         bucket: bucket.to_owned(),
         keys,
     };
-    match shared.cluster.change(command).await? {
+    match shared.cluster.submit(command).await? {
         Answer::Deleted(outcomes) => Ok(outcomes),
         other => Err(Fault::from(Code::InternalError).because(format!("answered with {other:?}"))),
     }

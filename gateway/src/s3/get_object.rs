@@ -52,7 +52,7 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
 
 fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
     let (bucket, key) = request.address.object()?;
-    shared.cluster.names(|view| {
+    shared.cluster.read(|view| {
         let Some(object) = view.object(bucket, key)? else {
             return Ok(Err(no_such_key(
                 view.bucket(bucket)?.is_some(),

@@ -50,7 +50,7 @@ impl Selected {
 pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     check_owner(request, "x-amz-expected-bucket-owner")?;
     let (bucket, key) = request.address.object()?;
-    let (object, selected) = shared.cluster.names(|view| {
+    let (object, selected) = shared.cluster.read(|view| {
         let Some(object) = view.object(bucket, key)? else {
             return Ok(Err(no_such_key(
                 view.bucket(bucket)?.is_some(),

@@ -88,7 +88,7 @@ async fn list(shared: &Shared, request: &Request, query: ListQuery) -> Result<Li
     while !listing.is_complete() {
         shared
             .cluster
-            .names(|view| view.list(bucket.inode, &mut listing, STEPS_MAX))?;
+            .read(|view| view.list(bucket.inode, &mut listing, STEPS_MAX))?;
         reactor::yield_if_due().await;
     }
     Ok(listing.into_page())

@@ -38,7 +38,7 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         checksum: Some((algorithm, kind)),
         owner: ROOT_ACCOUNT,
     };
-    shared.cluster.change(command).await?;
+    shared.cluster.submit(command).await?;
     let mut xml = xml::Writer::new("InitiateMultipartUploadResult");
     xml.element("Bucket", bucket);
     write_key(&mut xml, "Key", key, false);
@@ -105,7 +105,7 @@ pub async fn abort(shared: &Shared, request: &Request) -> Result<Response, Fault
         key: key.to_vec(),
         upload: parse_upload_id(request.query.text("uploadId"))?,
     };
-    shared.cluster.change(command).await?;
+    shared.cluster.submit(command).await?;
     Ok(Response::no_content())
 }
 
@@ -141,7 +141,7 @@ pub fn find(shared: &Shared, request: &Request) -> Result<(u64, Upload), Fault> 
     let upload = parse_upload_id(id)?;
     let row = shared
         .cluster
-        .names(|view| view.upload(bucket.inode, key, upload))?;
+        .read(|view| view.upload(bucket.inode, key, upload))?;
     Ok((upload, row.ok_or_else(|| no_such_upload(id))?))
 }
 

@@ -39,7 +39,7 @@ pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fa
         .map_or(ChecksumKind::FullObject, |(_, kind)| kind);
     let found = shared
         .cluster
-        .names(|view| view.parts(upload, 0, usize::from(PART_NUMBER_MAX)))?;
+        .read(|view| view.parts(upload, 0, usize::from(PART_NUMBER_MAX)))?;
     let parts = match_parts(&named, &found, algorithm)?;
     check_size(request, &parts)?;
     let tags: Vec<ETag> = parts.iter().map(|(_, part)| part.etag).collect();
@@ -65,7 +65,7 @@ pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fa
         checksum: checksum.clone(),
         precondition: conditions::of_write(&request.headers),
     };
-    shared.cluster.change(command).await?;
+    shared.cluster.submit(command).await?;
     let mut xml = xml::Writer::new("CompleteMultipartUploadResult");
     xml.element("Location", &location(request, bucket, key));
     xml.element("Bucket", bucket);

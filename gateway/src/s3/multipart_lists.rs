@@ -29,7 +29,7 @@ pub async fn parts(shared: &Shared, request: &Request) -> Result<Response, Fault
         0 => Vec::new(),
         _ => shared
             .cluster
-            .names(|view| view.parts(upload, after, limit + 1))?,
+            .read(|view| view.parts(upload, after, limit + 1))?,
     };
     let more = found.len() > limit;
     found.truncate(limit);
@@ -76,7 +76,7 @@ pub async fn uploads(shared: &Shared, request: &Request) -> Result<Response, Fau
     };
     let page = shared
         .cluster
-        .names(|view| view.uploads(bucket.inode, &query))?;
+        .read(|view| view.uploads(bucket.inode, &query))?;
     let mut xml = xml::Writer::new("ListMultipartUploadsResult");
     xml.element("Bucket", &bucket.name);
     write_key(&mut xml, "KeyMarker", key_marker.as_bytes(), encoded);

@@ -29,7 +29,7 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     check_owner(request, "x-amz-expected-bucket-owner")?;
     let wanted = wanted(request)?;
     let (bucket, key) = request.address.object()?;
-    let object = shared.cluster.names(|view| {
+    let object = shared.cluster.read(|view| {
         let Some(object) = view.object(bucket, key)? else {
             let exists = view.bucket(bucket)?.is_some();
             return Ok(Err(head_object::no_such_key(exists, bucket, key)));

@@ -193,7 +193,7 @@ impl BodyReader {
         let (inode, size, range) = (self.inode, self.size, self.ahead.clone());
         let pieces = self
             .cluster
-            .names(|view| view.body_of(inode, size, range, WINDOW_PIECES))?;
+            .read(|view| view.body_of(inode, size, range, WINDOW_PIECES))?;
         match pieces {
             Some(pieces) if !pieces.is_empty() => {
                 self.take_window(Window(pieces));

@@ -83,10 +83,10 @@ pub async fn store(
 }
 
 /// Proposes a command that names chunks. The chunks of one that was certainly refused are freed;
-/// where the outcome is unknown, that is left to the sweep.
+/// where the outcome is unknown, that is left to orphan collection.
 pub async fn commit(shared: &Shared, command: Command) -> Result<Answer, Fault> {
     let body = body_of(&command);
-    match shared.cluster.change(command).await {
+    match shared.cluster.submit(command).await {
         Ok(answer) => Ok(answer),
         Err(error) => {
             use strata_net::ClusterError::{Busy, Full, Invalid, Refused};

@@ -14,7 +14,7 @@ use crate::xml;
 pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     check_owner(request, "x-amz-expected-bucket-owner")?;
     let (bucket, key) = request.address.object()?;
-    let (object, has_bucket) = shared.cluster.names(|view| {
+    let (object, has_bucket) = shared.cluster.read(|view| {
         let object = view.object(bucket, key)?;
         Ok((object, view.bucket(bucket)?.is_some()))
     })?;

@@ -1,4 +1,4 @@
-//! A connection whose peer must take what it is sent, and that is closed with a linger.
+//! A lingering connection: its peer must take what it is sent, and is given time to hear an answer that came early.
 //!
 //! Without the first, clients that ask and never read would hold buffers for ever. Without the second,
 //! a request that is refused while its body is still coming would be closed with bytes unread: the

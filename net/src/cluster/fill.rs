@@ -5,7 +5,7 @@
 use strata_engine::reactor::{Buffer, BufferView};
 
 use super::write::{CELL_BYTES, CHUNK_BYTES_MAX};
-use crate::memory::{Floor, MemoryQueue, NoMemory};
+use crate::memory::{MemoryQueue, NoMemory, Watermark};
 
 /// The longest piece: the last one of a chunk that becomes as long as chunks get.
 const PIECE_BYTES_MAX: usize = CHUNK_BYTES_MAX / 2;
@@ -22,7 +22,7 @@ pub(super) struct Filling {
 impl Filling {
     /// Begins a chunk that will not be shorter than `bytes_min` unless the body ends; waits for the memory in order.
     pub(super) async fn begin(queue: &MemoryQueue, bytes_min: usize) -> Result<Filling, NoMemory> {
-        let first = queue.wait(|| Floor::Begin.try_take(bytes_min)).await?;
+        let first = queue.wait(|| Watermark::Begin.try_take(bytes_min)).await?;
         let bytes_min = first.capacity();
         Ok(Filling {
             pieces: vec![first],
@@ -54,7 +54,7 @@ impl Filling {
         let left = CHUNK_BYTES_MAX.saturating_sub(self.capacity);
         let mut wanted = power_of_two_within(self.capacity.min(left).min(PIECE_BYTES_MAX));
         while wanted >= CELL_BYTES {
-            if let Some(piece) = Floor::Grow.try_take(wanted) {
+            if let Some(piece) = Watermark::Grow.try_take(wanted) {
                 self.capacity += piece.capacity();
                 self.pieces.push(piece);
                 return true;

@@ -1,6 +1,6 @@
 //! Freeing chunks: every shard that can be reached, place by place.
 //!
-//! Invariant: a place that cannot be reached holds nobody up. What lies there is left to the sweep: when the device is back, its
+//! Invariant: a place that cannot be reached holds nobody up. What lies there is left to orphan collection: when the device is back, its
 //! shards are of closed allocation epochs and no name refers to them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ impl Cluster {
             match outcome {
                 Ok(()) | Err(EngineError::NotFound) => {}
                 Err(error @ (EngineError::Unavailable(_) | EngineError::Failed { .. })) => {
-                    tracing::debug!(%error, device = %place.device, "freed chunks of a place that is not there are left to the sweep");
+                    tracing::debug!(%error, device = %place.device, "freed chunks of a place that is not there are left to orphan collection");
                 }
                 Err(error) => {
                     tracing::warn!(%error, device = %place.device, partition = place.partition, "chunks could not be freed yet");

@@ -75,7 +75,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Refused`] when the state machine refused it (nothing changed), [`ClusterError::Busy`] when too many
     /// are under way (nothing changed), [`ClusterError::Unavailable`] when the outcome is unknown.
-    pub async fn change(&self, command: impl Into<Command>) -> Result<Answer, ClusterError> {
+    pub async fn submit(&self, command: impl Into<Command>) -> Result<Answer, ClusterError> {
         let proposer = self.begin_change().await;
         let ending = EndOnDrop {
             cluster: self,
@@ -103,14 +103,14 @@ impl Cluster {
     /// An inode that nobody has used, from the block that this reactor has leased.
     ///
     /// # Errors
-    /// Those of [`Cluster::change`], when a new block is needed.
+    /// Those of [`Cluster::submit`], when a new block is needed.
     pub async fn new_inode(&self) -> Result<u64, ClusterError> {
         loop {
             if let Some(inode) = self.inner.inodes.borrow_mut().next() {
                 return Ok(inode);
             }
             match self
-                .change(LeaseInodes {
+                .submit(LeaseInodes {
                     count: INODE_LEASE_COUNT,
                 })
                 .await?

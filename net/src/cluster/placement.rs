@@ -1,4 +1,4 @@
-//! Which partitions hold a chunk.
+//! Placement groups: which partitions hold a chunk.
 //!
 //! Invariants: a new chunk goes to a group whose every slot is writable, or nowhere; groups led by a partition of this
 //! reactor come first, so that a write and the reads after it need no hop; a group with a device that does not answer is
@@ -95,7 +95,7 @@ impl GroupTable {
 impl Cluster {
     /// Reads the placement groups from the namespace.
     pub(super) fn load_placement_groups(&self) -> Result<(), ClusterError> {
-        let rows = self.names(|view| view.placement_groups())?;
+        let rows = self.read(|view| view.placement_groups())?;
         if rows.is_empty() {
             return Err(ClusterError::Bug(
                 "the namespace holds no placement groups".to_owned(),

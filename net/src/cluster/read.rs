@@ -2,7 +2,7 @@
 //!
 //! Invariants: at most [`PIECES_AHEAD_MAX`] pieces of at most [`PIECE_BYTES_MAX`] are held for a reader; every byte has been
 //! checked by the store that read it; a copy that fails or does not answer is passed over for the next, and only when all have
-//! failed does the reader see an error: the gravest, so that a device that is away does not hide damage.
+//! failed does the reader see an error: the most severe, so that a device that is away does not hide damage.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -47,7 +47,7 @@ pub(crate) struct Copy {
 /// What went wrong with the copies of a chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble {
-    gravest: Option<EngineError>,
+    most_severe: Option<EngineError>,
     /// The copies that hold bytes which cannot be read.
     damaged: BTreeSet<Copy>,
     /// The copies that hold nothing. The reader's pin keeps the chunk from being freed, so they have lost it.
@@ -62,16 +62,16 @@ impl Trouble {
             _ => {}
         }
         if self
-            .gravest
+            .most_severe
             .as_ref()
-            .is_none_or(|known| gravity(&error) >= gravity(known))
+            .is_none_or(|known| severity(&error) >= severity(known))
         {
-            self.gravest = Some(error);
+            self.most_severe = Some(error);
         }
     }
 
     fn into_error(self, chunk: ChunkId) -> ClusterError {
-        match self.gravest {
+        match self.most_severe {
             Some(error) => error.into(),
             None => ClusterError::Unavailable(format!("no device that holds {chunk} is there")),
         }
@@ -79,7 +79,7 @@ impl Trouble {
 }
 
 /// Which of two errors says more about a chunk.
-fn gravity(error: &EngineError) -> u8 {
+fn severity(error: &EngineError) -> u8 {
     match error {
         EngineError::Corrupt { .. } => 4,
         EngineError::Io(_) => 3,

@@ -49,7 +49,7 @@ impl Cluster {
             cluster.inner.repairing.set(false);
             drop(pin);
         };
-        reactor::spawn(TaskClass::Compaction, work).detach();
+        reactor::spawn(TaskClass::Background, work).detach();
     }
 
     async fn repair_copy(&self, extent: &Extent, bad: Copy) -> Result<(), EngineError> {

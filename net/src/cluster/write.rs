@@ -31,7 +31,7 @@ use super::chunk::NewChunk;
 use super::fill::Filling;
 use super::metadata::unexpected;
 use crate::error::ClusterError;
-use crate::memory::{Floor, NoMemory};
+use crate::memory::{NoMemory, Watermark};
 use crate::message::{Place, Scanned};
 
 /// The longest body that one command names, in bytes.
@@ -111,7 +111,7 @@ impl Cluster {
             node: parts.node_id,
             reactor: reactor::index() as u32,
         };
-        match self.change(register).await? {
+        match self.submit(register).await? {
             Answer::Writer(writer) => self.inner.writer.writer.set(writer),
             other => return Err(unexpected("RegisterWriter", &other)),
         }
@@ -122,18 +122,18 @@ impl Cluster {
     /// have been cut.
     ///
     /// # Errors
-    /// Those of [`Cluster::change`].
+    /// Those of [`Cluster::submit`].
     pub async fn rotate_epoch(&self) -> Result<(), ClusterError> {
         let old = self.inner.writer.current.borrow().clone();
         self.open_epoch().await?;
         let closing = close_epoch(self.clone(), old);
-        reactor::spawn(TaskClass::Compaction, closing).detach();
+        reactor::spawn(TaskClass::Background, closing).detach();
         Ok(())
     }
 
     async fn open_epoch(&self) -> Result<(), ClusterError> {
         match self
-            .change(OpenEpochCommand {
+            .submit(OpenEpochCommand {
                 writer: self.inner.writer.writer.get(),
             })
             .await?
@@ -174,7 +174,7 @@ impl Cluster {
 
     /// Frees the chunks of a body that no name refers to, because its command was refused or never proposed.
     ///
-    /// Never to be called when the outcome of the command is unknown. Failures are left to the sweep.
+    /// Never to be called when the outcome of the command is unknown. Failures are left to orphan collection.
     pub async fn discard(&self, body: Body) {
         if let Body::Extents(extents) = body {
             let chunks = extents.iter().map(|extent| extent.chunk);
@@ -404,7 +404,7 @@ async fn close_epoch(cluster: Cluster, old: Rc<OpenEpoch>) {
         writer: cluster.inner.writer.writer.get(),
         epoch: old.epoch,
     };
-    while let Err(error) = cluster.change(close.clone()).await {
+    while let Err(error) = cluster.submit(close.clone()).await {
         tracing::warn!(%error, "an allocation epoch could not be closed");
         if matches!(error, ClusterError::Refused(_)) {
             return;
@@ -417,7 +417,7 @@ async fn close_epoch(cluster: Cluster, old: Rc<OpenEpoch>) {
 /// the first piece of a chunk.
 async fn cut_when_stalled(cluster: Cluster, storing: Weak<RefCell<Storing>>) {
     loop {
-        let patience = if Floor::Begin.leaves(0) {
+        let patience = if Watermark::Begin.leaves(0) {
             STALL
         } else {
             STALL_WITHOUT_MEMORY

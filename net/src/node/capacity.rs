@@ -62,7 +62,7 @@ pub(super) fn follow(config: &NodeConfig, devices: &[NodeDevice]) -> Option<reac
         })
         .collect();
     let health: Vec<_> = devices.iter().map(NodeDevice::health).collect();
-    Some(reactor::spawn(TaskClass::Compaction, async move {
+    Some(reactor::spawn(TaskClass::Background, async move {
         loop {
             reactor::sleep(LOOK_EVERY).await;
             let spaces = spaces.clone();

@@ -1,4 +1,4 @@
-//! What a node is short of at this time, what that costs, and what helps.
+//! Degradations: what a node is short of at this time, what that costs, and what helps.
 //!
 //! Invariant: it is computed from what is there now, never remembered: what has been put right is no longer named, and what
 //! has failed since the start is.
@@ -46,7 +46,7 @@ const REPLACE_DISK: &str =
     "look at the kernel's log, replace the disk or put it right, and restart";
 
 impl Inventory<'_> {
-    /// The gravest first.
+    /// The most severe first.
     pub(super) fn degradations(&self) -> Vec<Degradation> {
         let mut found: Vec<Degradation> = self.refused_writes().into_iter().collect();
         found.extend(self.missing_devices.iter().map(|uuid| missing_device(uuid)));
@@ -139,7 +139,7 @@ fn missing_device(uuid: &str) -> Degradation {
     }
 }
 
-/// The gravest that is to be said of a device that is there.
+/// The most severe that is to be said of a device that is there.
 fn sick_device(device: &DeviceStatus) -> Option<Degradation> {
     let (name, health) = (&device.name, &device.health);
     let (kind, what) = if let Some(why) = health.failure() {

@@ -1,4 +1,4 @@
-//! Gives back the space of deleted and overwritten bodies.
+//! Reclaiming: gives back the space of deleted and overwritten bodies.
 //!
 //! A command that takes a name away leaves one row that says which body is gone, in the same transaction, so nothing leaks.
 //! This frees the shards of such a body durably, a bounded number of rows at a time, and only then has those rows released.
@@ -42,12 +42,12 @@ pub(super) fn may_free(cluster: &Cluster) -> Result<bool, ClusterError> {
         return Ok(false);
     }
     // A namespace without an identity holds nothing that could be missing.
-    cluster.names(|view| Ok(view.cluster()?.is_some()))
+    cluster.read(|view| Ok(view.cluster()?.is_some()))
 }
 
 /// Reclaims space until the task is dropped. One reactor of the node does it.
 pub fn spawn(cluster: Cluster) -> reactor::Task<()> {
-    reactor::spawn(TaskClass::Compaction, async move {
+    reactor::spawn(TaskClass::Background, async move {
         let mut reclaimer = Reclaimer::new(cluster);
         loop {
             let begun = reactor::now();
@@ -90,7 +90,7 @@ impl Reclaimer {
     /// released. Those that lie in a full place stay for later.
     ///
     /// # Errors
-    /// Those of reading the namespace and of [`Cluster::change`].
+    /// Those of reading the namespace and of [`Cluster::submit`].
     pub async fn walk(&mut self) -> Result<usize, ClusterError> {
         let settled = self.settled()?;
         if settled == 0 || !may_free(&self.cluster)? {
@@ -100,7 +100,7 @@ impl Reclaimer {
         loop {
             let page = self
                 .cluster
-                .names(|view| view.dropped(after, BODIES_PER_PAGE))?;
+                .read(|view| view.dropped(after, BODIES_PER_PAGE))?;
             let Some(last) = page.last() else {
                 return Ok(released);
             };
@@ -121,7 +121,7 @@ impl Reclaimer {
 
     /// The commit sequence up to which everything was seen at least the grace ago; 0 for none.
     fn settled(&mut self) -> Result<u64, ClusterError> {
-        let group = self.cluster.names(|view| view.group())?;
+        let group = self.cluster.read(|view| view.group())?;
         let sequence = group.map_or(0, |group| group.commit_sequence);
         let now = reactor::now();
         self.seen.push_back((now, sequence));
@@ -147,7 +147,7 @@ impl Reclaimer {
                 .collect();
             self.release(&free).await?;
             for step in free.into_iter().rev() {
-                match self.cluster.names(|view| view.is_dropped(step.body.key))? {
+                match self.cluster.read(|view| view.is_dropped(step.body.key))? {
                     true => waiting.push_front(step.body),
                     false => released += 1,
                 }
@@ -166,7 +166,7 @@ impl Reclaimer {
         {
             let page = self
                 .cluster
-                .names(|view| view.chunks_of_dropped(&body, ROWS_PER_COMMAND))?;
+                .read(|view| view.chunks_of_dropped(&body, ROWS_PER_COMMAND))?;
             rows += page.rows;
             steps.push(Step {
                 body,
@@ -202,7 +202,7 @@ impl Reclaimer {
             let command = ReleaseBodies {
                 releases: releases.collect(),
             };
-            self.cluster.change(command).await?;
+            self.cluster.submit(command).await?;
             rest = others;
         }
         Ok(())

@@ -8,7 +8,7 @@ use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
 use super::propose::{self, Metadata};
 use super::status::{NodeStatus, Phase};
 use super::store::LocalStores;
-use super::{ClusterParts, Serve, answer, open, sweep};
+use super::{ClusterParts, Serve, answer, open, orphans};
 use crate::cluster::Cluster;
 use crate::message::NodeRequest;
 
@@ -55,7 +55,7 @@ fn unreachable_request() {
 
 async fn serve_front_end(parts: Arc<ClusterParts>, local: LocalStores, serve: impl Serve) {
     let connected = Cluster::connect(parts, local).await;
-    let background = connected.as_ref().map(sweep::spawn_background).ok();
+    let background = connected.as_ref().map(orphans::spawn_background).ok();
     serve(connected).await;
     drop(background);
 }

@@ -214,7 +214,7 @@ impl NodeStatus {
             .is_some_and(|group| group.needs_rebuild())
     }
 
-    /// What the node is short of at this time, the gravest first. Empty when nothing is missing.
+    /// What the node is short of at this time, the most severe first. Empty when nothing is missing.
     pub fn degradations(&self) -> Vec<Degradation> {
         let inner = self.lock();
         let mirrors = inner.group.as_ref().map(|group| group.mirrors());

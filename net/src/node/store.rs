@@ -12,7 +12,7 @@ use strata_engine::reactor::{self, BufferView, TaskClass};
 use strata_engine::{ChunkStore, EngineError, Owner, ShardId, ShardWrite};
 
 use super::answer;
-use crate::memory::{Floor, MemoryQueue, NoMemory};
+use crate::memory::{MemoryQueue, NoMemory, Watermark};
 use crate::message::{NodeRequest, Place, Scanned};
 
 /// The part of a reactor's arena that reads of one device may hold, as a divisor.
@@ -134,7 +134,7 @@ fn room_for(store: &ChunkStore, bytes: usize) -> Option<Result<(), EngineError>>
         let late = store.device_health().is_late();
         return late.then(|| Err(busy("the device does not answer")));
     }
-    Floor::Read.leaves(bytes).then_some(Ok(()))
+    Watermark::Read.leaves(bytes).then_some(Ok(()))
 }
 
 fn busy(why: &str) -> EngineError {

@@ -73,7 +73,7 @@ fn a_full_partition_is_tried_again_after_a_while() {
         for number in 0..taken {
             node.delete(&format!("k{number}")).await;
         }
-        let _background = crate::node::sweep::spawn_background(&node.cluster);
+        let _background = crate::node::orphans::spawn_background(&node.cluster);
         strata_engine::reactor::sleep(std::time::Duration::from_secs(60)).await;
         node.put("again", &content(1, 1 << 20))
             .await

@@ -9,15 +9,15 @@ use strata_raftlog::namespace::Body;
 use super::world::{Node, Shape, content, run};
 use crate::cluster::write::{BODY_TIME_MAX, SPACE_FILE};
 use crate::error::ClusterError;
+use crate::node::orphans::{ORPHAN_GRACE, OrphanWalk, Walked};
 use crate::node::reclaim::Reclaimer;
-use crate::node::sweep::{ORPHAN_GRACE, Sweep, Swept};
 
 /// Deletes are reclaimed after so long.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
 
 /// Bodies that wait to be reclaimed.
 fn waiting(node: &Node) -> usize {
-    let bodies = node.cluster.names(|view| view.dropped(None, usize::MAX));
+    let bodies = node.cluster.read(|view| view.dropped(None, usize::MAX));
     bodies.expect("a look").len()
 }
 
@@ -166,14 +166,14 @@ fn a_long_body_is_released_a_few_rows_at_a_time() {
         assert_eq!((node.shards(0), waiting(&node)), (1, 0));
         let left = node
             .cluster
-            .names(|view| view.chunks(inode, (0, 0), usize::MAX));
+            .read(|view| view.chunks(inode, (0, 0), usize::MAX));
         assert_eq!(left.expect("a look").rows, 0);
     });
 }
 
 /// Walks once.
-async fn walk_over(sweep: &mut Sweep, node: &Node) -> Swept {
-    sweep.walk(&node.cluster).await.expect("swept")
+async fn walk_over(walk: &mut OrphanWalk, node: &Node) -> Walked {
+    walk.walk(&node.cluster).await.expect("walked")
 }
 
 /// Ends the present allocation epoch.
@@ -183,22 +183,22 @@ async fn rotate(node: &Node) {
 }
 
 #[test]
-fn the_sweep_frees_what_no_name_refers_to() {
+fn orphan_collection_frees_what_no_name_refers_to() {
     run(&Simulation::new(14), 16, async || {
         let node = Node::start(&Shape::single(1, 16)).await;
         let body = content(1, 100_000);
         node.put("named", &body).await.expect("stored");
         let inode = node.cluster.new_inode().await.expect("an inode");
         node.store(inode, &body).await.expect("stored");
-        let mut sweep = Sweep::new(node.places[0]);
-        let freed = walk_over(&mut sweep, &node).await.freed;
+        let mut walk = OrphanWalk::new(node.places[0]);
+        let freed = walk_over(&mut walk, &node).await.freed;
         assert_eq!(freed, 0, "it may yet get its name");
         rotate(&node).await;
         node.store(inode, &body).await.expect("stored");
-        let freed = walk_over(&mut sweep, &node).await.freed;
+        let freed = walk_over(&mut walk, &node).await.freed;
         assert_eq!(freed, 0, "a first walk frees nothing");
         reactor::sleep(ORPHAN_GRACE / 2).await;
-        let freed = walk_over(&mut sweep, &node).await.freed;
+        let freed = walk_over(&mut walk, &node).await.freed;
         assert_eq!(freed, 0, "nor does one too soon after it");
         reactor::sleep(ORPHAN_GRACE / 2).await;
         let reader = node.cluster.reader(
@@ -206,17 +206,17 @@ fn the_sweep_frees_what_no_name_refers_to() {
             crate::cluster::read::BodySource::Extents(Vec::new()),
             0..0,
         );
-        let freed = walk_over(&mut sweep, &node).await.freed;
+        let freed = walk_over(&mut walk, &node).await.freed;
         assert_eq!(freed, 0, "it is being read");
         drop(reader);
-        assert_eq!(walk_over(&mut sweep, &node).await.freed, 1);
+        assert_eq!(walk_over(&mut walk, &node).await.freed, 1);
         assert_eq!(node.shards(0), 2, "the one with a name, and the new one");
         assert!(node.get("named").await.expect("read") == body);
     });
 }
 
 #[test]
-fn the_sweep_of_a_long_body_reads_each_row_a_few_times() {
+fn orphan_collection_of_a_long_body_reads_each_row_a_few_times() {
     const CHUNKS: u64 = 20_000;
     run(&Simulation::new(15), 64, async || {
         let node = Node::start(&Shape::single(1, 64)).await;
@@ -237,16 +237,16 @@ fn the_sweep_of_a_long_body_reads_each_row_a_few_times() {
             .await
             .expect("named");
         rotate(&node).await;
-        let mut sweep = Sweep::new(node.places[0]);
-        let swept = walk_over(&mut sweep, &node).await;
-        assert_eq!(swept.freed, 0);
+        let mut walk = OrphanWalk::new(node.places[0]);
+        let walked = walk_over(&mut walk, &node).await;
+        assert_eq!(walked.freed, 0);
         reactor::sleep(ORPHAN_GRACE).await;
-        assert_eq!(walk_over(&mut sweep, &node).await.freed, 1, "{orphan:?}");
+        assert_eq!(walk_over(&mut walk, &node).await.freed, 1, "{orphan:?}");
         let rows = count.div_ceil(24);
         assert!(
-            swept.rows < 20 * rows,
+            walked.rows < 20 * rows,
             "{} reads of {rows} rows",
-            swept.rows
+            walked.rows
         );
     });
 }

@@ -189,7 +189,7 @@ impl Node {
             bucket: BUCKET.to_owned(),
             owner: 0,
         };
-        cluster.change(bucket).await.expect("a bucket");
+        cluster.submit(bucket).await.expect("a bucket");
         Node {
             cluster,
             places,
@@ -230,7 +230,7 @@ impl Node {
             precondition: Precondition::default(),
             owner: 0,
         };
-        self.cluster.change(put).await.map(drop)
+        self.cluster.submit(put).await.map(drop)
     }
 
     /// Takes a name away.
@@ -242,13 +242,13 @@ impl Node {
                 if_match: None,
             }],
         };
-        self.cluster.change(delete).await.expect("deleted");
+        self.cluster.submit(delete).await.expect("deleted");
     }
 
     /// The object under a key.
     pub fn object(&self, key: &str) -> Object {
         self.cluster
-            .names(|view| view.object(BUCKET, key.as_bytes()))
+            .read(|view| view.object(BUCKET, key.as_bytes()))
             .expect("a look-up")
             .expect("an object")
     }
@@ -258,7 +258,7 @@ impl Node {
         let object = self.object(key);
         let pieces = self
             .cluster
-            .names(|view| view.body(&object, 0..object.size, usize::MAX))
+            .read(|view| view.body(&object, 0..object.size, usize::MAX))
             .expect("a look-up")
             .expect("a body");
         let extents = pieces.into_iter().map(|piece| match piece.source {

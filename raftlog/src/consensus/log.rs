@@ -4,7 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | `record`, `codec` | the bytes (docs/FORMAT.md, "Log and snapshots") |
-//! | `facts` | what the records of one group add up to, and where they lie |
+//! | `state` | what the records of one group add up to, and where they lie |
 //! | `mirrors` | the mirror set: appending to all, losing one, generations |
 //! | `recovery` | from partitions to a log: comparing, catching up, rebuilding mirrors |
 //! | `store` | openraft's log storage |
@@ -20,12 +20,12 @@
 
 mod codec;
 mod describe;
-mod facts;
 mod medium;
 mod mirrors;
 mod record;
 mod recovery;
 mod snapshot;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -43,9 +43,9 @@ use openraft::storage::IOFlushed;
 use strata_engine::{Device, EngineError, reactor};
 
 use crate::consensus::runtime::{LocalOneshot, OneshotSender};
-use facts::{Facts, Track};
 use mirrors::Mirrors;
 use record::Record;
+use state::{LogIndex, LogState};
 
 pub use describe::describe;
 #[cfg(test)]
@@ -123,9 +123,9 @@ enum Waiter {
 
 /// One group's part of the log.
 struct GroupLog {
-    facts: Facts,
+    state: LogState,
     /// One for each mirror slot; those of lost mirrors are no longer read.
-    tracks: Vec<Track>,
+    log_indexes: Vec<LogIndex>,
 }
 
 struct Inner {
@@ -162,8 +162,8 @@ impl Log {
             .borrow_mut()
             .entry(group)
             .or_insert_with(|| GroupLog {
-                facts: Facts::default(),
-                tracks: (0..slots).map(|_| Track::default()).collect(),
+                state: LogState::default(),
+                log_indexes: (0..slots).map(|_| LogIndex::default()).collect(),
             });
         LogStore::new(self.clone(), group)
     }
@@ -179,14 +179,14 @@ impl Log {
         };
         for (slot, place) in places.into_iter().enumerate() {
             match place {
-                Some(place) => entry.tracks[slot]
+                Some(place) => entry.log_indexes[slot]
                     .note(&record, place)
                     .map_err(out_of_order)?,
                 // A lost mirror is never read again.
-                None => entry.tracks[slot] = Track::default(),
+                None => entry.log_indexes[slot] = LogIndex::default(),
             }
         }
-        entry.facts.note(record, body.len()).map_err(out_of_order)
+        entry.state.note(record, body.len()).map_err(out_of_order)
     }
 
     /// Durable on all mirrors of the generation, everything queued so far.
@@ -295,7 +295,7 @@ impl Inner {
         match waiter {
             Waiter::Raft(callback, group, index) => {
                 if let (Ok(()), Some(log)) = (result, self.groups.borrow_mut().get_mut(&group)) {
-                    log.facts.flushed(index);
+                    log.state.flushed(index);
                 }
                 callback.io_completed(result.clone().map_err(io::Error::from));
             }

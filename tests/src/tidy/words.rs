@@ -31,7 +31,7 @@ pub const DECODERS: [&str; 32] = [
     "engine/src/segment_log",
     "raftlog/src/namespace/command",
     "raftlog/src/consensus/log/codec",
-    "raftlog/src/consensus/log/facts",
+    "raftlog/src/consensus/log/state",
     "raftlog/src/consensus/log/record",
     "raftlog/src/consensus/log/recovery",
     "raftlog/src/consensus/log/snapshot",

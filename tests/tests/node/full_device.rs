@@ -8,7 +8,7 @@ use strata_tests::content::body;
 use strata_tests::server::{Server, ServerOptions};
 
 const BYTES: usize = 4 << 20;
-/// How long freed space may take to come back: the sweep and compaction run in the background.
+/// How long freed space may take to come back: orphan collection and compaction run in the background.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn try_put(client: &Client, key: &str, content: Vec<u8>) -> Result<(), (u16, String)> {

@@ -111,7 +111,7 @@ pub fn serve(front_end: Arc<FrontEnd>, connected: Result<Cluster, ClusterError>)
 
 fn root_key_in_force(cluster: &Cluster) -> Option<RootKey> {
     cluster
-        .names(|view| view.root_key())
+        .read(|view| view.root_key())
         .unwrap_or_else(|error| {
             tracing::warn!(%error, "the root key in force cannot be read");
             None

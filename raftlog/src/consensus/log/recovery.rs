@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, VecDeque};
 use futures_util::future::join_all;
 use strata_engine::{EngineError, Journal, JournalPosition};
 
-use super::facts::{Facts, Track};
 use super::medium::Medium;
 use super::mirrors::{Mirrors, Role, Slot, uuid_text};
 use super::record::{self, Generation, Record};
+use super::state::{LogIndex, LogState};
 use super::{GroupLog, Log, LogError, LogPartition, LogReport, is_corrupt};
 
 /// Places of records remembered from a replay; far more than crashes leave a mirror behind.
@@ -84,7 +84,7 @@ struct Replayed {
     last_number: Option<u64>,
     /// Numbers and places of the last records: what another mirror lacks is mostly among them.
     recent: VecDeque<(u64, JournalPosition)>,
-    groups: BTreeMap<u16, (Facts, Track)>,
+    groups: BTreeMap<u16, (LogState, LogIndex)>,
     /// Groups whose newest manifest lacks pieces: they were not released, as those of an older one may have been.
     damaged: BTreeMap<u16, u64>,
 }
@@ -120,19 +120,19 @@ impl Replayed {
             self.generation = Some(generation);
             return Ok(());
         }
-        let (facts, track) = self.groups.entry(group).or_default();
+        let (state, log_index) = self.groups.entry(group).or_default();
         if let Record::Entry(entry) = &record
-            && facts.lacks_before(entry.log_id.index)
+            && state.lacks_before(entry.log_id.index)
         {
-            facts.forget_entries();
-            track.forget_entries();
+            state.forget_entries();
+            log_index.forget_entries();
         }
-        track
+        log_index
             .note(&record, place)
             .map_err(|malformed| malformed.0)?;
         let whole = match &record {
             Record::Manifest(manifest) => {
-                let found = track.snapshot.as_ref();
+                let found = log_index.snapshot.as_ref();
                 let whole = found.is_some_and(|snapshot| snapshot.manifest == place);
                 match whole {
                     true => self.damaged.remove(&group),
@@ -144,17 +144,17 @@ impl Replayed {
         };
         // A manifest whose pieces have been released in part speaks of a snapshot that is no more.
         if whole {
-            facts
+            state
                 .note(record, body.len())
                 .map_err(|malformed| malformed.0)?;
-            facts.all_flushed();
+            state.all_flushed();
         }
         Ok(())
     }
 
     fn check(&self) -> Result<(), String> {
-        for (group, (facts, _)) in &self.groups {
-            facts
+        for (group, (state, _)) in &self.groups {
+            state
                 .check()
                 .map_err(|malformed| format!("group {group}: {}", malformed.0))?;
         }
@@ -644,8 +644,8 @@ impl<'a> Good<'a> {
     fn of(slots: &'a [Joined]) -> Good<'a> {
         let current = slots.iter().filter_map(|(slot, replayed)| {
             let groups = &replayed.as_ref()?.groups;
-            let tracks = groups.values().map(|(_, track)| track);
-            let mut places: Vec<_> = tracks.flat_map(Track::live).collect();
+            let log_indexes = groups.values().map(|(_, log_index)| log_index);
+            let mut places: Vec<_> = log_indexes.flat_map(LogIndex::live).collect();
             places.sort_unstable();
             Some((&slot.medium, places))
         });
@@ -702,19 +702,20 @@ async fn finish(recovered: Recovered, mut report: LogReport) -> Result<(Log, Log
     let mut slots = Vec::new();
     for (index, (slot, replayed)) in recovered.slots.into_iter().enumerate() {
         slots.push(slot);
-        for (group, (facts, track)) in replayed.map(|replayed| replayed.groups).unwrap_or_default()
+        for (group, (state, log_index)) in
+            replayed.map(|replayed| replayed.groups).unwrap_or_default()
         {
             let joined = groups.entry(group).or_insert_with(|| GroupLog {
-                facts: Facts::default(),
-                tracks: (0..count).map(|_| Track::default()).collect(),
+                state: LogState::default(),
+                log_indexes: (0..count).map(|_| LogIndex::default()).collect(),
             });
-            if joined.facts.last.is_some() && joined.facts.last != facts.last {
+            if joined.state.last.is_some() && joined.state.last != state.last {
                 return Err(LogError::Corrupt(format!(
                     "mirrors of group {group} end differently"
                 )));
             }
-            joined.facts = facts;
-            joined.tracks[index] = track;
+            joined.state = state;
+            joined.log_indexes[index] = log_index;
         }
     }
     let mirrors = Mirrors::new(slots, recovered.generation, recovered.next_number);

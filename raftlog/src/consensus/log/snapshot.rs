@@ -7,8 +7,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use strata_engine::JournalPosition;
 
-use super::facts::Track;
 use super::record::{self, Manifest, Piece, Record};
+use super::state::LogIndex;
 use super::store::LogStore;
 use super::{LogError, Malformed, SnapshotMeta, decode_state};
 
@@ -37,8 +37,8 @@ impl LogStore {
     /// Begins a snapshot; only one is written at a time.
     pub(crate) fn begin_snapshot(&self) -> SnapshotWriter {
         let number = self.with(|group| {
-            group.facts.snapshot_number += 1;
-            group.facts.snapshot_number
+            group.state.snapshot_number += 1;
+            group.state.snapshot_number
         });
         SnapshotWriter {
             store: self.clone(),
@@ -52,15 +52,16 @@ impl LogStore {
     /// The newest complete snapshot.
     pub(crate) fn snapshot(&self) -> Option<SnapshotBody> {
         let (manifest, places) = self.with(|group| {
-            let manifest = group.facts.snapshot.clone()?;
-            let piece =
-                |track: &Track, number: usize| track.snapshot.as_ref()?.pieces.get(number).copied();
+            let manifest = group.state.snapshot.clone()?;
+            let piece = |log_index: &LogIndex, number: usize| {
+                log_index.snapshot.as_ref()?.pieces.get(number).copied()
+            };
             let places = (0..manifest.pieces.len())
                 .map(|number| {
                     group
-                        .tracks
+                        .log_indexes
                         .iter()
-                        .map(|track| piece(track, number))
+                        .map(|log_index| piece(log_index, number))
                         .collect()
                 })
                 .collect();
@@ -77,7 +78,7 @@ impl LogStore {
     pub(crate) fn snapshot_number(&self) -> u64 {
         self.with(|group| {
             group
-                .facts
+                .state
                 .snapshot
                 .as_ref()
                 .map_or(0, |manifest| manifest.snapshot)
@@ -86,15 +87,19 @@ impl LogStore {
 
     /// Bytes of the newest complete snapshot, 0 where there is none.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
-        self.with(|group| group.facts.snapshot.as_ref().map_or(0, Manifest::bytes))
+        self.with(|group| group.state.snapshot.as_ref().map_or(0, Manifest::bytes))
     }
 
     /// Bytes of the log, with headers and padding, and entries since the last snapshot: what a start replays, and what
     /// comes back with the next one.
     pub(crate) fn since_snapshot(&self) -> (u64, u64) {
         let (places, entries) = self.with(|group| {
-            let places: Vec<_> = group.tracks.iter().map(Track::behind_snapshot).collect();
-            (places, group.facts.entries_since_snapshot)
+            let places: Vec<_> = group
+                .log_indexes
+                .iter()
+                .map(LogIndex::behind_snapshot)
+                .collect();
+            (places, group.state.entries_since_snapshot)
         });
         (self.log.0.mirrors.bytes_since(&places), entries)
     }
@@ -111,8 +116,8 @@ impl LogStore {
         // All in one moment: a snapshot that is finished while the flush below is waited for is not durable after it.
         let mut bounds = log.0.mirrors.tails();
         for group in log.0.groups.borrow().values() {
-            for (bound, track) in bounds.iter_mut().zip(&group.tracks) {
-                if let (Some(bound), Some(oldest)) = (bound.as_mut(), track.oldest()) {
+            for (bound, log_index) in bounds.iter_mut().zip(&group.log_indexes) {
+                if let (Some(bound), Some(oldest)) = (bound.as_mut(), log_index.oldest()) {
                     *bound = oldest.min(*bound);
                 }
             }
@@ -139,10 +144,10 @@ impl LogStore {
 impl super::GroupLog {
     /// The records that say where the group stands, but for entries and snapshot.
     fn marks(&self) -> Vec<Record> {
-        let facts = &self.facts;
-        let vote = facts.vote.map(Record::Vote);
-        let purged = facts.purged.map(Record::Purge);
-        let committed = facts.committed.map(Record::Committed);
+        let state = &self.state;
+        let vote = state.vote.map(Record::Vote);
+        let purged = state.purged.map(Record::Purge);
+        let committed = state.committed.map(Record::Committed);
         [vote, purged, committed].into_iter().flatten().collect()
     }
 }
@@ -196,8 +201,12 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         if !self.finished {
-            self.store
-                .with(|group| group.tracks.iter_mut().for_each(Track::forget_building));
+            self.store.with(|group| {
+                group
+                    .log_indexes
+                    .iter_mut()
+                    .for_each(LogIndex::forget_building)
+            });
         }
     }
 }
@@ -234,7 +243,7 @@ impl SnapshotBody {
     pub(crate) fn is_in(&self, store: &LogStore) -> bool {
         let newest = store.with(|group| {
             group
-                .facts
+                .state
                 .snapshot
                 .as_ref()
                 .map(|manifest| manifest.snapshot)

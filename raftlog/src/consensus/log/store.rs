@@ -52,7 +52,7 @@ impl LogStore {
 
     /// The last entry, purged or not.
     pub(crate) fn last(&self) -> Option<LogId> {
-        self.with(|group| group.facts.last)
+        self.with(|group| group.state.last)
     }
 
     /// How full the fullest mirror is.
@@ -62,24 +62,24 @@ impl LogStore {
 
     /// What has been purged.
     pub(crate) fn purged(&self) -> Option<LogId> {
-        self.with(|group| group.facts.purged)
+        self.with(|group| group.state.purged)
     }
 
     /// What is known of the entries in `start..end`, as many as are read at once.
     fn find(&self, start: u64, end: u64) -> Vec<Found> {
         self.with(|group| {
-            let Some((first, last)) = group.facts.held() else {
+            let Some((first, last)) = group.state.held() else {
                 return Vec::new();
             };
             let indexes = start.max(first)..end.min(last).min(start.saturating_add(READ_ENTRIES));
-            let found = indexes.map(|index| match group.facts.cached(index) {
+            let found = indexes.map(|index| match group.state.cached(index) {
                 Some(entry) => Found::Cached(entry),
                 None => Found::At(
                     index,
                     group
-                        .tracks
+                        .log_indexes
                         .iter()
-                        .map(|track| track.entry(index))
+                        .map(|log_index| log_index.entry(index))
                         .collect(),
                 ),
             });
@@ -203,7 +203,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.with(|group| group.facts.vote))
+        Ok(self.with(|group| group.state.vote))
     }
 
     async fn limited_get_log_entries(
@@ -245,8 +245,8 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         Ok(self.with(|group| LogState {
-            last_purged_log_id: group.facts.purged,
-            last_log_id: group.facts.last,
+            last_purged_log_id: group.state.purged,
+            last_log_id: group.state.last,
         }))
     }
 
@@ -263,14 +263,14 @@ impl RaftLogStorage<Types> for LogStore {
     /// record of its own would cost every put a second flush.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         self.with(|group| {
-            group.facts.committed_unwritten |= committed != group.facts.committed;
-            group.facts.committed = committed;
+            group.state.committed_unwritten |= committed != group.state.committed;
+            group.state.committed = committed;
         });
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        Ok(self.with(|group| group.facts.committed))
+        Ok(self.with(|group| group.state.committed))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
@@ -280,9 +280,9 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let unwritten = self.with(|group| {
             group
-                .facts
+                .state
                 .committed
-                .filter(|_| group.facts.committed_unwritten)
+                .filter(|_| group.state.committed_unwritten)
         });
         if let Some(committed) = unwritten {
             self.write(Record::Committed(committed))?;

@@ -144,7 +144,7 @@ impl View<'_> {
         Ok(row.is_some_and(|row| row.closed_micros.is_some()))
     }
 
-    /// The allocation epochs that are closed: the sweep may free their unreferenced chunks.
+    /// The allocation epochs that are closed: orphan collection may free their unreferenced chunks.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).

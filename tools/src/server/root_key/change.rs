@@ -118,7 +118,7 @@ fn unknown(why: &str) -> String {
 /// Proposes what comes, one after the other, until nobody asks any more.
 pub async fn propose(cluster: Cluster, mut proposals: Receiver<Proposal>) {
     while let Some(Proposal { key, reply }) = proposals.recv().await {
-        let outcome = cluster.change(SetRootKey { key }).await.map(drop);
+        let outcome = cluster.submit(SetRootKey { key }).await.map(drop);
         // Whoever has stopped waiting was told that the outcome is not known.
         let _ = reply.send(outcome);
     }

@@ -1,4 +1,4 @@
-//! Finds chunks that nobody refers to: what a crash left between the durable bytes and the command that was to name them.
+//! Finds and frees orphans, chunks that no name refers to: what a crash left between the durable bytes and the command that was to name them.
 //!
 //! Invariants: only chunks of closed allocation epochs are looked at, so a chunk on its way to its name is never touched;
 //! liveness is decided by the chunk's home inode alone; a chunk is freed only when two walks a grace apart have found no name,
@@ -34,7 +34,7 @@ pub const ORPHAN_GRACE: Duration = Duration::from_secs(600);
 /// Shards of a partition that wait for the second walk, at most; others are found by a later one.
 const SUSPECTS_MAX: usize = 65_536;
 
-/// Starts the background work of this reactor: the sweep of its partitions, its epochs and, on the metadata core, reclaiming.
+/// Starts the background work of this reactor: the walk of its partitions, its epochs and, on the metadata core, reclaiming.
 pub fn spawn_background(cluster: &Cluster) -> Vec<reactor::Task<()>> {
     let mut tasks = vec![spawn(cluster.clone())];
     if reactor::index() == 0 {
@@ -44,15 +44,19 @@ pub fn spawn_background(cluster: &Cluster) -> Vec<reactor::Task<()>> {
 }
 
 fn spawn(cluster: Cluster) -> reactor::Task<()> {
-    reactor::spawn(TaskClass::Compaction, async move {
-        let mut sweeps: Vec<Sweep> = cluster.local_places().into_iter().map(Sweep::new).collect();
+    reactor::spawn(TaskClass::Background, async move {
+        let mut walks: Vec<OrphanWalk> = cluster
+            .local_places()
+            .into_iter()
+            .map(OrphanWalk::new)
+            .collect();
         reactor::sleep(FIRST_WALK_AFTER).await;
         loop {
             let end = reactor::now() + PERIOD;
-            walk_all(&cluster, &mut sweeps).await;
-            if sweeps.iter().any(|sweep| !sweep.suspects.is_empty()) {
+            walk_all(&cluster, &mut walks).await;
+            if walks.iter().any(|walk| !walk.suspects.is_empty()) {
                 reactor::sleep(ORPHAN_GRACE).await;
-                walk_all(&cluster, &mut sweeps).await;
+                walk_all(&cluster, &mut walks).await;
             }
             reactor::sleep(end.saturating_duration_since(reactor::now())).await;
             if let Err(error) = cluster.rotate_epoch().await {
@@ -62,18 +66,18 @@ fn spawn(cluster: Cluster) -> reactor::Task<()> {
     })
 }
 
-async fn walk_all(cluster: &Cluster, sweeps: &mut [Sweep]) {
-    for sweep in sweeps {
-        let partition = sweep.place.partition;
-        match sweep.walk(cluster).await {
-            Ok(swept) if swept.freed == 0 => {}
-            Ok(swept) => tracing::info!(
-                freed = swept.freed,
+async fn walk_all(cluster: &Cluster, walks: &mut [OrphanWalk]) {
+    for walk in walks {
+        let partition = walk.place.partition;
+        match walk.walk(cluster).await {
+            Ok(walked) if walked.freed == 0 => {}
+            Ok(walked) => tracing::info!(
+                freed = walked.freed,
                 partition,
                 "freed chunks that no name refers to"
             ),
             Err(error) => {
-                tracing::warn!(%error, partition, "the sweep stopped; it begins again later")
+                tracing::warn!(%error, partition, "the walk stopped; it begins again later")
             }
         }
     }
@@ -81,7 +85,7 @@ async fn walk_all(cluster: &Cluster, sweeps: &mut [Sweep]) {
 
 /// What a walk has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct Walked {
     /// Shards that were freed.
     pub freed: usize,
     /// Rows of extents that were read.
@@ -89,16 +93,16 @@ pub struct Swept {
 }
 
 /// The walks over one partition of this reactor.
-pub struct Sweep {
+pub struct OrphanWalk {
     place: Place,
     /// Shards that the last walk found without a name, and when one first did.
     suspects: BTreeMap<ShardId, Instant>,
 }
 
-impl Sweep {
+impl OrphanWalk {
     /// One that has not walked yet.
-    pub fn new(place: Place) -> Sweep {
-        Sweep {
+    pub fn new(place: Place) -> OrphanWalk {
+        OrphanWalk {
             place,
             suspects: BTreeMap::new(),
         }
@@ -108,27 +112,27 @@ impl Sweep {
     ///
     /// # Errors
     /// Those of the stores and of reading the namespace.
-    pub async fn walk(&mut self, cluster: &Cluster) -> Result<Swept, ClusterError> {
+    pub async fn walk(&mut self, cluster: &Cluster) -> Result<Walked, ClusterError> {
         let mut after = None;
-        let mut swept = Swept::default();
+        let mut walked = Walked::default();
         let mut earlier = std::mem::take(&mut self.suspects);
         loop {
             let shards = cluster.scan_here(self.place, after, SHARDS_PER_PAGE)?;
             let Some((last, _)) = shards.last() else {
-                return Ok(swept);
+                return Ok(walked);
             };
             after = Some(*last);
             let mut dead = Vec::new();
             for (inode, shards) in of_closed_epochs(cluster, shards)? {
                 let mut page = InodePage::new(cluster, self.place, inode, shards);
                 dead.extend(page.unreferenced().await?.map(|shard| (inode, shard)));
-                swept.rows += page.rows;
+                walked.rows += page.rows;
                 reactor::yield_if_due().await;
             }
             let read = cluster.parts().readers.inodes();
             let due = self.due(dead, &mut earlier, &read);
             if !due.is_empty() && may_free(cluster)? {
-                swept.freed += due.len();
+                walked.freed += due.len();
                 cluster.free_shards(self.place, due).await?;
             }
             reactor::yield_now().await;
@@ -160,7 +164,7 @@ fn of_closed_epochs(
     cluster: &Cluster,
     shards: Scanned,
 ) -> Result<BTreeMap<u64, Vec<ShardId>>, ClusterError> {
-    cluster.names(|view| {
+    cluster.read(|view| {
         let (mut closed, mut by_inode) = (BTreeMap::new(), BTreeMap::<u64, Vec<ShardId>>::new());
         for (id, inode) in shards {
             let epoch = (id.chunk.writer(), id.chunk.epoch());
@@ -245,7 +249,7 @@ impl<'a> InodePage<'a> {
     fn find_from(&mut self, from: (u32, u64)) -> Result<Option<(u32, u64)>, ClusterError> {
         let page = self
             .cluster
-            .names(|view| view.chunks(self.inode, from, ROWS_PER_TURN))?;
+            .read(|view| view.chunks(self.inode, from, ROWS_PER_TURN))?;
         for chunk in page.chunks {
             self.missing.remove(&chunk);
         }

@@ -1,4 +1,4 @@
-//! What of a partition lies on the device: its anchor and the headers of its segments.
+//! The segment scan of a start: the anchor of a partition and the headers of its segments.
 //!
 //! Invariant: a slot is free only when nothing says that it is in use and what it holds is understood. A header that is damaged
 //! gives nothing away: its segment is known from its first record, or the slot waits until recovery has seen that nothing is
@@ -24,7 +24,7 @@ use crate::write::SEGMENTS_KEPT_FROM_WRITES;
 const READS_AT_ONCE: usize = 64;
 
 /// What the device holds, before the records are looked at.
-pub(crate) struct FoundLog {
+pub(crate) struct ScannedLog {
     pub(crate) anchor: Anchor,
     /// By sequence.
     pub(crate) segments: BTreeMap<u64, SegmentHeader>,
@@ -91,7 +91,7 @@ impl SegmentLog {
 
     /// Gives the slots free of which nothing is known, after it has been seen that nothing is missing that could lie there: a
     /// write that was torn, or what the device held before it was formatted. Those that cannot be read are left alone.
-    pub(crate) fn free_unknown(&self, found: &FoundLog) {
+    pub(crate) fn free_unknown(&self, found: &ScannedLog) {
         let slots = found.unknown.iter().filter(|unknown| unknown.readable);
         let slots = slots.map(|unknown| unknown.slot);
         let mut state = self.state.borrow_mut();
@@ -112,14 +112,14 @@ pub(super) fn first_state(
     map: &SegmentMap,
     anchor: Anchor,
     slots: Vec<(u32, Slot)>,
-) -> (State, FoundLog) {
+) -> (State, ScannedLog) {
     let mut state = State {
         limit: map.limit,
         free: (0..map.limit).collect(),
         next_sequence: anchor.next_sequence,
         ..State::default()
     };
-    let mut found = FoundLog {
+    let mut found = ScannedLog {
         anchor,
         segments: BTreeMap::new(),
         mended: BTreeMap::new(),
@@ -167,7 +167,7 @@ pub(super) fn reserve_of(map: &SegmentMap, anchor: &Anchor) -> u32 {
     (index + SEGMENTS_KEPT_FROM_WRITES) as u32
 }
 
-impl FoundLog {
+impl ScannedLog {
     /// Notes what a slot is used for.
     fn take(&mut self, state: &mut State, slot: u32, header: SegmentHeader) {
         // The space of a slot that was written once is the file's for good, whatever the capacity is now.

@@ -1,5 +1,5 @@
-//! What the records of one group add up to ([`Facts`]), and where on one mirror its live records lie
-//! ([`Track`]). Both are fed the same records in the same order, when they are written and when they
+//! The log state of a group, which its records add up to, and the log index, which says where on one mirror its live records
+//! lie. Both are fed the same records in the same order, when they are written and when they
 //! are replayed; a record that contradicts what came before it is an error.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ const CACHE_BYTES: usize = 16 << 20;
 
 /// The state of one group's log, but for the places of its records.
 #[derive(Default)]
-pub(crate) struct Facts {
+pub(crate) struct LogState {
     pub vote: Option<Vote>,
     pub committed: Option<LogId>,
     /// `committed` is newer than its last record.
@@ -38,7 +38,7 @@ pub(crate) struct Facts {
     flushed: u64,
 }
 
-impl Facts {
+impl LogState {
     /// Takes in a record of `bytes` length.
     pub(crate) fn note(&mut self, record: Record, bytes: usize) -> Result<(), Malformed> {
         match record {
@@ -83,7 +83,7 @@ impl Facts {
 
     /// In a replay: whether entries below `index` have been released although no mark here says so.
     /// That happens where a mark older than the release has stayed; the newer mark comes later, and
-    /// [`check`](Facts::check) misses it if it does not.
+    /// [`check`](LogState::check) misses it if it does not.
     pub(crate) fn lacks_before(&self, index: u64) -> bool {
         self.purged.is_some() && self.last.is_some_and(|last| last.index + 1 < index)
     }
@@ -193,7 +193,7 @@ pub(crate) struct SnapshotTrack {
 
 /// Where one group's live records lie on one mirror.
 #[derive(Default)]
-pub(crate) struct Track {
+pub(crate) struct LogIndex {
     /// The index of the first place.
     first: u64,
     entries: VecDeque<JournalPosition>,
@@ -205,7 +205,7 @@ pub(crate) struct Track {
     building: Option<(u64, Vec<JournalPosition>)>,
 }
 
-impl Track {
+impl LogIndex {
     pub(crate) fn note(
         &mut self,
         record: &Record,
