@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - no openraft type leaves this crate; proposers see bytes, answers and [`ProposeError`];
-//! - a group that has started has applied an entry of its own term, so that what it answers holds
-//!   everything that was ever acknowledged;
+//! - the log is opened apart from the groups that share it; a group that leads has applied an entry of its own term, so that
+//!   what it answers holds everything that was ever acknowledged;
 //! - the log is purged only up to the older of the last durable checkpoint and the newest snapshot;
 //! - whatever fails in log or state machine stops the group; nothing is skipped, and every later
 //!   proposal is answered with the cause.
@@ -26,7 +26,7 @@ use openraft::rt::WatchReceiver as _;
 use openraft::{BasicNode, Raft, SnapshotPolicy};
 use strata_engine::reactor::{self, Task, TaskClass};
 
-use crate::consensus::log::{Log, LogError, LogPartition, LogReport, LogStore, Space, Types};
+use crate::consensus::log::{Log, LogError, LogStore, Space, Types};
 use crate::namespace::command::FEATURE_LEVEL;
 use crate::namespace::store::{NamespaceStore, StoreError};
 use machine::Machine;
@@ -44,7 +44,7 @@ pub struct GroupConfig {
     pub group: u16,
     /// This node's id in it.
     pub node: u64,
-    /// Mirrors of the log at most (m + 1), of the devices that were formatted as such.
+    /// Mirrors of its log at most (m + 1), of the devices that were formatted as such: for whoever opens the log.
     pub mirrors: usize,
     /// A checkpoint is made this long after the last, if anything was applied.
     pub checkpoint_interval: Duration,
@@ -217,7 +217,6 @@ struct Inner {
     /// The last time that was stamped, in microseconds since the Unix epoch.
     stamped: Cell<u64>,
     housekeeping: RefCell<Option<Task<()>>>,
-    report: LogReport,
 }
 
 /// A group that serves. Clones are handles to it; it lives on the reactor that started it.
@@ -225,31 +224,13 @@ struct Inner {
 pub struct Group(Rc<Inner>);
 
 impl Group {
-    /// Recovers the log and the namespace, takes leadership and applies what was committed. On
-    /// return, reads of the namespace see everything that was ever acknowledged.
+    /// Starts the group on its part of a log and on its namespace. It follows until it is told to [`lead`](Group::lead).
     ///
     /// # Errors
-    /// When the log's mirrors are corrupt, stale or missing, when snapshot and log do not reach back
-    /// to what the namespace holds, or when anything fails on the way.
+    /// When snapshot and log do not reach back to what the namespace holds, or when anything fails on the way.
     pub async fn start(
         config: GroupConfig,
-        partitions: Vec<LogPartition>,
-        store: NamespaceStore,
-        sender: Sender,
-    ) -> Result<Group, GroupError> {
-        let begun = reactor::now();
-        let (log, report) = Log::open(partitions, config.mirrors).await?;
-        tracing::info!(
-            milliseconds = (reactor::now() - begun).as_millis() as u64,
-            "the log was replayed"
-        );
-        Group::start_on(config, log, report, store, sender).await
-    }
-
-    async fn start_on(
-        config: GroupConfig,
         log: Log,
-        report: LogReport,
         store: NamespaceStore,
         sender: Sender,
     ) -> Result<Group, GroupError> {
@@ -260,13 +241,12 @@ impl Group {
         let state = shared.store.view()?.group()?;
         let stamped = state.map_or(0, |state| state.time_micros);
         shared.read_level()?;
-        let (begun, before) = (reactor::now(), shared.store.applied().index);
         let machine = Machine::new(shared.clone());
         let raft = Raft::new(config.node, raft_config(), sender, log_store, machine);
         let raft = raft
             .await
             .map_err(|error| GroupError::Stopped(shared.cause(&error)))?;
-        let group = Group(Rc::new(Inner {
+        Ok(Group(Rc::new(Inner {
             config,
             log,
             shared,
@@ -274,23 +254,32 @@ impl Group {
             outstanding: Cell::new(0),
             stamped: Cell::new(stamped),
             housekeeping: RefCell::new(None),
-            report,
-        }));
-        group.lead().await?;
+        })))
+    }
+
+    /// Takes leadership, applies what was committed, and keeps log and namespace in order from then on. On return, reads of the
+    /// namespace see everything that was ever acknowledged.
+    ///
+    /// # Errors
+    /// Why the group stopped.
+    pub async fn lead(&self) -> Result<(), GroupError> {
+        let inner = &self.0;
+        let (begun, before) = (reactor::now(), inner.shared.store.applied().index);
+        self.win_term().await?;
         tracing::info!(
             milliseconds = (reactor::now() - begun).as_millis() as u64,
-            entries = group.0.shared.store.applied().index - before,
+            entries = inner.shared.store.applied().index - before,
             "what the log holds beyond the checkpoint was applied"
         );
-        housekeeping::shorten(&group.0).await?;
-        let housekeeping = housekeeping::run(Rc::downgrade(&group.0));
-        *group.0.housekeeping.borrow_mut() =
+        housekeeping::shorten(inner).await?;
+        let housekeeping = housekeeping::run(Rc::downgrade(inner));
+        *inner.housekeeping.borrow_mut() =
             Some(reactor::spawn(TaskClass::Foreground, housekeeping));
-        Ok(group)
+        Ok(())
     }
 
     /// Becomes leader and waits until an entry of this term is applied.
-    async fn lead(&self) -> Result<(), GroupError> {
+    async fn win_term(&self) -> Result<(), GroupError> {
         let raft = &self.0.raft;
         let stopped =
             |error: &dyn std::fmt::Display| GroupError::Stopped(self.0.shared.cause(error));
@@ -327,11 +316,6 @@ impl Group {
     /// Numbers for the metrics, readable from every thread.
     pub fn statistics(&self) -> Arc<GroupStatistics> {
         self.0.shared.statistics.clone()
-    }
-
-    /// What the start found out about the log's mirrors.
-    pub fn log_report(&self) -> &LogReport {
-        &self.0.report
     }
 
     /// Makes a checkpoint, unless the namespace is in doubt, and stops. Proposals that still wait are answered `Unavailable`.

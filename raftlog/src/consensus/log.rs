@@ -138,7 +138,7 @@ struct Inner {
 
 /// The log of a node. Clones are handles to the same log.
 #[derive(Clone)]
-pub(crate) struct Log(Rc<Inner>);
+pub struct Log(Rc<Inner>);
 
 impl Log {
     fn new(mirrors: Mirrors, groups: BTreeMap<u16, GroupLog>) -> Log {

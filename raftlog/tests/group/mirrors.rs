@@ -49,7 +49,7 @@ async fn restart(
     let metadata = tempfile::tempdir().expect("a directory");
     let (group, store) = start(paths, metadata.path(), config(mirrors)).await?;
     check(&store, acknowledged, "after a restart");
-    let remarks = group.log_report().remarks.clone();
+    let remarks = group.report.remarks.clone();
     group.stop().await.expect("a stop");
     Ok(remarks)
 }
@@ -220,7 +220,7 @@ fn losing_one_mirror_is_survived_and_losing_both_stops_the_group() {
         let metadata = tempfile::tempdir().expect("a directory");
         live(&paths, metadata.path(), config(2), async |group, store| {
             assert_eq!(keys(store), ["after", "before"]);
-            expect_remark(&group.log_report().remarks, "rebuilt");
+            expect_remark(&group.report.remarks, "rebuilt");
             assert_eq!(group.statistics().mirrors(), 2);
         })
         .await;

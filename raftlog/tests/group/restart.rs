@@ -43,7 +43,7 @@ fn everything_is_there_after_a_restart() {
     run(World::Real, async || {
         let last = live(&paths, metadata.path(), config(2), async |group, store| {
             assert_eq!(keys(store).len(), 400);
-            assert_eq!(group.log_report().remarks, Vec::<String>::new());
+            assert_eq!(group.report.remarks, Vec::<String>::new());
         });
         last.await;
     })
@@ -241,7 +241,7 @@ fn a_snapshot_shortens_the_log_and_replaces_the_metadata_directory() {
         let left = [new[0].clone(), paths[1].clone()];
         live(&left, other.path(), config(2), async |group, store| {
             assert_eq!(keys(store).len(), 40);
-            let remarks = &group.log_report().remarks;
+            let remarks = &group.report.remarks;
             assert!(remarks.iter().any(|remark| remark.contains("rebuilt")));
         })
         .await;

@@ -1,6 +1,7 @@
 //! Devices, a group on them, and a client that remembers what was acknowledged.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use strata_engine::{
     format_device,
 };
 use strata_raftlog::consensus::group::{Group, GroupConfig, GroupError, ProposeError, Sender};
-use strata_raftlog::consensus::log::LogPartition;
+use strata_raftlog::consensus::log::{Log, LogPartition, LogReport};
 use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, LeaseInodes, OpenSession, Proposer, PutObject,
 };
@@ -115,24 +116,40 @@ pub fn config(mirrors: usize) -> GroupConfig {
     GroupConfig::new(0, 1, mirrors)
 }
 
+/// A group that leads, and what was found out about its log.
+pub struct Started {
+    group: Group,
+    pub report: LogReport,
+}
+
+impl Started {
+    pub async fn stop(self) -> Result<(), GroupError> {
+        self.group.stop().await
+    }
+}
+
+impl Deref for Started {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        &self.group
+    }
+}
+
 /// Starts a group on devices, with the namespace in a directory.
 pub async fn start(
     paths: &[PathBuf],
     metadata: &Path,
     config: GroupConfig,
-) -> Result<(Group, NamespaceStore), GroupError> {
+) -> Result<(Started, NamespaceStore), GroupError> {
     let options = StoreOptions {
         map_bytes: 64 << 20,
     };
     let (store, _) = NamespaceStore::open(metadata, options).expect("a store");
-    let group = Group::start(
-        config,
-        partitions(paths).await,
-        store.clone(),
-        Sender::Unreachable,
-    )
-    .await?;
-    Ok((group, store))
+    let (log, report) = Log::open(partitions(paths).await, config.mirrors).await?;
+    let group = Group::start(config, log, store.clone(), Sender::Unreachable).await?;
+    group.lead().await?;
+    Ok((Started { group, report }, store))
 }
 
 /// A life of a group: starts it, works, and stops it.
@@ -140,7 +157,7 @@ pub async fn live<T>(
     paths: &[PathBuf],
     metadata: &Path,
     config: GroupConfig,
-    work: impl AsyncFnOnce(&Group, &NamespaceStore) -> T,
+    work: impl AsyncFnOnce(&Started, &NamespaceStore) -> T,
 ) -> T {
     let (group, store) = start(paths, metadata, config).await.expect("a start");
     let done = work(&group, &store).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strata_engine::{Device, EngineError, PartitionKind, reactor};
 use strata_raftlog::consensus::group::{Group, GroupConfig, Sender as GroupSender};
-use strata_raftlog::consensus::log::LogPartition;
+use strata_raftlog::consensus::log::{Log, LogError, LogPartition};
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 
 use crate::node::format::NodeDevice;
@@ -49,10 +49,14 @@ pub(super) async fn start(
     };
     let begun = reactor::now();
     let dir = config.metadata_dir.clone();
+    // A helper thread reads and verifies one file while the core replays another.
     let opening = reactor::offload(move || NamespaceStore::open(&dir, options));
-    let (namespace, opened) = opening.await.map_err(|error| failed(&error))?;
     let mut group_config =
         GroupConfig::new(0, config.node_id, devices[0].superblock.log_mirrors.len());
+    let replaying = replay_log(partitions, group_config.mirrors);
+    let (opened, replayed) = futures_util::future::join(opening, replaying).await;
+    let (namespace, opened) = opened.map_err(|error| failed(&error))?;
+    let log = replayed.map_err(|error| with_remedy(config, &error))?;
     let quota = devices
         .iter()
         .map(|device| device.log_quota_bytes())
@@ -63,21 +67,37 @@ pub(super) async fn start(
         .min(quota / LOG_SHARE_BEFORE_SNAPSHOT);
     let group = Group::start(
         group_config,
-        partitions,
+        log,
         namespace.clone(),
         GroupSender::Unreachable,
     )
     .await;
-    let group = group.map_err(|error| {
-        let place = config.metadata_dir.display();
-        NodeError::Metadata(format!(
-            "{error}. The metadata directory is {place}: check storage.data_dir and storage.metadata_dir"
-        ))
-    })?;
-    for remark in &group.log_report().remarks {
-        tracing::warn!(%remark, "the log's mirrors");
-    }
+    let group = group.map_err(|error| with_remedy(config, &error))?;
+    group
+        .lead()
+        .await
+        .map_err(|error| with_remedy(config, &error))?;
     status.set_group(group.statistics());
     metadata.set(group);
     Ok((namespace, opened.fresh.then(|| begun.elapsed())))
+}
+
+async fn replay_log(partitions: Vec<LogPartition>, mirrors: usize) -> Result<Log, LogError> {
+    let begun = reactor::now();
+    let (log, report) = Log::open(partitions, mirrors).await?;
+    for remark in &report.remarks {
+        tracing::warn!(%remark, "the log's mirrors");
+    }
+    tracing::info!(
+        milliseconds = (reactor::now() - begun).as_millis() as u64,
+        "the log was replayed"
+    );
+    Ok(log)
+}
+
+fn with_remedy(config: &NodeConfig, error: &dyn std::fmt::Display) -> NodeError {
+    let place = config.metadata_dir.display();
+    NodeError::Metadata(format!(
+        "{error}. The metadata directory is {place}: check storage.data_dir and storage.metadata_dir"
+    ))
 }

@@ -243,7 +243,10 @@ async fn open_and_replay(source: &Source) -> Result<(Medium, Replayed), EngineEr
 
 impl Log {
     /// Opens the log on all reachable partitions; `mirrors` of them are to hold it.
-    pub(crate) async fn open(
+    ///
+    /// # Errors
+    /// When its mirrors are corrupt, stale or missing.
+    pub async fn open(
         partitions: Vec<LogPartition>,
         mirrors: usize,
     ) -> Result<(Log, LogReport), LogError> {
