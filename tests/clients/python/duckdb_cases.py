@@ -30,29 +30,29 @@ def make_a_bucket():
 
 @case
 def write_and_read_a_parquet_file():
-    database.sql(f"COPY (SELECT range AS n, md5(range::VARCHAR) AS m FROM range(200000)) TO 'arrow://{BUCKET}/n.parquet'")
-    found = rows(f"SELECT count(*), sum(n), count_if(m = md5(n::VARCHAR)) FROM 'arrow://{BUCKET}/n.parquet'")
+    database.sql(f"COPY (SELECT range AS n, md5(range::VARCHAR) AS m FROM range(200000)) TO 's3://{BUCKET}/n.parquet'")
+    found = rows(f"SELECT count(*), sum(n), count_if(m = md5(n::VARCHAR)) FROM 's3://{BUCKET}/n.parquet'")
     assert found == [(200_000, 19_999_900_000, 200_000)], found
 
 
 @case
 def read_one_row_by_ranges():
-    assert rows(f"SELECT n FROM 'arrow://{BUCKET}/n.parquet' WHERE n = 123456") == [(123456,)]
+    assert rows(f"SELECT n FROM 's3://{BUCKET}/n.parquet' WHERE n = 123456") == [(123456,)]
 
 
 @case
 def write_20_MB_of_CSV_in_parts_and_read_it():
-    database.sql(f"COPY (SELECT range AS n, sha256(range::VARCHAR) AS s FROM range(300000)) TO 'arrow://{BUCKET}/n.csv'")
+    database.sql(f"COPY (SELECT range AS n, sha256(range::VARCHAR) AS s FROM range(300000)) TO 's3://{BUCKET}/n.csv'")
     assert s3.get_file_info(f"{BUCKET}/n.csv").size > 20_000_000
-    found = rows(f"SELECT count(*), count_if(s = sha256(n::VARCHAR)) FROM 'arrow://{BUCKET}/n.csv'")
+    found = rows(f"SELECT count(*), count_if(s = sha256(n::VARCHAR)) FROM 's3://{BUCKET}/n.csv'")
     assert found == [(300_000, 300_000)], found
 
 
 @case
 def read_many_files_by_a_pattern():
     for part in range(3):
-        database.sql(f"COPY (SELECT {part} AS part, range AS n FROM range(10)) TO 'arrow://{BUCKET}/parts/p {part}+.parquet'")
-    assert rows(f"SELECT count(*), sum(part) FROM 'arrow://{BUCKET}/parts/*.parquet'") == [(30, 30)]
+        database.sql(f"COPY (SELECT {part} AS part, range AS n FROM range(10)) TO 's3://{BUCKET}/parts/p {part}+.parquet'")
+    assert rows(f"SELECT count(*), sum(part) FROM 's3://{BUCKET}/parts/*.parquet'") == [(30, 30)]
 
 
 @case
