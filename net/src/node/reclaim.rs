@@ -37,8 +37,9 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// # Errors
 /// Those of reading the namespace.
 pub(super) fn may_free(cluster: &Cluster) -> Result<bool, ClusterError> {
-    // It was verified before its first read; what has turned out since is in the store's doubt.
-    if cluster.parts().namespace.doubted().is_some() {
+    let namespace = &cluster.parts().namespace;
+    // What has turned out since it was verified is in the store's doubt.
+    if !namespace.is_verified() || namespace.doubted().is_some() {
         return Ok(false);
     }
     // A namespace without an identity holds nothing that could be missing.

@@ -217,6 +217,8 @@ struct Inner {
     /// The last time that was stamped, in microseconds since the Unix epoch.
     stamped: Cell<u64>,
     housekeeping: RefCell<Option<Task<()>>>,
+    /// The verification of what the start of the namespace left unverified.
+    verifying: RefCell<Option<Task<()>>>,
 }
 
 /// A group that serves. Clones are handles to it; it lives on the reactor that started it.
@@ -254,6 +256,7 @@ impl Group {
             outstanding: Cell::new(0),
             stamped: Cell::new(stamped),
             housekeeping: RefCell::new(None),
+            verifying: RefCell::new(None),
         })))
     }
 
@@ -271,6 +274,8 @@ impl Group {
             entries = inner.shared.store.applied().index - before,
             "what the log holds beyond the checkpoint was applied"
         );
+        let verifying = housekeeping::verify(inner.shared.clone());
+        *inner.verifying.borrow_mut() = Some(reactor::spawn(TaskClass::Background, verifying));
         housekeeping::shorten(inner).await?;
         let housekeeping = housekeeping::run(Rc::downgrade(inner));
         *inner.housekeeping.borrow_mut() =
@@ -326,7 +331,9 @@ impl Group {
         let housekeeping = self.0.housekeeping.take();
         // A checkpoint that is under way is waited for, not cut.
         self.0.shared.stopping.set(true);
-        if let Some(task) = housekeeping {
+        self.0.shared.store.cancel_verification();
+        let verifying = self.0.verifying.take();
+        for task in [housekeeping, verifying].into_iter().flatten() {
             task.await;
         }
         let checkpoint = match self.0.shared.store.doubted() {

@@ -4,8 +4,9 @@
 //! - a commit is not synced; the environment is a cache of the log, and after a power cut it is
 //!   exactly the state of the last checkpoint (see [`checkpoint`]);
 //! - there is one writer; readers are short transactions of any thread;
-//! - no state is read before all of its pages and rows have been verified ([`pages`], [`Tally`]), since a row that is hidden
-//!   reads like one that was deleted; what turns out to be damaged later is in doubt, and is rebuilt;
+//! - no state is read before both of its trees have been verified ([`pages`], [`Tally`]), since a row that is hidden reads like
+//!   one that was deleted; nothing is freed on its word before all of it has been ([`verification`]); what turns out to be
+//!   damaged later is in doubt, and is rebuilt;
 //! - after a failed sync nothing is written any more, because what it covered is unknown; nor after a
 //!   failed batch, because nothing may be skipped. A full file system fails nothing: what did not fit is tried again.
 
@@ -17,6 +18,7 @@ mod inspect;
 mod newer;
 mod pages;
 mod snapshot;
+mod verification;
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
@@ -29,6 +31,7 @@ pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
 use crate::namespace::command::{Answer, FEATURE_LEVEL};
 use crate::namespace::{Applier, LogEntry, LogPosition, Tally, View, WriteTxn};
 use environment::{Environment, Found};
+use verification::Verification;
 
 /// How to open a store.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +84,7 @@ struct Inner {
     checkpoint_ended: Condvar,
     /// Why the state cannot be trusted.
     doubt: OnceLock<String>,
+    verification: Verification,
     environment: Environment,
 }
 
@@ -94,8 +98,9 @@ struct WriterState {
 
 impl NamespaceStore {
     /// Opens the store in a directory, which is made where it is missing. The state is that of the
-    /// last checkpoint, of which every page and row has been verified; one that cannot be trusted is dropped and reported as
-    /// fresh, with the reason. Blocks, for as long as reading the whole file takes: for a helper thread.
+    /// last checkpoint, whose trees have been verified; one that cannot be trusted is dropped and reported as fresh, with the
+    /// reason. [`verify_rest`](NamespaceStore::verify_rest) is to follow. Blocks, for as long as reading the trees takes: for
+    /// a helper thread.
     ///
     /// # Errors
     /// `Locked` where another process has it open; `NewerFormat` where a newer version has written it; `Io` and `Lmdb` where an
@@ -125,6 +130,7 @@ impl NamespaceStore {
             checkpoints,
             checkpoint_ended: Condvar::new(),
             doubt: OnceLock::new(),
+            verification: Verification::default(),
             environment,
         };
         let store = NamespaceStore {
@@ -138,8 +144,12 @@ impl NamespaceStore {
         };
         store.writer().applied = applied;
         match &found {
-            Found::Checkpoint(side) => store.pin_restored(side)?,
+            Found::Checkpoint(side) => {
+                store.pin_restored(side)?;
+                store.leave_rest(side)?;
+            }
             Found::Nothing | Found::Doubtful(_) => {
+                store.inner.verification.finish();
                 store.begin_checkpoint()?.finish()?;
             }
         }
@@ -210,7 +220,8 @@ impl NamespaceStore {
         self.writer().failed.get_or_insert(why);
     }
 
-    /// Why the state cannot be trusted; `None` while it can. Before the first read, every page and row of it has been verified.
+    /// Why the state cannot be trusted; `None` while nothing speaks against it, see
+    /// [`is_verified`](NamespaceStore::is_verified).
     pub fn doubted(&self) -> Option<&str> {
         self.inner.doubt.get().map(String::as_str)
     }

@@ -140,7 +140,7 @@ impl Table {
         };
         let bytes = header.len() + body.len();
         self.strike(txn, key)?;
-        txn.tally.add(key, &header);
+        txn.tally.add_head(key, &header, bytes);
         Ok(self
             .database
             .put_reserved(&mut txn.txn, key, bytes, write)?)

@@ -146,6 +146,43 @@ fn a_flipped_bit_in_a_row_is_an_error_that_names_it() {
     assert!(opened.fresh && doubt.contains("inline"), "{doubt}");
 }
 
+/// A body that lies in pages of its own: the start does not wait for it, and what follows the start finds it.
+#[test]
+fn a_long_value_that_is_damaged_is_found_after_the_start() {
+    let mut cluster = filled(7);
+    cluster.put(
+        "b",
+        b"long",
+        Body::Inline(b"needle in the page".repeat(300)),
+    );
+    cluster.store.begin_checkpoint().unwrap().finish().unwrap();
+    let Cluster { store, dir, .. } = cluster;
+    drop(store);
+    let options = StoreOptions {
+        map_bytes: MAP_BYTES,
+    };
+    let (store, opened) = NamespaceStore::open(dir.path(), options).unwrap();
+    assert!(!opened.fresh && !store.is_verified());
+    store.verify_rest().unwrap();
+    assert!(store.is_verified() && store.doubted().is_none());
+    drop(store);
+    let path = dir.path().join("data.mdb");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let needle = b"needle in the page".repeat(200);
+    let at = bytes
+        .windows(needle.len())
+        .position(|found| found == needle);
+    let at = at.expect("the body") + 2_000;
+    file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+    let (store, opened) = NamespaceStore::open(dir.path(), options).unwrap();
+    assert!(!opened.fresh && opened.doubt.is_none());
+    store.verify_rest().unwrap();
+    let doubt = store.doubted().expect("a reason");
+    assert!(doubt.contains("inline"), "{doubt}");
+    assert!(!store.is_verified() && store.begin_checkpoint().is_err());
+}
+
 #[test]
 fn inspection_finds_the_checkpoint_and_changes_nothing() {
     let mut cluster = filled(5);

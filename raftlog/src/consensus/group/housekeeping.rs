@@ -116,11 +116,27 @@ pub(super) async fn run(weak: Weak<Inner>) {
     }
 }
 
+/// Verifies what the start of the namespace has left unverified, off the core.
+pub(super) async fn verify(shared: Rc<Shared>) {
+    let store = shared.store.clone();
+    if let Err(error) = reactor::offload(move || store.verify_rest()).await {
+        shared.store.doubt(&error);
+    }
+}
+
 /// At a start: every start writes to new segments of the journals. Where that has used up a log, it is shortened before
 /// anything is served, so that a node that starts again and again keeps room. A log with room is not waited for.
 pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
     let mut done = Done::new();
-    if !is_short(inner) || judge_snapshot(inner, &mut done) == Verdict::Wait {
+    if !is_short(inner) {
+        return Ok(());
+    }
+    let verifying = inner.verifying.take();
+    if let Some(verifying) = verifying {
+        // No snapshot is made of a namespace that has not been verified.
+        verifying.await;
+    }
+    if judge_snapshot(inner, &mut done) == Verdict::Wait {
         return Ok(());
     }
     let shared = &inner.shared;
@@ -282,7 +298,7 @@ enum Verdict {
 /// made superfluous will give them some, that is reported.
 fn judge_snapshot(inner: &Inner, done: &mut Done) -> Verdict {
     let shared = &inner.shared;
-    if shared.building.get() {
+    if shared.building.get() || !shared.store.is_verified() {
         return Verdict::Wait;
     }
     shared.snapshot_counted.set(None);

@@ -1,7 +1,6 @@
 //! Opening the environment: the lock, the restored checkpoint, LMDB.
 
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
@@ -10,15 +9,13 @@ use tracing::warn;
 
 use super::checkpoint::{SideFile, restore};
 use super::error::is_no_space;
-use super::pages::{self, Fault, Meta};
+use super::pages::Reach;
+use super::verification::verify;
 use super::{StoreError, StoreOptions};
-use crate::namespace::{Table, Tally, View, verify_row};
+use crate::namespace::{Table, Tally, View};
 
 /// Read transactions that may be open at once.
 const READERS_MAX: u32 = 1_024;
-
-/// How much of the data file is read at a time before its pages are walked.
-const READ_AHEAD_BYTES: usize = 1 << 20;
 
 const LOCK_FILE: &str = "strata.lock";
 const LMDB_LOCK_FILE: &str = "lock.mdb";
@@ -44,7 +41,7 @@ pub(super) struct Environment {
 
 /// What was found in a directory.
 pub(super) enum Found {
-    /// The state of a checkpoint, verified.
+    /// The state of a checkpoint, whose trees have been verified.
     Checkpoint(SideFile),
     /// No state.
     Nothing,
@@ -107,7 +104,7 @@ pub(super) fn open(
 
 type Restored = (Env<WithoutTls>, Table, SideFile);
 
-/// The state of the last checkpoint; `Err` says why there is none. Nothing is mapped before all of it has been verified.
+/// The state of the last checkpoint; `Err` says why there is none. Nothing is mapped before its trees have been verified.
 fn open_restored(
     dir: &Path,
     options: StoreOptions,
@@ -118,7 +115,7 @@ fn open_restored(
         Ok(side) => side,
         Err(found) => return Ok(Err(found)),
     };
-    if let Err(why) = verify(dir, &side)? {
+    if let Err(why) = verify(dir, &side, Reach::Trees, &|| false)? {
         return doubtful(why);
     }
     match open_env(dir, options, newest_level) {
@@ -139,44 +136,6 @@ fn open_empty(
         OpenError::Damaged(error) => StoreError::Lmdb(error),
         OpenError::Failed(error) => error,
     })
-}
-
-/// Reads every page and row of a checkpoint; `Err` says what is wrong with it.
-fn verify(dir: &Path, side: &SideFile) -> Result<Result<(), String>, StoreError> {
-    let path = dir.join(DATA_FILE);
-    let Some(meta) = Meta::newest(&side.meta_pages) else {
-        return Ok(Err("its meta pages are not LMDB's".to_owned()));
-    };
-    let file = File::open(&path).map_err(io("open", &path))?;
-    read_ahead(&file).map_err(io("read", &path))?;
-    let mut tally = Tally::default();
-    let verified = pages::verify(&file, &meta, &mut |key, value| {
-        tally.add(key, value);
-        verify_row(key, value)
-    });
-    Ok(match verified {
-        Ok(()) if tally == side.tally => Ok(()),
-        Ok(()) => Err(format!(
-            "{} rows were found and {} were written, or some of them are not the same",
-            tally.rows, side.tally.rows
-        )),
-        Err(Fault::Damaged(why)) => Err(why),
-        Err(Fault::Row(error)) => Err(error.to_string()),
-        Err(Fault::Unreadable(error)) => Err(format!("{} cannot be read: {error}", path.display())),
-    })
-}
-
-/// Reads a file from its beginning, so that a walk over its pages finds them in memory: in its own order it would wait for
-/// the device at every page.
-fn read_ahead(file: &File) -> std::io::Result<()> {
-    let mut step = vec![0; READ_AHEAD_BYTES];
-    let mut at = 0;
-    loop {
-        match file.read_at(&mut step, at)? {
-            0 => return Ok(()),
-            count => at += count as u64,
-        }
-    }
 }
 
 /// Whether the environment is in the state of which the side file speaks. One that a newer version has written is no damaged

@@ -8,6 +8,9 @@
 //! - keys ascend over the whole tree and lie between the separators above them, so that a search finds what a walk finds;
 //! - each tree has as many pages of each kind, as many entries and the depth that the meta page says.
 //!
+//! A verification of the trees alone ([`Reach::Trees`]) reads no long value. It knows of such a value where it begins, and not
+//! how many pages it has been given, so that pages that belong to nothing are left to a verification of everything.
+//!
 //! What LMDB never reads may hold anything: the gap inside a page, what pads a node to an even length, the rest of the last page
 //! of a long value, the first key of a branch page, and free pages.
 
@@ -16,7 +19,10 @@ mod tests;
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
+
+use rustix::fs::{Advice, fadvise};
 
 use super::StoreError;
 
@@ -158,6 +164,23 @@ impl Order {
     }
 }
 
+/// How much of the file a verification reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Both trees, with the values that lie in their leaves.
+    Trees,
+    /// Every page that is in use.
+    Everything,
+}
+
+/// The value of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'v> {
+    Read(&'v [u8]),
+    /// A long one, which was not read; its length in bytes.
+    Unread(usize),
+}
+
 /// Verifies the pages of the state that a meta page speaks of, and hands each row (key, value) over.
 ///
 /// # Errors
@@ -165,12 +188,14 @@ impl Order {
 pub(super) fn verify(
     file: &File,
     meta: &Meta,
-    row: &mut impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    reach: Reach,
+    row: &mut impl FnMut(&[u8], Value<'_>) -> Result<(), StoreError>,
 ) -> Checked<()> {
     check_length(file, meta)?;
     let mut walk = Walk {
         file,
         meta,
+        reach,
         seen: Seen::new(meta.last_page),
         met: Met::default(),
         page: Vec::new(),
@@ -178,11 +203,19 @@ pub(super) fn verify(
     walk.tree(&meta.main, Order::Bytes, &mut |_, key, value| {
         row(key, value).map_err(Fault::Row)
     })?;
+    // The lists of free pages are read whole: a page that is in use and listed would be written over.
+    walk.reach = Reach::Everything;
     let transaction = meta.transaction;
     walk.tree(&meta.free, Order::Number, &mut |seen, key, value| {
+        let Value::Read(value) = value else {
+            return damaged("a list of free pages was not read");
+        };
         list_free(seen, transaction, key, value)
     })?;
-    walk.seen.all()
+    match reach {
+        Reach::Trees => Ok(()),
+        Reach::Everything => walk.seen.all(),
+    }
 }
 
 /// Whether the file reaches to its last page: behind its end a mapping has nothing to show.
@@ -257,7 +290,7 @@ impl Seen {
     }
 }
 
-type RowSink<'a> = &'a mut dyn FnMut(&mut Seen, &[u8], &[u8]) -> Checked<()>;
+type RowSink<'a> = &'a mut dyn FnMut(&mut Seen, &[u8], Value<'_>) -> Checked<()>;
 
 /// Keys in comparable form: at or above the first, below the second.
 #[derive(Clone, Default)]
@@ -269,6 +302,7 @@ struct Bounds {
 struct Walk<'f> {
     file: &'f File,
     meta: &'f Meta,
+    reach: Reach,
     seen: Seen,
     met: Met,
     /// The pages of one long value, used again and again.
@@ -290,6 +324,9 @@ impl Walk<'_> {
             overflow_pages: tree.overflow_pages,
             entries: tree.entries,
         };
+        if self.reach == Reach::Trees && self.met.overflow_pages <= said.overflow_pages {
+            self.met.overflow_pages = said.overflow_pages;
+        }
         match self.met == said {
             true => Ok(()),
             false => damaged(format!(
@@ -336,6 +373,7 @@ impl Walk<'_> {
             };
             children.push((child, low));
         }
+        self.announce(&children);
         for index in 0..children.len() {
             let high = match children.get(index + 1) {
                 Some((_, low)) => low.clone(),
@@ -370,7 +408,10 @@ impl Walk<'_> {
             }
             self.met.entries += 1;
             match node.flags {
-                0 => rows(&mut self.seen, page.raw_key(node), page.data(node))?,
+                0 => {
+                    let value = Value::Read(page.data(node));
+                    rows(&mut self.seen, page.raw_key(node), value)?;
+                }
                 _ => self.long_value(page.raw_key(node), page.data(node), node.low, rows)?,
             }
             before = Some(key);
@@ -394,6 +435,13 @@ impl Walk<'_> {
         if number.saturating_add(needed as u64 - 1) > self.meta.last_page {
             return damaged("a long value lies beyond the last page");
         }
+        if self.reach == Reach::Trees {
+            for page in number..number + needed as u64 {
+                self.seen.note(page)?;
+            }
+            self.met.overflow_pages += needed as u64;
+            return rows(&mut self.seen, key, Value::Unread(length as usize));
+        }
         let bytes = self.read(number, needed)?;
         let pages = u32_at(&bytes, 12).unwrap_or(0);
         let known = u64_at(&bytes, 0) == Some(number)
@@ -407,9 +455,20 @@ impl Walk<'_> {
         }
         self.met.overflow_pages += u64::from(pages);
         let value = bytes.get(HEADER_BYTES..HEADER_BYTES + length as usize);
-        let result = rows(&mut self.seen, key, value.unwrap_or_default());
+        let value = Value::Read(value.unwrap_or_default());
+        let result = rows(&mut self.seen, key, value);
         self.page = bytes;
         result
+    }
+
+    /// Says which pages are read next, so that the device fetches them at once and not one after the other.
+    fn announce(&self, children: &[(u64, Option<Vec<u8>>)]) {
+        let page_bytes = self.meta.page_bytes as u64;
+        for (child, _) in children {
+            let at = child.saturating_mul(page_bytes);
+            // Advice that is not taken costs time alone.
+            let _ = fadvise(self.file, at, NonZeroU64::new(page_bytes), Advice::WillNeed);
+        }
     }
 
     fn read(&mut self, number: u64, pages: usize) -> Checked<Vec<u8>> {

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::namespace::WriteTxn;
 use crate::namespace::store::checkpoint::SideFile;
 use crate::namespace::store::environment::{DATA_FILE, SIDE_FILE};
-use crate::namespace::store::{NamespaceStore, StoreOptions};
-use crate::namespace::{Tally, WriteTxn};
+use crate::namespace::store::{NamespaceStore, StoreOptions, verification};
 
 const OPTIONS: StoreOptions = StoreOptions {
     map_bytes: 16 << 20,
@@ -75,12 +75,14 @@ enum Part {
     Structure,
     /// A key or a value.
     Row,
+    /// A value in pages of its own, with the header of their first.
+    LongValue,
     /// A separator of a branch page, or the number of a transaction in the tree of free pages.
     Boundary,
 }
 
 struct Stored {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     file: File,
     bytes: Vec<u8>,
     side: SideFile,
@@ -100,31 +102,24 @@ impl Stored {
             bytes: fs::read(&path).expect("a data file"),
             meta: Meta::newest(&side.meta_pages).expect("a meta page"),
             side,
-            _dir: dir,
+            dir,
         }
     }
 
     /// What is wrong with the file as it is now.
-    fn fault(&self) -> Option<String> {
-        let mut tally = Tally::default();
-        let verified = verify(&self.file, &self.meta, &mut |key, value| {
-            tally.add(key, value);
-            crate::namespace::verify_row(key, value)
-        });
-        match verified {
-            Err(fault) => Some(format!("{fault:?}")),
-            Ok(()) if tally != self.side.tally => Some("another tally".to_owned()),
-            Ok(()) => None,
-        }
+    fn fault(&self, reach: Reach) -> Option<String> {
+        let dir = self.dir.path();
+        let verified = verification::verify(dir, &self.side, reach, &|| false);
+        verified.expect("the file can be opened").err()
     }
 
-    fn fault_with_flip(&self, bit: usize) -> Option<String> {
+    fn fault_with_flip(&self, bit: usize, reach: Reach) -> Option<String> {
         let at = bit / 8;
         let flipped = [self.bytes[at] ^ 1 << (bit % 8)];
         self.file
             .write_all_at(&flipped, at as u64)
             .expect("written");
-        let fault = self.fault();
+        let fault = self.fault(reach);
         self.file
             .write_all_at(&self.bytes[at..=at], at as u64)
             .expect("written");
@@ -185,16 +180,16 @@ impl Stored {
         read.extend((at..at + 8).map(|at| (at, Part::Structure)));
         let number = u64_at(&self.bytes, at).expect("a page number");
         let start = number as usize * self.meta.page_bytes;
-        read.extend((start..start + HEADER_BYTES).map(|at| (at, Part::Structure)));
-        let value = start + HEADER_BYTES..start + HEADER_BYTES + node.low as usize;
-        read.extend(value.map(|at| (at, Part::Row)));
+        let end = start + HEADER_BYTES + node.low as usize;
+        read.extend((start..end).map(|at| (at, Part::LongValue)));
     }
 }
 
 #[test]
 fn a_sound_file_is_sound() {
     let stored = Stored::new();
-    assert_eq!(stored.fault(), None);
+    assert_eq!(stored.fault(Reach::Trees), None);
+    assert_eq!(stored.fault(Reach::Everything), None);
     let Meta { main, free, .. } = stored.meta;
     assert!(main.depth >= 2 && main.overflow_pages > 10, "{main:?}");
     assert!(free.entries > 0 && main.entries > 100, "{free:?}");
@@ -208,18 +203,29 @@ fn every_flipped_bit_that_is_read_is_noticed() {
     let mut random = Random(1);
     let mut tried = 0;
     for (at, part) in stored.read_bytes() {
-        if random.below(if part == Part::Row { 300 } else { 4 }) != 0 {
+        let one_in = match part {
+            Part::Structure | Part::Boundary => 4,
+            Part::Row => 30,
+            Part::LongValue => 300,
+        };
+        if random.below(one_in) != 0 {
             continue;
         }
         let bit = at * 8 + random.below(8);
         tried += 1;
-        let noticed = stored.fault_with_flip(bit).is_some();
-        assert!(
-            noticed || part == Part::Boundary,
-            "bit {} of byte {} of page {} was not noticed",
+        let noticed = |reach| stored.fault_with_flip(bit, reach).is_some();
+        let everything = noticed(Reach::Everything);
+        let place = format!(
+            "bit {} of byte {} of page {}",
             bit % 8,
             at % stored.meta.page_bytes,
             at / stored.meta.page_bytes
+        );
+        assert!(everything || part == Part::Boundary, "{place}");
+        // The trees are verified without their long values.
+        assert!(
+            noticed(Reach::Trees) || !everything || part == Part::LongValue,
+            "{place}"
         );
     }
     assert!(tried > 2_000, "{tried} bits were tried");
@@ -237,7 +243,12 @@ fn a_flipped_bit_that_is_not_read_changes_nothing() {
             continue;
         }
         tried += 1;
-        assert_eq!(stored.fault_with_flip(bit), None, "bit {bit}");
+        assert_eq!(
+            stored.fault_with_flip(bit, Reach::Everything),
+            None,
+            "bit {bit}"
+        );
+        assert_eq!(stored.fault_with_flip(bit, Reach::Trees), None, "bit {bit}");
     }
 }
 
@@ -247,7 +258,9 @@ fn a_file_that_is_cut_short_is_noticed() {
     let last = stored.meta.last_page * stored.meta.page_bytes as u64;
     for length in [last, last / 2, 4096, 1, 0] {
         stored.file.set_len(length).expect("cut");
-        assert!(stored.fault().is_some(), "{length} bytes");
+        for reach in [Reach::Trees, Reach::Everything] {
+            assert!(stored.fault(reach).is_some(), "{length} bytes");
+        }
     }
 }
 
@@ -273,12 +286,8 @@ fn an_older_version_of_a_page_is_noticed() {
             continue;
         }
         file.write_all_at(old, at as u64).expect("written");
-        let mut tally = Tally::default();
-        let verified = verify(&file, &meta, &mut |key, value| {
-            tally.add(key, value);
-            crate::namespace::verify_row(key, value)
-        });
-        lost += usize::from(verified.is_err() || tally != side.tally);
+        let verified = verification::verify(dir.path(), &side, Reach::Everything, &|| false);
+        lost += usize::from(verified.expect("the file can be opened").is_err());
         file.write_all_at(new, at as u64).expect("written");
     }
     assert!(lost > 10, "{lost} lost writes were noticed");
