@@ -3,7 +3,7 @@
 //! - [`sign`]: Signature Version 4
 //! - [`payload`]: bodies that can be checked from their key alone
 //! - [`session`]: one connection and the requests it sends
-//! - [`load`]: puts and gets, in a closed loop or at a fixed rate
+//! - [`load`]: puts, gets, lists and batch deletes, in a closed loop or at a fixed rate
 //! - [`mixed`]: gets at a fixed rate with and without a put stream, lists and batch deletes beside them
 //! - [`multipart`]: one large object up and down
 //! - [`connections`]: many idle connections beside many busy ones
@@ -68,6 +68,10 @@ enum Load {
     Put(load::Options),
     /// Read objects that `put` stored, at random.
     Get(load::Options),
+    /// List folders of objects that `put` stored, up to 1,000 keys a request.
+    List(load::Options),
+    /// Delete objects that `put` stored, 1,000 a request.
+    Delete(load::Options),
     /// The 99th percentile of small reads, alone and beside a put stream, lists and batch deletes.
     Mixed(mixed::Options),
     /// One large object in parts, up and down again, compared byte by byte.
@@ -115,6 +119,8 @@ pub fn run(options: Options) -> anyhow::Result<Report> {
         match options.load {
             Load::Put(load) => load::put(&endpoint, &prefix, &load).await,
             Load::Get(load) => load::get(&endpoint, &prefix, &load).await,
+            Load::List(load) => load::list(&endpoint, &prefix, &load).await,
+            Load::Delete(load) => load::delete(&endpoint, &prefix, &load).await,
             Load::Mixed(load) => mixed::run(&endpoint, &prefix, &load).await,
             Load::Multipart(load) => multipart::run(&endpoint, &prefix, &load).await,
             Load::Connections(load) => connections::run(&endpoint, &prefix, &load).await,

@@ -195,13 +195,14 @@ fn first_superblock(options: &FormatOptions, alignment: usize) -> Superblock {
         partitions: std::iter::once(log).chain(data).collect(),
         log_mirrors: options.log_mirrors.clone(),
         mirror_generation: 1,
+        features_compatible: 0,
     }
 }
 
 /// Reads the superblock of a file or device without changing anything.
 ///
 /// # Errors
-/// [`EngineError::Unformatted`] without one, [`EngineError::NewerFormat`], [`EngineError::Corrupt`] when both copies are damaged.
+/// [`EngineError::Unformatted`] without one, [`EngineError::OtherFormat`], [`EngineError::Corrupt`] when both copies are damaged.
 pub async fn read_superblock(path: &Path) -> Result<Superblock, EngineError> {
     let file = open_direct(
         path,
@@ -264,8 +265,8 @@ async fn superblock_of(
                 best = Some(found)
             }
             Ok(_) | Err(FormatError::Kind { .. } | FormatError::Short { .. }) => {}
-            Err(FormatError::NewerFormat { features }) => {
-                return Err(EngineError::NewerFormat { features });
+            Err(FormatError::OtherFormat { features }) => {
+                return Err(EngineError::OtherFormat { features });
             }
             Err(error) => damage = Some(error),
         }

@@ -42,9 +42,9 @@ pub enum EngineError {
     /// The file holds no superblock.
     #[error("no Strata superblock found")]
     Unformatted,
-    /// A newer version has written the device.
-    #[error("the device was written by a newer version; this one does not know: {features}")]
-    NewerFormat {
+    /// Another version has written the device.
+    #[error("the device has a format that this version does not read: {features}")]
+    OtherFormat {
         /// What is not known, by name or number.
         features: String,
     },
@@ -65,6 +65,9 @@ pub enum EngineError {
     /// An operating system error outside the data path.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The write was decided under an epoch or by a writer that is no longer in force; nothing was written.
+    #[error("stale: {0}")]
+    Stale(String),
     /// The caller broke the contract of the function; says how.
     #[error("invalid: {0}")]
     Invalid(String),
@@ -82,7 +85,7 @@ impl EngineError {
     /// The error of a structure that could not be decoded.
     pub(crate) fn from_format(place: impl ToString, error: FormatError) -> EngineError {
         match error {
-            FormatError::NewerFormat { features } => EngineError::NewerFormat { features },
+            FormatError::OtherFormat { features } => EngineError::OtherFormat { features },
             other => EngineError::corrupt(place, other),
         }
     }

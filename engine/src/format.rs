@@ -52,7 +52,7 @@ pub enum FormatError {
     },
     /// A version or feature that this binary does not know.
     #[error("unknown: {features}")]
-    NewerFormat {
+    OtherFormat {
         /// What is not known.
         features: String,
     },
@@ -95,8 +95,8 @@ pub mod kind {
     pub const ENTRY: u16 = 0x5307;
 }
 
-/// The version of every structure in this release.
-pub const VERSION: u16 = 1;
+/// The version of every structure in this release. Version 1 was written before the first release and is not read.
+pub const VERSION: u16 = 2;
 
 /// Fills in type, version and CRC of a structure that is complete otherwise.
 pub(crate) fn seal(bytes: &mut [u8], kind: u16) {
@@ -133,8 +133,16 @@ pub(crate) fn check(bytes: &[u8], kind: u16) -> Result<(), FormatError> {
         });
     }
     if head.version != VERSION {
-        return Err(FormatError::NewerFormat {
-            features: format!("version {} of structure {kind:#06x}", head.version),
+        return Err(FormatError::OtherFormat {
+            features: format!(
+                "version {} of structure {kind:#06x}, which {}; this one reads version {VERSION}",
+                head.version,
+                if head.version < VERSION {
+                    "was never released"
+                } else {
+                    "is newer"
+                }
+            ),
         });
     }
     Ok(())

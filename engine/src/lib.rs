@@ -12,6 +12,7 @@ mod checkpoint;
 mod compaction;
 pub mod device;
 mod error;
+mod fence;
 pub mod format;
 mod id;
 mod index;

@@ -81,6 +81,7 @@ impl ChunkStore {
             ..ChunkStoreStatistics::default()
         };
         let inner = Inner {
+            fence: RefCell::default(),
             index: RefCell::new(Index::new(log.map.segment_bytes, ENTRY_COUNT_MAX)),
             log,
             under_way: RefCell::new(BTreeMap::new()),
@@ -395,10 +396,10 @@ impl ChunkStore {
         let header = match record::decode_header(whole) {
             Ok(header) => header,
             // The salt shows that it is no client who says so.
-            Err(FormatError::NewerFormat { features })
+            Err(FormatError::OtherFormat { features })
                 if Some(claim.salt) == log.salt(position) =>
             {
-                return Err(EngineError::NewerFormat { features });
+                return Err(EngineError::OtherFormat { features });
             }
             Err(error) => return Ok(Err(error.to_string())),
         };

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::health::DeviceHealth;
 use crate::error::EngineError;
+use crate::fence::Fence;
 use crate::format::page::IndexEntry;
 use crate::format::record::Body;
 use crate::id::{Owner, ShardId};
@@ -29,6 +30,10 @@ pub struct ShardWrite {
     pub geometry: u16,
     /// The epoch of the placement group.
     pub layout_epoch: u32,
+    /// The slots of the placement group that have a shard of the chunk, this one among them.
+    pub slot_mask: u64,
+    /// Whether the chunk is being introduced. A copy that is written anew may be of a writer that is closed.
+    pub introduces: bool,
     /// Bytes under one CRC.
     pub cell_bytes: u32,
     /// Length of the whole chunk, in bytes.
@@ -86,6 +91,7 @@ pub struct ChunkStore {
 pub(crate) struct Inner {
     pub(crate) log: Rc<SegmentLog>,
     pub(crate) index: RefCell<Index>,
+    pub(crate) fence: RefCell<Fence>,
     /// Records by position that are not in the index yet. They enter it in order once they are durable.
     pub(crate) under_way: RefCell<BTreeMap<u64, Body>>,
     /// Segments that hold a damaged record and are not emptied.
@@ -126,6 +132,19 @@ impl ChunkStore {
     /// already stay.
     pub fn limit_shards(&self, count: usize) {
         self.inner.index.borrow_mut().limit(count);
+    }
+
+    /// Refuses from now on what was decided under an older epoch of a placement group.
+    pub fn raise_group_epoch(&self, group: u32, epoch: u32) {
+        self.inner
+            .fence
+            .borrow_mut()
+            .raise_group_epoch(group, epoch);
+    }
+
+    /// Refuses from now on what a writer that is closed would introduce.
+    pub fn close_writer(&self, writer: u32) {
+        self.inner.fence.borrow_mut().close_writer(writer);
     }
 
     /// The next shards in the order of their ids, with the inode that is their home; for orphan collection.

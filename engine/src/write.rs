@@ -60,8 +60,8 @@ impl ChunkStore {
     /// Writes a shard; returns after the barrier that covers it.
     ///
     /// # Errors
-    /// [`EngineError::Full`] when no room can be made, [`EngineError::Failed`] on a failed device, [`EngineError::Invalid`] for
-    /// lengths and CRCs that do not fit together.
+    /// [`EngineError::Full`] when no room can be made, [`EngineError::Failed`] on a failed device, [`EngineError::Stale`] from a
+    /// writer whose time is over, [`EngineError::Invalid`] for lengths and CRCs that do not fit together.
     pub async fn write(&self, shard: ShardWrite) -> Result<(), EngineError> {
         let store = self.clone();
         ToTheEnd::spawn(async move { store.write_to_the_end(shard).await }).await
@@ -69,6 +69,7 @@ impl ChunkStore {
 
     async fn write_to_the_end(&self, shard: ShardWrite) -> Result<(), EngineError> {
         self.refuse_when_index_is_full()?;
+        self.inner.fence.borrow_mut().admit(&shard)?;
         let (body, payload) = self.record_of(shard)?;
         reactor::yield_if_due().await;
         let bytes = body.record_bytes(self.inner.log.device.alignment());
@@ -239,6 +240,7 @@ impl ChunkStore {
             cell_bytes: shard.cell_bytes,
             geometry: shard.geometry,
             layout_epoch: shard.layout_epoch,
+            slot_mask: shard.slot_mask,
             owner: shard.owner,
             cell_crcs: shard.cell_crcs,
         };

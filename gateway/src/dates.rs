@@ -6,15 +6,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::HeaderValue;
 use time::OffsetDateTime;
 
-/// A time of the namespace, in microseconds since the Unix epoch, as it stands in a document:
+/// A time of the namespace, in nanoseconds since the Unix epoch, as it stands in a document:
 /// `2009-10-12T17:50:30.000Z`.
 #[derive(Debug, Clone, Copy)]
-pub struct Iso8601(pub u64);
+pub struct Iso8601(pub i64);
 
 impl fmt::Display for Iso8601 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = i64::try_from(self.0 / 1_000_000).unwrap_or(0);
-        let time = OffsetDateTime::from_unix_timestamp(seconds);
+        let time = OffsetDateTime::from_unix_timestamp(whole_seconds(self.0));
         let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
         let (hour, minute, second) = (time.hour(), time.minute(), time.second());
@@ -28,20 +27,25 @@ impl fmt::Display for Iso8601 {
 /// The last second that an HTTP date can name: 9999-12-31T23:59:59Z.
 const HTTP_SECONDS_MAX: u64 = 253_402_300_799;
 
-/// A time of the namespace, in microseconds since the Unix epoch, as it stands in a header.
-pub fn http_date(micros: u64) -> HeaderValue {
-    let seconds = (micros / 1_000_000).min(HTTP_SECONDS_MAX);
+/// Whole seconds since the Unix epoch, of a time of the namespace.
+pub fn whole_seconds(nanoseconds: i64) -> i64 {
+    nanoseconds.div_euclid(1_000_000_000)
+}
+
+/// A time of the namespace, in nanoseconds since the Unix epoch, as it stands in a header: one before the
+/// epoch, or after the year 9999, as the nearest that an HTTP date can be.
+pub fn http_date(nanoseconds: i64) -> HeaderValue {
+    let seconds = u64::try_from(whole_seconds(nanoseconds)).unwrap_or(0);
+    let seconds = seconds.min(HTTP_SECONDS_MAX);
     let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
     HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The whole seconds since the Unix epoch of a date in a header; `None` where it is malformed.
-pub fn parse_http_date(text: &str) -> Option<u64> {
+pub fn parse_http_date(text: &str) -> Option<i64> {
     let time = httpdate::parse_http_date(text).ok()?;
-    Some(
-        time.duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-    )
+    let since = time.duration_since(UNIX_EPOCH);
+    Some(since.map_or(0, |since| since.as_secs().cast_signed()))
 }
 
 #[cfg(test)]
@@ -51,14 +55,15 @@ mod tests {
     #[test]
     fn times_are_shown_in_whole_seconds() {
         assert_eq!(
-            Iso8601(784_903_526_500_000).to_string(),
+            Iso8601(784_903_526_500_000_000).to_string(),
             "1994-11-15T12:45:26.000Z"
         );
         assert_eq!(
-            http_date(784_903_526_500_000),
+            http_date(784_903_526_500_000_000),
             "Tue, 15 Nov 1994 12:45:26 GMT"
         );
-        assert_eq!(http_date(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+        assert_eq!(http_date(-1), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(Iso8601(-1).to_string(), "1969-12-31T23:59:59.000Z");
         assert_eq!(
             parse_http_date("Tue, 15 Nov 1994 12:45:26 GMT"),
             Some(784_903_526)

@@ -82,6 +82,9 @@ impl Cluster {
             inner: Rc::new(inner),
         };
         cluster.load_placement_groups()?;
+        let known = cluster.read(|view| Ok((view.placement_groups()?, view.writers()?)));
+        let (groups, writers) = known?;
+        cluster.inner.local.fence(&groups, &writers);
         cluster.register_writer().await?;
         Ok(cluster)
     }

@@ -1,4 +1,4 @@
-//! Puts and gets of objects of one size, in a closed loop or at a fixed rate.
+//! Puts and gets of objects of one size, lists and batch deletes of them, in a closed loop or at a fixed rate.
 //!
 //! Invariants: in an open loop a latency begins when its operation was due, also when no connection was free then;
 //! a put takes the next number, so a run that broke off goes on with `--first`; every body read is compared with
@@ -21,13 +21,13 @@ use crate::report::{Report, Tally, parse_size};
 /// How long a connection rests after an error, so that a refusing server is not flooded.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// Options of `put` and `get`.
+/// Options of `put`, `get`, `list` and `delete`.
 #[derive(Args, Clone)]
 pub struct Options {
     /// Bytes of one object.
     #[arg(long, value_parser = parse_size, default_value = "4KiB")]
     pub size: u64,
-    /// Numbers from `first` to here: a put ends after the last, a get chooses among them.
+    /// So many numbers from `first` on: a put and a delete end after the last, a get and a list choose among them.
     #[arg(long)]
     pub objects: Option<u64>,
     /// The first number.
@@ -36,7 +36,7 @@ pub struct Options {
     /// Connections; in an open loop the most that may be in use.
     #[arg(long, default_value_t = 16)]
     pub concurrency: usize,
-    /// Seconds to run; a put with `--objects` runs until it is done unless this ends it.
+    /// Seconds to run; a put or delete with `--objects` runs until it is done unless this ends it.
     #[arg(long)]
     pub seconds: Option<u64>,
     /// Operations a second in an open loop; a closed loop without it.
@@ -54,7 +54,14 @@ pub enum Verb {
     Put,
     /// Read the object and compare it.
     Get,
+    /// List up to 1,000 keys of the object's folder.
+    List,
+    /// Delete the object and those after it, [`BATCH`] in all.
+    Delete,
 }
+
+/// Keys in a batch to delete.
+const BATCH: u64 = 1_000;
 
 /// What all connections of a load share.
 pub struct Plan {
@@ -64,7 +71,7 @@ pub struct Plan {
     pub prefix: String,
     /// The bodies.
     pub payloads: Payloads,
-    /// Put or get.
+    /// What is done with each number.
     pub verb: Verb,
     /// Which numbers, in which order.
     pub numbers: Numbers,
@@ -140,6 +147,18 @@ impl Plan {
                     .await?;
                 comparison.finish()?;
             }
+            Verb::List => {
+                let keys = session.list(&folder(&self.prefix, number)).await?;
+                ensure!(keys > 0, "an empty list");
+                return Ok(0);
+            }
+            Verb::Delete => {
+                let batch = number * BATCH..(number + 1) * BATCH;
+                session
+                    .delete_batch(batch.map(|number| self.key(number)))
+                    .await?;
+                return Ok(0);
+            }
         }
         Ok(body.len() as u64)
     }
@@ -147,7 +166,11 @@ impl Plan {
 
 /// The key of an object: spread over 256 folders, so that a prefix does not hold everything.
 pub fn key(prefix: &str, number: u64) -> String {
-    format!("{prefix}{:02x}/{number:010}", number % 256)
+    format!("{}{number:010}", folder(prefix, number))
+}
+
+fn folder(prefix: &str, number: u64) -> String {
+    format!("{prefix}{:02x}/", number % 256)
 }
 
 /// Stores objects.
@@ -192,6 +215,43 @@ pub async fn get(
         )
     };
     run(endpoint, prefix, options, Verb::Get, numbers, seconds).await
+}
+
+/// Lists the folders of objects that `put` stored.
+pub async fn list(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    let objects = options.objects.unwrap_or(1000);
+    ensure!(objects > 0, "nothing to list: --objects is zero");
+    let numbers = Numbers::random(options.first, objects);
+    let seconds = options.seconds.or(Some(10));
+    run(endpoint, prefix, options, Verb::List, numbers, seconds).await
+}
+
+/// Deletes objects that `put` stored, in batches of 1,000.
+pub async fn delete(
+    endpoint: &Rc<Endpoint>,
+    prefix: &str,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    let objects = options.objects.unwrap_or(BATCH);
+    ensure!(
+        options.first.is_multiple_of(BATCH) && objects.is_multiple_of(BATCH),
+        "--first and --objects are multiples of {BATCH}"
+    );
+    let first = options.first / BATCH;
+    let numbers = Numbers::consecutive(first, first + objects / BATCH);
+    run(
+        endpoint,
+        prefix,
+        options,
+        Verb::Delete,
+        numbers,
+        options.seconds,
+    )
+    .await
 }
 
 async fn run(

@@ -133,13 +133,14 @@ fn record_text(bytes: &[u8]) -> Result<String, FormatError> {
     let header = record::decode_header(bytes)?;
     Ok(match &header.body {
         Body::Shard(shard) => format!(
-            "{} at {}: {} bytes in {} cells, geometry {}, layout epoch {}, inode {:#x} space {} offset {}",
+            "{} at {}: {} bytes in {} cells, geometry {}, layout epoch {}, slots {:#x}, inode {:#x} space {} offset {}",
             shard.id,
             header.origin.position,
             shard.payload_bytes,
             shard.cell_crcs.len(),
             shard.geometry,
             shard.layout_epoch,
+            shard.slot_mask,
             shard.owner.inode,
             shard.owner.space,
             shard.owner.offset

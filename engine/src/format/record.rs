@@ -38,7 +38,8 @@ struct Raw {
     table_count: u32,
     salt: u64,
     run: u32,
-    reserved_later: [u8; 12],
+    reserved_later: [u8; 4],
+    slot_mask: u64,
 }
 
 /// Length of the fixed part of a header, in bytes.
@@ -46,6 +47,7 @@ pub const FIXED_BYTES: usize = 128;
 const _: () = assert!(size_of::<Raw>() == FIXED_BYTES);
 const _: () = assert!(std::mem::offset_of!(Raw, chunk) == 32);
 const _: () = assert!(std::mem::offset_of!(Raw, owner_inode) == 64);
+const _: () = assert!(std::mem::offset_of!(Raw, slot_mask) == 120);
 const TOMBSTONE_BYTES: usize = 24;
 
 /// A shard as its header describes it.
@@ -63,6 +65,8 @@ pub struct ShardHeader {
     pub geometry: u16,
     /// The epoch of the placement group under which it was written.
     pub layout_epoch: u32,
+    /// The slots of the placement group that have a shard of the chunk; a shard's number is its slot.
+    pub slot_mask: u64,
     /// Whose bytes they are.
     pub owner: Owner,
     /// CRC32C of each cell.
@@ -183,6 +187,7 @@ fn fill_shard(raw: &mut Raw, shard: &ShardHeader) {
     raw.shard = shard.id.shard;
     (raw.chunk_bytes, raw.cell_bytes) = (shard.chunk_bytes, shard.cell_bytes);
     (raw.geometry, raw.layout_epoch) = (shard.geometry, shard.layout_epoch);
+    raw.slot_mask = shard.slot_mask;
     (raw.owner_group, raw.owner_inode, raw.owner_version) =
         (shard.owner.group, shard.owner.inode, shard.owner.version);
     (raw.owner_space, raw.owner_offset) = (shard.owner.space, shard.owner.offset);
@@ -282,6 +287,10 @@ fn shard(raw: &Raw, table: &[u8]) -> Result<ShardHeader, FormatError> {
         .checked_div(raw.cell_bytes)
         .ok_or(FormatError::Field("length of a cell"))?;
     let expected = cells as usize + usize::from(!raw.payload_bytes.is_multiple_of(raw.cell_bytes));
+    let in_mask = raw.shard < 64 && raw.slot_mask & 1 << raw.shard != 0;
+    if !in_mask {
+        return Err(FormatError::Field("a shard outside of its slot mask"));
+    }
     if raw.payload_bytes > SHARD_BYTES_MAX || raw.table_count as usize != expected {
         return Err(FormatError::Field("number of cells"));
     }
@@ -304,6 +313,7 @@ fn shard(raw: &Raw, table: &[u8]) -> Result<ShardHeader, FormatError> {
         cell_bytes: raw.cell_bytes,
         geometry: raw.geometry,
         layout_epoch: raw.layout_epoch,
+        slot_mask: raw.slot_mask,
         owner: Owner {
             group: raw.owner_group,
             inode: raw.owner_inode,
@@ -330,6 +340,7 @@ mod tests {
             cell_bytes: 65536,
             geometry: 2,
             layout_epoch: 1,
+            slot_mask: 0b111,
             owner: Owner {
                 group: 0,
                 inode: 99,

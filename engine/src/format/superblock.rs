@@ -113,6 +113,8 @@ pub struct Superblock {
     pub log_mirrors: Vec<Uuid>,
     /// The generation of that set.
     pub mirror_generation: u64,
+    /// Features that a version may ignore which does not know them; kept when the block is rewritten.
+    pub features_compatible: u64,
 }
 
 impl Superblock {
@@ -122,6 +124,7 @@ impl Superblock {
         raw.magic = MAGIC;
         (raw.cluster, raw.device, raw.pool) = (self.cluster.0, self.device.0, self.pool.0);
         raw.generation = self.generation;
+        raw.features_compatible = self.features_compatible;
         raw.segment_bytes = self.segment_bytes;
         (raw.writer_node, raw.writer_epoch) = (self.writer_node, self.writer_epoch);
         raw.mirror_generation = self.mirror_generation;
@@ -155,7 +158,7 @@ impl Superblock {
     /// Reads a block.
     ///
     /// # Errors
-    /// [`FormatError::Kind`] where there is none at all, [`FormatError::NewerFormat`] before anything else is believed.
+    /// [`FormatError::Kind`] where there is none at all, [`FormatError::OtherFormat`] before anything else is believed.
     pub fn decode(bytes: &[u8]) -> Result<Superblock, FormatError> {
         let raw: Raw = read(bytes)?;
         if raw.magic != MAGIC {
@@ -167,10 +170,10 @@ impl Superblock {
         super::check(&bytes[..BLOCK_BYTES], kind::SUPERBLOCK)?;
         if raw.features_incompatible | raw.features_read_only != 0 {
             let features = format!(
-                "features {:#x} / {:#x}",
+                "features {:#x} / {:#x}, which a newer one has written",
                 raw.features_incompatible, raw.features_read_only
             );
-            return Err(FormatError::NewerFormat { features });
+            return Err(FormatError::OtherFormat { features });
         }
         refuse_nonzero(&raw.reserved, "reserved bytes of the superblock")?;
         refuse_nonzero(&raw.reserved_later, "reserved bytes of the superblock")?;
@@ -197,6 +200,7 @@ impl Superblock {
             partitions: partitions(&raw)?,
             log_mirrors: mirrors(&raw)?,
             mirror_generation: raw.mirror_generation,
+            features_compatible: raw.features_compatible,
         })
     }
 }
@@ -283,12 +287,22 @@ pub(crate) mod tests {
             ],
             log_mirrors: vec![Uuid([2; 16]), Uuid([4; 16])],
             mirror_generation: 3,
+            features_compatible: 1 << 40 | 1,
         }
     }
 
     #[test]
     fn a_superblock_comes_back() {
         assert_eq!(Superblock::decode(&example().encode()), Ok(example()));
+    }
+
+    /// A version that knows nothing of a compatible feature writes the block without losing it.
+    #[test]
+    fn unknown_compatible_features_survive_a_rewriting() {
+        let mut block = Superblock::decode(&example().encode()).expect("a superblock");
+        block.generation += 1;
+        let rewritten = Superblock::decode(&block.encode()).expect("a superblock");
+        assert_eq!(rewritten.features_compatible, 1 << 40 | 1);
     }
 
     #[test]
@@ -298,7 +312,7 @@ pub(crate) mod tests {
         seal(&mut bytes, kind::SUPERBLOCK);
         assert!(matches!(
             Superblock::decode(&bytes),
-            Err(FormatError::NewerFormat { .. })
+            Err(FormatError::OtherFormat { .. })
         ));
     }
 

@@ -100,8 +100,8 @@ impl Walk {
         Ok(match entry::decode(whole) {
             Ok((header, _)) => self.pass(header, bytes),
             // Position, salt and CRC are right: it is no torn tail to be cut.
-            Err(FormatError::NewerFormat { features }) => {
-                return Err(EngineError::NewerFormat { features });
+            Err(FormatError::OtherFormat { features }) => {
+                return Err(EngineError::OtherFormat { features });
             }
             Err(error) => Step::Bad(error.to_string()),
         })

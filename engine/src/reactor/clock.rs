@@ -63,14 +63,19 @@ impl Sub for Instant {
     }
 }
 
-/// Microseconds since the Unix epoch.
+/// Nanoseconds since the Unix epoch, negative before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WallTime(pub u64);
+pub struct WallTime(i64);
 
 impl WallTime {
+    /// Nanoseconds since the Unix epoch.
+    pub const fn nanoseconds(self) -> i64 {
+        self.0
+    }
+
     /// Whole seconds since the Unix epoch.
-    pub const fn seconds(self) -> u64 {
-        self.0 / 1_000_000
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
     }
 }
 
@@ -87,7 +92,7 @@ pub fn now() -> Instant {
 /// # Panics
 /// Outside a reactor.
 pub fn wall_clock() -> WallTime {
-    WallTime(with_current(|reactor| reactor.wall_clock_microseconds()))
+    WallTime(with_current(|reactor| reactor.wall_clock_nanoseconds()))
 }
 
 fn read_clock(clock: libc::clockid_t) -> libc::timespec {
@@ -107,10 +112,12 @@ pub(super) fn real_monotonic_nanoseconds() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Microseconds since the Unix epoch by the kernel's clock.
-pub(super) fn real_wall_microseconds() -> u64 {
+/// Nanoseconds since the Unix epoch by the kernel's clock.
+pub(super) fn real_wall_nanoseconds() -> i64 {
     let time = read_clock(libc::CLOCK_REALTIME);
-    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
 }
 
 /// Nanoseconds of CPU time that the calling thread has used.

@@ -29,7 +29,7 @@ pub use self::task::{Task, current_class, index, spawn, yield_if_due, yield_now}
 use super::affinity::Pinned;
 use super::arena::{Arena, Backing};
 use super::class::{CLASS_COUNT, Shares, TaskClass};
-use super::clock::{real_monotonic_nanoseconds, real_wall_microseconds, thread_cpu_nanoseconds};
+use super::clock::{real_monotonic_nanoseconds, real_wall_nanoseconds, thread_cpu_nanoseconds};
 use super::operation::Reaped;
 use super::probe::ReactorError;
 use super::random::KernelRandom;
@@ -280,10 +280,10 @@ impl Reactor {
         }
     }
 
-    pub(super) fn wall_clock_microseconds(&self) -> u64 {
+    pub(super) fn wall_clock_nanoseconds(&self) -> i64 {
         match &self.arm {
-            Arm::Real { .. } => real_wall_microseconds(),
-            Arm::Simulated(simulation) => simulation.wall_clock_microseconds(),
+            Arm::Real { .. } => real_wall_nanoseconds(),
+            Arm::Simulated(simulation) => simulation.wall_clock_nanoseconds(),
         }
     }
 

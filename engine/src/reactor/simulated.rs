@@ -43,8 +43,8 @@ struct State {
     run: u64,
 }
 
-/// Wall clock of a simulation at its start: 2026-01-01, in microseconds.
-const WALL_CLOCK_START: u64 = 1_767_225_600_000_000;
+/// Wall clock of a simulation at its start: 2026-01-01, in nanoseconds since the Unix epoch.
+const WALL_CLOCK_START: i64 = 1_767_225_600_000_000_000;
 
 impl Simulation {
     /// A new machine with empty disks.
@@ -217,9 +217,9 @@ impl Simulation {
         self.state.borrow_mut().wall_clock_ahead = by;
     }
 
-    pub(super) fn wall_clock_microseconds(&self) -> u64 {
-        let ahead = self.state.borrow().wall_clock_ahead.as_micros() as u64;
-        WALL_CLOCK_START + ahead + self.clock() / 1_000
+    pub(super) fn wall_clock_nanoseconds(&self) -> i64 {
+        let ahead = self.state.borrow().wall_clock_ahead.as_nanos() as i64;
+        WALL_CLOCK_START + ahead + self.clock() as i64
     }
 
     pub(super) fn fill_random(&self, bytes: &mut [u8]) {

@@ -158,8 +158,8 @@ impl ChunkStore {
     ) -> Result<(), EngineError> {
         let entries = match page::decode(bytes, found.anchor.index_generation, pages.number) {
             Ok(entries) => entries,
-            Err(FormatError::NewerFormat { features }) => {
-                return Err(EngineError::NewerFormat { features });
+            Err(FormatError::OtherFormat { features }) => {
+                return Err(EngineError::OtherFormat { features });
             }
             Err(error) => {
                 self.lose_pages(1, &error.to_string(), pages, report);

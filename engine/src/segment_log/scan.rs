@@ -244,8 +244,8 @@ pub(super) async fn read_anchor(device: &Device, partition: u16) -> Result<Ancho
                 best = Some(anchor)
             }
             Ok(_) => {}
-            Err(FormatError::NewerFormat { features }) => {
-                return Err(EngineError::NewerFormat { features });
+            Err(FormatError::OtherFormat { features }) => {
+                return Err(EngineError::OtherFormat { features });
             }
             Err(error) => damage = error,
         }
@@ -296,8 +296,8 @@ async fn read_slot(
                     header.partition == partition && header.device == device.superblock().device.0;
                 return Ok(own.then_some(Slot::Used(header)));
             }
-            Err(FormatError::NewerFormat { features }) => {
-                return Err(EngineError::NewerFormat { features });
+            Err(FormatError::OtherFormat { features }) => {
+                return Err(EngineError::OtherFormat { features });
             }
             Err(error) => (error.to_string(), true, block.iter().all(|byte| *byte == 0)),
         },

@@ -341,7 +341,7 @@ fn expect_refusal(simulation: &Simulation, partition: u16) {
         _ => ChunkStore::open(&device(16).await, 1).await.map(drop),
     });
     assert!(
-        matches!(refused, Err(EngineError::NewerFormat { .. })),
+        matches!(refused, Err(EngineError::OtherFormat { .. })),
         "{refused:?}"
     );
     assert!(device_content(simulation) == before);

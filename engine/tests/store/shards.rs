@@ -169,3 +169,35 @@ fn concurrent_writes_share_barriers() {
         store.close().await;
     });
 }
+
+/// Whoever has not heard of a change is refused by the partition itself.
+#[test]
+fn writes_of_an_older_epoch_and_of_a_closed_writer_are_refused() {
+    let file = DeviceFile::formatted(1);
+    run_real(async || {
+        let (store, _) = open_store(&file.open(100).await).await;
+        let write_as = async |number, layout_epoch, introduces| {
+            let mut shard = shard(number, 1000).await;
+            (shard.layout_epoch, shard.introduces) = (layout_epoch, introduces);
+            store.write(shard).await
+        };
+        write_as(1, 1, true).await.expect("the first epoch");
+        write_as(2, 3, true)
+            .await
+            .expect("a later one, which the write tells of");
+        let stale = write_as(3, 2, true).await;
+        assert!(matches!(stale, Err(EngineError::Stale(_))), "{stale:?}");
+        store.raise_group_epoch(1, 5);
+        store.raise_group_epoch(1, 4);
+        let stale = write_as(3, 4, true).await;
+        assert!(matches!(stale, Err(EngineError::Stale(_))), "{stale:?}");
+        write_as(3, 5, true).await.expect("the epoch in force");
+        store.close_writer(1);
+        let stale = write_as(4, 5, true).await;
+        assert!(matches!(stale, Err(EngineError::Stale(_))), "{stale:?}");
+        write_as(3, 5, false).await.expect("a copy written anew");
+        assert!(read(&store, 4, 0..1).await.is_err(), "nothing was written");
+        expect_whole(&store, [1, 2, 3], 1000).await;
+        store.close().await;
+    });
+}

@@ -209,6 +209,8 @@ pub fn shard_in(mut buffer: Buffer, number: u64, bytes: &[u8]) -> ShardWrite {
         id: id(number),
         geometry: 1,
         layout_epoch: 1,
+        slot_mask: u64::MAX,
+        introduces: true,
         cell_bytes: CELL as u32,
         chunk_bytes: bytes.len() as u64,
         owner: Owner {

@@ -69,7 +69,7 @@ pub async fn list(shared: &Shared, request: &Request) -> Result<Response, Fault>
     for bucket in &found {
         xml.open("Bucket");
         xml.element("Name", &bucket.name);
-        xml.value("CreationDate", Iso8601(bucket.created_micros));
+        xml.value("CreationDate", Iso8601(bucket.created_nanos));
         xml.element("BucketRegion", region);
         xml.close("Bucket");
     }
@@ -141,8 +141,7 @@ pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault>
 /// # Errors
 /// As every handler.
 pub async fn delete(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    check_owner(request, "x-amz-expected-bucket-owner")?;
-    let bucket = request.bucket()?.to_owned();
+    let bucket = find(shared, request)?.inode;
     let command = DeleteBucket { bucket };
     let refused = match shared.cluster.submit(command.clone()).await {
         Err(ClusterError::Refused(Refusal::BucketNotEmpty)) => Refusal::BucketNotEmpty,
@@ -178,7 +177,7 @@ async fn abort_uploads(shared: &Shared, request: &Request) -> Result<bool, Fault
         }
         for upload in uploads.uploads {
             let abort = AbortUpload {
-                bucket: bucket.name.clone(),
+                bucket: bucket.inode,
                 key: upload.key,
                 upload: upload.upload,
             };

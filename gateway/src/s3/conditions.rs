@@ -5,7 +5,7 @@ use http::HeaderMap;
 use strata_raftlog::namespace::command::{ETagMatch, Precondition};
 use strata_raftlog::namespace::{ETag, Object};
 
-use crate::dates::parse_http_date;
+use crate::dates::{parse_http_date, whole_seconds};
 use crate::error::{Code, Fault};
 
 /// The names of the four headers, plain or of the source of a copy.
@@ -37,7 +37,7 @@ pub const OF_SOURCE: Names = Names {
 /// # Errors
 /// `PreconditionFailed` or `NotModified`.
 pub fn check_read(headers: &HeaderMap, names: &Names, object: &Object) -> Result<(), Fault> {
-    let modified = object.modified_micros / 1_000_000;
+    let modified = whole_seconds(object.modified_nanos);
     if let Some(condition) = tags(headers, names.if_match) {
         if !matches(&condition, object.etag) {
             return Err(failed(names.if_match));
@@ -84,7 +84,7 @@ pub fn allows_range(headers: &HeaderMap, object: &Object) -> bool {
         return true;
     };
     if let Some(date) = date(headers, "if-range") {
-        return object.modified_micros / 1_000_000 <= date;
+        return whole_seconds(object.modified_nanos) <= date;
     }
     value.to_str().ok().and_then(ETag::parse) == Some(object.etag)
 }
@@ -120,7 +120,7 @@ fn tags(headers: &HeaderMap, name: &str) -> Option<ETagMatch> {
 }
 
 /// A date in whole seconds since the Unix epoch; what is malformed is ignored.
-fn date(headers: &HeaderMap, name: &str) -> Option<u64> {
+fn date(headers: &HeaderMap, name: &str) -> Option<i64> {
     parse_http_date(headers.get(name)?.to_str().ok()?)
 }
 
@@ -137,7 +137,7 @@ mod tests {
             size: 3,
             etag: ETag::single(crate::md5::digest(b"abc")),
             checksum: None,
-            modified_micros: 784_903_526_500_000,
+            modified_nanos: 784_903_526_500_000_000,
             owner: 1,
             commit_sequence: 1,
             attributes: ObjectAttributes::default(),

@@ -36,7 +36,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
              encryption attributes.",
         ));
     }
-    buckets::find(shared, request)?;
+    let found = buckets::find(shared, request)?;
     let inode = shared.cluster.new_inode().await?;
     let source = open(shared, request, &name, |size| Ok(0..size))?;
     let stored = source
@@ -54,7 +54,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         checksum,
     } = transfer(source, writer, algorithm).await?;
     let command = PutObject {
-        bucket: bucket.to_owned(),
+        bucket: found.inode,
         key: key.to_vec(),
         inode,
         size,
@@ -66,26 +66,23 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         owner: ROOT_ACCOUNT,
     };
     let answer = commit(shared, command.into()).await?;
-    let Answer::Put {
-        modified_micros, ..
-    } = answer
-    else {
+    let Answer::Put { modified_nanos, .. } = answer else {
         let cause = format!("answered with {answer:?}");
         return Err(Fault::from(Code::InternalError).because(cause));
     };
-    let mut xml = result_of("CopyObjectResult", modified_micros, etag, &checksum);
+    let mut xml = result_of("CopyObjectResult", modified_nanos, etag, &checksum);
     xml.element("ChecksumType", checksum::kind_name(checksum.kind));
     Ok(Response::xml(xml))
 }
 
 fn result_of(
     root: &'static str,
-    modified_micros: u64,
+    modified_nanos: i64,
     etag: ETag,
     checksum: &Checksum,
 ) -> xml::Writer {
     let mut xml = xml::Writer::new(root);
-    xml.value("LastModified", Iso8601(modified_micros));
+    xml.value("LastModified", Iso8601(modified_nanos));
     xml.element("ETag", &etag::quoted(etag));
     checksum::write(&mut xml, Some(checksum));
     xml
@@ -96,10 +93,11 @@ fn result_of(
 /// # Errors
 /// As every handler.
 pub async fn copy_part(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    let (bucket, key) = request.address.object()?;
+    let (_, key) = request.address.object()?;
     let number = multipart::part_number(request.query.text("partNumber"))?;
     let name = Name::parse(request.header("x-amz-copy-source"))?;
-    let (upload, row) = multipart::find(shared, request)?;
+    let found = multipart::find(shared, request)?;
+    let (upload, row) = (found.upload, found.row);
     let space = multipart::fresh_space(shared).await?;
     let asked = request.header("x-amz-copy-source-range");
     let source = open(shared, request, &name, |size| source_range(asked, size))?;
@@ -114,7 +112,7 @@ pub async fn copy_part(shared: &Shared, request: &Request) -> Result<Response, F
         checksum,
     } = transfer(source, writer, algorithm).await?;
     let command = PutPart {
-        bucket: bucket.to_owned(),
+        bucket: found.bucket,
         key: key.to_vec(),
         upload,
         number,
@@ -125,7 +123,7 @@ pub async fn copy_part(shared: &Shared, request: &Request) -> Result<Response, F
         body,
     };
     commit(shared, command.into()).await?;
-    let now = strata_engine::reactor::wall_clock().0;
+    let now = strata_engine::reactor::wall_clock().nanoseconds();
     Ok(Response::xml(result_of(
         "CopyPartResult",
         now,

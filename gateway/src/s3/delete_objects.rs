@@ -26,8 +26,8 @@ const COMMANDS_AT_ONCE_MAX: usize = 2;
 /// # Errors
 /// As every handler.
 pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    check_owner(request, "x-amz-expected-bucket-owner")?;
-    let (bucket, key) = request.address.object()?;
+    let bucket = buckets::find(shared, request)?.inode;
+    let (_, key) = request.address.object()?;
     let keys = vec![DeleteKey {
         key: key.to_vec(),
         if_match: conditions::of_write(&request.headers).if_match,
@@ -70,7 +70,7 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
         ));
     }
     let Delete { objects, is_quiet } = read(&request.xml)?;
-    let bucket = &buckets::find(shared, request)?.name;
+    let bucket = buckets::find(shared, request)?.inode;
     let mut xml = xml::Writer::new("DeleteResult");
     let mut wanted = Vec::new();
     for object in objects {
@@ -168,13 +168,10 @@ fn one_by_one(
 
 async fn delete(
     shared: &Shared,
-    bucket: &str,
+    bucket: u64,
     keys: Vec<DeleteKey>,
 ) -> Result<Vec<DeleteOutcome>, Fault> {
-    let command = DeleteObjects {
-        bucket: bucket.to_owned(),
-        keys,
-    };
+    let command = DeleteObjects { bucket, keys };
     match shared.cluster.submit(command).await? {
         Answer::Deleted(outcomes) => Ok(outcomes),
         other => Err(Fault::from(Code::InternalError).because(format!("answered with {other:?}"))),

@@ -150,7 +150,7 @@ fn write_page(
 fn write_object(xml: &mut xml::Writer, object: &ListedObject, encoded: bool, with_owner: bool) {
     xml.open("Contents");
     write_key(xml, "Key", &object.key, encoded);
-    xml.value("LastModified", Iso8601(object.modified_micros));
+    xml.value("LastModified", Iso8601(object.modified_nanos));
     xml.value("ETag", format_args!("&quot;{}&quot;", object.etag));
     if let Some((algorithm, kind)) = object.checksum {
         xml.value("ChecksumAlgorithm", checksum::name_of(algorithm));

@@ -176,7 +176,7 @@ pub fn add_validators(headers: &mut HeaderMap, object: &Object) {
     if let Ok(value) = HeaderValue::from_str(&etag::quoted(object.etag)) {
         headers.insert(header::ETAG, value);
     }
-    headers.insert(header::LAST_MODIFIED, http_date(object.modified_micros));
+    headers.insert(header::LAST_MODIFIED, http_date(object.modified_nanos));
 }
 
 /// The checksum of an object, where the client asks for it.

@@ -9,7 +9,7 @@ use strata_raftlog::namespace::{ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMB
 
 use super::copy_object::wanted_algorithm;
 use super::put_object::{checksum_of, commit, store};
-use super::{ROOT_ACCOUNT, Shared, buckets, check_owner, metadata, write_key};
+use super::{ROOT_ACCOUNT, Shared, buckets, metadata, write_key};
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -28,10 +28,10 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
     let asked = wanted_algorithm(request)?;
     let algorithm = asked.unwrap_or(checksum::DEFAULT);
     let kind = wanted_kind(request, algorithm)?;
-    buckets::find(shared, request)?;
+    let found = buckets::find(shared, request)?;
     let inode = shared.cluster.new_inode().await?;
     let command = CreateUpload {
-        bucket: bucket.to_owned(),
+        bucket: found.inode,
         key: key.to_vec(),
         inode,
         attributes,
@@ -62,7 +62,11 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
 /// As every handler.
 pub async fn put_part(shared: &Shared, request: &mut Request) -> Result<Response, Fault> {
     let number = part_number(request.query.text("partNumber"))?;
-    let (upload, row) = find(shared, request)?;
+    let Found {
+        bucket,
+        upload,
+        row,
+    } = find(shared, request)?;
     let space = fresh_space(shared).await?;
     let algorithm = row
         .checksum
@@ -73,9 +77,9 @@ pub async fn put_part(shared: &Shared, request: &mut Request) -> Result<Response
     let (body, digests) = store(&mut request.body, writer).await?;
     let checksum = checksum_of(&digests);
     let etag = ETag::single(digests.md5);
-    let (bucket, key) = request.address.object()?;
+    let (_, key) = request.address.object()?;
     let command = PutPart {
-        bucket: bucket.to_owned(),
+        bucket,
         key: key.to_vec(),
         upload,
         number,
@@ -98,10 +102,9 @@ pub async fn put_part(shared: &Shared, request: &mut Request) -> Result<Response
 /// # Errors
 /// As every handler.
 pub async fn abort(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    let (bucket, key) = request.address.object()?;
-    check_owner(request, "x-amz-expected-bucket-owner")?;
+    let (_, key) = request.address.object()?;
     let command = AbortUpload {
-        bucket: bucket.to_owned(),
+        bucket: buckets::find(shared, request)?.inode,
         key: key.to_vec(),
         upload: parse_upload_id(request.query.text("uploadId"))?,
     };
@@ -130,11 +133,21 @@ pub fn no_such_upload(id: &str) -> Fault {
     Fault::from(Code::NoSuchUpload).detail("UploadId", id)
 }
 
+/// An upload that was found.
+pub struct Found {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The upload's inode.
+    pub upload: u64,
+    /// What is known of it.
+    pub row: Upload,
+}
+
 /// The upload of a request.
 ///
 /// # Errors
 /// `NoSuchBucket`, `NoSuchUpload`.
-pub fn find(shared: &Shared, request: &Request) -> Result<(u64, Upload), Fault> {
+pub fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
     let (_, key) = request.address.object()?;
     let bucket = buckets::find(shared, request)?;
     let id = request.query.text("uploadId");
@@ -142,7 +155,11 @@ pub fn find(shared: &Shared, request: &Request) -> Result<(u64, Upload), Fault> 
     let row = shared
         .cluster
         .read(|view| view.upload(bucket.inode, key, upload))?;
-    Ok((upload, row.ok_or_else(|| no_such_upload(id))?))
+    Ok(Found {
+        bucket: bucket.inode,
+        upload,
+        row: row.ok_or_else(|| no_such_upload(id))?,
+    })
 }
 
 /// Reads the number of a part.

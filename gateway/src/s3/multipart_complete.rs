@@ -29,7 +29,8 @@ type NumberedPart = (u16, Part);
 /// As every handler.
 pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let (bucket, key) = request.address.object()?;
-    let (upload, row) = find(shared, request)?;
+    let found = find(shared, request)?;
+    let (upload, row) = (found.upload, found.row);
     let named = read(&request.xml)?;
     let algorithm = row
         .checksum
@@ -37,10 +38,10 @@ pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fa
     let kind = row
         .checksum
         .map_or(ChecksumKind::FullObject, |(_, kind)| kind);
-    let found = shared
+    let stored = shared
         .cluster
         .read(|view| view.parts(upload, 0, usize::from(PART_NUMBER_MAX)))?;
-    let parts = match_parts(&named, &found, algorithm)?;
+    let parts = match_parts(&named, &stored, algorithm)?;
     check_size(request, &parts)?;
     let tags: Vec<ETag> = parts.iter().map(|(_, part)| part.etag).collect();
     let (etag, checksum) = (
@@ -57,7 +58,7 @@ pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fa
             .map(|checksum| checksum.value.clone()),
     });
     let command = CompleteUpload {
-        bucket: bucket.to_owned(),
+        bucket: found.bucket,
         key: key.to_vec(),
         upload,
         parts: completed.collect(),
@@ -229,7 +230,7 @@ mod tests {
             size: body.len() as u64,
             etag: ETag::single(crate::md5::digest(body)),
             checksum: Some(checksum::full_object(ChecksumAlgorithm::Crc32, sum)),
-            modified_micros: 0,
+            modified_nanos: 0,
         };
         (number, part)
     }

@@ -4,7 +4,7 @@ use strata_raftlog::namespace::{
     ChecksumAlgorithm, ChecksumKind, ListedUpload, PART_NUMBER_MAX, Part, UploadPage, UploadQuery,
 };
 
-use super::multipart::{find, parse_upload_id, upload_id};
+use super::multipart::{Found, find, parse_upload_id, upload_id};
 use super::{ROOT_ACCOUNT, Shared, buckets, is_encoded, page_size, write_account, write_key};
 use crate::checksum;
 use crate::dates::Iso8601;
@@ -19,7 +19,7 @@ use crate::xml;
 /// # Errors
 /// As every handler.
 pub async fn parts(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    let (upload, row) = find(shared, request)?;
+    let Found { upload, row, .. } = find(shared, request)?;
     let query = &request.query;
     let limit = page_size(query, "max-parts")?;
     let marker = query.number::<i32>("part-number-marker")?.unwrap_or(0);
@@ -122,7 +122,7 @@ fn write_next(xml: &mut xml::Writer, page: &UploadPage, encoded: bool) {
 fn write_part(xml: &mut xml::Writer, number: u16, part: &Part) {
     xml.open("Part");
     xml.value("PartNumber", number);
-    xml.value("LastModified", Iso8601(part.modified_micros));
+    xml.value("LastModified", Iso8601(part.modified_nanos));
     xml.element("ETag", &etag::quoted(part.etag));
     xml.value("Size", part.size);
     checksum::write(xml, part.checksum.as_ref());
@@ -136,7 +136,7 @@ fn write_upload(xml: &mut xml::Writer, upload: &ListedUpload, encoded: bool) {
     write_account(xml, "Initiator", ROOT_ACCOUNT);
     write_account(xml, "Owner", upload.row.owner);
     xml.element("StorageClass", "STANDARD");
-    xml.value("Initiated", Iso8601(upload.row.initiated_micros));
+    xml.value("Initiated", Iso8601(upload.row.initiated_nanos));
     write_checksum(xml, upload.row.checksum);
     xml.close("Upload");
 }

@@ -39,7 +39,7 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     })??;
     let is_wanted = |name: &str| wanted.iter().any(|known| known == name);
     let mut response = Response::xml(document(&object, is_wanted));
-    let modified = http_date(object.modified_micros);
+    let modified = http_date(object.modified_nanos);
     response.headers.insert(header::LAST_MODIFIED, modified);
     Ok(response)
 }

@@ -24,7 +24,7 @@ const SPACE_OBJECT: u32 = 0;
 pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fault> {
     let attributes = metadata::attributes(&request.headers)?;
     // Looked up now, so that nobody sends gigabytes to a bucket that is not there.
-    buckets::find(shared, request)?;
+    let bucket = buckets::find(shared, request)?.inode;
     let inode = shared.cluster.new_inode().await?;
     let algorithm = stored_algorithm(&request.body);
     request.body.want_checksum(algorithm);
@@ -32,9 +32,9 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
     let (body, digests) = store(&mut request.body, writer).await?;
     let checksum = checksum_of(&digests);
     let etag = ETag::single(digests.md5);
-    let (bucket, key) = request.address.object()?;
+    let (_, key) = request.address.object()?;
     let command = PutObject {
-        bucket: bucket.to_owned(),
+        bucket,
         key: key.to_vec(),
         inode,
         size: digests.length,

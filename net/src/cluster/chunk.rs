@@ -30,12 +30,11 @@ impl NewChunk {
     }
 
     fn extent(&self, group: &Group) -> Extent {
-        let slot_mask = (1 << group.slots.len()) - 1;
         Extent::whole_chunk(
             self.id(group),
             u64::from(self.bytes),
             geometry_of(group),
-            slot_mask,
+            slot_mask_of(group),
         )
     }
 
@@ -47,6 +46,8 @@ impl NewChunk {
             },
             geometry: geometry_of(group),
             layout_epoch: group.epoch,
+            slot_mask: slot_mask_of(group),
+            introduces: true,
             cell_bytes: CELL_BYTES as u32,
             chunk_bytes: u64::from(self.bytes),
             owner: self.owner,
@@ -55,6 +56,11 @@ impl NewChunk {
             shard_bytes: self.bytes,
         }
     }
+}
+
+/// Every slot of a group has a shard.
+fn slot_mask_of(group: &Group) -> u64 {
+    (1 << group.slots.len()) - 1
 }
 
 /// Geometries are numbered by their copies: 1 is a single copy, 2 is two, 3 is three.

@@ -69,6 +69,8 @@ impl Cluster {
             },
             geometry: extent.geometry,
             layout_epoch: layout_epoch.ok_or_else(unavailable)?,
+            slot_mask: extent.slot_mask,
+            introduces: false,
             cell_bytes: CELL_BYTES as u32,
             chunk_bytes: extent.stored_length,
             owner,

@@ -57,7 +57,7 @@ pub(super) async fn open_partitions(
     let mut report = OpenReport::default();
     for share in request.devices {
         let device = Device::open(&share.path, share.options).await;
-        if let Err(error @ EngineError::NewerFormat { .. }) = device {
+        if let Err(error @ EngineError::OtherFormat { .. }) = device {
             return Err(error.into());
         }
         for partition in share.partitions {
@@ -94,7 +94,7 @@ pub(super) async fn open_partitions(
                     local.insert(place, store);
                 }
                 // The start is refused: what a newer version has stored would be missing without a word.
-                Err(error @ EngineError::NewerFormat { .. }) => {
+                Err(error @ EngineError::OtherFormat { .. }) => {
                     return Err(ClusterError::Unavailable(format!(
                         "{} partition {partition}: {error}",
                         share.path.display()

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use strata_engine::reactor::{self, BufferView, TaskClass};
 use strata_engine::{ChunkStore, EngineError, Owner, ShardId, ShardWrite};
+use strata_raftlog::namespace::{PlacementGroup, Writer};
 
 use super::answer;
 use crate::memory::{MemoryQueue, NoMemory, Watermark};
@@ -30,6 +31,19 @@ impl LocalStores {
     pub fn insert(&self, place: Place, store: ChunkStore) {
         let before = self.stores.borrow_mut().insert(place, store);
         assert!(before.is_none(), "a partition is opened once");
+    }
+
+    /// Says whose writes the stores take: those of these epochs of the placement groups or later ones, and nothing new of
+    /// writers that are closed.
+    pub fn fence(&self, groups: &[PlacementGroup], writers: &[Writer]) {
+        for store in self.stores.borrow().values() {
+            for group in groups {
+                store.raise_group_epoch(group.number, group.epoch);
+            }
+            for writer in writers.iter().filter(|writer| !writer.open) {
+                store.close_writer(writer.number);
+            }
+        }
     }
 
     /// Writes a shard; returns after its barrier.

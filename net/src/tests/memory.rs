@@ -167,7 +167,7 @@ fn the_longest_body_in_the_shortest_chunks_can_be_proposed() {
     let extent = Extent::whole_chunk(strata_engine::ChunkId(u128::MAX), 1, 3, 7);
     let user_metadata = vec![("x".repeat(1000), "y".repeat(15_000))];
     let put = PutObject {
-        bucket: "b".repeat(63),
+        bucket: u64::MAX,
         key: vec![0xff; 1024],
         inode: u64::MAX,
         size: u64::MAX,
@@ -187,7 +187,7 @@ fn the_longest_body_in_the_shortest_chunks_can_be_proposed() {
         session: 1,
         sequence: 1,
         lowest_unanswered: 1,
-        time_micros: 1,
+        time_nanos: 1,
         command: Command::from(put),
     };
     let bytes = envelope.encode().expect("an envelope").len();

@@ -219,7 +219,7 @@ impl Node {
     /// Names a body that is stored.
     pub async fn name(&self, key: &str, inode: u64, body: Body) -> Result<(), ClusterError> {
         let put = PutObject {
-            bucket: BUCKET.to_owned(),
+            bucket: self.bucket(),
             key: key.as_bytes().to_vec(),
             inode,
             size: body.length(),
@@ -233,10 +233,16 @@ impl Node {
         self.cluster.submit(put).await.map(drop)
     }
 
+    /// The inode of the bucket.
+    fn bucket(&self) -> u64 {
+        let found = self.cluster.read(|view| view.bucket(BUCKET));
+        found.expect("read").expect("a bucket").inode
+    }
+
     /// Takes a name away.
     pub async fn delete(&self, key: &str) {
         let delete = DeleteObjects {
-            bucket: BUCKET.to_owned(),
+            bucket: self.bucket(),
             keys: vec![DeleteKey {
                 key: key.as_bytes().to_vec(),
                 if_match: None,
@@ -346,6 +352,8 @@ impl Node {
                 },
                 geometry: 1,
                 layout_epoch: 1,
+                slot_mask: 1,
+                introduces: true,
                 cell_bytes: CELL_BYTES as u32,
                 chunk_bytes: piece.len() as u64,
                 owner: Owner {
@@ -488,7 +496,7 @@ impl Applier {
             session: proposer.session,
             sequence: proposer.sequence,
             lowest_unanswered: proposer.lowest_unanswered,
-            time_micros: reactor::wall_clock().0,
+            time_nanos: reactor::wall_clock().nanoseconds(),
             command,
         };
         let bytes = envelope.encode().expect("an envelope");

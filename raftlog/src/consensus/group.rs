@@ -214,8 +214,8 @@ struct Inner {
     shared: Rc<Shared>,
     raft: Raft<Types, Machine>,
     outstanding: Cell<usize>,
-    /// The last time that was stamped, in microseconds since the Unix epoch.
-    stamped: Cell<u64>,
+    /// The last time that was stamped, in nanoseconds since the Unix epoch.
+    stamped: Cell<i64>,
     housekeeping: RefCell<Option<Task<()>>>,
     /// The verification of what the start of the namespace left unverified.
     verifying: RefCell<Option<Task<()>>>,
@@ -241,7 +241,7 @@ impl Group {
         check_complete(&shared)?;
         housekeeping::measure(&shared)?;
         let state = shared.store.view()?.group()?;
-        let stamped = state.map_or(0, |state| state.time_micros);
+        let stamped = state.map_or(0, |state| state.time_nanos);
         shared.read_level()?;
         let machine = Machine::new(shared.clone());
         let raft = Raft::new(config.node, raft_config(), sender, log_store, machine);

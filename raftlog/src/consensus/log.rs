@@ -81,9 +81,9 @@ pub enum LogError {
     /// Bytes that were durable are not what they were, and no mirror has them whole.
     #[error("the log is corrupt: {0}")]
     Corrupt(String),
-    /// A newer version has written it: what it wrote is left as it is.
-    #[error("the log was written by a newer version; this one does not know: {0}")]
-    NewerFormat(String),
+    /// Another version has written it: what it wrote is left as it is.
+    #[error("the log has a format that this version does not read: {0}")]
+    OtherFormat(String),
     /// The mirrors at hand are older than the newest generation that some device knows.
     #[error("the log's mirrors at hand are stale: {0}")]
     Stale(String),

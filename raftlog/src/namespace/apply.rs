@@ -23,6 +23,7 @@ use super::value::Row;
 use super::view::View;
 use crate::namespace::command::{Answer, Command, Envelope, Refusal};
 use crate::namespace::store::StoreError;
+use crate::namespace::{Place, ROOT_INODE};
 
 /// An entry of the log, as it is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +141,7 @@ impl<'a, 'e> Applier<'a, 'e> {
 
     fn apply_envelope(&mut self, envelope: Envelope) -> Result<Answer, StoreError> {
         if let Some(group) = &mut self.group {
-            group.time_micros = group.time_micros.max(envelope.time_micros);
+            group.time_nanos = group.time_nanos.max(envelope.time_nanos);
         }
         match sessions::admit(self, &envelope)? {
             sessions::Admission::Answered(answer) => Ok(answer),
@@ -228,7 +229,7 @@ impl Change<'_, '_> {
             Command::SetPlacementGroup(command) => self.set_placement_group(&command.group),
             Command::RaiseFeatureLevel(command) => self.raise_feature_level(command.level),
             Command::CreateBucket(command) => self.create_bucket(command),
-            Command::DeleteBucket(command) => self.delete_bucket(&command.bucket),
+            Command::DeleteBucket(command) => self.delete_bucket(command.bucket),
             Command::PutObject(command) => self.put_object(command),
             Command::DeleteObjects(command) => self.delete_objects(command),
             Command::CreateUpload(command) => self.create_upload(command),
@@ -243,8 +244,8 @@ impl Change<'_, '_> {
         View::borrowed(self.table, self.txn)
     }
 
-    fn now(&self) -> u64 {
-        self.group.time_micros
+    fn now(&self) -> i64 {
+        self.group.time_nanos
     }
 
     fn put<R: Row>(&mut self, key: &[u8], row: &R) -> Result<(), StoreError> {
@@ -269,12 +270,11 @@ impl Change<'_, '_> {
         Ok(())
     }
 
-    /// The inode of a bucket.
-    fn bucket(&self, name: &str) -> Outcome<u64> {
-        match self.view().bucket(name)? {
-            Some(bucket) => Ok(bucket.inode),
-            None => Err(Refusal::NoSuchBucket.into()),
-        }
+    /// Where a bucket lies, which a command names by its inode: another bucket of its name is not the one that was meant.
+    fn bucket(&self, inode: u64) -> Outcome<Place> {
+        let place = self.view().place(inode)?;
+        let bucket = place.filter(|place| place.parent == ROOT_INODE && !place.upload);
+        bucket.ok_or_else(|| Refusal::NoSuchBucket.into())
     }
 
     /// The next inode of the group.

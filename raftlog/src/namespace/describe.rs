@@ -150,10 +150,10 @@ fn say<R: Row>(key: &[u8], value: &[u8], text: impl Fn(&R) -> String) -> String 
 
 fn cluster_text(row: &ClusterIdentity) -> String {
     format!(
-        "cluster {}, incarnation {}, initialised at {} µs",
+        "cluster {}, incarnation {}, initialised at {} ns",
         Uuid(row.cluster),
         row.incarnation,
-        row.created_micros
+        row.created_nanos
     )
 }
 

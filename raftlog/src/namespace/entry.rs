@@ -31,12 +31,12 @@ pub struct Entry {
     pub gid: u32,
     /// Number of names of the inode.
     pub link_count: u32,
-    /// Time of the last access, in microseconds since the Unix epoch, as all times here.
-    pub accessed_micros: u64,
+    /// Time of the last access, in nanoseconds since the Unix epoch, as all times here.
+    pub accessed_nanos: i64,
     /// Time of the last change of the body.
-    pub modified_micros: u64,
+    pub modified_nanos: i64,
     /// Time of the last change of body or attributes.
-    pub changed_micros: u64,
+    pub changed_nanos: i64,
     /// Raised with every change of the inode.
     pub change_counter: u64,
     /// The tag of an object.
@@ -59,7 +59,7 @@ impl Entry {
     pub(crate) fn directory(
         inode: u64,
         implicit: bool,
-        now: u64,
+        now: i64,
         sequence: u64,
         owner: u64,
     ) -> Entry {
@@ -72,9 +72,9 @@ impl Entry {
             uid: 0,
             gid: 0,
             link_count: 1,
-            accessed_micros: now,
-            modified_micros: now,
-            changed_micros: now,
+            accessed_nanos: now,
+            modified_nanos: now,
+            changed_nanos: now,
             change_counter: 1,
             etag: None,
             checksum: None,
@@ -101,12 +101,8 @@ impl Row for Entry {
             fields.u32(field);
         }
         fields.u64(0);
-        for field in [
-            self.accessed_micros,
-            self.modified_micros,
-            self.changed_micros,
-        ] {
-            fields.u64(field);
+        for field in [self.accessed_nanos, self.modified_nanos, self.changed_nanos] {
+            fields.i64(field);
         }
         fields.u64(self.change_counter);
         write_etag(
@@ -138,8 +134,8 @@ impl Row for Entry {
         let (mode, uid, gid, link_count) =
             (fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?);
         fields.zeros(8)?;
-        let (accessed_micros, modified_micros, changed_micros) =
-            (fields.u64()?, fields.u64()?, fields.u64()?);
+        let (accessed_nanos, modified_nanos, changed_nanos) =
+            (fields.i64()?, fields.i64()?, fields.i64()?);
         let change_counter = fields.u64()?;
         let etag = read_etag(fields)?;
         let checksum = read_checksum(fields)?;
@@ -153,9 +149,9 @@ impl Row for Entry {
             uid,
             gid,
             link_count,
-            accessed_micros,
-            modified_micros,
-            changed_micros,
+            accessed_nanos,
+            modified_nanos,
+            changed_nanos,
             change_counter,
             etag: (flags & FLAG_ETAG != 0).then_some(etag),
             checksum,

@@ -126,8 +126,8 @@ pub struct ClusterIdentity {
     pub cluster: [u8; 16],
     /// Raised by every restore.
     pub incarnation: u32,
-    /// When it was initialised, in microseconds since the Unix epoch.
-    pub created_micros: u64,
+    /// When it was initialised, in nanoseconds since the Unix epoch.
+    pub created_nanos: i64,
 }
 
 /// Counters of the group.
@@ -137,8 +137,8 @@ pub struct GroupState {
     pub group: u16,
     /// The activated feature level.
     pub feature_level: u16,
-    /// The highest time that a command carried, in microseconds since the Unix epoch.
-    pub time_micros: u64,
+    /// The highest time that a command carried, in nanoseconds since the Unix epoch.
+    pub time_nanos: i64,
     /// Commands that changed something so far.
     pub commit_sequence: u64,
     /// The next inode, without the group's number.
@@ -158,25 +158,23 @@ pub struct Writer {
     pub node: u64,
     /// The reactor.
     pub reactor: u32,
-    /// When it was registered, in microseconds since the Unix epoch.
-    pub registered_micros: u64,
+    /// When it was registered, in nanoseconds since the Unix epoch.
+    pub registered_nanos: i64,
     /// The last epoch that it opened; 0 for none.
     pub last_epoch: u32,
     /// Whether it may open epochs.
     pub open: bool,
 }
 
-/// An allocation epoch of a writer.
+/// An allocation epoch of a writer that is open: chunks may be introduced under it. One that is closed has no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllocationEpoch {
     /// The writer.
     pub writer: u32,
     /// The epoch: the cluster's incarnation in the high 12 bits, below it counted from 1.
     pub epoch: u32,
-    /// When it was opened, in microseconds since the Unix epoch.
-    pub opened_micros: u64,
-    /// When it was closed; `None` while chunks may be introduced under it.
-    pub closed_micros: Option<u64>,
+    /// When it was opened, in nanoseconds since the Unix epoch.
+    pub opened_nanos: i64,
 }
 
 /// A proposer's session.
@@ -184,8 +182,8 @@ pub struct AllocationEpoch {
 pub struct Session {
     /// Who proposes.
     pub owner: u64,
-    /// When it was opened, in microseconds since the Unix epoch.
-    pub opened_micros: u64,
+    /// When it was opened, in nanoseconds since the Unix epoch.
+    pub opened_nanos: i64,
     /// All answers below this sequence have reached the proposer.
     pub lowest_unanswered: u64,
     /// Answers that are kept.

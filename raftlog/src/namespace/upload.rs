@@ -10,8 +10,8 @@ use super::value::{Damage, FieldWriter, Fields, Row};
 /// An upload that is not complete. Its attributes lie in `X`, as those of an object do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
-    /// When it was begun, in microseconds since the Unix epoch.
-    pub initiated_micros: u64,
+    /// When it was begun, in nanoseconds since the Unix epoch.
+    pub initiated_nanos: i64,
     /// The account that began it.
     pub owner: u64,
     /// The storage class.
@@ -24,7 +24,7 @@ pub struct Upload {
 
 impl Row for Upload {
     fn write(&self, fields: &mut FieldWriter) {
-        fields.u64(self.initiated_micros);
+        fields.i64(self.initiated_nanos);
         fields.u64(self.owner);
         fields.u64(self.commit_sequence);
         fields.u8(write_storage_class(self.storage_class));
@@ -38,14 +38,14 @@ impl Row for Upload {
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Upload, Damage> {
-        let (initiated_micros, owner, commit_sequence) =
-            (fields.u64()?, fields.u64()?, fields.u64()?);
+        let (initiated_nanos, owner, commit_sequence) =
+            (fields.i64()?, fields.u64()?, fields.u64()?);
         let storage_class = read_storage_class(fields.u8()?)?;
         let algorithm = read_algorithm(fields.u8()?)?;
         let kind = read_checksum_kind(fields.u8()?)?;
         fields.zeros(5)?;
         Ok(Upload {
-            initiated_micros,
+            initiated_nanos,
             owner,
             storage_class,
             checksum: algorithm.map(|algorithm| (algorithm, kind)),
@@ -65,8 +65,8 @@ pub struct Part {
     pub etag: ETag,
     /// An additional checksum.
     pub checksum: Option<Checksum>,
-    /// When it was put, in microseconds since the Unix epoch.
-    pub modified_micros: u64,
+    /// When it was put, in nanoseconds since the Unix epoch.
+    pub modified_nanos: i64,
 }
 
 impl Row for Part {
@@ -74,7 +74,7 @@ impl Row for Part {
         fields.u32(self.space);
         fields.zeros(4);
         fields.u64(self.size);
-        fields.u64(self.modified_micros);
+        fields.i64(self.modified_nanos);
         write_etag(fields, self.etag);
         write_checksum(fields, self.checksum.as_ref());
     }
@@ -85,7 +85,7 @@ impl Row for Part {
         Ok(Part {
             space,
             size: fields.u64()?,
-            modified_micros: fields.u64()?,
+            modified_nanos: fields.i64()?,
             etag: read_etag(fields)?,
             checksum: read_checksum(fields)?,
         })

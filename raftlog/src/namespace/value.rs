@@ -15,7 +15,8 @@ pub(crate) struct Damage(pub &'static str);
 
 /// A type that is the payload of a kind of row.
 pub(crate) trait Row: Sized {
-    /// The version that is written; every version up to it can be read.
+    /// The version that is written. Every version up to it can be read: a type whose payload has changed asks for
+    /// [`Fields::version`].
     const VERSION: u8 = 1;
 
     /// Appends the payload.
@@ -75,10 +76,13 @@ pub(crate) fn stored_crc(value: &[u8]) -> u32 {
 }
 
 fn read_row<R: Row>(version: u8, payload: &[u8]) -> Result<R, Damage> {
-    if version != R::VERSION {
+    if version == 0 || version > R::VERSION {
         return Err(Damage("unknown version"));
     }
-    let mut fields = Fields { bytes: payload };
+    let mut fields = Fields {
+        version,
+        bytes: payload,
+    };
     let row = R::read(&mut fields)?;
     if !fields.bytes.is_empty() {
         return Err(Damage("bytes after the end"));
@@ -133,6 +137,10 @@ impl FieldWriter {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
+    pub(crate) fn i64(&mut self, value: i64) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
     pub(crate) fn u128(&mut self, value: u128) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
@@ -159,10 +167,16 @@ impl FieldWriter {
 
 /// Reads fields from a payload.
 pub(crate) struct Fields<'v> {
+    version: u8,
     bytes: &'v [u8],
 }
 
 impl<'v> Fields<'v> {
+    /// The version of the row that is read.
+    pub(crate) fn version(&self) -> u8 {
+        self.version
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (array, rest) = self
             .bytes
@@ -186,6 +200,10 @@ impl<'v> Fields<'v> {
 
     pub(crate) fn u64(&mut self) -> Result<u64, Damage> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, Damage> {
+        self.array().map(i64::from_be_bytes)
     }
 
     pub(crate) fn u128(&mut self) -> Result<u128, Damage> {
@@ -226,5 +244,57 @@ impl<'v> Fields<'v> {
     /// All that is left.
     pub(crate) fn rest(&mut self) -> &'v [u8] {
         std::mem::take(&mut self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row whose second field came with version 2.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Grown {
+        first: u16,
+        second: u16,
+    }
+
+    impl Row for Grown {
+        const VERSION: u8 = 2;
+
+        fn write(&self, fields: &mut FieldWriter) {
+            fields.u16(self.first);
+            fields.u16(self.second);
+        }
+
+        fn read(fields: &mut Fields<'_>) -> Result<Grown, Damage> {
+            Ok(Grown {
+                first: fields.u16()?,
+                second: if fields.version() < 2 {
+                    9
+                } else {
+                    fields.u16()?
+                },
+            })
+        }
+    }
+
+    fn value_of(version: u8, payload: &[u8]) -> Vec<u8> {
+        let crc = value_crc(b"key", version, payload);
+        [&[version][..], &crc.to_be_bytes(), payload].concat()
+    }
+
+    #[test]
+    fn older_versions_of_a_row_are_read_and_newer_ones_refused_by_name() {
+        let read = |version, payload: &[u8]| open::<Grown>(b"key", &value_of(version, payload));
+        let grown = |first, second| Grown { first, second };
+        assert_eq!(read(1, &[0, 5]).expect("version 1"), grown(5, 9));
+        assert_eq!(read(2, &[0, 5, 0, 6]).expect("version 2"), grown(5, 6));
+        assert!(matches!(read(2, &[0, 5]), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(
+            read(1, &[0, 5, 0, 6]),
+            Err(StoreError::Corrupt { .. })
+        ));
+        assert!(matches!(read(0, &[0, 5]), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(read(3, &[0, 5]), Err(StoreError::NewerFormat(_))));
     }
 }

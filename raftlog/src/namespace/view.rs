@@ -37,8 +37,8 @@ pub struct Bucket {
     pub name: String,
     /// The inode of its directory.
     pub inode: u64,
-    /// When it was created, in microseconds since the Unix epoch.
-    pub created_micros: u64,
+    /// When it was created, in nanoseconds since the Unix epoch.
+    pub created_nanos: i64,
     /// The account that owns it.
     pub owner: u64,
 }
@@ -54,8 +54,8 @@ pub struct Object {
     pub etag: ETag,
     /// An additional checksum.
     pub checksum: Option<Checksum>,
-    /// Time of the last change, in microseconds since the Unix epoch.
-    pub modified_micros: u64,
+    /// Time of the last change, in nanoseconds since the Unix epoch.
+    pub modified_nanos: i64,
     /// The account that owns it.
     pub owner: u64,
     /// The group's commit sequence of the change.
@@ -139,7 +139,7 @@ impl<'t> View<'t> {
                 part_count: 0,
             }),
             checksum: entry.checksum,
-            modified_micros: entry.modified_micros,
+            modified_nanos: entry.modified_nanos,
             owner: entry.owner,
             commit_sequence: entry.commit_sequence,
             attributes,
@@ -200,7 +200,7 @@ fn bucket_of(name: String, entry: &Entry) -> Bucket {
     Bucket {
         name,
         inode: entry.inode,
-        created_micros: entry.modified_micros,
+        created_nanos: entry.modified_nanos,
         owner: entry.owner,
     }
 }

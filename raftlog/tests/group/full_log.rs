@@ -11,7 +11,7 @@ use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects};
 use strata_raftlog::namespace::store::NamespaceStore;
 
 use crate::support::{
-    Acknowledged, Client, SEGMENT_BYTES, config, format, format_with, keys, live, simulate,
+    Acknowledged, BUCKET, Client, SEGMENT_BYTES, config, format, format_with, keys, live, simulate,
 };
 
 fn settings() -> GroupConfig {
@@ -58,7 +58,7 @@ async fn delete(client: &mut Client, victims: &[String]) {
             if_match: None,
         });
         let delete = DeleteObjects {
-            bucket: "b".into(),
+            bucket: BUCKET,
             keys: keys.collect(),
         };
         client.propose(delete).await.expect("a delete when full");

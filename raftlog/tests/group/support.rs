@@ -168,11 +168,14 @@ pub async fn live<T>(
 
 fn put(key: &str, inode: u64, size: usize) -> PutObject {
     let body = Body::Inline(vec![b'x'; size]);
-    commands::put("b", key.as_bytes(), inode, body)
+    commands::put(BUCKET, key.as_bytes(), inode, body)
 }
 
 /// What was acknowledged: keys in order.
 pub type Acknowledged = Rc<RefCell<Vec<String>>>;
+
+/// The inode of the bucket, the first that is given out.
+pub const BUCKET: u64 = 16;
 
 /// Proposes in a session of its own.
 pub struct Client {
@@ -189,12 +192,12 @@ impl Client {
         let initialised = group.propose(initialise(), Proposer::SESSIONLESS).await;
         initialised.expect("initialised");
         let mut client = Client::returning(1, group, acknowledged).await;
-        client.lease().await;
         let bucket = CreateBucket {
             bucket: "b".into(),
             owner: 0,
         };
         client.propose(bucket).await.expect("a bucket");
+        client.lease().await;
         client
     }
 

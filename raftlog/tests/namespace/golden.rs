@@ -12,7 +12,7 @@ use strata_raftlog::namespace::{
 };
 
 use crate::commands::put;
-use crate::support::Cluster;
+use crate::support::{Cluster, FIRST_BUCKET};
 
 fn state() -> Cluster {
     let mut cluster = Cluster::new();
@@ -20,7 +20,12 @@ fn state() -> Cluster {
     let freed = cluster.extent(1 << 20);
     cluster.put("bucket", b"a/b//c", Body::Extents(vec![freed]));
     let inode = cluster.inode();
-    let mut command = put("bucket", b"a/b//c", inode, Body::Inline(b"inline".to_vec()));
+    let mut command = put(
+        FIRST_BUCKET,
+        b"a/b//c",
+        inode,
+        Body::Inline(b"inline".to_vec()),
+    );
     command.attributes = ObjectAttributes {
         content_type: Some("text/plain".into()),
         user_metadata: vec![("name".into(), "value".into())],
@@ -37,7 +42,7 @@ fn state() -> Cluster {
     cluster.put("bucket", b"large", Body::Extents(extents));
     let upload = cluster.inode();
     cluster.change(CreateUpload {
-        bucket: "bucket".into(),
+        bucket: FIRST_BUCKET,
         key: b"a key of more than eight".to_vec(),
         inode: upload,
         attributes: ObjectAttributes::default(),
@@ -45,7 +50,7 @@ fn state() -> Cluster {
         owner: 3,
     });
     cluster.change(PutPart {
-        bucket: "bucket".into(),
+        bucket: FIRST_BUCKET,
         key: b"a key of more than eight".to_vec(),
         upload,
         number: 258,

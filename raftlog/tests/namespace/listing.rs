@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use strata_raftlog::namespace::command::{Answer, CreateBucket};
+use strata_raftlog::namespace::command::Answer;
 use strata_raftlog::namespace::{Body, ListQuery, Listing};
 
 use crate::commands::put;
@@ -140,19 +140,14 @@ fn a_listing_is_the_byte_order_of_hostile_keys() {
     let mut cluster = Cluster::new();
     for set in 0..20_000 {
         let name = format!("bucket{set}");
-        let mut commands = vec![
-            CreateBucket {
-                bucket: name.clone(),
-                owner: 0,
-            }
-            .into(),
-        ];
+        let bucket = cluster.bucket(&name);
+        let mut commands = Vec::new();
         let keys: BTreeSet<Vec<u8>> = (0..1 + random.below(14))
             .map(|_| key(&mut random))
             .collect();
         for key in &keys {
             let inode = cluster.inode();
-            commands.push(put(&name, key, inode, Body::Empty).into());
+            commands.push(put(bucket, key, inode, Body::Empty).into());
         }
         for answer in cluster.change_all(commands) {
             assert!(!matches!(answer, Answer::Refused(_)), "{answer:?}");

@@ -15,7 +15,7 @@ use strata_raftlog::namespace::{
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 
 use crate::random::Random;
-use crate::support::{Cluster, MAP_BYTES, rows_of};
+use crate::support::{Cluster, FIRST_BUCKET, MAP_BYTES, rows_of};
 
 const MIB: u64 = 1 << 20;
 
@@ -121,7 +121,7 @@ fn step(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
 fn create_upload(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
     let (key, inode) = (some_key(random), cluster.inode());
     let answer = cluster.change(CreateUpload {
-        bucket: "b".into(),
+        bucket: FIRST_BUCKET,
         key: key.clone(),
         inode,
         attributes: ObjectAttributes::default(),
@@ -147,7 +147,7 @@ fn put_part(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
     let etag = ETag::single([random.next() as u8; 16]);
     model.spaces += 1;
     let answer = cluster.change(PutPart {
-        bucket: "b".into(),
+        bucket: FIRST_BUCKET,
         key: key.clone(),
         upload,
         number,
@@ -181,7 +181,7 @@ fn end_upload(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
         .any(|(_, p)| p.body.length() < PART_BYTES_MIN);
     if chosen.is_empty() || too_small || random.below(4) == 0 {
         let answer = cluster.change(AbortUpload {
-            bucket: "b".into(),
+            bucket: FIRST_BUCKET,
             key: key.clone(),
             upload,
         });
@@ -197,7 +197,7 @@ fn end_upload(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
     });
     let size: u64 = chosen.iter().map(|(_, part)| part.body.length()).sum();
     let answer = cluster.change(CompleteUpload {
-        bucket: "b".into(),
+        bucket: FIRST_BUCKET,
         key: key.clone(),
         upload,
         parts: named.collect(),
@@ -421,7 +421,7 @@ fn random_commands_agree_with_the_model() {
         let uploads: Vec<(Vec<u8>, u64)> = model.uploads.keys().cloned().collect();
         for (key, upload) in uploads {
             cluster.change(AbortUpload {
-                bucket: "b".into(),
+                bucket: FIRST_BUCKET,
                 key,
                 upload,
             });

@@ -1,7 +1,7 @@
 //! Buckets and objects: put, get, list, delete, conditions, sessions.
 
 use crate::commands::put;
-use crate::support::Cluster;
+use crate::support::{Cluster, FIRST_BUCKET};
 use strata_raftlog::namespace::command::{
     Answer, CreateBucket, DeleteBucket, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
     Precondition, Refusal,
@@ -14,7 +14,7 @@ fn a_put_object_is_found_listed_and_deleted() {
     cluster.bucket("photos");
     let inode = cluster.inode();
     let mut command = put(
-        "photos",
+        FIRST_BUCKET,
         b"2026/a.jpg",
         inode,
         Body::Inline(b"hello".to_vec()),
@@ -49,7 +49,7 @@ fn a_put_object_is_found_listed_and_deleted() {
 
     assert_eq!(
         cluster.change(DeleteBucket {
-            bucket: "photos".into()
+            bucket: FIRST_BUCKET
         }),
         Answer::Refused(Refusal::BucketNotEmpty)
     );
@@ -59,13 +59,13 @@ fn a_put_object_is_found_listed_and_deleted() {
     );
     assert_eq!(
         cluster.change(DeleteBucket {
-            bucket: "photos".into()
+            bucket: FIRST_BUCKET
         }),
         Answer::Done
     );
     assert_eq!(
         cluster.change(DeleteBucket {
-            bucket: "photos".into()
+            bucket: FIRST_BUCKET
         }),
         Answer::Refused(Refusal::NoSuchBucket)
     );
@@ -78,7 +78,7 @@ fn conditions_are_decided_when_applied() {
     cluster.bucket("b");
     let conditional = |cluster: &mut Cluster, precondition: Precondition| {
         let inode = cluster.inode();
-        let mut command = put("b", b"k", inode, Body::Empty);
+        let mut command = put(FIRST_BUCKET, b"k", inode, Body::Empty);
         command.precondition = precondition;
         cluster.change(command)
     };
@@ -118,7 +118,7 @@ fn conditions_are_decided_when_applied() {
     };
     assert_eq!(
         cluster.change(DeleteObjects {
-            bucket: "b".into(),
+            bucket: FIRST_BUCKET,
             keys: vec![key]
         }),
         Answer::Deleted(vec![DeleteOutcome::PreconditionFailed])
@@ -146,7 +146,9 @@ fn a_repeated_proposal_gets_its_first_answer() {
         "another proposal of the same is another"
     );
     // The proposer says that it has all answers: the old ones are dropped and cannot be repeated.
-    let mut next = cluster.envelope(DeleteBucket { bucket: "b".into() });
+    let mut next = cluster.envelope(DeleteBucket {
+        bucket: FIRST_BUCKET,
+    });
     next.lowest_unanswered = next.sequence;
     assert_eq!(cluster.apply(&next), Answer::Done);
     assert_eq!(

@@ -19,7 +19,7 @@ pub struct Cluster {
     pub session: u64,
     pub writer: u32,
     pub epoch: u32,
-    pub time_micros: u64,
+    pub time_nanos: i64,
     /// How many sequences back the lowest unanswered one is.
     pub outstanding: u64,
     /// Every command so far.
@@ -49,7 +49,7 @@ impl Cluster {
             session: 0,
             writer: 0,
             epoch: 0,
-            time_micros: 1_000_000,
+            time_nanos: 1_000_000,
             outstanding: 64,
             log: Vec::new(),
             sequence: 0,
@@ -88,7 +88,7 @@ impl Cluster {
             session: self.session,
             sequence: self.sequence,
             lowest_unanswered: self.sequence.saturating_sub(self.outstanding),
-            time_micros: self.time_micros,
+            time_nanos: self.time_nanos,
             command: command.into(),
         }
     }
@@ -146,13 +146,13 @@ impl Cluster {
             owner: 0,
         });
         assert_eq!(answer, Answer::Done);
-        self.store
-            .view()
-            .unwrap()
-            .bucket(bucket)
-            .unwrap()
-            .unwrap()
-            .inode
+        self.bucket_inode(bucket)
+    }
+
+    /// The inode of a bucket; 0 where there is none.
+    pub fn bucket_inode(&self, bucket: &str) -> u64 {
+        let found = self.store.view().unwrap().bucket(bucket).unwrap();
+        found.map_or(0, |bucket| bucket.inode)
     }
 
     pub fn inode(&mut self) -> u64 {
@@ -177,14 +177,14 @@ impl Cluster {
 
     pub fn put(&mut self, bucket: &str, key: &[u8], body: Body) -> u64 {
         let inode = self.inode();
-        let answer = self.change(put(bucket, key, inode, body));
+        let answer = self.change(put(self.bucket_inode(bucket), key, inode, body));
         assert!(matches!(answer, Answer::Put { .. }), "{answer:?}");
         inode
     }
 
     pub fn try_put(&mut self, bucket: &str, key: &[u8], body: Body) -> Result<(), StoreError> {
         let inode = self.inode();
-        let envelope = self.envelope(put(bucket, key, inode, body));
+        let envelope = self.envelope(put(self.bucket_inode(bucket), key, inode, body));
         self.try_apply(&envelope).map(drop)
     }
 
@@ -194,7 +194,7 @@ impl Cluster {
             if_match: None,
         });
         let command = DeleteObjects {
-            bucket: bucket.into(),
+            bucket: self.bucket_inode(bucket),
             keys: keys.collect(),
         };
         match self.change(command) {
@@ -255,6 +255,9 @@ impl Cluster {
         rows_of(&self.store)
     }
 }
+
+/// The inode of the first bucket, where no inodes were leased before it was made.
+pub const FIRST_BUCKET: u64 = 16;
 
 /// Keys and values.
 pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;

@@ -11,7 +11,7 @@ use strata_raftlog::namespace::{
 };
 
 use crate::commands::{initialise, put};
-use crate::support::{Cluster, MAP_BYTES};
+use crate::support::{Cluster, FIRST_BUCKET, MAP_BYTES};
 
 fn invalid(answer: Answer) -> bool {
     matches!(answer, Answer::Refused(Refusal::Invalid(_)))
@@ -145,7 +145,7 @@ fn chunks_are_introduced_under_open_epochs_alone() {
     let (writer, epoch) = (cluster.writer, cluster.epoch);
     let put_extent = |cluster: &mut Cluster, extent: Extent| {
         let inode = cluster.inode();
-        cluster.change(put("b", b"k", inode, Body::Extents(vec![extent])))
+        cluster.change(put(FIRST_BUCKET, b"k", inode, Body::Extents(vec![extent])))
     };
     let good = cluster.extent(10);
     assert!(matches!(
@@ -187,23 +187,34 @@ fn chunks_are_introduced_under_open_epochs_alone() {
         [true, false, false]
     );
     drop(view);
-    let closed = cluster.store.view().unwrap().closed_epochs().unwrap();
-    assert_eq!(
-        closed
-            .iter()
-            .map(|row| (row.writer, row.epoch))
-            .collect::<Vec<_>>(),
-        [(writer, epoch)]
-    );
+    let open_epochs = |cluster: &Cluster| {
+        let rows = cluster.rows();
+        rows.iter()
+            .filter(|(key, _)| key.starts_with(&[b'S', 10]))
+            .count()
+    };
+    assert_eq!(open_epochs(&cluster), 1, "a closed epoch has no row");
+    let never_opened = CloseEpoch {
+        writer,
+        epoch: epoch + 2,
+    };
+    assert!(matches!(
+        cluster.change(never_opened),
+        Answer::Refused(Refusal::Invalid(_))
+    ));
     assert_eq!(cluster.change(CloseWriter { writer }), Answer::Done);
     assert_eq!(
         cluster.change(OpenEpoch { writer }),
         Answer::Refused(Refusal::NoSuchWriter(writer))
     );
+    assert_eq!(open_epochs(&cluster), 0);
+    let view = cluster.store.view().unwrap();
+    let is_closed = |epoch| view.epoch_closed(writer, epoch).unwrap();
     assert_eq!(
-        cluster.store.view().unwrap().closed_epochs().unwrap().len(),
-        2
+        [epoch, epoch + 1, epoch + 2].map(is_closed),
+        [true, true, false]
     );
+    drop(view);
     assert_eq!(
         cluster.change(RegisterWriter {
             node: 1,
@@ -268,11 +279,11 @@ fn bodies_that_contradict_themselves_are_refused() {
     let before = cluster.rows_of(b"DIXF");
     for body in bodies {
         let inode = cluster.inode();
-        let answer = cluster.change(put("b", b"k", inode, body.clone()));
+        let answer = cluster.change(put(FIRST_BUCKET, b"k", inode, body.clone()));
         assert!(invalid(answer), "{body:?}");
     }
     let inode = cluster.inode();
-    let fine = || put("b", b"k", inode, Body::Extents(vec![good.clone()]));
+    let fine = || put(FIRST_BUCKET, b"k", inode, Body::Extents(vec![good.clone()]));
     let mut longer = fine();
     longer.size += 1;
     assert!(invalid(cluster.change(longer)));
@@ -304,7 +315,12 @@ fn bodies_that_contradict_themselves_are_refused() {
         ..good
     };
     let inode = cluster.inode();
-    let answer = cluster.change(put("b", b"hole", inode, Body::Extents(vec![holes])));
+    let answer = cluster.change(put(
+        FIRST_BUCKET,
+        b"hole",
+        inode,
+        Body::Extents(vec![holes]),
+    ));
     assert!(matches!(answer, Answer::Put { .. }));
     cluster.delete("b", &[b"hole"]);
     let view = cluster.store.view().unwrap();
@@ -417,11 +433,11 @@ fn envelopes_are_for_this_group_level_and_session() {
 fn time_only_moves_forward() {
     let mut cluster = Cluster::new();
     cluster.bucket("b");
-    cluster.time_micros = 5_000_000;
+    cluster.time_nanos = 5_000_000;
     cluster.put("b", b"first", Body::Empty);
-    cluster.time_micros = 4_000_000;
+    cluster.time_nanos = 4_000_000;
     cluster.put("b", b"second", Body::Empty);
     let view = cluster.store.view().unwrap();
     let object = view.object("b", b"second").unwrap().unwrap();
-    assert_eq!(object.modified_micros, 5_000_000);
+    assert_eq!(object.modified_nanos, 5_000_000);
 }

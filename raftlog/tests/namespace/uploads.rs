@@ -10,7 +10,7 @@ use strata_raftlog::namespace::{
 };
 
 use crate::commands::put;
-use crate::support::Cluster;
+use crate::support::{Cluster, FIRST_BUCKET};
 
 fn tag(fill: u8) -> ETag {
     ETag::single([fill; 16])
@@ -27,7 +27,7 @@ fn crc(fill: u8) -> Checksum {
 
 fn create(cluster: &mut Cluster, key: &[u8]) -> CreateUpload {
     CreateUpload {
-        bucket: "b".into(),
+        bucket: FIRST_BUCKET,
         key: key.to_vec(),
         inode: cluster.inode(),
         attributes: ObjectAttributes {
@@ -41,7 +41,7 @@ fn create(cluster: &mut Cluster, key: &[u8]) -> CreateUpload {
 
 fn part(upload: u64, number: u16, space: u32, body: Body) -> PutPart {
     PutPart {
-        bucket: "b".into(),
+        bucket: FIRST_BUCKET,
         key: b"k".to_vec(),
         upload,
         number,
@@ -60,7 +60,7 @@ fn complete(upload: u64, numbers: &[u16]) -> CompleteUpload {
         checksum: Some(vec![*number as u8; 4]),
     };
     CompleteUpload {
-        bucket: "b".into(),
+        bucket: FIRST_BUCKET,
         key: b"k".to_vec(),
         upload,
         parts: numbers.iter().map(named).collect(),
@@ -234,12 +234,14 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         })
     );
     assert_eq!(
-        cluster.change(DeleteBucket { bucket: "b".into() }),
+        cluster.change(DeleteBucket {
+            bucket: FIRST_BUCKET
+        }),
         refused(Refusal::BucketNotEmpty)
     );
     assert_eq!(rows(&cluster), before);
     let abort = AbortUpload {
-        bucket: "b".into(),
+        bucket: FIRST_BUCKET,
         key: b"k".to_vec(),
         upload,
     };
@@ -249,7 +251,9 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert_eq!(cluster.release_all(), []);
     assert_eq!(cluster.rows_of(b"MXF"), 0);
     assert_eq!(
-        cluster.change(DeleteBucket { bucket: "b".into() }),
+        cluster.change(DeleteBucket {
+            bucket: FIRST_BUCKET
+        }),
         Answer::Done
     );
 }
@@ -405,14 +409,14 @@ fn ten_thousand_parts_are_read_from_anywhere() {
     let inode = cluster.put("b", b"k", Body::Empty);
     assert_ne!(inode, upload);
     assert_eq!(cluster.rows_of(b"F"), 2, "its parts, and then the object");
-    let again = cluster.change(put("b", b"k", upload, Body::Empty));
+    let again = cluster.change(put(FIRST_BUCKET, b"k", upload, Body::Empty));
     assert!(
         matches!(again, Answer::Refused(Refusal::Invalid(_))),
         "not before all its rows are released: {again:?}"
     );
     assert_eq!(cluster.release_all().len(), 10_000);
     assert_eq!(cluster.rows_of(b"MXF"), 0);
-    let other = put("b", b"k", upload, Body::Empty);
+    let other = put(FIRST_BUCKET, b"k", upload, Body::Empty);
     assert!(
         matches!(cluster.change(other), Answer::Put { .. }),
         "a leased inode that is free"

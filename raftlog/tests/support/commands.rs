@@ -30,9 +30,9 @@ pub fn initialise() -> Initialise {
     }
 }
 
-pub fn put(bucket: &str, key: &[u8], inode: u64, body: Body) -> PutObject {
+pub fn put(bucket: u64, key: &[u8], inode: u64, body: Body) -> PutObject {
     PutObject {
-        bucket: bucket.into(),
+        bucket,
         key: key.to_vec(),
         inode,
         size: body.length(),

@@ -32,7 +32,7 @@ pub(super) async fn start(
     for device in devices {
         let opened = match Device::open(&device.path, device.options()).await {
             Ok(opened) => opened,
-            Err(error @ EngineError::NewerFormat { .. }) => return Err(failed(&error)),
+            Err(error @ EngineError::OtherFormat { .. }) => return Err(failed(&error)),
             Err(error) => {
                 tracing::error!(path = %device.path.display(), %error, "the log goes on without a device that cannot be opened");
                 continue;

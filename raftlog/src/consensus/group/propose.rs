@@ -121,7 +121,7 @@ impl Inner {
                 raise.level
             )));
         }
-        let time = reactor::wall_clock().0.max(self.stamped.get());
+        let time = reactor::wall_clock().nanoseconds().max(self.stamped.get());
         self.stamped.set(time);
         Ok(Envelope {
             group: self.config.group,
@@ -129,7 +129,7 @@ impl Inner {
             session: proposer.session,
             sequence: proposer.sequence,
             lowest_unanswered: proposer.lowest_unanswered,
-            time_micros: time,
+            time_nanos: time,
             command,
         })
     }

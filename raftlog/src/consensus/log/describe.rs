@@ -61,12 +61,12 @@ fn entry_text(entry: &Entry) -> Result<String, String> {
         EntryPayload::Normal(proposal) => {
             let envelope = Envelope::decode(&proposal.0).map_err(|error| error.to_string())?;
             format!(
-                "{}, {} bytes, session {} sequence {}, stamped {} µs",
+                "{}, {} bytes, session {} sequence {}, stamped {} ns",
                 envelope.command.name(),
                 proposal.0.len(),
                 envelope.session,
                 envelope.sequence,
-                envelope.time_micros
+                envelope.time_nanos
             )
         }
     };

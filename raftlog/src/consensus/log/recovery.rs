@@ -93,7 +93,7 @@ impl Replayed {
     fn visit(&mut self, place: JournalPosition, kind: u8, body: &[u8]) -> Result<(), EngineError> {
         if let Some(version) = record::newer_version(kind, body) {
             let features = format!("version {version} of the log's records");
-            return Err(EngineError::NewerFormat { features });
+            return Err(EngineError::OtherFormat { features });
         }
         self.take(place, kind, body)
             .map_err(|detail| EngineError::Corrupt {
@@ -187,8 +187,8 @@ impl Candidate {
         let state = match open_and_replay(&source).await {
             Ok((medium, replayed)) => State::Whole(medium, replayed),
             // It is neither rebuilt nor left out: the other mirrors would go on without it.
-            Err(EngineError::NewerFormat { features }) => {
-                return Err(LogError::NewerFormat(features));
+            Err(EngineError::OtherFormat { features }) => {
+                return Err(LogError::OtherFormat(features));
             }
             Err(error) if is_corrupt(&error) => State::Corrupt(error.to_string()),
             Err(error) => State::Unreachable(error.to_string()),

@@ -440,7 +440,7 @@ fn a_record_of_a_newer_version_is_refused_and_rebuilds_nothing() {
             .expect("appended");
         let held = (a.held(), b.held());
         match open(&[&a, &b], 2).await {
-            Err(LogError::NewerFormat(what)) => assert!(what.contains("version 2"), "{what}"),
+            Err(LogError::OtherFormat(what)) => assert!(what.contains("version 2"), "{what}"),
             other => panic!("{:?}", other.map(|_| "opened")),
         }
         assert_eq!((a.held(), b.held()), held);

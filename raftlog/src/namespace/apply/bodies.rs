@@ -41,8 +41,7 @@ impl Change<'_, '_> {
             }
             let (writer, epoch) = (extent.chunk.writer(), extent.chunk.epoch());
             if open_epoch != Some((writer, epoch)) {
-                let row = view.epoch(writer, epoch)?;
-                if row.is_none_or(|row| row.closed_micros.is_some()) {
+                if view.epoch(writer, epoch)?.is_none() {
                     return Err(Refusal::EpochClosed { writer, epoch }.into());
                 }
                 open_epoch = Some((writer, epoch));

@@ -20,12 +20,12 @@ impl Change<'_, '_> {
         Ok(Answer::Done)
     }
 
-    pub(super) fn delete_bucket(&mut self, name: &str) -> Outcome {
-        let bucket = self.bucket(name)?;
+    pub(super) fn delete_bucket(&mut self, bucket: u64) -> Outcome {
+        let place = self.bucket(bucket)?;
         if !self.view().is_empty_directory(bucket)? || self.view().any_upload(bucket)? {
             return Err(Refusal::BucketNotEmpty.into());
         }
-        self.unlink(ROOT_INODE, &directory_segment(name.as_bytes()), bucket)?;
+        self.unlink(ROOT_INODE, &place.segment, bucket)?;
         Ok(Answer::Done)
     }
 }

@@ -28,7 +28,8 @@ impl Change<'_, '_> {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
         check_checksum(command.checksum.as_ref())?;
-        let bucket = self.bucket(&command.bucket)?;
+        let bucket = command.bucket;
+        self.bucket(bucket)?;
         let old = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
         self.check_fresh_inode(command.inode)?;
@@ -78,7 +79,7 @@ impl Change<'_, '_> {
             commit_sequence: self.sequence,
             etag: new.etag,
             size: new.size,
-            modified_micros: now,
+            modified_nanos: now,
         })
     }
 
@@ -86,7 +87,8 @@ impl Change<'_, '_> {
         if command.keys.is_empty() || command.keys.len() > self.limits.delete_keys_max {
             return invalid("a delete has 1 to 1,000 keys");
         }
-        let bucket = self.bucket(&command.bucket)?;
+        let bucket = command.bucket;
+        self.bucket(bucket)?;
         let mut outcomes = Vec::with_capacity(command.keys.len());
         for key in &command.keys {
             outcomes.push(self.delete_object(bucket, key)?);

@@ -143,7 +143,7 @@ impl Change<'_, '_> {
         self.group.next_session += 1;
         let session = Session {
             owner: command.owner,
-            opened_micros: self.now(),
+            opened_nanos: self.now(),
             lowest_unanswered: 0,
             outstanding: 0,
         };

@@ -30,7 +30,7 @@ pub(super) fn first_state(envelope: &Envelope) -> Option<GroupState> {
     matches!(envelope.command, Command::Initialise(_)).then_some(GroupState {
         group: envelope.group,
         feature_level: envelope.feature_level,
-        time_micros: envelope.time_micros,
+        time_nanos: envelope.time_nanos,
         commit_sequence: 0,
         next_inode: FIRST_INODE,
         next_session: 1,
@@ -51,7 +51,7 @@ impl Change<'_, '_> {
         let identity = ClusterIdentity {
             cluster: command.cluster,
             incarnation: command.incarnation,
-            created_micros: self.now(),
+            created_nanos: self.now(),
         };
         self.put(&key::system(key::S_CLUSTER), &identity)?;
         self.put(&key::system(key::S_LAYOUT), &command.layout)?;
@@ -74,7 +74,7 @@ impl Change<'_, '_> {
             number,
             node: command.node,
             reactor: command.reactor,
-            registered_micros: self.now(),
+            registered_nanos: self.now(),
             last_epoch: 0,
             open: true,
         };
@@ -90,8 +90,7 @@ impl Change<'_, '_> {
         let row = AllocationEpoch {
             writer: number,
             epoch,
-            opened_micros: self.now(),
-            closed_micros: None,
+            opened_nanos: self.now(),
         };
         self.put(&key::writer(number), &writer)?;
         self.put(&key::epoch(number, epoch), &row)?;
@@ -99,10 +98,11 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn close_epoch(&mut self, writer: u32, epoch: u32) -> Outcome {
-        let Some(row) = self.view().epoch(writer, epoch)? else {
-            return Err(Refusal::EpochClosed { writer, epoch }.into());
-        };
-        self.close_epoch_row(row)?;
+        let is_open = self.view().epoch(writer, epoch)?.is_some();
+        if !is_open && !self.view().epoch_closed(writer, epoch)? {
+            return invalid("the epoch was never opened");
+        }
+        self.delete(&key::epoch(writer, epoch))?;
         Ok(Answer::Done)
     }
 
@@ -110,10 +110,7 @@ impl Change<'_, '_> {
         let Some(writer) = self.view().writer(number)? else {
             return Err(Refusal::NoSuchWriter(number).into());
         };
-        let epochs = self.view().epochs(number)?;
-        for epoch in epochs {
-            self.close_epoch_row(epoch)?;
-        }
+        self.delete_prefix(&key::epochs(number))?;
         self.put(
             &key::writer(number),
             &Writer {
@@ -204,17 +201,6 @@ impl Change<'_, '_> {
     fn open_writer(&self, number: u32) -> Outcome<Writer> {
         let writer = self.view().writer(number)?.filter(|writer| writer.open);
         writer.ok_or_else(|| Refusal::NoSuchWriter(number).into())
-    }
-
-    fn close_epoch_row(&mut self, row: AllocationEpoch) -> Result<(), StoreError> {
-        if row.closed_micros.is_some() {
-            return Ok(());
-        }
-        let closed = AllocationEpoch {
-            closed_micros: Some(self.now()),
-            ..row
-        };
-        self.put(&key::epoch(row.writer, row.epoch), &closed)
     }
 
     /// Whether a fresh inode was leased from this group and is not in use.

@@ -21,10 +21,11 @@ impl Change<'_, '_> {
     pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
-        let bucket = self.bucket(&command.bucket)?;
+        let bucket = command.bucket;
+        self.bucket(bucket)?;
         self.check_fresh_inode(command.inode)?;
         let upload = Upload {
-            initiated_micros: self.now(),
+            initiated_nanos: self.now(),
             owner: command.owner,
             storage_class: command.attributes.storage_class,
             checksum: command.checksum,
@@ -42,7 +43,8 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn put_part(&mut self, command: &PutPart) -> Outcome {
-        let bucket = self.bucket(&command.bucket)?;
+        let bucket = command.bucket;
+        self.bucket(bucket)?;
         let upload = self.upload(bucket, &command.key, command.upload)?;
         if command.number == 0 || command.number > self.limits.part_number_max {
             return invalid("a part's number is 1 to 10,000");
@@ -63,14 +65,15 @@ impl Change<'_, '_> {
             size: command.size,
             etag: command.etag,
             checksum: command.checksum.clone(),
-            modified_micros: self.now(),
+            modified_nanos: self.now(),
         };
         self.put(&key::part(command.upload, command.number), &part)?;
         Ok(Answer::Done)
     }
 
     pub(super) fn complete_upload(&mut self, command: &CompleteUpload) -> Outcome {
-        let bucket = self.bucket(&command.bucket)?;
+        let bucket = command.bucket;
+        self.bucket(bucket)?;
         let upload = self.upload(bucket, &command.key, command.upload)?;
         check_checksum(command.checksum.as_ref())?;
         let spans = self.chosen_spans(command)?;
@@ -100,7 +103,8 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn abort_upload(&mut self, command: &AbortUpload) -> Outcome {
-        let bucket = self.bucket(&command.bucket)?;
+        let bucket = command.bucket;
+        self.bucket(bucket)?;
         self.upload(bucket, &command.key, command.upload)?;
         self.drop_upload(command.upload)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;

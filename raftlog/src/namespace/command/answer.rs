@@ -33,8 +33,8 @@ pub enum Answer {
         etag: ETag,
         /// The object's size, in bytes.
         size: u64,
-        /// The time of the change, in microseconds since the Unix epoch.
-        modified_micros: u64,
+        /// The time of the change, in nanoseconds since the Unix epoch.
+        modified_nanos: i64,
     },
     /// One outcome for each key of the command, in its order.
     Deleted(Vec<DeleteOutcome>),

@@ -3,7 +3,7 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 4 | CRC32C of all that follows |
-//! | 4 | 2 | version, 1 |
+//! | 4 | 2 | version, 2 |
 //! | 6 | 2 | kind |
 //! | 8 | 2 | group |
 //! | 10 | 2 | feature level |
@@ -11,7 +11,7 @@
 //! | 16 | 8 | session, 0 for none |
 //! | 24 | 8 | sequence |
 //! | 32 | 8 | lowest unanswered sequence |
-//! | 40 | 8 | time, microseconds since the Unix epoch |
+//! | 40 | 8 | time, signed nanoseconds since the Unix epoch |
 //! | 48 | 4 | length of the body |
 //! | 52 | 12 | reserved, 0 |
 
@@ -43,7 +43,7 @@ impl Proposer {
     };
 }
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER_BYTES: usize = 64;
 /// Where an archive lies when it is read.
 const ALIGNMENT: usize = 16;
@@ -61,8 +61,8 @@ pub struct Envelope {
     pub sequence: u64,
     /// All answers below this sequence have reached the proposer.
     pub lowest_unanswered: u64,
-    /// The leader's time, in microseconds since the Unix epoch; only moves forward when applied.
-    pub time_micros: u64,
+    /// The leader's time, in nanoseconds since the Unix epoch; only moves forward when applied.
+    pub time_nanos: i64,
     /// The command.
     pub command: Command,
 }
@@ -115,7 +115,7 @@ impl Envelope {
             self.session,
             self.sequence,
             self.lowest_unanswered,
-            self.time_micros,
+            self.time_nanos.cast_unsigned(),
         ] {
             header.extend_from_slice(&field.to_le_bytes());
         }
@@ -162,7 +162,7 @@ impl Envelope {
             session: u64_at(bytes, 16),
             sequence: u64_at(bytes, 24),
             lowest_unanswered: u64_at(bytes, 32),
-            time_micros: u64_at(bytes, 40),
+            time_nanos: u64_at(bytes, 40).cast_signed(),
             command,
         })
     }

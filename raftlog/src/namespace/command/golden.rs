@@ -105,9 +105,7 @@ fn precondition() -> Precondition {
     }
 }
 
-fn bucket() -> String {
-    "bucket".to_owned()
-}
+const BUCKET: u64 = 0x0007_0000_0000_0010;
 
 fn key() -> Vec<u8> {
     b"a/key".to_vec()
@@ -178,13 +176,13 @@ fn of_the_system() -> Vec<Command> {
 fn of_objects() -> Vec<Command> {
     vec![
         CreateBucket {
-            bucket: bucket(),
+            bucket: "bucket".to_owned(),
             owner: 4,
         }
         .into(),
-        DeleteBucket { bucket: bucket() }.into(),
+        DeleteBucket { bucket: BUCKET }.into(),
         PutObject {
-            bucket: bucket(),
+            bucket: BUCKET,
             key: key(),
             inode: 77,
             size: (1 << 20) + 5,
@@ -197,7 +195,7 @@ fn of_objects() -> Vec<Command> {
         }
         .into(),
         DeleteObjects {
-            bucket: bucket(),
+            bucket: BUCKET,
             keys: vec![
                 DeleteKey {
                     key: key(),
@@ -216,7 +214,7 @@ fn of_objects() -> Vec<Command> {
 fn of_uploads() -> Vec<Command> {
     vec![
         CreateUpload {
-            bucket: bucket(),
+            bucket: BUCKET,
             key: key(),
             inode: 78,
             attributes: attributes(),
@@ -225,7 +223,7 @@ fn of_uploads() -> Vec<Command> {
         }
         .into(),
         PutPart {
-            bucket: bucket(),
+            bucket: BUCKET,
             key: key(),
             upload: 78,
             number: 2,
@@ -237,7 +235,7 @@ fn of_uploads() -> Vec<Command> {
         }
         .into(),
         CompleteUpload {
-            bucket: bucket(),
+            bucket: BUCKET,
             key: key(),
             upload: 78,
             parts: vec![CompletedPart {
@@ -251,7 +249,7 @@ fn of_uploads() -> Vec<Command> {
         }
         .into(),
         AbortUpload {
-            bucket: bucket(),
+            bucket: BUCKET,
             key: key(),
             upload: 78,
         }
@@ -274,7 +272,7 @@ fn answers() -> Vec<Answer> {
             commit_sequence: 6,
             etag: etag(7),
             size: 8,
-            modified_micros: 9,
+            modified_nanos: 9,
         },
         Answer::Deleted(vec![
             DeleteOutcome::Deleted,
@@ -324,7 +322,7 @@ fn envelope(command: Command) -> Envelope {
         session: 2,
         sequence: 3,
         lowest_unanswered: 2,
-        time_micros: 1_700_000_000_000_000,
+        time_nanos: 1_700_000_000_000_000,
         command,
     }
 }
@@ -423,7 +421,12 @@ fn what_is_reserved_or_newer_is_refused_by_name() {
         changed[..4].copy_from_slice(&crc.to_le_bytes());
         Envelope::decode(&changed)
     };
-    assert_eq!(with(4, 2), Err(CommandError::UnknownVersion(2)));
+    for version in [1, 3] {
+        assert_eq!(
+            with(4, version),
+            Err(CommandError::UnknownVersion(version.into()))
+        );
+    }
     assert_eq!(with(6, 0xee), Err(CommandError::UnknownKind(0xee)));
     for reserved in (12..16).chain(52..64) {
         assert_eq!(with(reserved, 1), Err(CommandError::Reserved));

@@ -242,8 +242,8 @@ pub struct CreateBucket {
 /// Deletes an empty bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct DeleteBucket {
-    /// The bucket's name.
-    pub bucket: String,
+    /// The bucket's inode.
+    pub bucket: u64,
 }
 
 /// What must hold for a change to be made; decided when the command is applied.
@@ -267,8 +267,8 @@ pub enum ETagMatch {
 /// Puts an object in one piece, in place of the one that may be there.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct PutObject {
-    /// The bucket's name.
-    pub bucket: String,
+    /// The bucket's inode.
+    pub bucket: u64,
     /// The object's key, 1 to 1,024 bytes.
     pub key: Vec<u8>,
     /// A fresh inode from the proposer's leased block.
@@ -301,8 +301,8 @@ pub struct DeleteKey {
 /// Deletes up to 1,000 objects of a bucket; keys that are absent are no error.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct DeleteObjects {
-    /// The bucket's name.
-    pub bucket: String,
+    /// The bucket's inode.
+    pub bucket: u64,
     /// The keys.
     pub keys: Vec<DeleteKey>,
 }
@@ -310,8 +310,8 @@ pub struct DeleteObjects {
 /// Begins a multipart upload. The upload is named by its inode.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct CreateUpload {
-    /// The bucket's name.
-    pub bucket: String,
+    /// The bucket's inode.
+    pub bucket: u64,
     /// The object's key.
     pub key: Vec<u8>,
     /// A fresh inode from the proposer's leased block; also the upload's number.
@@ -327,8 +327,8 @@ pub struct CreateUpload {
 /// Puts a part, in place of the one with its number that may be there.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct PutPart {
-    /// The bucket's name.
-    pub bucket: String,
+    /// The bucket's inode.
+    pub bucket: u64,
     /// The object's key.
     pub key: Vec<u8>,
     /// The upload's inode.
@@ -362,8 +362,8 @@ pub struct CompletedPart {
 /// Makes an upload an object: its parts in the order given become the body.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct CompleteUpload {
-    /// The bucket's name.
-    pub bucket: String,
+    /// The bucket's inode.
+    pub bucket: u64,
     /// The object's key.
     pub key: Vec<u8>,
     /// The upload's inode.
@@ -381,8 +381,8 @@ pub struct CompleteUpload {
 /// Drops an upload with all its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct AbortUpload {
-    /// The bucket's name.
-    pub bucket: String,
+    /// The bucket's inode.
+    pub bucket: u64,
     /// The object's key.
     pub key: Vec<u8>,
     /// The upload's inode.

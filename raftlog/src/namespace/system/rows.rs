@@ -53,12 +53,8 @@ impl Row for GroupState {
         fields.u16(self.group);
         fields.u16(self.feature_level);
         fields.u32(self.next_writer);
-        for field in [
-            self.time_micros,
-            self.commit_sequence,
-            self.next_inode,
-            self.next_session,
-        ] {
+        fields.i64(self.time_nanos);
+        for field in [self.commit_sequence, self.next_inode, self.next_session] {
             fields.u64(field);
         }
     }
@@ -68,7 +64,7 @@ impl Row for GroupState {
             group: fields.u16()?,
             feature_level: fields.u16()?,
             next_writer: fields.u32()?,
-            time_micros: fields.u64()?,
+            time_nanos: fields.i64()?,
             commit_sequence: fields.u64()?,
             next_inode: fields.u64()?,
             next_session: fields.u64()?,
@@ -80,14 +76,14 @@ impl Row for ClusterIdentity {
     fn write(&self, fields: &mut FieldWriter) {
         fields.raw(&self.cluster);
         fields.u32(self.incarnation);
-        fields.u64(self.created_micros);
+        fields.i64(self.created_nanos);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<ClusterIdentity, Damage> {
         Ok(ClusterIdentity {
             cluster: fields.array()?,
             incarnation: fields.u32()?,
-            created_micros: fields.u64()?,
+            created_nanos: fields.i64()?,
         })
     }
 }
@@ -230,7 +226,7 @@ impl Row for Writer {
         fields.u32(self.number);
         fields.u32(self.reactor);
         fields.u64(self.node);
-        fields.u64(self.registered_micros);
+        fields.i64(self.registered_nanos);
         fields.u32(self.last_epoch);
         fields.u8(u8::from(self.open));
         fields.zeros(3);
@@ -238,14 +234,14 @@ impl Row for Writer {
 
     fn read(fields: &mut Fields<'_>) -> Result<Writer, Damage> {
         let (number, reactor) = (fields.u32()?, fields.u32()?);
-        let (node, registered_micros) = (fields.u64()?, fields.u64()?);
+        let (node, registered_nanos) = (fields.u64()?, fields.i64()?);
         let (last_epoch, open) = (fields.u32()?, fields.u8()? != 0);
         fields.zeros(3)?;
         Ok(Writer {
             number,
             node,
             reactor,
-            registered_micros,
+            registered_nanos,
             last_epoch,
             open,
         })
@@ -256,42 +252,39 @@ impl Row for AllocationEpoch {
     fn write(&self, fields: &mut FieldWriter) {
         fields.u32(self.writer);
         fields.u32(self.epoch);
-        fields.u64(self.opened_micros);
-        fields.u8(u8::from(self.closed_micros.is_some()));
-        fields.u64(self.closed_micros.unwrap_or(0));
+        fields.i64(self.opened_nanos);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<AllocationEpoch, Damage> {
-        let (writer, epoch, opened_micros) = (fields.u32()?, fields.u32()?, fields.u64()?);
-        let (closed, at) = (fields.u8()? != 0, fields.u64()?);
+        let (writer, epoch, opened_nanos) = (fields.u32()?, fields.u32()?, fields.i64()?);
         Ok(AllocationEpoch {
             writer,
             epoch,
-            opened_micros,
-            closed_micros: closed.then_some(at),
+            opened_nanos,
         })
     }
 }
 
 impl Row for Session {
     fn write(&self, fields: &mut FieldWriter) {
-        for field in [self.owner, self.opened_micros, self.lowest_unanswered] {
-            fields.u64(field);
-        }
+        fields.u64(self.owner);
+        fields.i64(self.opened_nanos);
+        fields.u64(self.lowest_unanswered);
         fields.u32(self.outstanding);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Session, Damage> {
         Ok(Session {
             owner: fields.u64()?,
-            opened_micros: fields.u64()?,
+            opened_nanos: fields.i64()?,
             lowest_unanswered: fields.u64()?,
             outstanding: fields.u32()?,
         })
     }
 }
 
-/// An answer, in the archived form of [`Answer`].
+/// An answer, in the archived form of [`Answer`]. An archive has its root at its end, so that a changed `Answer` cannot be told
+/// from the old one: it comes with a new version of this row, which keeps the old type to read the old rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AnswerRow(pub Answer);
 
@@ -302,9 +295,14 @@ impl Row for AnswerRow {
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<AnswerRow, Damage> {
+        let version = fields.version();
         let mut archive = AlignedVec::<16>::new();
         archive.extend_from_slice(fields.rest());
-        rkyv::from_bytes::<Answer, rancor::Error>(&archive)
+        let answer = match version {
+            1 => rkyv::from_bytes::<Answer, rancor::Error>(&archive),
+            _ => return Err(Damage("unknown version")),
+        };
+        answer
             .map(AnswerRow)
             .map_err(|_| Damage("no archive of an answer"))
     }

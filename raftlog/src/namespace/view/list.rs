@@ -41,8 +41,8 @@ pub struct ListedObject {
     pub etag: ETag,
     /// The additional checksum's algorithm and kind.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
-    /// Time of the last change, in microseconds since the Unix epoch.
-    pub modified_micros: u64,
+    /// Time of the last change, in nanoseconds since the Unix epoch.
+    pub modified_nanos: i64,
     /// The storage class.
     pub storage_class: StorageClass,
     /// The account that owns it.
@@ -215,7 +215,7 @@ fn listed(key: Vec<u8>, entry: Entry) -> ListedObject {
         checksum: entry
             .checksum
             .map(|checksum| (checksum.algorithm, checksum.kind)),
-        modified_micros: entry.modified_micros,
+        modified_nanos: entry.modified_nanos,
         storage_class: entry.storage_class,
         owner: entry.owner,
     }

@@ -119,15 +119,7 @@ impl View<'_> {
         self.table.get(self.txn(), &key::writer(number))
     }
 
-    /// The allocation epochs of a writer, in order.
-    ///
-    /// # Errors
-    /// As [`bucket`](View::bucket).
-    pub fn epochs(&self, writer: u32) -> Result<Vec<AllocationEpoch>, StoreError> {
-        self.all(&key::epochs(writer))
-    }
-
-    /// An allocation epoch.
+    /// An allocation epoch that is open.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
@@ -135,23 +127,16 @@ impl View<'_> {
         self.table.get(self.txn(), &key::epoch(writer, epoch))
     }
 
-    /// Whether an allocation epoch is known to be closed: nothing more is introduced under it.
+    /// Whether an allocation epoch is known to be closed: nothing more is introduced under it, and orphan collection may free its
+    /// unreferenced chunks. A closed writer implies its epochs.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
     pub fn epoch_closed(&self, writer: u32, epoch: u32) -> Result<bool, StoreError> {
-        let row = self.epoch(writer, epoch)?;
-        Ok(row.is_some_and(|row| row.closed_micros.is_some()))
-    }
-
-    /// The allocation epochs that are closed: orphan collection may free their unreferenced chunks.
-    ///
-    /// # Errors
-    /// As [`bucket`](View::bucket).
-    pub fn closed_epochs(&self) -> Result<Vec<AllocationEpoch>, StoreError> {
-        let mut epochs: Vec<AllocationEpoch> = self.all(&key::system(key::S_EPOCH))?;
-        epochs.retain(|epoch| epoch.closed_micros.is_some());
-        Ok(epochs)
+        let Some(row) = self.writer(writer)? else {
+            return Ok(false);
+        };
+        Ok(epoch <= row.last_epoch && self.epoch(writer, epoch)?.is_none())
     }
 
     /// A proposer's session.

@@ -22,6 +22,9 @@ const OPTIONS: StoreOptions = StoreOptions {
     map_bytes: 16 << 20,
 };
 
+/// The inode of the bucket, behind those that are leased before.
+const BUCKET: u64 = 16 + 100_000;
+
 /// What the device tears: 8 sectors of 512 bytes make a page of LMDB.
 const SECTOR_BYTES: usize = 512;
 
@@ -214,7 +217,7 @@ impl Machine {
                 if_match: None,
             }];
             return DeleteObjects {
-                bucket: "b".into(),
+                bucket: BUCKET,
                 keys,
             }
             .into();
@@ -223,7 +226,7 @@ impl Machine {
         let fill = self.random.next() as u8;
         self.inode += 1;
         PutObject {
-            bucket: "b".into(),
+            bucket: BUCKET,
             key,
             inode: self.inode - 1,
             size,
@@ -245,7 +248,7 @@ fn envelope(at: usize, command: &Command) -> Vec<u8> {
         session: u64::from(at >= 2),
         sequence: at as u64,
         lowest_unanswered: (at as u64).saturating_sub(3),
-        time_micros: at as u64,
+        time_nanos: at as i64,
         command: command.clone(),
     };
     envelope.encode().unwrap().to_vec()

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Server processor time per request against another build of the server, in interleaved pairs of fresh starts: GET, PUT, batch
+# DELETE and LIST of 4 KiB objects, PUT and GET of 16 MiB; and GET of 4 KiB against hyper's bare hello on the reactor. Prints one
+# line for each: medians, their ratio, the other build's own spread, and the verdict. Each server has six directories, and an
+# empty store in every pair.
+# Usage: requests.sh DIRECTORY_OF_THE_OTHER_BINARIES    PAIRS=5 SECONDS_EACH=4 STRATA_BENCH_DIR=/disk PORT=19012
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+other=${1:?the directory of the other binaries}
+pairs=${PAIRS:-5} each=${SECONDS_EACH:-4} port=${PORT:-19012}
+build
+scratch requests
+ours=$strata
+missed=0
+names=(get put delete list put16 get16)
+declare -A figures
+
+# ticks: processor time of the server so far, user and system, in clock ticks.
+ticks() {
+    awk '{ print $14 + $15 }' "/proc/$server_pid/stat"
+}
+
+# load NAME KEYS COMMAND OPTIONS...: runs a load and notes microseconds of the server a request (or a key, where a request has
+# KEYS of them).
+load() {
+    local name=$1 keys=$2 before line count
+    shift 2
+    before=$(ticks)
+    line=$("$bench" s3 "$@" --endpoint "$endpoint" --core "$client_core" --json)
+    [ "$(field errors <<<"$line")" = 0 ] || { echo "$name: $line" >&2; exit 1; }
+    count=$(field count <<<"$line")
+    figures[$side,$name]+=" $(awk -v t=$(($(ticks) - before)) -v n="$count" -v k="$keys" -v hz="$(getconf CLK_TCK)" \
+        'BEGIN { printf "%.2f", t * 1e6 / hz / n / k }')"
+}
+
+# measure SIDE BINARY: all loads on a server with an empty store.
+measure() {
+    side=$1 strata=$2
+    rm -rf "$work/store"
+    local directories=()
+    for disk in 2 3 4 5 6; do
+        directories+=(--data-dir "$work/store/data$disk")
+        mkdir -p "$work/store/data$disk"
+    done
+    start_server "$work/store" "127.0.0.1:$port" --capacity 4GiB "${directories[@]}"
+    wait_for_endpoint 60
+    "$bench" s3 put --endpoint "$endpoint" --objects 51200 --concurrency 32 --json >/dev/null
+    load get 1 get --objects 51200 --concurrency 32 --seconds "$each"
+    load list 200 list --objects 51200 --concurrency 8 --seconds "$each"
+    load put 1 put --first 60000 --seconds "$each" --concurrency 32
+    load delete 1000 delete --objects 51000
+    load put16 1 put --prefix large/ --size 16MiB --objects 40 --concurrency 4
+    load get16 1 get --prefix large/ --size 16MiB --objects 40 --concurrency 4 --seconds "$each"
+    stop_server
+}
+
+hello=""
+for _ in $(seq "$pairs"); do
+    line=$("$bench" http --runtime reactor --body 0 --seconds "$each" --server-core "$server_core" --client-core "$client_core" --json)
+    hello+=" $(field cpu_us_per_request <<<"$line")"
+    measure other "$other/strata"
+    measure ours "$ours"
+done
+rm -rf "$work/store"
+
+# verdict NAME BOUND OURS CONTROL CONTROL_NAME
+verdict() {
+    local a b share word=held
+    read -ra a <<<"$3"
+    read -ra b <<<"$4"
+    share=$(ratio "$(median "${a[@]}")" "$(median "${b[@]}")")
+    if ! holds "$share <= $2"; then
+        word=missed
+        missed=$((missed + 1))
+    fi
+    echo "$1: $(median "${a[@]}") (spread $(spread "${a[@]}")) us against $(median "${b[@]}") of $5 (spread $(spread "${b[@]}")), ratio $share (bound <= $2): $word"
+}
+
+verdict "GET 4 KiB" 4 "${figures[ours,get]}" "$hello" "hyper's hello"
+verdict "PUT 4 KiB" 0.55 "${figures[ours,put]}" "${figures[other,put]}" "the other build"
+verdict "batch DELETE, per key" 0.4 "${figures[ours,delete]}" "${figures[other,delete]}" "the other build"
+verdict "LIST, per key" 0.5 "${figures[ours,list]}" "${figures[other,list]}" "the other build"
+verdict "PUT 16 MiB" 1.0 "${figures[ours,put16]}" "${figures[other,put16]}" "the other build"
+verdict "GET 16 MiB" 1.0 "${figures[ours,get16]}" "${figures[other,get16]}" "the other build"
+echo "GET 4 KiB of the other build: $(read -ra a <<<"${figures[other,get]}"; median "${a[@]}") us"
+[ $missed = 0 ]
