@@ -315,45 +315,73 @@ pub fn full_object(algorithm: ChecksumAlgorithm, value: Vec<u8>) -> Checksum {
     }
 }
 
-/// The checksum of an upload from those of its parts, each with the part's length in bytes.
-/// `None` where a part has none of the algorithm.
-pub fn of_parts(
+/// The checksum of an upload, made from those of its parts in their order.
+#[derive(Debug)]
+pub struct OfParts {
     algorithm: ChecksumAlgorithm,
-    kind: ChecksumKind,
-    parts: &[(u64, Option<&Checksum>)],
-) -> Option<Checksum> {
-    let mut values = Vec::with_capacity(parts.len());
-    for (length, checksum) in parts {
-        let checksum = checksum.filter(|checksum| checksum.algorithm == algorithm)?;
-        values.push((*length, &checksum.value[..]));
-    }
-    match kind {
-        ChecksumKind::FullObject => combine(algorithm, &values).map(|v| full_object(algorithm, v)),
-        ChecksumKind::Composite => {
-            let mut hasher = Hasher::new(algorithm);
-            values.iter().for_each(|(_, value)| hasher.update(value));
-            let (value, part_count) = (hasher.finish(), values.len() as u32);
-            Some(Checksum {
-                algorithm,
-                kind,
-                value,
-                part_count,
-            })
-        }
-    }
+    whole: Whole,
+    part_count: u32,
 }
 
-fn combine(algorithm: ChecksumAlgorithm, parts: &[(u64, &[u8])]) -> Option<Vec<u8>> {
-    let crc = crc_algorithm(algorithm)?;
-    let mut combined = None;
-    for (length, value) in parts {
-        let value = crc_number(value)?;
-        combined = Some(match combined {
-            None => value,
-            Some(before) => crc_fast::checksum_combine(crc, before, value, *length),
-        });
+#[derive(Debug)]
+enum Whole {
+    /// The CRC of all bytes so far.
+    FullObject(CrcAlgorithm, u64),
+    Composite(Hasher),
+    /// The algorithm has no checksum of this kind.
+    Impossible,
+}
+
+impl OfParts {
+    /// Begins.
+    pub fn new(algorithm: ChecksumAlgorithm, kind: ChecksumKind) -> OfParts {
+        let whole = match (kind, crc_algorithm(algorithm)) {
+            (ChecksumKind::FullObject, Some(crc)) => Whole::FullObject(crc, 0),
+            (ChecksumKind::FullObject, None) => Whole::Impossible,
+            (ChecksumKind::Composite, _) => Whole::Composite(Hasher::new(algorithm)),
+        };
+        OfParts {
+            algorithm,
+            whole,
+            part_count: 0,
+        }
     }
-    combined.map(|number| crc_bytes(algorithm, number))
+
+    /// Adds the next part with its length in bytes; `None` where it has no checksum of the algorithm.
+    pub fn add(&mut self, length: u64, checksum: Option<&Checksum>) -> Option<()> {
+        let checksum = checksum.filter(|checksum| checksum.algorithm == self.algorithm)?;
+        match &mut self.whole {
+            Whole::FullObject(crc, so_far) => {
+                let number = crc_number(&checksum.value)?;
+                *so_far = match self.part_count {
+                    0 => number,
+                    _ => crc_fast::checksum_combine(*crc, *so_far, number, length),
+                };
+            }
+            Whole::Composite(hasher) => hasher.update(&checksum.value),
+            Whole::Impossible => return None,
+        }
+        self.part_count += 1;
+        Some(())
+    }
+
+    /// The checksum; `None` where there were no parts.
+    pub fn finish(self) -> Option<Checksum> {
+        let algorithm = self.algorithm;
+        match self.whole {
+            _ if self.part_count == 0 => None,
+            Whole::FullObject(_, number) => {
+                Some(full_object(algorithm, crc_bytes(algorithm, number)))
+            }
+            Whole::Composite(hasher) => Some(Checksum {
+                algorithm,
+                kind: ChecksumKind::Composite,
+                value: hasher.finish(),
+                part_count: self.part_count,
+            }),
+            Whole::Impossible => None,
+        }
+    }
 }
 
 fn crc_algorithm(algorithm: ChecksumAlgorithm) -> Option<CrcAlgorithm> {
@@ -381,6 +409,18 @@ fn crc_number(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn of_parts(
+        algorithm: ChecksumAlgorithm,
+        kind: ChecksumKind,
+        parts: &[(u64, Option<&Checksum>)],
+    ) -> Option<Checksum> {
+        let mut whole = OfParts::new(algorithm, kind);
+        for (length, checksum) in parts {
+            whole.add(*length, *checksum)?;
+        }
+        whole.finish()
+    }
 
     #[test]
     fn known_values() {

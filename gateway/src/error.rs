@@ -83,6 +83,7 @@ codes! {
     NotImplemented 501 "A header you provided implies functionality that is not implemented.",
     NotModified 304 "Not Modified",
     ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket",
+    OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Please try again.",
     PreconditionFailed 412 "At least one of the pre-conditions you specified did not hold",
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found",
     RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
@@ -230,17 +231,11 @@ impl From<Refusal> for Fault {
             Refusal::NoSuchKey => Code::NoSuchKey.into(),
             Refusal::PreconditionFailed => Code::PreconditionFailed.into(),
             Refusal::NoSuchUpload => Code::NoSuchUpload.into(),
-            Refusal::InvalidPart(number) => {
-                Fault::from(Code::InvalidPart).detail("PartNumber", number.to_string())
+            Refusal::PartsChanged => {
+                let message =
+                    "Parts of the upload were put while it was being completed. Please try again.";
+                Fault::new(Code::OperationAborted, message)
             }
-            Refusal::InvalidPartOrder => Code::InvalidPartOrder.into(),
-            Refusal::EntityTooSmall { number, size } => Fault::from(Code::EntityTooSmall)
-                .detail("ProposedSize", size.to_string())
-                .detail(
-                    "MinSizeAllowed",
-                    strata_raftlog::namespace::PART_BYTES_MIN.to_string(),
-                )
-                .detail("PartNumber", number.to_string()),
             Refusal::EntityTooLarge => Code::EntityTooLarge.into(),
             Refusal::ChecksumMismatch => Fault::new(Code::InvalidRequest, refusal.to_string()),
             Refusal::TooManyOutstanding => Code::SlowDown.into(),

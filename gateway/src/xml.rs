@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `MalformedXML`.
-    pub fn end(mut self) -> Result<(), Fault> {
+    pub fn end(&mut self) -> Result<(), Fault> {
         loop {
             match self.events.read_event().map_err(|_| malformed())? {
                 Event::Eof if self.depth == 0 => return Ok(()),

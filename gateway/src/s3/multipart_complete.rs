@@ -1,8 +1,9 @@
 //! `CompleteMultipartUpload`: the parts named, in their order, become the object.
 
+use strata_engine::reactor;
 use strata_raftlog::namespace::command::{CompleteUpload, CompletedPart};
 use strata_raftlog::namespace::{
-    Checksum, ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMBER_MAX, Part,
+    Checksum, ChecksumAlgorithm, ChecksumKind, ETag, PART_BYTES_MIN, PART_NUMBER_MAX, Part,
 };
 
 use super::multipart::find;
@@ -23,44 +24,54 @@ struct Named {
 
 type NumberedPart = (u16, Part);
 
-/// `CompleteMultipartUpload`.
+/// Parts that are read from the namespace in one turn.
+const PARTS_PER_TURN: usize = 256;
+
+/// How often the parts are read, where others are put meanwhile.
+const TRIES: usize = 3;
+
+/// `CompleteMultipartUpload`. A part that is put meanwhile makes it read the parts again.
 ///
 /// # Errors
 /// As every handler.
 pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fault> {
+    let named = read(&request.xml).await?;
+    for _ in 1..TRIES {
+        match try_complete(shared, request, &named).await {
+            Err(fault) if fault.code == Code::OperationAborted => {}
+            outcome => return outcome,
+        }
+    }
+    try_complete(shared, request, &named).await
+}
+
+async fn try_complete(
+    shared: &Shared,
+    request: &Request,
+    named: &[Named],
+) -> Result<Response, Fault> {
     let (bucket, key) = request.address.object()?;
     let found = find(shared, request)?;
-    let (upload, row) = (found.upload, found.row);
-    let named = read(&request.xml)?;
-    let algorithm = row
+    let (algorithm, kind) = found
+        .row
         .checksum
-        .map_or(checksum::DEFAULT, |(algorithm, _)| algorithm);
-    let kind = row
-        .checksum
-        .map_or(ChecksumKind::FullObject, |(_, kind)| kind);
-    let stored = shared
-        .cluster
-        .read(|view| view.parts(upload, 0, usize::from(PART_NUMBER_MAX)))?;
-    let parts = match_parts(&named, &stored, algorithm)?;
-    check_size(request, &parts)?;
+        .unwrap_or((checksum::DEFAULT, ChecksumKind::FullObject));
+    let stored = parts_of(shared, found.upload).await?;
+    let parts = match_parts(named, &stored, algorithm).await?;
+    check_sizes(request, &parts)?;
     let tags: Vec<ETag> = parts.iter().map(|(_, part)| part.etag).collect();
-    let (etag, checksum) = (
-        etag::of_parts(&tags),
-        whole_checksum(algorithm, kind, &parts),
-    );
+    let etag = etag::of_parts(&tags);
+    let checksum = whole_checksum(algorithm, kind, &parts).await;
     check_declared(request, algorithm, kind, checksum.as_ref())?;
-    let completed = parts.iter().map(|(number, part)| CompletedPart {
-        number: *number,
-        etag: part.etag,
-        checksum: part
-            .checksum
-            .as_ref()
-            .map(|checksum| checksum.value.clone()),
+    let completed = parts.iter().map(|(_, part)| CompletedPart {
+        space: part.space,
+        size: part.size,
     });
     let command = CompleteUpload {
         bucket: found.bucket,
         key: key.to_vec(),
-        upload,
+        upload: found.upload,
+        parts_changed: found.row.parts_changed,
         parts: completed.collect(),
         etag,
         checksum: checksum.clone(),
@@ -80,18 +91,61 @@ pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fa
     Ok(Response::xml(xml))
 }
 
-/// Reads the parts that a document names.
-fn read(xml: &[u8]) -> Result<Vec<Named>, Fault> {
-    let mut xml = xml::Reader::open(xml, "CompleteMultipartUpload")?;
-    let mut parts = Vec::new();
-    while let Some(name) = xml.child()? {
-        if name != "Part" || parts.len() >= usize::from(PART_NUMBER_MAX) {
+/// All parts of an upload, a few to a turn. What is put between two turns is noticed when the command is applied.
+async fn parts_of(shared: &Shared, upload: u64) -> Result<Vec<NumberedPart>, Fault> {
+    let mut parts: Vec<NumberedPart> = Vec::new();
+    loop {
+        let after = parts.last().map_or(0, |(number, _)| *number);
+        let page = shared
+            .cluster
+            .read(|view| view.parts(upload, after, PARTS_PER_TURN))?;
+        let is_last = page.len() < PARTS_PER_TURN;
+        parts.extend(page);
+        if is_last {
+            return Ok(parts);
+        }
+        reactor::yield_if_due().await;
+    }
+}
+
+/// The parts that a document names, one after the other.
+struct NamedParts<'x> {
+    xml: xml::Reader<'x>,
+    count: u16,
+}
+
+impl<'x> NamedParts<'x> {
+    fn open(xml: &'x [u8]) -> Result<NamedParts<'x>, Fault> {
+        let xml = xml::Reader::open(xml, "CompleteMultipartUpload")?;
+        Ok(NamedParts { xml, count: 0 })
+    }
+
+    fn next(&mut self) -> Result<Option<Named>, Fault> {
+        let Some(name) = self.xml.child()? else {
+            self.xml.end()?;
+            return Ok(None);
+        };
+        if name != "Part" || self.count == PART_NUMBER_MAX {
             return Err(Code::MalformedXML.into());
         }
-        parts.push(read_part(&mut xml)?);
+        self.count += 1;
+        read_part(&mut self.xml).map(Some)
     }
-    xml.end()?;
-    Ok(parts)
+}
+
+async fn read(xml: &[u8]) -> Result<Vec<Named>, Fault> {
+    let (mut document, mut parts) = (NamedParts::open(xml)?, Vec::new());
+    while let Some(part) = document.next()? {
+        parts.push(part);
+        reactor::yield_if_due().await;
+    }
+    match parts.is_empty() {
+        false => Ok(parts),
+        true => Err(Fault::new(
+            Code::MalformedXML,
+            "You must specify at least one part",
+        )),
+    }
 }
 
 fn read_part(xml: &mut xml::Reader<'_>) -> Result<Named, Fault> {
@@ -110,36 +164,40 @@ fn read_part(xml: &mut xml::Reader<'_>) -> Result<Named, Fault> {
     Ok(part)
 }
 
-/// Finds the parts that a request names. The state machine looks once more when the command is
-/// applied; here their sizes and checksums are needed.
-fn match_parts<'a>(
+/// Finds the parts that a request names.
+async fn match_parts<'a>(
     named: &[Named],
-    found: &'a [NumberedPart],
+    stored: &'a [NumberedPart],
     algorithm: ChecksumAlgorithm,
 ) -> Result<Vec<&'a NumberedPart>, Fault> {
-    if named.is_empty() || named.len() > usize::from(PART_NUMBER_MAX) {
-        return Err(Fault::new(
-            Code::MalformedXML,
-            "You must specify at least one part",
-        ));
-    }
     let mut parts: Vec<&NumberedPart> = Vec::with_capacity(named.len());
     for wanted in named {
-        let number = wanted.number;
-        let missing = || Fault::from(Code::InvalidPart).detail("PartNumber", number.to_string());
-        let number_16 = u16::try_from(number).map_err(|_| missing())?;
-        if parts.last().is_some_and(|(before, _)| *before >= number_16) {
-            return Err(Code::InvalidPartOrder.into());
-        }
-        let at = found.binary_search_by_key(&number_16, |(number, _)| *number);
-        let part = &found[at.map_err(|_| missing())?];
-        if ETag::parse(wanted.etag.trim()) != Some(part.1.etag) {
-            return Err(missing());
-        }
-        check_part(wanted, &part.1, algorithm)?;
-        parts.push(part);
+        let before = parts.last().map(|(number, _)| *number);
+        parts.push(match_part(wanted, before, stored, algorithm)?);
+        reactor::yield_if_due().await;
     }
     Ok(parts)
+}
+
+/// Finds a part that a request names behind the one `before`.
+fn match_part<'a>(
+    wanted: &Named,
+    before: Option<u16>,
+    stored: &'a [NumberedPart],
+    algorithm: ChecksumAlgorithm,
+) -> Result<&'a NumberedPart, Fault> {
+    let missing = || Fault::from(Code::InvalidPart).detail("PartNumber", wanted.number.to_string());
+    let number = u16::try_from(wanted.number).map_err(|_| missing())?;
+    if before.is_some_and(|before| before >= number) {
+        return Err(Code::InvalidPartOrder.into());
+    }
+    let at = stored.binary_search_by_key(&number, |(number, _)| *number);
+    let part = &stored[at.map_err(|_| missing())?];
+    if ETag::parse(wanted.etag.trim()) != Some(part.1.etag) {
+        return Err(missing());
+    }
+    check_part(wanted, &part.1, algorithm)?;
+    Ok(part)
 }
 
 /// Compares the checksum that a request names of a part.
@@ -154,7 +212,18 @@ fn check_part(wanted: &Named, part: &Part, algorithm: ChecksumAlgorithm) -> Resu
     Ok(())
 }
 
-fn check_size(request: &Request, parts: &[&NumberedPart]) -> Result<(), Fault> {
+/// Every part but the last has a least size, and all together may have been announced.
+fn check_sizes(request: &Request, parts: &[&NumberedPart]) -> Result<(), Fault> {
+    let all_but_last = parts.split_last().map_or(parts, |(_, before)| before);
+    if let Some((number, part)) = all_but_last
+        .iter()
+        .find(|(_, part)| part.size < PART_BYTES_MIN)
+    {
+        return Err(Fault::from(Code::EntityTooSmall)
+            .detail("ProposedSize", part.size.to_string())
+            .detail("MinSizeAllowed", PART_BYTES_MIN.to_string())
+            .detail("PartNumber", number.to_string()));
+    }
     let Some(declared) = request.header("x-amz-mp-object-size") else {
         return Ok(());
     };
@@ -168,16 +237,18 @@ fn check_size(request: &Request, parts: &[&NumberedPart]) -> Result<(), Fault> {
     }
 }
 
-fn whole_checksum(
+/// The checksum of the object from those of its parts; `None` where a part has none of the algorithm.
+async fn whole_checksum(
     algorithm: ChecksumAlgorithm,
     kind: ChecksumKind,
     parts: &[&NumberedPart],
 ) -> Option<Checksum> {
-    let sums: Vec<_> = parts
-        .iter()
-        .map(|(_, part)| (part.size, part.checksum.as_ref()))
-        .collect();
-    checksum::of_parts(algorithm, kind, &sums)
+    let mut whole = checksum::OfParts::new(algorithm, kind);
+    for (_, part) in parts {
+        whole.add(part.size, part.checksum.as_ref())?;
+        reactor::yield_if_due().await;
+    }
+    whole.finish()
 }
 
 /// Compares the checksum that a request declares of the object.
@@ -246,9 +317,12 @@ mod tests {
     }
 
     fn outcome(named: &[Named], found: &[NumberedPart]) -> Result<usize, Code> {
-        match_parts(named, found, ChecksumAlgorithm::Crc32)
-            .map(|parts| parts.len())
-            .map_err(|fault| fault.code)
+        let mut before = None;
+        for wanted in named {
+            let part = match_part(wanted, before, found, ChecksumAlgorithm::Crc32);
+            before = Some(part.map_err(|fault| fault.code)?.0);
+        }
+        Ok(named.len())
     }
 
     #[test]
@@ -257,7 +331,6 @@ mod tests {
         let (one, three) = (named(1, &found[0]), named(3, &found[1]));
         assert_eq!(outcome(&[one.clone(), three.clone()], &found), Ok(2));
         assert_eq!(outcome(std::slice::from_ref(&three), &found), Ok(1));
-        assert_eq!(outcome(&[], &found), Err(Code::MalformedXML));
         assert_eq!(
             outcome(&[three, one.clone()], &found),
             Err(Code::InvalidPartOrder)
@@ -287,7 +360,13 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_document_are_read() {
-        let code = |xml: &str| read(xml.as_bytes()).map_err(|fault| fault.code);
+        let code = |xml: &str| -> Result<Vec<Named>, Code> {
+            let read = || -> Result<Vec<Named>, Fault> {
+                let mut document = NamedParts::open(xml.as_bytes())?;
+                std::iter::from_fn(|| document.next().transpose()).collect()
+            };
+            read().map_err(|fault| fault.code)
+        };
         let root = |inside: &str| {
             let name = "CompleteMultipartUpload";
             code(&format!("<{name}>{inside}</{name}>"))

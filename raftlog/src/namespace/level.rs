@@ -4,8 +4,8 @@
 //! again after years. A new value is a new level, activated by `RaiseFeatureLevel` once every member follows it.
 
 use super::{
-    INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX,
-    RELEASE_BODIES_MAX, RELEASE_ROWS_MAX,
+    INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_NUMBER_MAX, RELEASE_BODIES_MAX,
+    RELEASE_ROWS_MAX,
 };
 
 /// The bounds that decide whether a command is refused, or how much it does.
@@ -27,8 +27,6 @@ pub(crate) struct Limits {
     pub key_bytes_max: usize,
     /// Bytes of an object.
     pub object_bytes_max: u64,
-    /// Bytes of a part but the last.
-    pub part_bytes_min: u64,
     /// The highest number of a part.
     pub part_number_max: u16,
     /// Bodies that one command releases.
@@ -47,7 +45,6 @@ static LEVELS: &[Limits] = &[Limits {
     inline_bytes_max: INLINE_BYTES_MAX,
     key_bytes_max: KEY_BYTES_MAX,
     object_bytes_max: OBJECT_BYTES_MAX,
-    part_bytes_min: PART_BYTES_MIN,
     part_number_max: PART_NUMBER_MAX,
     release_bodies_max: RELEASE_BODIES_MAX,
     release_rows_max: RELEASE_ROWS_MAX,

@@ -20,6 +20,8 @@ pub struct Upload {
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     /// The group's commit sequence of its beginning.
     pub commit_sequence: u64,
+    /// That of the last part that was put, or of its beginning.
+    pub parts_changed: u64,
 }
 
 impl Row for Upload {
@@ -27,6 +29,7 @@ impl Row for Upload {
         fields.i64(self.initiated_nanos);
         fields.u64(self.owner);
         fields.u64(self.commit_sequence);
+        fields.u64(self.parts_changed);
         fields.u8(write_storage_class(self.storage_class));
         fields.u8(write_algorithm(
             self.checksum.map(|(algorithm, _)| algorithm),
@@ -38,8 +41,8 @@ impl Row for Upload {
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Upload, Damage> {
-        let (initiated_nanos, owner, commit_sequence) =
-            (fields.i64()?, fields.u64()?, fields.u64()?);
+        let (initiated_nanos, owner) = (fields.i64()?, fields.u64()?);
+        let (commit_sequence, parts_changed) = (fields.u64()?, fields.u64()?);
         let storage_class = read_storage_class(fields.u8()?)?;
         let algorithm = read_algorithm(fields.u8()?)?;
         let kind = read_checksum_kind(fields.u8()?)?;
@@ -50,6 +53,7 @@ impl Row for Upload {
             storage_class,
             checksum: algorithm.map(|algorithm| (algorithm, kind)),
             commit_sequence,
+            parts_changed,
         })
     }
 }

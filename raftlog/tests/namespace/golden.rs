@@ -154,7 +154,7 @@ fn every_kind_of_row_is_described_in_words() {
         // The sizes that docs/FORMAT.md states, with the header of 5 bytes.
         match (key[0], key[1]) {
             (b'D', _) => assert_eq!(value.len(), 5 + 172),
-            (b'M', 1) => assert_eq!(value.len(), 5 + 32),
+            (b'M', 1) => assert_eq!(value.len(), 5 + 40),
             (b'M', 2) => assert_eq!(value.len(), 5 + 84),
             (b'R', 1) => assert_eq!(value.len(), 5 + 28),
             (b'X', _) if key[17] == 3 => assert_eq!((value.len() - 5) % 64, 0),

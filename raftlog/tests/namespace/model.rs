@@ -190,17 +190,26 @@ fn end_upload(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
         model.uploads.remove(&(key, upload));
         return;
     }
-    let named = chosen.iter().map(|(number, part)| CompletedPart {
-        number: *number,
-        etag: part.etag,
-        checksum: None,
-    });
+    let (parts_changed, named) = {
+        let view = cluster.store.view().unwrap();
+        let row = view.upload(FIRST_BUCKET, &key, upload).unwrap().unwrap();
+        let mut stored = view.parts(upload, 0, 10_000).unwrap();
+        stored.retain(|(number, _)| chosen.iter().any(|(chosen, _)| chosen == number));
+        let tags = stored.iter().map(|(_, part)| part.etag);
+        assert!(tags.eq(chosen.iter().map(|(_, part)| part.etag)));
+        let named = stored.iter().map(|(_, part)| CompletedPart {
+            space: part.space,
+            size: part.size,
+        });
+        (row.parts_changed, named.collect())
+    };
     let size: u64 = chosen.iter().map(|(_, part)| part.body.length()).sum();
     let answer = cluster.change(CompleteUpload {
         bucket: FIRST_BUCKET,
         key: key.clone(),
         upload,
-        parts: named.collect(),
+        parts_changed,
+        parts: named,
         etag: ETag {
             digest: [3; 16],
             part_count: chosen.len() as u32,

@@ -1,7 +1,5 @@
 //! Commands about multipart uploads. Each part is a space of the upload's inode; completing writes a
-//! table of spans and moves neither bytes nor rows.
-
-use std::cmp::Ordering;
+//! table of spans and moves neither bytes nor rows, nor does it read the parts: an upload knows when one of them was last put.
 
 use super::bodies::check_checksum;
 use super::objects::{NewObject, check_precondition};
@@ -11,11 +9,10 @@ use crate::namespace::command::{
     AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, PutPart, Refusal,
 };
 use crate::namespace::entry::Place;
+use crate::namespace::key;
 use crate::namespace::object::Checksum;
 use crate::namespace::store::StoreError;
-use crate::namespace::table::Scan;
 use crate::namespace::upload::{Part, Upload};
-use crate::namespace::{key, value};
 
 impl Change<'_, '_> {
     pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {
@@ -30,6 +27,7 @@ impl Change<'_, '_> {
             storage_class: command.attributes.storage_class,
             checksum: command.checksum,
             commit_sequence: self.sequence,
+            parts_changed: self.sequence,
         };
         let place = Place {
             parent: bucket,
@@ -68,6 +66,12 @@ impl Change<'_, '_> {
             modified_nanos: self.now(),
         };
         self.put(&key::part(command.upload, command.number), &part)?;
+        let upload = Upload {
+            parts_changed: self.sequence,
+            ..upload
+        };
+        let row = key::upload(bucket, &command.key, command.upload);
+        self.put(&row, &upload)?;
         Ok(Answer::Done)
     }
 
@@ -76,8 +80,15 @@ impl Change<'_, '_> {
         self.bucket(bucket)?;
         let upload = self.upload(bucket, &command.key, command.upload)?;
         check_checksum(command.checksum.as_ref())?;
-        let spans = self.chosen_spans(command)?;
-        let size = spans.iter().map(|span| span.length).sum();
+        if upload.parts_changed != command.parts_changed {
+            return Err(Refusal::PartsChanged.into());
+        }
+        let parts = command.parts.len();
+        if parts == 0 || parts > usize::from(self.limits.part_number_max) {
+            return invalid("an upload is completed with 1 to 10,000 parts");
+        }
+        let sizes = command.parts.iter().map(|part| part.size);
+        let size = sizes.fold(0, u64::saturating_add);
         if size > self.limits.object_bytes_max {
             return Err(Refusal::EntityTooLarge.into());
         }
@@ -86,7 +97,7 @@ impl Change<'_, '_> {
         }
         let old = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
-        self.put_spans(command.upload, &spans)?;
+        self.put_spans(command.upload, &command.parts)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;
         self.queue_dropped(command.upload, DroppedScope::Parts)?;
         let new = NewObject {
@@ -120,62 +131,19 @@ impl Change<'_, '_> {
         row.ok_or_else(|| Refusal::NoSuchUpload.into())
     }
 
-    /// The parts that the object is made of, checked against what the client named. The rows of both are in the order of
-    /// their numbers, so each is met once.
-    fn chosen_spans(&self, command: &CompleteUpload) -> Outcome<Vec<Span>> {
-        let numbers = command.parts.iter().map(|part| part.number);
-        if command.parts.is_empty() {
-            return invalid("an upload is completed with at least one part");
-        }
-        if !numbers.is_sorted_by(|a, b| a < b) {
-            return Err(Refusal::InvalidPartOrder.into());
-        }
-        let prefix = key::parts(command.upload);
-        let mut stored = self.table.scan(self.txn, &prefix, &prefix)?;
-        let mut spans = Vec::with_capacity(command.parts.len());
-        for (place, named) in command.parts.iter().enumerate() {
-            let part = part_under(&mut stored, &key::part(command.upload, named.number))?;
-            let Some(part) = part.filter(|part| is_named(part, named)) else {
-                return Err(Refusal::InvalidPart(named.number).into());
-            };
-            if part.size < self.limits.part_bytes_min && place + 1 < command.parts.len() {
-                let (number, size) = (named.number, part.size);
-                return Err(Refusal::EntityTooSmall { number, size }.into());
-            }
-            spans.push(Span {
+    fn put_spans(&mut self, upload: u64, parts: &[CompletedPart]) -> Result<(), StoreError> {
+        let mut offset = 0;
+        for row in parts.chunks(SPANS_PER_ROW) {
+            let key = key::x_at(upload, key::X_SPANS, 0, offset);
+            let spans = row.iter().map(|part| Span {
                 space: part.space,
                 length: part.size,
             });
-        }
-        Ok(spans)
-    }
-
-    fn put_spans(&mut self, upload: u64, spans: &[Span]) -> Result<(), StoreError> {
-        let mut offset = 0;
-        for row in spans.chunks(SPANS_PER_ROW) {
-            let key = key::x_at(upload, key::X_SPANS, 0, offset);
-            self.put(&key, &SpanRow(row.to_vec()))?;
-            offset += row.iter().map(|span| span.length).sum::<u64>();
+            self.put(&key, &SpanRow(spans.collect()))?;
+            offset += row.iter().map(|part| part.size).sum::<u64>();
         }
         Ok(())
     }
-}
-
-/// The part under a key; the rows before it are passed over.
-fn part_under(stored: &mut Scan<'_>, wanted: &[u8]) -> Result<Option<Part>, StoreError> {
-    while let Some((row_key, value)) = stored.next_raw()? {
-        match row_key.cmp(wanted) {
-            Ordering::Less => {}
-            Ordering::Equal => return value::open(row_key, value).map(Some),
-            Ordering::Greater => break,
-        }
-    }
-    Ok(None)
-}
-
-fn is_named(part: &Part, named: &CompletedPart) -> bool {
-    let stored = part.checksum.as_ref().map(|checksum| &checksum.value);
-    part.etag == named.etag && (named.checksum.is_none() || stored == named.checksum.as_ref())
 }
 
 /// A part's checksum is of the algorithm that its upload was begun with, where it was with one.

@@ -106,20 +106,9 @@ pub enum Refusal {
     /// No such multipart upload.
     #[error("no such upload")]
     NoSuchUpload,
-    /// A part was not uploaded, or its tag is another.
-    #[error("part {0} was not uploaded or its tag differs")]
-    InvalidPart(u16),
-    /// The parts are not in ascending order.
-    #[error("the parts are not in ascending order")]
-    InvalidPartOrder,
-    /// A part but the last is smaller than allowed.
-    #[error("part {number} has {size} bytes, which is too small")]
-    EntityTooSmall {
-        /// The part.
-        number: u16,
-        /// Its size, in bytes.
-        size: u64,
-    },
+    /// A part of the upload was put after its parts were read: read them again.
+    #[error("a part was put after the parts were read")]
+    PartsChanged,
     /// The object would be larger than allowed.
     #[error("the object is too large")]
     EntityTooLarge,

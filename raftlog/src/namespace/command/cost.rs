@@ -99,6 +99,7 @@ impl Command {
         match self {
             Command::PutObject(command) => 512 + in_command(&command.body),
             Command::PutPart(command) => 512 + in_command(&command.body),
+            Command::CompleteUpload(command) => 512 + 16 * command.parts.len(),
             _ => 512,
         }
     }
@@ -134,7 +135,9 @@ fn create_upload_bytes(command: &CreateUpload) -> u64 {
 }
 
 fn put_part_bytes(command: &PutPart) -> u64 {
-    ROW_BYTES + body_bytes(&command.body) + DROPPED_BYTES
+    // The part, and the upload that it changes.
+    let keys = 2 * command.key.len() as u64;
+    2 * ROW_BYTES + keys + body_bytes(&command.body) + DROPPED_BYTES
 }
 
 fn complete_upload_bytes(command: &CompleteUpload) -> u64 {

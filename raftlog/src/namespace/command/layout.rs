@@ -44,7 +44,7 @@ fn of_commands() -> Vec<Structure> {
         DeleteObjects { bucket keys }
         CreateUpload { bucket key inode attributes checksum owner }
         PutPart { bucket key upload number space size etag checksum body }
-        CompleteUpload { bucket key upload parts etag checksum precondition }
+        CompleteUpload { bucket key upload parts_changed parts etag checksum precondition }
         AbortUpload { bucket key upload }
         ReleaseBodies { releases }
     }
@@ -68,7 +68,7 @@ fn of_parts() -> Vec<Structure> {
         }
         Precondition { if_match if_none_match }
         DeleteKey { key if_match }
-        CompletedPart { number etag checksum }
+        CompletedPart { space size }
         DroppedKey { commit_sequence index }
         Release { body space offset }
         Body {}
