@@ -28,7 +28,7 @@ load() {
     before=$(ticks)
     line=$("$bench" s3 "$@" --endpoint "$endpoint" --core "$client_core" --json)
     [ "$(field errors <<<"$line")" = 0 ] || { echo "$name: $line" >&2; exit 1; }
-    count=$(field count <<<"$line")
+    count=$(field operations <<<"$line")
     figures[$side,$name]+=" $(awk -v t=$(($(ticks) - before)) -v n="$count" -v k="$keys" -v hz="$(getconf CLK_TCK)" \
         'BEGIN { printf "%.2f", t * 1e6 / hz / n / k }')"
 }
@@ -42,7 +42,7 @@ measure() {
         directories+=(--data-dir "$work/store/data$disk")
         mkdir -p "$work/store/data$disk"
     done
-    start_server "$work/store" "127.0.0.1:$port" --capacity 4GiB "${directories[@]}"
+    start_server "$work/store" "127.0.0.1:$port" --capacity 24GiB "${directories[@]}"
     wait_for_endpoint 60
     "$bench" s3 put --endpoint "$endpoint" --objects 51200 --concurrency 32 --json >/dev/null
     load get 1 get --objects 51200 --concurrency 32 --seconds "$each"
@@ -56,7 +56,7 @@ measure() {
 
 hello=""
 for _ in $(seq "$pairs"); do
-    line=$("$bench" http --runtime reactor --body 0 --seconds "$each" --server-core "$server_core" --client-core "$client_core" --json)
+    line=$("$bench" http --runtime reactor --seconds "$each" --server-core "$server_core" --client-core "$client_core" --json)
     hello+=" $(field cpu_us_per_request <<<"$line")"
     measure other "$other/strata"
     measure ours "$ours"

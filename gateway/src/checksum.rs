@@ -37,6 +37,23 @@ pub fn name_of(algorithm: ChecksumAlgorithm) -> &'static str {
     found.map_or("", |(_, name, _)| name)
 }
 
+/// Algorithms that AWS has and this server does not serve.
+const NOT_SERVED: [&str; 5] = ["MD5", "SHA512", "XXHASH3", "XXHASH64", "XXHASH128"];
+
+/// Refuses the name of an algorithm that is AWS's and not served.
+///
+/// # Errors
+/// `NotImplemented`.
+pub fn refuse_not_served(name: &str) -> Result<(), Fault> {
+    let is_named = |known: &&&str| known.eq_ignore_ascii_case(name);
+    match NOT_SERVED.iter().find(is_named) {
+        None => Ok(()),
+        Some(known) => Err(Fault::not_implemented(format!(
+            "The checksum algorithm {known}"
+        ))),
+    }
+}
+
 /// The algorithm of AWS's name.
 pub fn by_name(name: &str) -> Option<ChecksumAlgorithm> {
     let found = ALGORITHMS
@@ -180,7 +197,11 @@ pub fn declaration(headers: &HeaderMap, trailers: &[String]) -> Result<Option<De
         }
     }
     for trailer in trailers {
-        if let Some(algorithm) = by_header(trailer) {
+        let trailer = trailer.to_ascii_lowercase();
+        if let Some(name) = trailer.strip_prefix("x-amz-checksum-") {
+            refuse_not_served(name)?;
+        }
+        if let Some(algorithm) = by_header(&trailer) {
             found.push(Declaration {
                 algorithm,
                 declared: Declared::Trailer,
@@ -202,7 +223,9 @@ fn agree(headers: &HeaderMap, found: Option<&Declaration>) -> Result<(), Fault> 
     let Some(named) = headers.get("x-amz-sdk-checksum-algorithm") else {
         return Ok(());
     };
-    let named = by_name(named.to_str().unwrap_or_default()).ok_or_else(|| {
+    let named = named.to_str().unwrap_or_default();
+    refuse_not_served(named)?;
+    let named = by_name(named).ok_or_else(|| {
         Fault::new(
             Code::InvalidRequest,
             "Value for x-amz-sdk-checksum-algorithm header is invalid.",
@@ -509,6 +532,22 @@ mod tests {
         assert!(declaration(&headers, &trailers).is_err());
         headers.insert("x-amz-checksum-sha1", HeaderValue::from_static("AAAA"));
         assert!(declaration(&headers, &[]).is_err());
+    }
+
+    #[test]
+    fn algorithms_that_are_not_served_are_refused_by_name() {
+        let trailers = ["X-Amz-Checksum-Md5".to_owned()];
+        let fault = declaration(&HeaderMap::new(), &trailers).unwrap_err();
+        assert_eq!(fault.code, Code::NotImplemented);
+        let mut headers = HeaderMap::new();
+        let name = "x-amz-sdk-checksum-algorithm";
+        headers.insert(name, HeaderValue::from_static("XXHASH64"));
+        let fault = declaration(&headers, &[]).unwrap_err();
+        assert_eq!(fault.code, Code::NotImplemented);
+        assert!(fault.message.contains("XXHASH64"), "{}", fault.message);
+        headers.insert(name, HeaderValue::from_static("ROT13"));
+        let fault = declaration(&headers, &[]).unwrap_err();
+        assert_eq!(fault.code, Code::InvalidRequest);
     }
 
     #[test]

@@ -24,6 +24,23 @@ impl fmt::Display for Iso8601 {
     }
 }
 
+/// Whole seconds since the Unix epoch in the form of a signature: `20091012T175030Z`.
+#[derive(Debug, Clone, Copy)]
+pub struct Iso8601Basic(pub i64);
+
+impl fmt::Display for Iso8601Basic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp(self.0);
+        let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        write!(
+            f,
+            "{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"
+        )
+    }
+}
+
 /// The last second that an HTTP date can name: 9999-12-31T23:59:59Z.
 const HTTP_SECONDS_MAX: u64 = 253_402_300_799;
 
@@ -68,6 +85,7 @@ mod tests {
             parse_http_date("Tue, 15 Nov 1994 12:45:26 GMT"),
             Some(784_903_526)
         );
+        assert_eq!(Iso8601Basic(784_903_526).to_string(), "19941115T124526Z");
         assert_eq!(parse_http_date("yesterday"), None);
     }
 }

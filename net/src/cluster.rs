@@ -7,17 +7,19 @@ pub mod metadata;
 pub mod placement;
 pub mod read;
 mod read_repair;
+mod settings;
 pub mod write;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strata_engine::reactor::local::Notify;
-use strata_engine::reactor::{self, Sender};
+use strata_engine::reactor::{self, Sender, TaskClass};
 use strata_raftlog::consensus::group::GroupStatistics;
-use strata_raftlog::namespace::store::StoreError;
+use strata_raftlog::namespace::store::{Reader, StoreError};
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, View};
 
 use crate::error::ClusterError;
@@ -28,6 +30,9 @@ use crate::node::store::LocalStores;
 
 use metadata::Session;
 use write::WriterEpoch;
+
+/// How long a reactor keeps a read transaction of the namespace at most.
+const READER_KEPT: Duration = Duration::from_millis(20);
 
 /// A handle to the cluster on this reactor. Cheap to clone, not `Send`.
 #[derive(Clone)]
@@ -52,6 +57,10 @@ struct Inner {
     /// Whether read repair is under way, and how many copies it has written anew.
     repairing: Cell<bool>,
     repaired: Cell<u64>,
+    reader: Reader,
+    /// Whether the transaction that the reader keeps is about to be released.
+    releasing: Cell<bool>,
+    settings: RefCell<settings::Settings>,
 }
 
 impl Cluster {
@@ -75,6 +84,9 @@ impl Cluster {
             reported: RefCell::default(),
             repairing: Cell::default(),
             repaired: Cell::default(),
+            reader: Reader::new(parts.namespace.clone()),
+            releasing: Cell::default(),
+            settings: RefCell::default(),
             group: parts.status.group(),
             parts,
         };
@@ -97,13 +109,29 @@ impl Cluster {
         &self,
         read: impl FnOnce(&View<'_>) -> Result<R, StoreError>,
     ) -> Result<R, ClusterError> {
-        let namespace = &self.inner.parts.namespace;
-        let view = namespace.view()?;
-        Ok(read(&view).inspect_err(|error| {
+        self.release_reader_soon();
+        let result = self.inner.reader.read(read)?;
+        Ok(result.inspect_err(|error| {
             if error.is_damage() {
-                namespace.doubt(error);
+                self.inner.parts.namespace.doubt(error);
             }
         })?)
+    }
+
+    /// Lets go of the reader's transaction in a while, so that a reactor that reads no more keeps no pages.
+    fn release_reader_soon(&self) {
+        if self.inner.releasing.replace(true) {
+            return;
+        }
+        let weak = Rc::downgrade(&self.inner);
+        let release = async move {
+            reactor::sleep(READER_KEPT).await;
+            if let Some(inner) = weak.upgrade() {
+                inner.releasing.set(false);
+                inner.reader.release();
+            }
+        };
+        reactor::spawn(TaskClass::Foreground, release).detach();
     }
 
     /// The longest body that is kept inline now, in bytes; what is longer lies in chunks.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Subject;
+use crate::dates::{Iso8601Basic, parse_http_date};
 use crate::error::{Code, Fault};
 use crate::query::Query;
 use crate::signature::{ALGORITHM, Scope, UNSIGNED_PAYLOAD, parse_date_time};
@@ -124,16 +125,10 @@ fn from_header(text: &str, subject: &Subject<'_>) -> Result<Authorization, Fault
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    let date_time = header("x-amz-date").ok_or_else(|| {
+    let (date_time, time_seconds) = request_time(header).ok_or_else(|| {
         Fault::new(
             Code::AccessDenied,
-            "AWS authentication requires a valid x-amz-date header",
-        )
-    })?;
-    let time_seconds = parse_date_time(date_time).ok_or_else(|| {
-        Fault::new(
-            Code::AccessDenied,
-            "AWS authentication requires a valid x-amz-date header",
+            "AWS authentication requires a valid Date or x-amz-date header",
         )
     })?;
     let payload = header("x-amz-content-sha256").ok_or_else(|| {
@@ -148,12 +143,24 @@ fn from_header(text: &str, subject: &Subject<'_>) -> Result<Authorization, Fault
         signed_headers: signed_headers(field("SignedHeaders")?)
             .ok_or_else(|| malformed_header("a signed header is named twice."))?,
         signature: field("Signature")?.to_owned(),
-        date_time: date_time.to_owned(),
+        date_time,
         time_seconds,
         payload: payload.to_owned(),
         signs_payload: true,
         form: Form::Header,
     })
+}
+
+/// The time that a request was signed at, as its string to sign has it and in seconds: `x-amz-date`, else `Date` (S3 API
+/// reference, common request headers), which may be in either form.
+fn request_time<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Option<(String, i64)> {
+    let (amz, http) = (header("x-amz-date"), header("date"));
+    let text = amz.or(http)?;
+    if let Some(seconds) = parse_date_time(text) {
+        return Some((text.to_owned(), seconds));
+    }
+    let seconds = parse_http_date(http.filter(|_| amz.is_none())?)?;
+    Some((Iso8601Basic(seconds).to_string(), seconds))
 }
 
 fn from_query(query: &Query, subject: &Subject<'_>) -> Result<Authorization, Fault> {

@@ -272,6 +272,42 @@ fn spaces_in_signed_headers_are_folded() {
     assert!(verify_at(Method::GET, "/k", &headers, NOW).is_ok());
 }
 
+/// `Date` in either of its forms stands for `x-amz-date`, which wins where both are there.
+#[test]
+fn a_date_header_is_a_time_too() {
+    let scope = Scope {
+        date: "20130524".into(),
+        region: "us-east-1".into(),
+        service: "s3".into(),
+    };
+    let request = format!(
+        "GET\n/k\n\nhost:h\nx-amz-content-sha256:{EMPTY}\n\nhost;x-amz-content-sha256\n{EMPTY}"
+    );
+    let request = sha256_hex(request.as_bytes());
+    let text = string_to_sign("20130524T000000Z", &scope, &request);
+    let signature = sign(&signing_key(SECRET, &scope), &text);
+    let authorization = authorization("host;x-amz-content-sha256", &signature);
+    let outcome = |times: &[(&'static str, &str)]| {
+        let others = [
+            ("host", "h"),
+            ("x-amz-content-sha256", EMPTY),
+            ("authorization", authorization.as_str()),
+        ];
+        let all = [&others[..], times].concat();
+        verify_at(Method::GET, "/k", &headers(&all), NOW)
+    };
+    for date in ["20130524T000000Z", "Fri, 24 May 2013 00:00:00 GMT"] {
+        assert!(outcome(&[("date", date)]).is_ok(), "{date}");
+    }
+    let both = [("x-amz-date", "20130524T000000Z"), ("date", "yesterday")];
+    assert!(outcome(&both).is_ok());
+    for wrong in [&[][..], &[("date", "yesterday")][..]] {
+        assert_eq!(code(outcome(wrong)), Code::AccessDenied);
+    }
+    let malformed = [("x-amz-date", "now"), ("date", "20130524T000000Z")];
+    assert_eq!(code(outcome(&malformed)), Code::AccessDenied);
+}
+
 /// A presigned URL for one body: `x-amz-content-sha256` stands in the query, under the signature.
 fn presigned_for(payload: &str) -> String {
     let scope = Scope {

@@ -1,5 +1,7 @@
 //! Buckets: create, head, delete, list, location.
 
+use std::rc::Rc;
+
 use http::HeaderName;
 use http::header;
 use strata_net::ClusterError;
@@ -26,15 +28,22 @@ const PAGE_BUCKETS_MAX: usize = 10_000;
 ///
 /// # Errors
 /// `NoSuchBucket`, and `AccessDenied` where the client expects another owner.
-pub fn find(shared: &Shared, request: &Request) -> Result<Bucket, Fault> {
-    let name = request.bucket()?;
+pub fn find(shared: &Shared, request: &Request) -> Result<Rc<Bucket>, Fault> {
     check_owner(request, "x-amz-expected-bucket-owner")?;
-    let found = shared.cluster.read(|view| view.bucket(name))?;
+    named(shared, request.bucket()?)
+}
+
+/// The bucket of a name.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub fn named(shared: &Shared, name: &str) -> Result<Rc<Bucket>, Fault> {
+    let found = shared.cluster.bucket(name)?;
     found.ok_or_else(|| no_such_bucket(name))
 }
 
 /// `NoSuchBucket` with its name.
-pub fn no_such_bucket(name: &str) -> Fault {
+fn no_such_bucket(name: &str) -> Fault {
     Fault::from(Code::NoSuchBucket).detail("BucketName", name)
 }
 

@@ -176,6 +176,7 @@ pub fn wanted_algorithm(request: &Request) -> Result<Option<ChecksumAlgorithm>, 
     let Some(name) = request.header("x-amz-checksum-algorithm") else {
         return Ok(None);
     };
+    checksum::refuse_not_served(name)?;
     checksum::by_name(name).map(Some).ok_or_else(|| {
         Fault::new(
             Code::InvalidRequest,

@@ -7,7 +7,7 @@ use strata_net::ObjectWriter;
 use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag, Object};
 
 use super::object_body::{BodyReader, first_window};
-use super::{Shared, check_owner, conditions, head_object};
+use super::{Shared, buckets, check_owner, conditions, head_object};
 use crate::checksum::{self, Hasher};
 use crate::error::{Code, Fault};
 use crate::guard::PUT_BYTES_MAX;
@@ -84,12 +84,11 @@ pub fn open(
     select: impl FnOnce(u64) -> Result<Range<u64>, Fault>,
 ) -> Result<Source, Fault> {
     check_owner(request, "x-amz-source-expected-bucket-owner")?;
-    let Name { bucket, key } = name;
-    let key = key.as_bytes();
+    let bucket = buckets::named(shared, &name.bucket)?.inode;
+    let key = name.key.as_bytes();
     let (object, range, window) = shared.cluster.read(|view| {
-        let Some(object) = view.object(bucket, key)? else {
-            let exists = view.bucket(bucket)?.is_some();
-            return Ok(Err(head_object::no_such_key(exists, bucket, key)));
+        let Some(object) = view.object_in(bucket, key)? else {
+            return Ok(Err(head_object::no_such_key(key)));
         };
         let checked = conditions::check_source(&request.headers, &object);
         let range = match checked
@@ -100,10 +99,7 @@ pub fn open(
             Err(fault) => return Ok(Err(fault)),
         };
         let window = first_window(view, &object, &range)?;
-        Ok(match window {
-            Some(window) => Ok((object, range, window)),
-            None => Err(head_object::no_such_key(true, bucket, key)),
-        })
+        Ok(Ok((object, range, window)))
     })??;
     let length = range.end - range.start;
     let reader = BodyReader::new(shared, &object, range, window);

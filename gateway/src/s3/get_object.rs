@@ -6,7 +6,7 @@ use strata_raftlog::namespace::Object;
 
 use super::head_object::{Selected, answer_headers, no_such_key, select};
 use super::object_body::{BodyReader, ObjectBody, Window, first_window};
-use super::{Shared, check_owner};
+use super::{Shared, buckets};
 use crate::error::Fault;
 use crate::request::Request;
 use crate::response::{Response, ResponseBody};
@@ -26,7 +26,6 @@ struct Found {
 /// # Errors
 /// As every handler.
 pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    check_owner(request, "x-amz-expected-bucket-owner")?;
     let Found {
         object,
         selected,
@@ -51,14 +50,11 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
 }
 
 fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
-    let (bucket, key) = request.address.object()?;
+    let bucket = buckets::find(shared, request)?;
+    let (_, key) = request.address.object()?;
     shared.cluster.read(|view| {
-        let Some(object) = view.object(bucket, key)? else {
-            return Ok(Err(no_such_key(
-                view.bucket(bucket)?.is_some(),
-                bucket,
-                key,
-            )));
+        let Some(object) = view.object_in(bucket.inode, key)? else {
+            return Ok(Err(no_such_key(key)));
         };
         let selected = match select(view, request, &object)? {
             Ok(selected) => selected,
@@ -66,13 +62,10 @@ fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
         };
         let range: Range<u64> = selected.range(object.size);
         let window = first_window(view, &object, &range)?;
-        Ok(match window {
-            Some(window) => Ok(Found {
-                object,
-                selected,
-                window,
-            }),
-            None => Err(no_such_key(true, bucket, key)),
-        })
+        Ok(Ok(Found {
+            object,
+            selected,
+            window,
+        }))
     })?
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{Object, PART_NUMBER_MAX, View};
 
-use super::{Shared, buckets, check_owner, conditions, metadata, ranges};
+use super::{Shared, buckets, conditions, metadata, ranges};
 use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
@@ -48,15 +48,11 @@ impl Selected {
 /// # Errors
 /// As every handler.
 pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    check_owner(request, "x-amz-expected-bucket-owner")?;
-    let (bucket, key) = request.address.object()?;
+    let bucket = buckets::find(shared, request)?;
+    let (_, key) = request.address.object()?;
     let (object, selected) = shared.cluster.read(|view| {
-        let Some(object) = view.object(bucket, key)? else {
-            return Ok(Err(no_such_key(
-                view.bucket(bucket)?.is_some(),
-                bucket,
-                key,
-            )));
+        let Some(object) = view.object_in(bucket.inode, key)? else {
+            return Ok(Err(no_such_key(key)));
         };
         Ok(select(view, request, &object)?.map(|selected| (object, selected)))
     })??;
@@ -69,11 +65,8 @@ pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault>
 }
 
 /// What is wrong where there is no object.
-pub fn no_such_key(bucket_exists: bool, bucket: &str, key: &[u8]) -> Fault {
-    match bucket_exists {
-        false => buckets::no_such_bucket(bucket),
-        true => Fault::from(Code::NoSuchKey).detail("Key", String::from_utf8_lossy(key)),
-    }
+pub fn no_such_key(key: &[u8]) -> Fault {
+    Fault::from(Code::NoSuchKey).detail("Key", String::from_utf8_lossy(key))
 }
 
 /// Decides the conditions of a read and which bytes it selects.

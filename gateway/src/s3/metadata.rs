@@ -80,12 +80,17 @@ fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     let Some(all) = text(headers, header::CONTENT_ENCODING)? else {
         return Ok(None);
     };
-    let kept: Vec<&str> = all
-        .split(',')
-        .map(str::trim)
-        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"))
-        .collect();
-    Ok((!kept.is_empty()).then(|| kept.join(",")))
+    let is_framing = |coding: &str| coding.eq_ignore_ascii_case("aws-chunked");
+    let codings = all.split(',').map(str::trim);
+    let (framing, kept): (Vec<&str>, Vec<&str>) = codings
+        .filter(|coding| !coding.is_empty())
+        .partition(|coding| is_framing(coding));
+    Ok(match (framing.is_empty(), kept.is_empty()) {
+        (_, true) => None,
+        // As it was sent.
+        (true, false) => Some(all),
+        (false, false) => Some(kept.join(",")),
+    })
 }
 
 /// By name; values of a name that is there more than once are joined.
@@ -242,6 +247,12 @@ mod tests {
         assert_eq!(found.expires.as_deref(), Some("never"));
         let expected = [("a", "1,3"), ("b", "2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         assert_eq!(found.user_metadata, expected);
+    }
+
+    #[test]
+    fn a_list_of_codings_is_kept_as_it_was_sent() {
+        let found = attributes(&headers(&[("content-encoding", b"deflate,  gzip")])).unwrap();
+        assert_eq!(found.content_encoding.as_deref(), Some("deflate,  gzip"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use http::header;
 use strata_raftlog::namespace::Object;
 
-use super::{Shared, check_owner, conditions, head_object};
+use super::{Shared, buckets, conditions, head_object};
 use crate::checksum;
 use crate::dates::http_date;
 use crate::error::{Code, Fault};
@@ -26,13 +26,12 @@ const KNOWN: [&str; 5] = [
 /// # Errors
 /// As every handler.
 pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    check_owner(request, "x-amz-expected-bucket-owner")?;
     let wanted = wanted(request)?;
-    let (bucket, key) = request.address.object()?;
+    let bucket = buckets::find(shared, request)?;
+    let (_, key) = request.address.object()?;
     let object = shared.cluster.read(|view| {
-        let Some(object) = view.object(bucket, key)? else {
-            let exists = view.bucket(bucket)?.is_some();
-            return Ok(Err(head_object::no_such_key(exists, bucket, key)));
+        let Some(object) = view.object_in(bucket.inode, key)? else {
+            return Ok(Err(head_object::no_such_key(key)));
         };
         let checked = conditions::check_read(&request.headers, &conditions::OF_READ, &object);
         Ok(checked.map(|()| object))

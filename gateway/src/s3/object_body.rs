@@ -118,8 +118,7 @@ async fn read_copy(cluster: &Cluster, inode: u64, piece: Extent) -> Result<Bytes
 /// Where the first bytes of a range are.
 pub struct Window(Vec<BodyPiece>);
 
-/// Looks up where a range begins, in the transaction in which the object was found. `None` where
-/// the body is gone.
+/// Looks up where a range begins, in the transaction in which the object was found.
 ///
 /// # Errors
 /// Those of the namespace.
@@ -127,8 +126,9 @@ pub fn first_window(
     view: &View<'_>,
     object: &Object,
     range: &Range<u64>,
-) -> Result<Option<Window>, StoreError> {
-    Ok(view.body(object, range.clone(), WINDOW_PIECES)?.map(Window))
+) -> Result<Window, StoreError> {
+    let pieces = view.body_of_found(object, range.clone(), WINDOW_PIECES)?;
+    Ok(Window(pieces))
 }
 
 /// A range of the body of an object, being read.

@@ -19,7 +19,7 @@ macro_rules! absent {
         /// The one that says so, and `NoSuchBucket`.
         pub async fn $name(shared: &Shared, request: &Request) -> Result<Response, Fault> {
             let bucket = buckets::find(shared, request)?;
-            Err(Fault::from(Code::$code).detail("BucketName", bucket.name))
+            Err(Fault::from(Code::$code).detail("BucketName", &bucket.name))
         })*
     };
 }

@@ -97,11 +97,11 @@ fn find_key(server: &Server, access_key_id: &str) -> Result<Option<Credential>, 
     if let Some(found) = configured.find(|known| known.access_key_id == access_key_id) {
         return Ok(Some(found.clone()));
     }
-    let root = shared.cluster.read(|view| view.root_key())?;
+    let root = shared.cluster.root_key()?;
     let root = root.filter(|root| root.access_key_id == access_key_id);
     Ok(root.map(|root| Credential {
-        access_key_id: root.access_key_id,
-        secret_access_key: root.secret_access_key,
+        access_key_id: root.access_key_id.clone(),
+        secret_access_key: root.secret_access_key.clone(),
     }))
 }
 

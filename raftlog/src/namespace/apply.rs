@@ -71,6 +71,8 @@ pub(crate) struct Applier<'a, 'e> {
     applied: LogPosition,
     /// Sessions that commands of the batch have changed, not written yet.
     sessions: BTreeMap<u64, Session>,
+    /// Whether a command may have changed a bucket or the root key.
+    changes_settings: bool,
 }
 
 impl<'a, 'e> Applier<'a, 'e> {
@@ -86,6 +88,7 @@ impl<'a, 'e> Applier<'a, 'e> {
             group,
             applied,
             sessions: BTreeMap::new(),
+            changes_settings: false,
         })
     }
 
@@ -127,6 +130,11 @@ impl<'a, 'e> Applier<'a, 'e> {
         }
     }
 
+    /// Whether a command may have changed a bucket or the root key.
+    pub(crate) fn changes_settings(&self) -> bool {
+        self.changes_settings
+    }
+
     /// Writes what the entries have in common. To be called before the transaction commits.
     pub(crate) fn finish(mut self) -> Result<LogPosition, StoreError> {
         sessions::write(&mut self)?;
@@ -161,6 +169,7 @@ impl<'a, 'e> Applier<'a, 'e> {
     }
 
     fn execute(&mut self, envelope: &Envelope) -> Result<Answer, StoreError> {
+        self.changes_settings |= envelope.command.changes_settings();
         let Some(group) = self.group.or_else(|| system::first_state(envelope)) else {
             return Ok(Answer::Refused(Refusal::NotInitialised));
         };

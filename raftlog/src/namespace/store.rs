@@ -17,15 +17,18 @@ mod inspect;
 #[cfg(test)]
 mod newer;
 mod pages;
+mod reader;
 mod snapshot;
 mod verification;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 pub use checkpoint::Checkpoint;
 pub use error::StoreError;
 pub use inspect::{Inspected, describe_checkpoint, inspect};
+pub use reader::Reader;
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
 
 use crate::namespace::command::{Answer, FEATURE_LEVEL};
@@ -85,6 +88,9 @@ struct Inner {
     /// Why the state cannot be trusted.
     doubt: OnceLock<String>,
     verification: Verification,
+    /// Raised after every commit, and after those that changed a bucket or the root key.
+    version: AtomicU64,
+    settings_version: AtomicU64,
     environment: Environment,
 }
 
@@ -131,6 +137,8 @@ impl NamespaceStore {
             checkpoint_ended: Condvar::new(),
             doubt: OnceLock::new(),
             verification: Verification::default(),
+            version: AtomicU64::new(1),
+            settings_version: AtomicU64::new(1),
             environment,
         };
         let store = NamespaceStore {
@@ -243,10 +251,31 @@ impl NamespaceStore {
                 break;
             }
         }
+        let changes_settings = applier.changes_settings();
         let applied = applier.finish()?;
         writer.tally = txn.commit()?;
         writer.applied = applied;
+        self.committed(changes_settings);
         Ok(answers)
+    }
+
+    /// To be called after a commit and before anybody hears of it.
+    fn committed(&self, changes_settings: bool) {
+        self.inner.version.fetch_add(1, Ordering::Release);
+        if changes_settings {
+            let version = &self.inner.settings_version;
+            version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Raised by every commit.
+    pub(crate) fn version(&self) -> u64 {
+        self.inner.version.load(Ordering::Acquire)
+    }
+
+    /// Raised by every commit that may have changed a bucket or the root key; never 0.
+    pub fn settings_version(&self) -> u64 {
+        self.inner.settings_version.load(Ordering::Acquire)
     }
 
     /// The highest feature level that the group of this store can activate here.

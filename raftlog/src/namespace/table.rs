@@ -121,9 +121,20 @@ impl Table {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StoreError> {
-        self.strike(txn, key)?;
-        txn.tally.add(key, value);
-        Ok(self.database.put(&mut txn.txn, key, value)?)
+        // Most rows are new: then one search does.
+        let tally = &mut txn.tally;
+        let is_new = match self.database.get_or_put(&mut txn.txn, key, value)? {
+            None => true,
+            Some(old) => {
+                tally.remove(key, old);
+                false
+            }
+        };
+        tally.add(key, value);
+        match is_new {
+            true => Ok(()),
+            false => Ok(self.database.put(&mut txn.txn, key, value)?),
+        }
     }
 
     /// Puts a body as the payload of its row, written where it is to lie.

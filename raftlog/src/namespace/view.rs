@@ -124,10 +124,18 @@ impl<'t> View<'t> {
     /// # Errors
     /// As [`bucket`](View::bucket).
     pub fn object(&self, bucket: &str, key: &[u8]) -> Result<Option<Object>, StoreError> {
-        let Some(bucket) = self.bucket(bucket)? else {
-            return Ok(None);
-        };
-        let Some((_, entry)) = self.object_entry(bucket.inode, key)? else {
+        match self.bucket(bucket)? {
+            Some(bucket) => self.object_in(bucket.inode, key),
+            None => Ok(None),
+        }
+    }
+
+    /// The object under a key of a bucket, given by its inode.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn object_in(&self, bucket: u64, key: &[u8]) -> Result<Option<Object>, StoreError> {
+        let Some((_, entry)) = self.object_entry(bucket, key)? else {
             return Ok(None);
         };
         let attributes = self.attributes(entry.inode)?;

@@ -6,7 +6,8 @@ use strata_raftlog::namespace::command::{
     Answer, CreateBucket, DeleteBucket, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
     Precondition, Refusal,
 };
-use strata_raftlog::namespace::{Body, ETag, ListQuery, ObjectAttributes, PieceSource};
+use strata_raftlog::namespace::store::Reader;
+use strata_raftlog::namespace::{Body, ETag, ListQuery, ObjectAttributes, PieceSource, View};
 
 #[test]
 fn a_put_object_is_found_listed_and_deleted() {
@@ -191,4 +192,41 @@ fn a_session_is_bounded_and_expires() {
         1,
         "an expired session leaves no answers"
     );
+}
+
+#[test]
+fn a_reader_sees_every_commit_and_settings_have_a_version() {
+    let mut cluster = Cluster::new();
+    let reader = Reader::new(cluster.store.clone());
+    let count = |reader: &Reader| {
+        let objects = |view: &View<'_>| {
+            let there = |key| view.object("b", key).unwrap().is_some();
+            [&b"one"[..], b"two"]
+                .into_iter()
+                .filter(|key| there(key))
+                .count()
+        };
+        reader.read(objects).unwrap()
+    };
+    assert_eq!(count(&reader), 0);
+    let before = cluster.store.settings_version();
+    cluster.bucket("b");
+    let with_bucket = cluster.store.settings_version();
+    assert!(with_bucket > before, "a bucket was made");
+    cluster.put("b", b"one", Body::Empty);
+    assert_eq!(count(&reader), 1);
+    assert_eq!(count(&reader), 1, "of the transaction that is kept");
+    cluster.put("b", b"two", Body::Empty);
+    assert_eq!(count(&reader), 2);
+    reader.release();
+    cluster.delete("b", &[b"one", b"two"]);
+    assert_eq!(count(&reader), 0);
+    assert_eq!(
+        cluster.store.settings_version(),
+        with_bucket,
+        "objects are no settings"
+    );
+    let bucket = cluster.bucket_inode("b");
+    cluster.change(DeleteBucket { bucket });
+    assert!(cluster.store.settings_version() > with_bucket);
 }

@@ -58,6 +58,17 @@ impl Command {
         }
     }
 
+    /// Whether it may change a bucket or the root key, which readers keep.
+    pub(crate) fn changes_settings(&self) -> bool {
+        matches!(
+            self,
+            Command::Initialise(_)
+                | Command::SetRootKey(_)
+                | Command::CreateBucket(_)
+                | Command::DeleteBucket(_)
+        )
+    }
+
     /// The most that applying the command adds to the map, in bytes.
     pub fn map_bytes(&self) -> u64 {
         PATH_BYTES + ANSWER_BYTES + self.rows_bytes()

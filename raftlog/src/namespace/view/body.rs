@@ -88,18 +88,48 @@ impl View<'_> {
         limit: usize,
     ) -> Result<Option<Vec<BodyPiece>>, StoreError> {
         let range = range.start.min(size)..range.end.min(size);
+        if !range.is_empty() && self.place(inode)?.is_none() {
+            return Ok(None);
+        }
+        let spans = self.spans(inode, size, &range)?;
+        self.pieces(inode, spans, range, limit).map(Some)
+    }
+
+    /// As [`body`](View::body), for an object that this view has found: its body is there.
+    ///
+    /// # Errors
+    /// As [`body`](View::body).
+    pub fn body_of_found(
+        &self,
+        object: &Object,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Result<Vec<BodyPiece>, StoreError> {
+        let range = range.start.min(object.size)..range.end.min(object.size);
+        // Only an object that was uploaded in parts has a table of spans.
+        let spans = match object.etag.part_count {
+            0 => vec![only_span(object.size)],
+            _ => self.spans(object.inode, object.size, &range)?,
+        };
+        self.pieces(object.inode, spans, range, limit)
+    }
+
+    fn pieces(
+        &self,
+        inode: u64,
+        spans: Vec<(u64, Span)>,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Result<Vec<BodyPiece>, StoreError> {
         let mut pieces = Pieces {
             wanted: range.clone(),
             limit,
             pieces: Vec::new(),
         };
         if range.is_empty() {
-            return Ok(Some(pieces.pieces));
+            return Ok(pieces.pieces);
         }
-        if self.place(inode)?.is_none() {
-            return Ok(None);
-        }
-        for (start, span) in self.spans(inode, size, &range)? {
+        for (start, span) in spans {
             if pieces.is_full() {
                 break;
             }
@@ -108,7 +138,7 @@ impl View<'_> {
         if !pieces.is_full() && pieces.next() < range.end {
             return Err(self.gap(inode, pieces.next()));
         }
-        Ok(Some(pieces.pieces))
+        Ok(pieces.pieces)
     }
 
     /// The bytes of the n-th part, from 1, of an object that was uploaded in parts; `None` where it
@@ -298,13 +328,7 @@ impl View<'_> {
             }
         }
         if !any {
-            found.push((
-                0,
-                Span {
-                    space: 0,
-                    length: size,
-                },
-            ));
+            found.push(only_span(size));
         }
         Ok(found)
     }
@@ -322,8 +346,13 @@ impl View<'_> {
                 return Err(self.gap(inode, start));
             }
             pieces.add(start, span.length, |skip, length| {
-                let skip = skip as usize;
-                PieceSource::Inline(row.0[skip..skip + length as usize].to_vec())
+                let (skip, length) = (skip as usize, length as usize);
+                let mut bytes = row.0;
+                if skip > 0 {
+                    bytes.drain(..skip);
+                }
+                bytes.truncate(length);
+                PieceSource::Inline(bytes)
             });
             return Ok(());
         }
@@ -346,6 +375,9 @@ impl View<'_> {
     /// The key of the last row at or below `offset` under a prefix that ends before the offset; the
     /// prefix where there is none.
     fn row_at_or_below(&self, prefix: &[u8], offset: u64) -> Result<Vec<u8>, StoreError> {
+        if offset == 0 {
+            return Ok(prefix.to_vec());
+        }
         let key = [prefix, &offset.to_be_bytes()].concat();
         let found = self
             .table
@@ -363,6 +395,15 @@ impl View<'_> {
             detail: format!("nothing covers offset {offset}"),
         }
     }
+}
+
+/// The span of an object without a table of them.
+fn only_span(size: u64) -> (u64, Span) {
+    let span = Span {
+        space: 0,
+        length: size,
+    };
+    (0, span)
 }
 
 fn piece_source(extent: &Extent, space: u32, skip: u64, length: u64) -> PieceSource {
