@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,6 +81,8 @@ pub(super) enum Arm {
 #[derive(Clone, Copy)]
 pub(super) struct TaskMeta {
     class: TaskClass,
+    /// Where it was spawned.
+    origin: &'static Location<'static>,
 }
 
 /// The part of a reactor that other threads reach.
@@ -195,7 +198,7 @@ pub fn run<T>(
     let _closing = Closing {
         reactor: reactor.clone(),
     };
-    let (runnable, mut task) = reactor.make_task(TaskClass::Foreground, main());
+    let (runnable, mut task) = reactor.make_task(TaskClass::Foreground, Location::caller(), main());
     runnable.schedule();
     match &reactor.arm {
         Arm::Real { .. } => reactor.drive_real(&task),
@@ -307,6 +310,7 @@ impl Reactor {
     fn make_task<'a, F>(
         &self,
         class: TaskClass,
+        origin: &'static Location<'static>,
         future: F,
     ) -> (Runnable<TaskMeta>, async_task::Task<F::Output, TaskMeta>)
     where
@@ -320,7 +324,7 @@ impl Reactor {
         };
         let shared = self.shared.clone();
         let builder = async_task::Builder::new()
-            .metadata(TaskMeta { class })
+            .metadata(TaskMeta { class, origin })
             .propagate_panic(true);
         // SAFETY: the future and the output need not be Send because runnables are run and dropped only by this
         // reactor's thread: `schedule` puts them into its queues, and `drop_tasks` empties those before the thread
@@ -376,6 +380,7 @@ impl Reactor {
     /// One turn of one task; its length in nanoseconds.
     fn take_turn(&self, started: u64) -> Option<u64> {
         let (class, runnable) = self.next_ready()?;
+        let origin = runnable.metadata().origin;
         self.class.set(class);
         self.turn_started.set(started);
         runnable.run();
@@ -389,13 +394,13 @@ impl Reactor {
         let statistics = &self.statistics;
         statistics.turns.add(1);
         statistics.class_nanoseconds[class.index()].add(length);
-        self.count_turn(class, started, length);
+        self.count_turn(origin, started, length);
         Some(length)
     }
 
     /// Counts how much CPU time a turn took. Reading that clock is a system call, so it is read after turns that were long by
     /// the other clock, and once in a while before.
-    fn count_turn(&self, class: TaskClass, started: u64, length: u64) {
+    fn count_turn(&self, origin: &Location<'_>, started: u64, length: u64) {
         let statistics = &self.statistics;
         let clock = started + length;
         let cpu = match &self.arm {
@@ -414,8 +419,9 @@ impl Reactor {
         if cpu > TURN_NANOSECONDS_MAX {
             tracing::debug!(
                 reactor = self.index,
-                ?class,
+                task = %origin,
                 nanoseconds = cpu,
+                wall_nanoseconds = length,
                 "a task did not yield in time"
             );
         }

@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -113,8 +114,10 @@ impl<T> Future for Task<T> {
 ///
 /// # Panics
 /// Outside a reactor.
+#[track_caller]
 pub fn spawn<T: 'static>(class: TaskClass, future: impl Future<Output = T> + 'static) -> Task<T> {
-    let (runnable, task) = with_current(|reactor| reactor.make_task(class, future));
+    let origin = Location::caller();
+    let (runnable, task) = with_current(|reactor| reactor.make_task(class, origin, future));
     runnable.schedule();
     Task {
         inner: task,
