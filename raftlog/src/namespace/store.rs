@@ -36,6 +36,9 @@ use crate::namespace::{Applier, LogEntry, LogPosition, Tally, View, WriteTxn};
 use environment::{Environment, Found};
 use verification::Verification;
 
+/// A file system that has less free is full.
+const DISK_FULL_BYTES: u64 = 1 << 20;
+
 /// How to open a store.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOptions {
@@ -198,7 +201,12 @@ impl NamespaceStore {
         batch: &[(LogPosition, LogEntry<'_>)],
         ends: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<Answer>, StoreError> {
-        let result = self.try_apply(batch, ends);
+        let result = match self.try_apply(batch, ends) {
+            Err(StoreError::WriteCutShort(_)) if self.disk_free()? < DISK_FULL_BYTES => {
+                Err(StoreError::NoSpace)
+            }
+            other => other,
+        };
         match &result {
             Ok(_) | Err(StoreError::Full | StoreError::NoSpace) => {}
             Err(error) => self.fail(error),

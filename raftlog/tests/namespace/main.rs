@@ -2,6 +2,7 @@
 
 #[path = "../support/commands.rs"]
 mod commands;
+mod full_disk;
 mod golden;
 mod levels;
 mod listing;

@@ -97,13 +97,27 @@ impl Cluster {
         self.try_apply(envelope).unwrap()
     }
 
-    fn try_apply(&mut self, envelope: &Envelope) -> Result<Answer, StoreError> {
-        self.index += 1;
-        let position = LogPosition {
+    /// The last place in the log.
+    pub fn position(&self) -> LogPosition {
+        LogPosition {
             term: 1,
             node: 1,
             index: self.index,
-        };
+        }
+    }
+
+    /// A command in the next place of the log, which the caller applies.
+    pub fn next_entry(&mut self, command: impl Into<Command>) -> (LogPosition, Vec<u8>) {
+        let envelope = self.envelope(command);
+        self.index += 1;
+        let bytes = envelope.encode().unwrap().to_vec();
+        self.log.push((self.position(), bytes.clone()));
+        (self.position(), bytes)
+    }
+
+    fn try_apply(&mut self, envelope: &Envelope) -> Result<Answer, StoreError> {
+        self.index += 1;
+        let position = self.position();
         let bytes = envelope.encode().unwrap();
         self.log.push((position, bytes.to_vec()));
         let mut answers = self.store.apply(&[(position, LogEntry::Command(&bytes))])?;

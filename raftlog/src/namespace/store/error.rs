@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::namespace::command::CommandError;
 
 /// Why the store could not do what it was asked to.
@@ -51,6 +53,10 @@ pub enum StoreError {
     /// LMDB failed.
     #[error("LMDB: {0}")]
     Lmdb(String),
+    /// LMDB could not write all of a page or could not write at all: it says the same where the file system has become full
+    /// within a write and where the device fails.
+    #[error("LMDB: {0}")]
+    WriteCutShort(String),
     /// A snapshot is damaged or incomplete.
     #[error("the snapshot is damaged: {0}")]
     Snapshot(String),
@@ -67,6 +73,9 @@ impl From<heed::Error> for StoreError {
         match error {
             heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::Full,
             heed::Error::Io(error) if is_no_space(&error) => StoreError::NoSpace,
+            heed::Error::Io(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                StoreError::WriteCutShort(error.to_string())
+            }
             other => StoreError::Lmdb(other.to_string()),
         }
     }
