@@ -131,8 +131,9 @@ impl Machine {
         Ok(())
     }
 
-    /// A full map is given one checkpoint, made by a helper thread, so that its pages can be used again. A full file system is
-    /// waited for: what is agreed is never skipped, and others may take their files away.
+    /// A full map or file system is given one checkpoint, made by a helper thread, so that pages which only the last one needed
+    /// can be used again. A file system that is full even then is waited for: what is agreed is never skipped, and others may
+    /// take their files away.
     async fn apply_when_it_fits(
         &self,
         entries: &[(LogPosition, LogEntry<'_>)],
@@ -142,7 +143,7 @@ impl Machine {
         loop {
             let end = reactor::now() + TURN;
             match store.apply_until(entries, &mut || reactor::now() >= end) {
-                Err(StoreError::Full) if !made_room => {
+                Err(StoreError::Full | StoreError::NoSpace) if !made_room => {
                     made_room = true;
                     let store = store.clone();
                     match reactor::offload(move || store.make_room()).await {
@@ -156,7 +157,7 @@ impl Machine {
                             "the file system below the metadata directory is full: changes of names wait for room"
                         );
                     }
-                    (made_room, waited) = (false, true);
+                    waited = true;
                     reactor::sleep(ROOM_PAUSE).await;
                 }
                 Ok(answers) => {
