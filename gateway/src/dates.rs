@@ -13,14 +13,27 @@ pub struct Iso8601(pub i64);
 
 impl fmt::Display for Iso8601 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from_unix_timestamp(whole_seconds(self.0));
-        let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z"
-        )
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        write_digits(&mut text, whole_seconds(self.0), [0, 5, 8, 11, 14, 17]);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+/// Puts year, month, day, hour, minute and second where they begin in a text. Lists write a date for every key, and `write!`
+/// with six padded numbers took a fifth of their time.
+fn write_digits(text: &mut [u8], unix_seconds: i64, places: [usize; 6]) {
+    let time = OffsetDateTime::from_unix_timestamp(unix_seconds);
+    let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let year = u32::try_from(time.year()).unwrap_or(0);
+    let (month, day) = (u8::from(time.month()), time.day());
+    let rest = [month, day, time.hour(), time.minute(), time.second()];
+    let widths = [4, 2, 2, 2, 2, 2];
+    let numbers = std::iter::once(year).chain(rest.map(u32::from));
+    for ((place, width), mut number) in places.into_iter().zip(widths).zip(numbers) {
+        for digit in text[place..place + width].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
     }
 }
 
@@ -30,14 +43,9 @@ pub struct Iso8601Basic(pub i64);
 
 impl fmt::Display for Iso8601Basic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from_unix_timestamp(self.0);
-        let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-        write!(
-            f,
-            "{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"
-        )
+        let mut text = *b"00000000T000000Z";
+        write_digits(&mut text, self.0, [0, 4, 6, 9, 11, 13]);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -141,7 +141,9 @@ impl NamespaceStore {
     /// # Errors
     /// `Full` where the checkpoint under way does not end; those of [`Checkpoint::finish`].
     pub(crate) fn make_room(&self) -> Result<(), StoreError> {
-        warn!("no room for the metadata: making a checkpoint, so that pages of the last one can be used again");
+        warn!(
+            "no room for the metadata: making a checkpoint, so that pages of the last one can be used again"
+        );
         let running = self.checkpoints();
         let ended = &self.inner.checkpoint_ended;
         let waited = ended.wait_timeout_while(running, WAIT_MAX, |state| state.running);
