@@ -7,7 +7,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::EngineError;
+use crate::id::ChunkId;
 use crate::store::ShardWrite;
+
+/// What a write says of who decided it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decided {
+    chunk: ChunkId,
+    epoch: u32,
+    introduces: bool,
+}
+
+impl Decided {
+    pub(crate) fn of(shard: &ShardWrite) -> Decided {
+        Decided {
+            chunk: shard.id.chunk,
+            epoch: shard.layout_epoch,
+            introduces: shard.introduces,
+        }
+    }
+}
 
 /// What a partition knows of epochs and writers since its start.
 #[derive(Debug, Default)]
@@ -28,12 +47,16 @@ impl Fence {
         self.closed_writers.insert(writer);
     }
 
-    /// Lets a write in, which may be the first to know of a higher epoch.
+    /// Lets a write in, which may be the first to know of a higher epoch. To be asked in the turn in which it is appended.
     ///
     /// # Errors
     /// [`EngineError::Stale`].
-    pub(crate) fn admit(&mut self, shard: &ShardWrite) -> Result<(), EngineError> {
-        let (chunk, epoch) = (shard.id.chunk, shard.layout_epoch);
+    pub(crate) fn admit(&mut self, decided: Decided) -> Result<(), EngineError> {
+        let Decided {
+            chunk,
+            epoch,
+            introduces,
+        } = decided;
         let group = chunk.placement_group();
         let known = self.group_epochs.get(&group).copied().unwrap_or(0);
         if epoch < known {
@@ -41,7 +64,7 @@ impl Fence {
                 "epoch {epoch} of placement group {group}, in force is {known}"
             )));
         }
-        if shard.introduces && self.closed_writers.contains(&chunk.writer()) {
+        if introduces && self.closed_writers.contains(&chunk.writer()) {
             return Err(EngineError::Stale(format!(
                 "writer {} is closed",
                 chunk.writer()

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::checkpoint::index_segments_for;
 use crate::error::EngineError;
+use crate::fence::Decided;
 use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::page::IndexEntry;
@@ -69,13 +70,14 @@ impl ChunkStore {
 
     async fn write_to_the_end(&self, shard: ShardWrite) -> Result<(), EngineError> {
         self.refuse_when_index_is_full()?;
-        self.inner.fence.borrow_mut().admit(&shard)?;
+        let decided = Decided::of(&shard);
         let (body, payload) = self.record_of(shard)?;
         reactor::yield_if_due().await;
         let bytes = body.record_bytes(self.inner.log.device.alignment());
         self.make_room(bytes, SEGMENTS_KEPT_FROM_WRITES).await?;
         // Others may have come first.
         self.refuse_when_index_is_full()?;
+        self.inner.fence.borrow_mut().admit(decided)?;
         self.append(body, payload, self.kept(SEGMENTS_KEPT_FROM_WRITES))
             .await?;
         self.inner.statistics.writes.fetch_add(1, Ordering::Relaxed);

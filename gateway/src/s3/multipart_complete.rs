@@ -139,6 +139,10 @@ async fn read(xml: &[u8]) -> Result<Vec<Named>, Fault> {
         parts.push(part);
         reactor::yield_if_due().await;
     }
+    at_least_one(parts)
+}
+
+fn at_least_one(parts: Vec<Named>) -> Result<Vec<Named>, Fault> {
     match parts.is_empty() {
         false => Ok(parts),
         true => Err(Fault::new(
@@ -331,6 +335,8 @@ mod tests {
         let (one, three) = (named(1, &found[0]), named(3, &found[1]));
         assert_eq!(outcome(&[one.clone(), three.clone()], &found), Ok(2));
         assert_eq!(outcome(std::slice::from_ref(&three), &found), Ok(1));
+        let none = at_least_one(Vec::new()).map_err(|fault| fault.code);
+        assert_eq!(none, Err(Code::MalformedXML));
         assert_eq!(
             outcome(&[three, one.clone()], &found),
             Err(Code::InvalidPartOrder)

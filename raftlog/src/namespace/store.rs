@@ -202,7 +202,9 @@ impl NamespaceStore {
         ends: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<Answer>, StoreError> {
         let result = match self.try_apply(batch, ends) {
-            Err(StoreError::WriteCutShort(_)) if self.disk_free()? < DISK_FULL_BYTES => {
+            Err(StoreError::WriteCutShort(_))
+                if self.disk_free().is_ok_and(|free| free < DISK_FULL_BYTES) =>
+            {
                 Err(StoreError::NoSpace)
             }
             other => other,

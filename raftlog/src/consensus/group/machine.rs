@@ -21,7 +21,7 @@ use crate::consensus::log::{
     log_id,
 };
 use crate::namespace::command::{Answer, sets_level};
-use crate::namespace::store::{Manifest, SnapshotReader, StoreError};
+use crate::namespace::store::{Manifest, NamespaceStore, SnapshotReader, StoreError};
 use crate::namespace::{LogEntry, LogPosition};
 
 /// Entries and bytes of one transaction: large enough to share its cost, short enough for a turn.
@@ -139,17 +139,18 @@ impl Machine {
         entries: &[(LogPosition, LogEntry<'_>)],
     ) -> Result<Vec<Answer>, StoreError> {
         let store = &self.shared.store;
-        let (mut made_room, mut waited) = (false, false);
+        // For each cause a checkpoint of its own: what fits after the one may meet the other.
+        let (mut full_map, mut full_disk, mut waited) = (false, false, false);
         loop {
             let end = reactor::now() + TURN;
             match store.apply_until(entries, &mut || reactor::now() >= end) {
-                Err(StoreError::Full | StoreError::NoSpace) if !made_room => {
-                    made_room = true;
-                    let store = store.clone();
-                    match reactor::offload(move || store.make_room()).await {
-                        Ok(()) | Err(StoreError::NoSpace) => {}
-                        Err(error) => return Err(error),
-                    }
+                Err(StoreError::Full) if !full_map => {
+                    full_map = true;
+                    make_room(store).await?;
+                }
+                Err(StoreError::NoSpace) if !full_disk => {
+                    full_disk = true;
+                    make_room(store).await?;
                 }
                 Err(StoreError::NoSpace) if !self.shared.stopping.get() => {
                     if !waited {
@@ -157,7 +158,7 @@ impl Machine {
                             "the file system below the metadata directory is full: changes of names wait for room"
                         );
                     }
-                    waited = true;
+                    (full_map, waited) = (false, true);
                     reactor::sleep(ROOM_PAUSE).await;
                 }
                 Ok(answers) => {
@@ -174,6 +175,15 @@ impl Machine {
     fn fail_store(&self, error: &StoreError) -> io::Error {
         self.shared.store.fail(error);
         self.fail(error)
+    }
+}
+
+/// Makes a checkpoint, by a helper thread. Where there is no room for one, that is waited for too.
+async fn make_room(store: &NamespaceStore) -> Result<(), StoreError> {
+    let store = store.clone();
+    match reactor::offload(move || store.make_room()).await {
+        Err(StoreError::NoSpace) => Ok(()),
+        made => made,
     }
 }
 
