@@ -53,6 +53,15 @@ fn code(outcome: Result<Verified, Fault>) -> Code {
     outcome.err().expect("the request must be refused").code
 }
 
+/// That of the documentation's examples.
+fn scope() -> Scope {
+    Scope {
+        date: "20130524".into(),
+        region: "us-east-1".into(),
+        service: "s3".into(),
+    }
+}
+
 fn authorization(signed_headers: &str, signature: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential={KEY}/20130524/us-east-1/s3/aws4_request,\
@@ -247,11 +256,7 @@ fn nobody_and_two_at_once() {
 
 #[test]
 fn spaces_in_signed_headers_are_folded() {
-    let scope = Scope {
-        date: "20130524".into(),
-        region: "us-east-1".into(),
-        service: "s3".into(),
-    };
+    let scope = scope();
     let request = format!(
         "GET\n/k\n\nhost:h\nx-amz-content-sha256:{EMPTY}\nx-amz-date:20130524T000000Z\n\
          x-amz-meta-a:one two,three\n\nhost;x-amz-content-sha256;x-amz-date;x-amz-meta-a\n{EMPTY}"
@@ -275,11 +280,7 @@ fn spaces_in_signed_headers_are_folded() {
 /// `Date` in either of its forms stands for `x-amz-date`, which wins where both are there.
 #[test]
 fn a_date_header_is_a_time_too() {
-    let scope = Scope {
-        date: "20130524".into(),
-        region: "us-east-1".into(),
-        service: "s3".into(),
-    };
+    let scope = scope();
     let request = format!(
         "GET\n/k\n\nhost:h\nx-amz-content-sha256:{EMPTY}\n\nhost;x-amz-content-sha256\n{EMPTY}"
     );
@@ -310,11 +311,7 @@ fn a_date_header_is_a_time_too() {
 
 /// A presigned URL for one body: `x-amz-content-sha256` stands in the query, under the signature.
 fn presigned_for(payload: &str) -> String {
-    let scope = Scope {
-        date: "20130524".into(),
-        region: "us-east-1".into(),
-        service: "s3".into(),
-    };
+    let scope = scope();
     let credential = format!("{KEY}/{scope}");
     let pairs = [
         ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
