@@ -89,7 +89,7 @@ impl Cluster {
     pub(super) async fn store_chunk(&self, chunk: NewChunk) -> Result<Extent, ClusterError> {
         let mut refused_by = Vec::new();
         loop {
-            let group = self.choose_group(&refused_by)?;
+            let group = self.choose_group(chunk.bytes, &refused_by)?;
             match self.store_on(&group, &chunk).await {
                 Ok(extent) => return Ok(extent),
                 Err(

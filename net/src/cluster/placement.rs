@@ -2,7 +2,8 @@
 //!
 //! Invariants: a new chunk goes to a group whose every slot is writable, or nowhere; groups led by a partition of this
 //! reactor come first, so that a write and the reads after it need no hop; a group with a device that does not answer is
-//! passed over as long as another is there; one that is full as well, and tried again after [`FULL_FOR`].
+//! passed over as long as another is there; one that is full as well, and tried again after [`FULL_FOR`]. Long chunks go to
+//! the groups in turn; short ones follow each other to one group, so that those that wait together share a barrier.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,11 @@ use crate::node::ClusterParts;
 /// How long a partition is taken for full after it has refused a shard. Deleted space comes back after that.
 const FULL_FOR: Duration = Duration::from_secs(2);
 
+/// A chunk of fewer bytes is short: its barrier costs more than its bytes.
+const SHORT_CHUNK_BYTES: u32 = 64 << 10;
+/// A group is given so many bytes of short chunks before the next has its turn.
+const SHORT_BYTES_EACH: u32 = 1 << 20;
+
 /// A placement group as the writer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
@@ -34,6 +40,9 @@ pub(super) struct GroupTable {
     groups: Vec<Group>,
     led_here: Vec<usize>,
     turn: usize,
+    /// The turn that short chunks have now, and the bytes that are left of it.
+    short_turn: usize,
+    short_bytes_left: u32,
     full_until: BTreeMap<Place, Instant>,
 }
 
@@ -47,16 +56,31 @@ impl GroupTable {
         }
     }
 
-    /// The group that takes the next chunk and has not refused it before.
+    /// Whose turn it is to take a chunk of so many bytes.
+    fn turn_of(&mut self, bytes: u32) -> usize {
+        let is_short = bytes < SHORT_CHUNK_BYTES;
+        if is_short && bytes <= self.short_bytes_left {
+            self.short_bytes_left -= bytes;
+            return self.short_turn;
+        }
+        let turn = self.turn;
+        self.turn = turn.wrapping_add(1);
+        if is_short {
+            (self.short_turn, self.short_bytes_left) = (turn, SHORT_BYTES_EACH - bytes);
+        }
+        turn
+    }
+
+    /// The group that takes the next chunk, of so many bytes, and has not refused it before.
     fn choose(
         &mut self,
         now: Instant,
+        bytes: u32,
         refused_by: &[u32],
         parts: &ClusterParts,
     ) -> Result<Group, ClusterError> {
         self.full_until.retain(|_, until| *until > now);
-        let turn = self.turn;
-        self.turn = turn.wrapping_add(1);
+        let turn = self.turn_of(bytes);
         let led = (0..self.led_here.len())
             .map(|step| self.led_here[turn.wrapping_add(step) % self.led_here.len()]);
         let any = (0..self.groups.len()).map(|step| turn.wrapping_add(step) % self.groups.len());
@@ -111,14 +135,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// The group that takes the next chunk, other than those that have refused it.
+    /// The group that takes the next chunk, of so many bytes, other than those that have refused it.
     ///
     /// # Errors
     /// [`ClusterError::Full`] when every group that can be written is full, [`ClusterError::Unavailable`] when none can be
     /// written.
-    pub(super) fn choose_group(&self, refused_by: &[u32]) -> Result<Group, ClusterError> {
+    pub(super) fn choose_group(
+        &self,
+        bytes: u32,
+        refused_by: &[u32],
+    ) -> Result<Group, ClusterError> {
         let mut groups = self.inner.groups.borrow_mut();
-        groups.choose(reactor::now(), refused_by, &self.inner.parts)
+        groups.choose(reactor::now(), bytes, refused_by, &self.inner.parts)
     }
 
     /// The slots of a group by number, for reads.
@@ -165,5 +193,21 @@ fn group_of(row: &PlacementGroup) -> Group {
         number: row.number,
         epoch: row.epoch,
         slots,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_chunks_follow_each_other_and_long_ones_take_turns() {
+        let mut table = GroupTable::default();
+        let turns: Vec<usize> = (0..512).map(|_| table.turn_of(4096)).collect();
+        assert!(turns[..256].iter().all(|turn| *turn == turns[0]));
+        assert!(turns[256..].iter().all(|turn| *turn == turns[0] + 1));
+        let long = table.turn_of(SHORT_CHUNK_BYTES);
+        assert_ne!(long, turns[511]);
+        assert_ne!(table.turn_of(SHORT_CHUNK_BYTES), long);
     }
 }
