@@ -27,7 +27,6 @@ mod level;
 mod object;
 pub mod store;
 mod system;
-mod table;
 mod tally;
 mod upload;
 mod value;
@@ -42,12 +41,12 @@ pub use entry::{Entry, EntryKind, Place};
 pub use object::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
+pub(crate) use store::table::{RawRow, Table, WriteTxn};
 pub use strata_engine::ChunkId;
 pub use system::{
     AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
     LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
-pub(crate) use table::{RawRow, Table, WriteTxn};
 pub use tally::Tally;
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;

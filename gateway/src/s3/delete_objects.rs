@@ -16,10 +16,10 @@ use crate::xml;
 const KEYS_MAX: usize = 1000;
 
 /// Keys of one command: more would be a long turn of the metadata core, and others wait for it.
-const COMMAND_KEYS_MAX: usize = 32;
+const COMMAND_KEYS_MAX: usize = 64;
 
 /// Commands of one request that are under way together; they share a flush.
-const COMMANDS_AT_ONCE_MAX: usize = 2;
+const COMMANDS_AT_ONCE_MAX: usize = 4;
 
 /// `DeleteObject`: a key that is absent is no error.
 ///
@@ -56,7 +56,7 @@ struct Delete {
     is_quiet: bool,
 }
 
-/// `DeleteObjects`: up to 1,000 keys, each with its own outcome, a few to a command.
+/// `DeleteObjects`: up to 1,000 keys, each with its own outcome, a few to a command; answered in the order of the keys.
 ///
 /// # Errors
 /// As every handler.
@@ -79,6 +79,8 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
             Err(fault) => write_error(&mut xml, &object, &fault),
         }
     }
+    // Keys that are neighbours lie on the same pages: a command then changes few of them. Equal ones stay in their order.
+    wanted.sort_by(|(_, one), (_, other)| one.key.cmp(&other.key));
     let commands = wanted.chunks(COMMAND_KEYS_MAX).map(|part| async move {
         let keys = part.iter().map(|(_, key)| key.clone()).collect();
         (part, delete(shared, bucket, keys).await)

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use super::key;
 use super::level::{Limits, limits};
+use super::store::table::{Table, WriteTxn};
 use super::system::{GroupState, LogPosition, MembershipRow, Session};
-use super::table::{Table, WriteTxn};
 use super::value::Row;
 use super::view::View;
 use crate::namespace::command::{Answer, Command, Envelope, Refusal};
@@ -63,8 +63,8 @@ fn invalid<T>(reason: &str) -> Outcome<T> {
 }
 
 /// Applies entries in the order of the log within one transaction.
-pub(crate) struct Applier<'a, 'e> {
-    txn: &'a mut WriteTxn<'e>,
+pub(crate) struct Applier<'e> {
+    txn: WriteTxn<'e>,
     table: Table,
     /// `None` before the group is initialised.
     group: Option<GroupState>,
@@ -75,13 +75,10 @@ pub(crate) struct Applier<'a, 'e> {
     changes_settings: bool,
 }
 
-impl<'a, 'e> Applier<'a, 'e> {
-    pub(crate) fn new(
-        table: Table,
-        txn: &'a mut WriteTxn<'e>,
-    ) -> Result<Applier<'a, 'e>, StoreError> {
-        let group = View::borrowed(table, txn).group()?;
-        let applied = View::borrowed(table, txn).applied()?;
+impl<'e> Applier<'e> {
+    pub(crate) fn new(table: Table, txn: WriteTxn<'e>) -> Result<Applier<'e>, StoreError> {
+        let group = View::borrowed(table, &txn).group()?;
+        let applied = View::borrowed(table, &txn).applied()?;
         Ok(Applier {
             txn,
             table,
@@ -93,7 +90,7 @@ impl<'a, 'e> Applier<'a, 'e> {
     }
 
     fn view(&self) -> View<'_> {
-        View::borrowed(self.table, self.txn)
+        View::borrowed(self.table, &self.txn)
     }
 
     /// Applies one entry, which must follow the last one.
@@ -117,7 +114,7 @@ impl<'a, 'e> Applier<'a, 'e> {
                     bytes: bytes.to_vec(),
                 };
                 self.table
-                    .put(self.txn, &key::system(key::S_MEMBERSHIP), &row)?;
+                    .put(&mut self.txn, &key::system(key::S_MEMBERSHIP), &row)?;
                 Ok(Answer::Done)
             }
             LogEntry::Command(bytes) => {
@@ -135,16 +132,16 @@ impl<'a, 'e> Applier<'a, 'e> {
         self.changes_settings
     }
 
-    /// Writes what the entries have in common. To be called before the transaction commits.
-    pub(crate) fn finish(mut self) -> Result<LogPosition, StoreError> {
+    /// Writes what the entries have in common; the last of them, and the transaction, which is to be committed.
+    pub(crate) fn finish(mut self) -> Result<(LogPosition, WriteTxn<'e>), StoreError> {
         sessions::write(&mut self)?;
         self.table
-            .put(self.txn, &key::system(key::S_APPLIED), &self.applied)?;
+            .put(&mut self.txn, &key::system(key::S_APPLIED), &self.applied)?;
         if let Some(group) = &self.group {
             self.table
-                .put(self.txn, &key::system(key::S_GROUP), group)?;
+                .put(&mut self.txn, &key::system(key::S_GROUP), group)?;
         }
-        Ok(self.applied)
+        Ok((self.applied, self.txn))
     }
 
     fn apply_envelope(&mut self, envelope: Envelope) -> Result<Answer, StoreError> {
@@ -174,7 +171,7 @@ impl<'a, 'e> Applier<'a, 'e> {
             return Ok(Answer::Refused(Refusal::NotInitialised));
         };
         let mut change = Change {
-            txn: self.txn,
+            txn: &mut self.txn,
             table: self.table,
             group,
             sequence: group.commit_sequence + 1,

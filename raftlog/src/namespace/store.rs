@@ -19,6 +19,8 @@ mod newer;
 mod pages;
 mod reader;
 mod snapshot;
+pub(crate) mod table;
+mod transaction;
 mod verification;
 
 use std::path::Path;
@@ -30,14 +32,12 @@ pub use error::StoreError;
 pub use inspect::{Inspected, describe_checkpoint, inspect};
 pub use reader::Reader;
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
+pub use transaction::Transaction;
 
-use crate::namespace::command::{Answer, FEATURE_LEVEL};
-use crate::namespace::{Applier, LogEntry, LogPosition, Tally, View, WriteTxn};
+use crate::namespace::command::FEATURE_LEVEL;
+use crate::namespace::{LogPosition, Tally, View};
 use environment::{Environment, Found};
 use verification::Verification;
-
-/// A file system that has less free is full.
-const DISK_FULL_BYTES: u64 = 1 << 20;
 
 /// How to open a store.
 #[derive(Debug, Clone, Copy)]
@@ -174,48 +174,6 @@ impl NamespaceStore {
         ))
     }
 
-    /// Applies entries of the log, in one transaction, without a sync. One answer for each.
-    ///
-    /// Pages that the last checkpoint needs are not used again before the next. Where that fills the map, a checkpoint is made
-    /// here, which blocks on the device: not for a core that serves, see [`apply_until`](NamespaceStore::apply_until).
-    ///
-    /// # Errors
-    /// Every error stops the group: nothing of the batch is kept, and nothing is applied any more.
-    pub fn apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
-        let mut result = self.apply_until(batch, &mut || false);
-        if matches!(result, Err(StoreError::Full)) {
-            let room = self.make_room();
-            result = room.and_then(|()| self.apply_until(batch, &mut || false));
-        }
-        result.inspect_err(|error| self.fail(error))
-    }
-
-    /// The same, but only the first of the entries once `ends` says so, which is asked after each of them. At least one is
-    /// applied, and as many as there are answers.
-    ///
-    /// # Errors
-    /// `Full` and `NoSpace`: nothing of the batch is kept, and it can be applied again, after
-    /// [`make_room`](NamespaceStore::make_room) or when the file system has room. Every other error stops the group.
-    pub fn apply_until(
-        &self,
-        batch: &[(LogPosition, LogEntry<'_>)],
-        ends: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<Answer>, StoreError> {
-        let result = match self.try_apply(batch, ends) {
-            Err(StoreError::WriteCutShort(_))
-                if self.disk_free().is_ok_and(|free| free < DISK_FULL_BYTES) =>
-            {
-                Err(StoreError::NoSpace)
-            }
-            other => other,
-        };
-        match &result {
-            Ok(_) | Err(StoreError::Full | StoreError::NoSpace) => {}
-            Err(error) => self.fail(error),
-        }
-        result
-    }
-
     /// Refuses all later writes: what comes next must not be applied without what has just failed.
     pub(crate) fn fail(&self, error: &StoreError) {
         if error.is_damage() {
@@ -242,31 +200,6 @@ impl NamespaceStore {
     /// [`is_verified`](NamespaceStore::is_verified).
     pub fn doubted(&self) -> Option<&str> {
         self.inner.doubt.get().map(String::as_str)
-    }
-
-    fn try_apply(
-        &self,
-        batch: &[(LogPosition, LogEntry<'_>)],
-        ends: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<Answer>, StoreError> {
-        let mut writer = self.writer();
-        writer.check()?;
-        let environment = &self.inner.environment;
-        let mut txn = WriteTxn::new(environment.env.write_txn()?, writer.tally);
-        let mut applier = Applier::new(environment.table, &mut txn)?;
-        let mut answers = Vec::with_capacity(batch.len());
-        for (position, entry) in batch {
-            answers.push(applier.apply(*position, *entry)?);
-            if ends() {
-                break;
-            }
-        }
-        let changes_settings = applier.changes_settings();
-        let applied = applier.finish()?;
-        writer.tally = txn.commit()?;
-        writer.applied = applied;
-        self.committed(changes_settings);
-        Ok(answers)
     }
 
     /// To be called after a commit and before anybody hears of it.

@@ -14,7 +14,7 @@ pub use uploads::{ListedUpload, UploadPage, UploadQuery};
 
 use super::entry::{Entry, EntryKind, Place};
 use super::object::{Checksum, ETag, ObjectAttributes};
-use super::table::Table;
+use super::store::table::Table;
 use super::{BUCKET_BYTES_MAX, KEY_BYTES_MAX, ROOT_INODE, key};
 use crate::namespace::store::StoreError;
 
@@ -178,21 +178,36 @@ impl<'t> View<'t> {
         bucket: u64,
         key: &[u8],
     ) -> Result<Option<(u64, Entry)>, StoreError> {
+        let Some(parent) = self.directory_of(bucket, key)? else {
+            return Ok(None);
+        };
+        let entry = self.object_entry_in(parent, key)?;
+        Ok(entry.map(|entry| (parent, entry)))
+    }
+
+    /// The directory that holds an object's entry, if it is there.
+    pub(crate) fn directory_of(&self, bucket: u64, key: &[u8]) -> Result<Option<u64>, StoreError> {
         if key.len() > KEY_BYTES_MAX {
             return Ok(None);
         }
-        let (directories, name) = split_key(key);
         let mut parent = bucket;
-        for segment in directories {
+        for segment in split_key(key).0 {
             match self.entry(parent, segment)? {
                 Some(entry) => parent = entry.inode,
                 None => return Ok(None),
             }
         }
-        let entry = self
-            .entry(parent, name)?
-            .filter(|entry| entry.kind == EntryKind::File);
-        Ok(entry.map(|entry| (parent, entry)))
+        Ok(Some(parent))
+    }
+
+    /// The entry of an object in its directory.
+    pub(crate) fn object_entry_in(
+        &self,
+        directory: u64,
+        key: &[u8],
+    ) -> Result<Option<Entry>, StoreError> {
+        let entry = self.entry(directory, split_key(key).1)?;
+        Ok(entry.filter(|entry| entry.kind == EntryKind::File))
     }
 
     /// Whether a directory holds nothing, so that it may be removed.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
-use strata_raftlog::namespace::{Body, LogEntry};
+use strata_raftlog::namespace::{Body, LogEntry, LogPosition};
 
 use crate::commands::put;
 use crate::support::{Cluster, FIRST_BUCKET};
@@ -70,15 +70,14 @@ fn fill_and_make_room(dir: &Path) {
             let body = Body::Inline(vec![7; BODY_BYTES]);
             let command = put(FIRST_BUCKET, key.as_bytes(), inode, body);
             let (position, bytes) = cluster.next_entry(command);
-            let entry = [(position, LogEntry::Command(&bytes))];
-            match store.apply_until(&entry, &mut || false) {
+            match apply_once(&store, position, LogEntry::Command(&bytes)) {
                 Ok(_) => continue,
                 Err(StoreError::NoSpace) => {}
                 Err(other) => panic!("round {round}: {other}"),
             }
             delayed += 1;
             std::fs::remove_file(&filler).unwrap();
-            store.apply_until(&entry, &mut || false).unwrap();
+            apply_once(&store, position, LogEntry::Command(&bytes)).unwrap();
             break;
         }
         let _ = std::fs::remove_file(&filler);
@@ -86,4 +85,14 @@ fn fill_and_make_room(dir: &Path) {
     }
     assert_eq!(delayed, ROUNDS, "the file system was full in every round");
     assert_eq!(store.applied(), cluster.position());
+}
+
+fn apply_once(
+    store: &NamespaceStore,
+    position: LogPosition,
+    entry: LogEntry<'_>,
+) -> Result<(), StoreError> {
+    let mut transaction = store.begin()?;
+    transaction.apply(position, entry)?;
+    transaction.commit()
 }

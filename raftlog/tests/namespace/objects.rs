@@ -74,6 +74,28 @@ fn a_put_object_is_found_listed_and_deleted() {
 }
 
 #[test]
+fn one_delete_takes_every_directory_that_it_leaves_empty() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    for key in ["a/b/1", "a/b/2", "a/c/1", "d/1"] {
+        let inode = cluster.inode();
+        cluster.change(put(FIRST_BUCKET, key.as_bytes(), inode, Body::Empty));
+    }
+    use DeleteOutcome::{Absent, Deleted};
+    assert_eq!(
+        cluster.delete("b", &[b"a/b/1", b"a/c/1", b"a/b/1", b"d/1", b"e/1"]),
+        [Deleted, Deleted, Absent, Deleted, Absent]
+    );
+    assert_eq!(
+        cluster.rows_of(b"D"),
+        4,
+        "the bucket, a/, a/b/ and a/b/2 are left"
+    );
+    assert_eq!(cluster.delete("b", &[b"a/b/2"]), [Deleted]);
+    assert_eq!(cluster.rows_of(b"D"), 1);
+}
+
+#[test]
 fn conditions_are_decided_when_applied() {
     let mut cluster = Cluster::new();
     cluster.bucket("b");

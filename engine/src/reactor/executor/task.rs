@@ -154,10 +154,11 @@ pub async fn yield_now() {
     .await;
 }
 
-/// Yields when the running turn has lasted 200 microseconds. Long work calls it between its pieces.
-pub async fn yield_if_due() {
+/// Yields when the running turn has lasted 200 microseconds, and says whether it did. Long work calls it between its pieces.
+pub async fn yield_if_due() -> bool {
     let due = with_current(|reactor| reactor.turn_is_over());
     if due {
         yield_now().await;
     }
+    due
 }

@@ -27,8 +27,9 @@ use crate::namespace::{LogEntry, LogPosition};
 /// Entries and bytes of one transaction: large enough to share its cost, short enough for a turn.
 const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 << 10;
-/// A transaction ends with the command that was under way at the end of a turn.
-const TURN: Duration = Duration::from_micros(200);
+/// A transaction ends with the command that was under way at the end of so many turns: its commit, which is a turn of its own,
+/// writes every page that it has changed.
+const TURNS: usize = 4;
 /// Between two looks at a file system that was full.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
 /// A snapshot up to this size is installed from memory, a larger one piece by piece.
@@ -90,7 +91,7 @@ impl Machine {
         io::Error::other(error.to_string())
     }
 
-    /// Applies the first entries of a batch: all of them, or as many as a turn has time for.
+    /// Applies the first entries of a batch: all of them, or as many as a transaction has time for.
     async fn apply_some(&self, batch: &mut Vec<Waiting>) -> Result<(), io::Error> {
         let memberships: Vec<Option<Vec<u8>>> = batch
             .iter()
@@ -142,8 +143,7 @@ impl Machine {
         // For each cause a checkpoint of its own: what fits after the one may meet the other.
         let (mut full_map, mut full_disk, mut waited) = (false, false, false);
         loop {
-            let end = reactor::now() + TURN;
-            match store.apply_until(entries, &mut || reactor::now() >= end) {
+            match apply_in_turns(store, entries).await {
                 Err(StoreError::Full) if !full_map => {
                     full_map = true;
                     make_room(store).await?;
@@ -176,6 +176,24 @@ impl Machine {
         self.shared.store.fail(error);
         self.fail(error)
     }
+}
+
+/// Applies the first of the entries in one transaction; at least one, and as many as there are answers.
+async fn apply_in_turns(
+    store: &NamespaceStore,
+    entries: &[(LogPosition, LogEntry<'_>)],
+) -> Result<Vec<Answer>, StoreError> {
+    let mut transaction = store.begin()?;
+    let (mut answers, mut turns) = (Vec::with_capacity(entries.len()), 0);
+    for (position, entry) in entries {
+        answers.push(transaction.apply(*position, *entry)?);
+        turns += usize::from(reactor::yield_if_due().await);
+        if turns == TURNS {
+            break;
+        }
+    }
+    transaction.commit()?;
+    Ok(answers)
 }
 
 /// Makes a checkpoint, by a helper thread. Where there is no room for one, that is waited for too.

@@ -1,5 +1,7 @@
 //! Commands about objects.
 
+use std::collections::BTreeSet;
+
 use super::bodies::check_checksum;
 use super::tree::Found;
 use super::{Change, Outcome, invalid};
@@ -90,26 +92,49 @@ impl Change<'_, '_> {
         let bucket = command.bucket;
         self.bucket(bucket)?;
         let mut outcomes = Vec::with_capacity(command.keys.len());
+        // Keys of one command often share a directory, which is looked up once, and looked at once when they are gone.
+        let (mut last, mut left) = (None, BTreeSet::new());
         for key in &command.keys {
-            outcomes.push(self.delete_object(bucket, key)?);
+            let name_at = key.key.len() - split_key(&key.key).1.len();
+            let above = &key.key[..name_at];
+            let directory = match last {
+                Some((known, directory)) if known == above => directory,
+                _ => self.view().directory_of(bucket, &key.key)?,
+            };
+            last = Some((above, directory));
+            let outcome = match directory {
+                Some(directory) => self.delete_object(directory, key)?,
+                None => DeleteOutcome::Absent,
+            };
+            if outcome == DeleteOutcome::Deleted {
+                left.extend(directory);
+            }
+            outcomes.push(outcome);
+        }
+        for directory in left {
+            self.prune(bucket, directory)?;
         }
         Ok(Answer::Deleted(outcomes))
     }
 
-    fn delete_object(&mut self, bucket: u64, key: &DeleteKey) -> Result<DeleteOutcome, StoreError> {
-        let Some(found) = self.find_object(bucket, &key.key)? else {
+    /// Deletes an object of a directory, which stays though it may be empty now.
+    fn delete_object(
+        &mut self,
+        directory: u64,
+        key: &DeleteKey,
+    ) -> Result<DeleteOutcome, StoreError> {
+        let Some(entry) = self.view().object_entry_in(directory, &key.key)? else {
             return Ok(DeleteOutcome::Absent);
         };
         if key
             .if_match
             .as_ref()
-            .is_some_and(|condition| !matches(condition, &found.entry))
+            .is_some_and(|condition| !matches(condition, &entry))
         {
             return Ok(DeleteOutcome::PreconditionFailed);
         }
-        let (_, name) = split_key(&key.key);
-        self.drop_inode(found.entry.inode)?;
-        self.unlink(found.parent, name, found.entry.inode)?;
+        self.drop_inode(entry.inode)?;
+        self.unlink(directory, split_key(&key.key).1, entry.inode)?;
         Ok(DeleteOutcome::Deleted)
     }
 }

@@ -9,17 +9,26 @@ use crate::namespace::command::{Answer, DroppedKey, Release, ReleaseBodies};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 
-/// A body of no more rows than this, none of them of extents, is deleted by the command that drops it.
-const SMALL_ROWS_MAX: usize = 4;
+/// The command that drops a body deletes as many of its rows before those of extents.
+const ROWS_AT_ONCE_MAX: usize = 4;
 
 impl Change<'_, '_> {
-    /// Drops all that an inode has in `X`. Its chunks are freed later.
+    /// Drops all that an inode has in `X`: its first few rows at once, the rest, once its chunks have been freed, by its row of
+    /// `F`.
     pub(super) fn drop_inode(&mut self, inode: u64) -> Result<(), StoreError> {
-        let prefix = key::x(inode);
-        match self.small_rows(&prefix)? {
-            Some(0) => Ok(()),
-            Some(_) => self.delete_prefix(&prefix),
-            None => self.queue_dropped(inode, DroppedScope::Inode),
+        let mut rows = 0;
+        let mut goes_now = |row_key: &[u8]| {
+            rows += 1;
+            let kind = key::parse_x(row_key).map(|(_, kind, ..)| kind);
+            rows <= ROWS_AT_ONCE_MAX && kind.is_some_and(|kind| kind < key::X_EXTENTS)
+        };
+        self.wrote = true;
+        let deleted = self
+            .table
+            .delete_first(self.txn, &key::x(inode), &mut goes_now)?;
+        match deleted.all {
+            true => Ok(()),
+            false => self.queue_dropped(inode, DroppedScope::Inode),
         }
     }
 
@@ -39,20 +48,6 @@ impl Change<'_, '_> {
             self.queue_dropped(inode, DroppedScope::Space(space))?;
         }
         Ok(())
-    }
-
-    /// How many rows an inode has, where they are few and name no chunks.
-    fn small_rows(&self, prefix: &[u8]) -> Result<Option<usize>, StoreError> {
-        let mut scan = self.table.scan(self.txn, prefix, prefix)?;
-        let mut rows = 0;
-        while let Some((row_key, _)) = scan.next_raw()? {
-            let (_, kind, ..) = parse_x(row_key)?;
-            if kind >= key::X_EXTENTS || rows == SMALL_ROWS_MAX {
-                return Ok(None);
-            }
-            rows += 1;
-        }
-        Ok(Some(rows))
     }
 
     pub(super) fn queue_dropped(

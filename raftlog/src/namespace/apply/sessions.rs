@@ -17,7 +17,7 @@ pub(super) enum Admission {
 
 /// Looks at all but the command itself.
 pub(super) fn admit(
-    applier: &mut Applier<'_, '_>,
+    applier: &mut Applier<'_>,
     envelope: &Envelope,
 ) -> Result<Admission, StoreError> {
     if let Some(refusal) = refuse_level(applier, envelope) {
@@ -34,7 +34,7 @@ pub(super) fn admit(
     admit_in_session(applier, envelope)
 }
 
-fn refuse_level(applier: &Applier<'_, '_>, envelope: &Envelope) -> Option<Refusal> {
+fn refuse_level(applier: &Applier<'_>, envelope: &Envelope) -> Option<Refusal> {
     let newest = applier.table.newest_level();
     let active = applier.group.map_or(newest, |group| group.feature_level);
     let needed = envelope.feature_level.max(envelope.command.since_level());
@@ -46,7 +46,7 @@ fn refuse_level(applier: &Applier<'_, '_>, envelope: &Envelope) -> Option<Refusa
 }
 
 fn admit_in_session(
-    applier: &mut Applier<'_, '_>,
+    applier: &mut Applier<'_>,
     envelope: &Envelope,
 ) -> Result<Admission, StoreError> {
     let refuse = |refusal| Ok(Admission::Answered(Answer::Refused(refusal)));
@@ -80,18 +80,18 @@ fn admit_in_session(
 }
 
 /// Writes the sessions that commands have changed since the last time, one row each.
-pub(super) fn write(applier: &mut Applier<'_, '_>) -> Result<(), StoreError> {
+pub(super) fn write(applier: &mut Applier<'_>) -> Result<(), StoreError> {
     for (number, session) in std::mem::take(&mut applier.sessions) {
         applier
             .table
-            .put(applier.txn, &key::session(number), &session)?;
+            .put(&mut applier.txn, &key::session(number), &session)?;
     }
     Ok(())
 }
 
 /// Drops the answers below the proposer's mark.
 fn drop_answers(
-    applier: &mut Applier<'_, '_>,
+    applier: &mut Applier<'_>,
     envelope: &Envelope,
     session: &mut Session,
 ) -> Result<(), StoreError> {
@@ -100,7 +100,9 @@ fn drop_answers(
     }
     let from = key::answer(envelope.session, session.lowest_unanswered);
     let below = key::answer(envelope.session, envelope.lowest_unanswered);
-    let dropped = applier.table.delete_range(applier.txn, &from, &below)?;
+    let dropped = applier
+        .table
+        .delete_range(&mut applier.txn, &from, &below)?;
     session.lowest_unanswered = envelope.lowest_unanswered;
     let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
     session.outstanding = session.outstanding.checked_sub(dropped).ok_or_else(|| {
@@ -114,20 +116,20 @@ fn drop_answers(
 
 /// Keeps the answer of a command that was carried out, unless it has ended its own session.
 pub(super) fn remember(
-    applier: &mut Applier<'_, '_>,
+    applier: &mut Applier<'_>,
     envelope: &Envelope,
     answer: &Answer,
 ) -> Result<(), StoreError> {
     let session = key::session(envelope.session);
     let is_open = applier.sessions.contains_key(&envelope.session)
-        || (envelope.session != 0 && applier.table.contains(applier.txn, &session)?);
+        || (envelope.session != 0 && applier.table.contains(&applier.txn, &session)?);
     if !is_open {
         return Ok(());
     }
     let key = key::answer(envelope.session, envelope.sequence);
     applier
         .table
-        .put(applier.txn, &key, &AnswerRow(answer.clone()))
+        .put(&mut applier.txn, &key, &AnswerRow(answer.clone()))
 }
 
 impl Change<'_, '_> {

@@ -59,29 +59,34 @@ impl Change<'_, '_> {
         self.put(&key::inode(entry.inode), &place)
     }
 
-    /// Takes an entry out of a directory, and the implicit directories above it that it leaves
-    /// empty.
+    /// Takes an entry out of a directory. The directory stays, though it may be empty now: see
+    /// [`prune`](Change::prune).
     pub(super) fn unlink(
         &mut self,
         parent: u64,
         segment: &[u8],
         inode: u64,
     ) -> Result<(), StoreError> {
-        let (mut parent, mut segment, mut inode) = (parent, segment.to_vec(), inode);
-        loop {
-            self.delete(&key::entry(parent, &segment))?;
-            self.delete(&key::inode(inode))?;
-            if !self.view().is_empty_directory(parent)? {
-                return Ok(());
+        self.delete(&key::entry(parent, segment))?;
+        self.delete(&key::inode(inode))?;
+        Ok(())
+    }
+
+    /// Takes a directory away that is empty and was made for a key, and those above it that this leaves empty, up to the
+    /// bucket.
+    pub(super) fn prune(&mut self, bucket: u64, directory: u64) -> Result<(), StoreError> {
+        let mut inode = directory;
+        while inode != bucket && self.view().is_empty_directory(inode)? {
+            match self.directory_entry(inode)? {
+                Some((place, entry)) if entry.implicit => {
+                    self.unlink(place.parent, &place.segment, inode)?;
+                    inode = place.parent;
+                }
+                // It was made for itself, or is gone already.
+                Some(_) | None => return Ok(()),
             }
-            let Some((place, directory)) = self.directory_entry(parent)? else {
-                return Ok(());
-            };
-            if !directory.implicit {
-                return Ok(());
-            }
-            (inode, parent, segment) = (parent, place.parent, place.segment);
         }
+        Ok(())
     }
 
     /// Whether bytes may be an object's key.

@@ -15,7 +15,7 @@ use crate::namespace::entry::{Entry, EntryKind};
 use crate::namespace::key::{self, prefix_end};
 use crate::namespace::object::{ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
 use crate::namespace::store::StoreError;
-use crate::namespace::table::Scan;
+use crate::namespace::store::table::Scan;
 
 /// What to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use std::ops::Deref;
 use heed::types::Bytes;
 use heed::{Database, PutFlags, ReservedSpace, RoRange, RoTxn, RwTxn};
 
-use super::body::InlineRow;
-use super::key::prefix_end;
-use super::tally::Tally;
-use super::value::{self, Row};
-use crate::namespace::store::StoreError;
+use super::StoreError;
+use crate::namespace::body::InlineRow;
+use crate::namespace::key::prefix_end;
+use crate::namespace::tally::Tally;
+use crate::namespace::value::{self, Row};
 
 /// A write transaction, with the tally of the rows as it leaves them.
 pub(crate) struct WriteTxn<'e> {
@@ -150,11 +150,20 @@ impl Table {
             space.write_all(body)
         };
         let bytes = header.len() + body.len();
-        self.strike(txn, key)?;
-        txn.tally.add_head(key, &header, bytes);
-        Ok(self
-            .database
-            .put_reserved(&mut txn.txn, key, bytes, write)?)
+        // Bodies are new but for a part that is put again: then one search does.
+        let (database, tally) = (self.database, &mut txn.tally);
+        let is_new = match database.get_or_put_reserved(&mut txn.txn, key, bytes, write)? {
+            None => true,
+            Some(old) => {
+                tally.remove(key, old);
+                false
+            }
+        };
+        tally.add_head(key, &header, bytes);
+        match is_new {
+            true => Ok(()),
+            false => Ok(database.put_reserved(&mut txn.txn, key, bytes, write)?),
+        }
     }
 
     /// Puts a sealed value under a key above all others.
@@ -170,11 +179,12 @@ impl Table {
             .put_with_flags(&mut txn.txn, PutFlags::APPEND, key, value)?)
     }
 
+    /// Deletes a row; says whether there was one.
     pub(crate) fn delete(&self, txn: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool, StoreError> {
-        if !self.strike(txn, key)? {
-            return Ok(false);
-        }
-        Ok(self.database.delete(&mut txn.txn, key)?)
+        let mut left = 1;
+        let only = (Bound::Included(key), Bound::Included(key));
+        let deleted = self.delete_while(txn, &only, &mut |_| std::mem::take(&mut left) == 1)?;
+        Ok(deleted.rows == 1)
     }
 
     /// Deletes the keys from `from` up to but not including `below`; says how many.
@@ -188,13 +198,42 @@ impl Table {
             return Ok(0);
         }
         let range = (Bound::Included(from), Bound::Excluded(below));
-        let mut tally = txn.tally;
-        for row in self.database.range(&txn.txn, &range)? {
+        Ok(self.delete_while(txn, &range, &mut |_| true)?.rows)
+    }
+
+    /// Deletes the rows whose keys begin with `prefix` up to the first of which `goes` says no.
+    pub(crate) fn delete_first(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        prefix: &[u8],
+        goes: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Deleted, StoreError> {
+        let end = prefix_end(prefix);
+        let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.delete_while(txn, &(Bound::Included(prefix), upper), goes)
+    }
+
+    /// Deletes the first rows of a range with one search for all.
+    fn delete_while(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        range: &(Bound<&[u8]>, Bound<&[u8]>),
+        goes: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Deleted, StoreError> {
+        let WriteTxn { txn, tally } = txn;
+        let mut found = self.database.range_mut(txn, range)?;
+        let mut rows = 0;
+        while let Some(row) = found.next() {
             let (key, value) = row?;
+            if !goes(key) {
+                return Ok(Deleted { rows, all: false });
+            }
             tally.remove(key, value);
+            // SAFETY: key and value, which lie in the page that this changes, are not looked at any more.
+            unsafe { found.del_current() }?;
+            rows += 1;
         }
-        txn.tally = tally;
-        Ok(self.database.delete_range(&mut txn.txn, &range)?)
+        Ok(Deleted { rows, all: true })
     }
 
     /// Deletes all rows.
@@ -202,16 +241,13 @@ impl Table {
         txn.tally = Tally::default();
         Ok(self.database.clear(&mut txn.txn)?)
     }
+}
 
-    /// Takes the row under a key out of the tally; says whether there is one.
-    fn strike(&self, txn: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool, StoreError> {
-        let tally = &mut txn.tally;
-        match self.database.get(&txn.txn, key)? {
-            Some(value) => tally.remove(key, value),
-            None => return Ok(false),
-        }
-        Ok(true)
-    }
+/// What has been deleted of a range.
+pub(crate) struct Deleted {
+    pub rows: usize,
+    /// Whether no row is left.
+    pub all: bool,
 }
 
 /// A key and its value.
