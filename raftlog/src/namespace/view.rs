@@ -135,7 +135,10 @@ impl<'t> View<'t> {
     /// # Errors
     /// As [`bucket`](View::bucket).
     pub fn object_in(&self, bucket: u64, key: &[u8]) -> Result<Option<Object>, StoreError> {
-        let Some((_, entry)) = self.object_entry(bucket, key)? else {
+        let Some(directory) = self.directory_of(bucket, key)? else {
+            return Ok(None);
+        };
+        let Some(entry) = self.object_entry_in(directory, key)? else {
             return Ok(None);
         };
         let attributes = self.attributes(entry.inode)?;
@@ -172,19 +175,6 @@ impl<'t> View<'t> {
         self.table.get(self.txn(), &key::entry(parent, segment))
     }
 
-    /// The directory and the entry of an object; directories are none.
-    pub(crate) fn object_entry(
-        &self,
-        bucket: u64,
-        key: &[u8],
-    ) -> Result<Option<(u64, Entry)>, StoreError> {
-        let Some(parent) = self.directory_of(bucket, key)? else {
-            return Ok(None);
-        };
-        let entry = self.object_entry_in(parent, key)?;
-        Ok(entry.map(|entry| (parent, entry)))
-    }
-
     /// The directory that holds an object's entry, if it is there.
     pub(crate) fn directory_of(&self, bucket: u64, key: &[u8]) -> Result<Option<u64>, StoreError> {
         if key.len() > KEY_BYTES_MAX {
@@ -200,7 +190,7 @@ impl<'t> View<'t> {
         Ok(Some(parent))
     }
 
-    /// The entry of an object in its directory.
+    /// The entry of an object in its directory; directories are none.
     pub(crate) fn object_entry_in(
         &self,
         directory: u64,

@@ -29,7 +29,7 @@ const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 << 10;
 /// A transaction ends with the command that was under way at the end of so many turns: its commit, which is a turn of its own,
 /// writes every page that it has changed.
-const TURNS: usize = 4;
+const TURNS: usize = 6;
 /// Between two looks at a file system that was full.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
 /// A snapshot up to this size is installed from memory, a larger one piece by piece.

@@ -9,6 +9,7 @@ use crate::namespace::command::{
     Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch, Precondition, PutObject, Refusal,
 };
 use crate::namespace::entry::{Entry, EntryKind};
+use crate::namespace::key as row_key;
 use crate::namespace::object::{Checksum, ETag, StorageClass};
 use crate::namespace::store::StoreError;
 use crate::namespace::view::split_key;
@@ -32,8 +33,8 @@ impl Change<'_, '_> {
         check_checksum(command.checksum.as_ref())?;
         let bucket = command.bucket;
         self.bucket(bucket)?;
-        let old = self.find_object(bucket, &command.key)?;
-        check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
+        let found = self.find_object(bucket, &command.key)?;
+        check_precondition(&command.precondition, found.entry.as_ref())?;
         self.check_fresh_inode(command.inode)?;
         self.check_body(&command.body, command.size)?;
         self.put_body(command.inode, 0, &command.body)?;
@@ -48,14 +49,14 @@ impl Change<'_, '_> {
             owner: command.owner,
             storage_class: command.attributes.storage_class,
         };
-        Ok(self.put_in_place(&new, old)?)
+        Ok(self.put_in_place(&new, found)?)
     }
 
     /// Puts an object, of which the body is there, under its key; the old one is dropped.
     pub(super) fn put_in_place(
         &mut self,
         new: &NewObject<'_>,
-        old: Option<Found>,
+        found: Found,
     ) -> Result<Answer, StoreError> {
         let now = self.now();
         let entry = Entry {
@@ -67,14 +68,13 @@ impl Change<'_, '_> {
             storage_class: new.storage_class,
             ..Entry::directory(new.inode, false, now, self.sequence, new.owner)
         };
-        match old {
+        if let Some(old) = &found.entry {
+            self.drop_inode(old.inode)?;
+            self.delete(&row_key::inode(old.inode))?;
+        }
+        match found.directory {
+            Some(directory) => self.link_in(directory, split_key(new.key).1, &entry)?,
             None => self.link(new.bucket, new.key, &entry)?,
-            Some(old) => {
-                let (_, name) = split_key(new.key);
-                self.drop_inode(old.entry.inode)?;
-                self.delete(&crate::namespace::key::inode(old.entry.inode))?;
-                self.link_in(old.parent, name, &entry)?;
-            }
         }
         Ok(Answer::Put {
             inode: new.inode,
@@ -123,19 +123,24 @@ impl Change<'_, '_> {
         directory: u64,
         key: &DeleteKey,
     ) -> Result<DeleteOutcome, StoreError> {
-        let Some(entry) = self.view().object_entry_in(directory, &key.key)? else {
-            return Ok(DeleteOutcome::Absent);
+        let is_meant = |entry: &Entry| {
+            let condition = key.if_match.as_ref();
+            condition.is_none_or(|condition| matches(condition, entry))
         };
-        if key
-            .if_match
-            .as_ref()
-            .is_some_and(|condition| !matches(condition, &entry))
-        {
-            return Ok(DeleteOutcome::PreconditionFailed);
+        let goes = |entry: &Entry| entry.kind == EntryKind::File && is_meant(entry);
+        let place = row_key::entry(directory, split_key(&key.key).1);
+        match self.table.delete_if(self.txn, &place, goes)? {
+            Some((entry, true)) => {
+                self.wrote = true;
+                self.drop_inode(entry.inode)?;
+                self.delete(&row_key::inode(entry.inode))?;
+                Ok(DeleteOutcome::Deleted)
+            }
+            Some((entry, false)) if entry.kind == EntryKind::File => {
+                Ok(DeleteOutcome::PreconditionFailed)
+            }
+            Some(_) | None => Ok(DeleteOutcome::Absent),
         }
-        self.drop_inode(entry.inode)?;
-        self.unlink(directory, split_key(&key.key).1, entry.inode)?;
-        Ok(DeleteOutcome::Deleted)
     }
 }
 

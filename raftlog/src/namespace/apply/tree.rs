@@ -6,18 +6,23 @@ use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::view::split_key;
 
-/// An object as it is found on the way to it.
+/// What there is on the way to an object.
 pub(super) struct Found {
-    /// The directory that holds it.
-    pub(super) parent: u64,
-    pub(super) entry: Entry,
+    /// The directory that holds its entry, or would.
+    pub(super) directory: Option<u64>,
+    pub(super) entry: Option<Entry>,
 }
 
 impl Change<'_, '_> {
     /// The object under a key.
-    pub(super) fn find_object(&self, bucket: u64, key: &[u8]) -> Result<Option<Found>, StoreError> {
-        let found = self.view().object_entry(bucket, key)?;
-        Ok(found.map(|(parent, entry)| Found { parent, entry }))
+    pub(super) fn find_object(&self, bucket: u64, key: &[u8]) -> Result<Found, StoreError> {
+        let view = self.view();
+        let directory = view.directory_of(bucket, key)?;
+        let entry = match directory {
+            Some(directory) => view.object_entry_in(directory, key)?,
+            None => None,
+        };
+        Ok(Found { directory, entry })
     }
 
     /// Puts an object's entry under a key, with the directories that are missing.

@@ -95,8 +95,8 @@ impl Change<'_, '_> {
         if command.etag.part_count as usize != command.parts.len() {
             return invalid("the tag does not count the parts");
         }
-        let old = self.find_object(bucket, &command.key)?;
-        check_precondition(&command.precondition, old.as_ref().map(|old| &old.entry))?;
+        let found = self.find_object(bucket, &command.key)?;
+        check_precondition(&command.precondition, found.entry.as_ref())?;
         self.put_spans(command.upload, &command.parts)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;
         self.queue_dropped(command.upload, DroppedScope::Parts)?;
@@ -110,7 +110,7 @@ impl Change<'_, '_> {
             owner: upload.owner,
             storage_class: upload.storage_class,
         };
-        Ok(self.put_in_place(&new, old)?)
+        Ok(self.put_in_place(&new, found)?)
     }
 
     pub(super) fn abort_upload(&mut self, command: &AbortUpload) -> Outcome {

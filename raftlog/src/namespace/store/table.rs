@@ -187,6 +187,30 @@ impl Table {
         Ok(deleted.rows == 1)
     }
 
+    /// Deletes a row if `goes` says so of it; the row, if it is there, and whether it is deleted.
+    pub(crate) fn delete_if<R: Row>(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        key: &[u8],
+        goes: impl FnOnce(&R) -> bool,
+    ) -> Result<Option<(R, bool)>, StoreError> {
+        let WriteTxn { txn, tally } = txn;
+        let only = (Bound::Included(key), Bound::Included(key));
+        let mut found = self.database.range_mut(txn, &only)?;
+        let Some(raw) = found.next() else {
+            return Ok(None);
+        };
+        let (key, value) = raw?;
+        let row: R = value::open(key, value)?;
+        let deleted = goes(&row);
+        if deleted {
+            tally.remove(key, value);
+            // SAFETY: key and value, which lie in the page that this changes, are not looked at any more.
+            unsafe { found.del_current() }?;
+        }
+        Ok(Some((row, deleted)))
+    }
+
     /// Deletes the keys from `from` up to but not including `below`; says how many.
     pub(crate) fn delete_range(
         &self,
