@@ -12,8 +12,22 @@ const DISK_FULL_BYTES: u64 = 1 << 20;
 
 /// Entries that are being applied. Dropping it drops what they have changed.
 pub struct Transaction<'s> {
-    store: &'s NamespaceStore,
     applier: Applier<'s>,
+    store: StopsAtPanic<'s>,
+}
+
+/// A panic while entries are applied must not let later ones be applied without them.
+struct StopsAtPanic<'s>(&'s NamespaceStore);
+
+impl Drop for StopsAtPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut writer = self.0.writer();
+            writer
+                .failed
+                .get_or_insert_with(|| "a panic while applying".to_owned());
+        }
+    }
 }
 
 impl NamespaceStore {
@@ -60,8 +74,8 @@ impl NamespaceStore {
         let environment = &self.inner.environment;
         let txn = WriteTxn::new(environment.env.write_txn()?, tally);
         Ok(Transaction {
-            store: self,
             applier: Applier::new(environment.table, txn)?,
+            store: StopsAtPanic(self),
         })
     }
 
@@ -95,7 +109,7 @@ impl Transaction<'_> {
         entry: LogEntry<'_>,
     ) -> Result<Answer, StoreError> {
         let applied = self.applier.apply(position, entry);
-        self.store.noted(applied)
+        self.store.0.noted(applied)
     }
 
     /// Makes all of it the state, without a sync.
@@ -103,10 +117,13 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Transaction::apply`].
     pub fn commit(self) -> Result<(), StoreError> {
-        let store = self.store;
-        let (changes_settings, finished) = (self.applier.changes_settings(), self.applier.finish());
+        let Transaction { applier, store } = self;
+        let store = &store.0;
+        let (changes_settings, finished) = (applier.changes_settings(), applier.finish());
         let committed = finished.and_then(|(applied, txn)| {
             let mut writer = store.writer();
+            // What was doubted since it began is not written to either.
+            writer.check()?;
             writer.tally = txn.commit()?;
             writer.applied = applied;
             Ok(())
@@ -114,5 +131,46 @@ impl Transaction<'_> {
         store.noted(committed)?;
         store.committed(changes_settings);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::store::StoreOptions;
+
+    fn position(index: u64) -> LogPosition {
+        LogPosition {
+            term: 1,
+            node: 1,
+            index,
+        }
+    }
+
+    #[test]
+    fn what_is_doubted_or_panics_within_a_transaction_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions { map_bytes: 1 << 20 };
+        let open = || NamespaceStore::open(dir.path(), options).unwrap().0;
+
+        let store = open();
+        let mut transaction = store.begin().unwrap();
+        transaction.apply(position(1), LogEntry::Blank).unwrap();
+        assert_eq!(
+            store.view().unwrap().applied().unwrap(),
+            LogPosition::default()
+        );
+        store.doubt(&"a row is damaged");
+        assert!(matches!(transaction.commit(), Err(StoreError::Failed(_))));
+        assert_eq!(store.applied(), LogPosition::default());
+        drop(store);
+
+        let store = open();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _transaction = store.begin().unwrap();
+            panic!("planned");
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(store.begin(), Err(StoreError::Failed(_))));
     }
 }
