@@ -56,7 +56,8 @@ struct Delete {
     is_quiet: bool,
 }
 
-/// `DeleteObjects`: up to 1,000 keys, each with its own outcome, a few to a command; answered in the order of the keys.
+/// `DeleteObjects`: up to 1,000 keys, each with its own outcome, a few to a command; answered in the order of the
+/// keys, after those that are refused at once.
 ///
 /// # Errors
 /// As every handler.

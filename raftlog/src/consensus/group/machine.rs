@@ -24,7 +24,7 @@ use crate::namespace::command::{Answer, sets_level};
 use crate::namespace::store::{Manifest, NamespaceStore, SnapshotReader, StoreError};
 use crate::namespace::{LogEntry, LogPosition};
 
-/// Entries and bytes of one transaction: large enough to share its cost, short enough for a turn.
+/// Entries and bytes of one transaction at most: large enough to share its cost.
 const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 << 10;
 /// A transaction ends with the command that was under way at the end of so many turns: its commit, which is a turn of its own,
