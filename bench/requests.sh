@@ -33,6 +33,17 @@ load() {
         'BEGIN { printf "%.2f", t * 1e6 / hz / n / k }')"
 }
 
+# settle: waits until the server has nothing to do any more, such as the release of deleted bodies, at most a minute.
+settle() {
+    local before
+    for _ in $(seq 60); do
+        before=$(ticks)
+        sleep 1
+        [ $(($(ticks) - before)) -gt 3 ] || return 0
+    done
+    echo "requests: the server of $side does not come to rest" >&2
+}
+
 # measure SIDE BINARY: all loads on a server with an empty store.
 measure() {
     side=$1 strata=$2
@@ -51,7 +62,9 @@ measure() {
     load list 200 list --objects 51200 --concurrency 8 --seconds "$each"
     load put 1 put --first 60000 --seconds "$each" --concurrency 32
     load delete 1000 delete --objects 51000
+    settle
     load put16 1 put --prefix large/ --size 16MiB --objects 40 --concurrency 4
+    settle
     load get16 1 get --prefix large/ --size 16MiB --objects 40 --concurrency 4 --seconds "$each"
     stop_server
 }

@@ -417,6 +417,26 @@ fn classes_share_the_core_by_time_and_long_turns_are_counted() {
 }
 
 #[test]
+fn a_pause_lasts_until_the_next_turn_however_often_it_is_polled() {
+    let turns = run(async || {
+        let mut pause = std::pin::pin!(reactor::yield_now());
+        let mut turns = 0;
+        std::future::poll_fn(|context| {
+            turns += 1;
+            for _ in 0..3 {
+                if pause.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        turns
+    });
+    assert_eq!(turns, 2);
+}
+
+#[test]
 fn a_turn_is_as_long_as_its_cpu_time() {
     let (longest, recent) = run(async || {
         #[expect(

@@ -1,5 +1,6 @@
 //! Small reads at a fixed rate, first alone, then beside one paced put stream, a LIST of 1,000 keys and the deletion
-//! of 1,000 keys every second.
+//! of 1,000 keys every second. With `--parts` the stream is an object of so many parts, and the reads last as long: it is
+//! uploaded, completed, written over by another like it, and deleted.
 //!
 //! Invariants: both phases read the same objects at the same rate over the same number of connections; the keys to
 //! delete are stored before the first phase; the stream never runs ahead of its rate and catches up when late.
@@ -13,6 +14,7 @@ use clap::Args;
 use tokio::task::spawn_local;
 
 use super::load::{Numbers, Plan, Verb, closed_loop, key, open_loop};
+use super::multipart;
 use super::payload::{Payloads, hash};
 use super::session::{Endpoint, Request, Session};
 use crate::report::{Report, Tally, parse_size};
@@ -23,6 +25,8 @@ const BATCH: u64 = 1000;
 const STREAM_OBJECTS: u64 = 16;
 /// How much of its rate the stream must reach: the last object is counted when it has ended.
 const STREAM_SHARE_MIN: f64 = 0.99;
+/// Bytes of a part of the large object.
+const PART_BYTES: usize = 5 << 20;
 /// Seconds before a phase counts.
 const WARM_UP_SECONDS: u64 = 2;
 
@@ -50,6 +54,9 @@ pub struct Options {
     /// Bytes of one object of the put stream.
     #[arg(long, value_parser = parse_size, default_value = "16MiB")]
     stream_size: u64,
+    /// Parts of 5 MiB of an object that is uploaded twice and deleted, in place of the stream's objects.
+    #[arg(long)]
+    parts: Option<usize>,
     /// The objects to read are there from an earlier run.
     #[arg(long)]
     filled: bool,
@@ -90,13 +97,19 @@ pub async fn run(
     let alone = phase(endpoint, prefix, options, options.seconds).await?;
     let beside = Beside::start(endpoint, prefix, options);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let loaded = phase(endpoint, prefix, options, options.seconds).await?;
+    let (begun, mut loaded) = (Instant::now(), Tally::default());
+    loop {
+        loaded.merge(&phase(endpoint, prefix, options, options.seconds).await?);
+        if options.parts.is_none() || beside.stream.is_finished() {
+            break;
+        }
+    }
+    let loaded_span = begun.elapsed();
     let others = beside.stop().await?;
     let mut report = Report::default();
-    let span = Duration::from_secs(options.seconds);
     report
-        .tally("unloaded_", &alone, span)
-        .tally("loaded_", &loaded, span);
+        .tally("unloaded_", &alone, Duration::from_secs(options.seconds))
+        .tally("loaded_", &loaded, loaded_span);
     others.report(&mut report);
     let bound = (3.0 * alone.quantile_ms(0.99)).max(2.0);
     report.number("bound_ms", bound);
@@ -196,8 +209,14 @@ impl Others {
     /// Whether the reads had beside them what the bound speaks of: the stream at its rate, and a LIST and a deletion
     /// for each second but the last. A server that falls behind with those is no quiet one.
     fn are_full(&self, options: &Options) -> bool {
-        let streamed = (self.stream.count() * options.stream_size) as f64;
-        let rate = streamed / self.elapsed.as_secs_f64().max(1e-9);
+        let rate = match options.parts {
+            // An object is finished when it is finished.
+            Some(_) => f64::INFINITY,
+            None => {
+                let streamed = (self.stream.count() * options.stream_size) as f64;
+                streamed / self.elapsed.as_secs_f64().max(1e-9)
+            }
+        };
         let turns = options.seconds.saturating_sub(1);
         rate >= STREAM_SHARE_MIN * options.stream_rate as f64
             && self.lists.count() >= turns
@@ -210,15 +229,14 @@ impl Beside {
         let stop = Rc::new(Cell::new(false));
         let (rate, size) = (options.stream_rate, options.stream_size);
         let batches = options.seconds + WARM_UP_SECONDS;
+        let (to, stream_prefix) = (endpoint.clone(), format!("{prefix}stream/"));
+        let stream = match options.parts {
+            Some(parts) => spawn_local(large_object(to, stream_prefix, rate, parts)),
+            None => spawn_local(stream(to, stream_prefix, rate, size, stop.clone())),
+        };
         Beside {
             begun: Instant::now(),
-            stream: spawn_local(stream(
-                endpoint.clone(),
-                format!("{prefix}stream/"),
-                rate,
-                size,
-                stop.clone(),
-            )),
+            stream,
             lists: spawn_local(lists(
                 endpoint.clone(),
                 format!("{prefix}read/"),
@@ -260,7 +278,7 @@ async fn stream(
     // One body for all, hashed once: hashing is not to steal the core from the reads.
     let (body, payload_hash) = (payloads.body(0), hash(payloads.body(0)));
     let (mut tally, mut session) = (Tally::default(), Session::new(&endpoint));
-    let (begun, mut sent) = (Instant::now(), 0u64);
+    let pace = Pace::new(rate);
     for number in 0u64.. {
         if stop.get() {
             break;
@@ -274,16 +292,73 @@ async fn stream(
             payload_hash: &payload_hash,
         };
         let started = Instant::now();
-        let due = async |bytes: usize| {
-            let moment = begun + Duration::from_secs_f64(sent as f64 / rate as f64);
-            while Instant::now() < moment {
-                tokio::time::sleep_until(moment.into()).await;
-            }
-            sent += bytes as u64;
-        };
+        let due = async |bytes| pace.due(bytes).await;
         session.perform_paced(&request, body, due).await?;
         tally.add(started.elapsed(), size);
     }
+    Ok(tally)
+}
+
+/// When so many bytes may have been sent, for [`Session::perform_paced`].
+struct Pace {
+    begun: Instant,
+    rate: u64,
+    sent: Cell<u64>,
+}
+
+impl Pace {
+    fn new(rate: u64) -> Pace {
+        Pace {
+            begun: Instant::now(),
+            rate,
+            sent: Cell::new(0),
+        }
+    }
+
+    /// Waits for the moment of the next bytes.
+    async fn due(&self, bytes: usize) {
+        let seconds = self.sent.get() as f64 / self.rate as f64;
+        let moment = self.begun + Duration::from_secs_f64(seconds);
+        while Instant::now() < moment {
+            tokio::time::sleep_until(moment.into()).await;
+        }
+        self.sent.set(self.sent.get() + bytes as u64);
+    }
+}
+
+/// An object of many parts: uploaded, completed, written over by another, deleted. Each part counts as an operation.
+async fn large_object(
+    endpoint: Rc<Endpoint>,
+    prefix: String,
+    rate: u64,
+    parts: usize,
+) -> anyhow::Result<Tally> {
+    let payloads = Payloads::new(PART_BYTES);
+    // Hashed once, as the stream's.
+    let (body, payload_hash) = (payloads.body(0), hash(payloads.body(0)));
+    let (mut tally, mut session) = (Tally::default(), Session::new(&endpoint));
+    let key = key(&prefix, 0);
+    for _ in 0..2 {
+        let upload = multipart::create(&mut session, &key).await?;
+        let (pace, mut etags) = (Pace::new(rate), Vec::with_capacity(parts));
+        for part in 1..=parts {
+            let query = format!("partNumber={part}&uploadId={upload}");
+            let request = Request {
+                method: "PUT",
+                key: &key,
+                query: &query,
+                headers: &[],
+                payload_hash: &payload_hash,
+            };
+            let started = Instant::now();
+            let due = async |bytes| pace.due(bytes).await;
+            let head = session.perform_paced(&request, body, due).await?;
+            etags.push(head.etag.context("a stored part has no ETag")?);
+            tally.add(started.elapsed(), PART_BYTES as u64);
+        }
+        multipart::complete(&mut session, &key, &upload, &etags).await?;
+    }
+    session.delete(&key).await?;
     Ok(tally)
 }
 
@@ -358,6 +433,7 @@ mod tests {
             seconds: 10,
             stream_rate: 100 << 20,
             stream_size: 10 << 20,
+            parts: None,
             filled: false,
         };
         let is_full = |stream, lists, deletes| {

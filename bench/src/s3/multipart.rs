@@ -76,7 +76,8 @@ pub async fn run(
     });
     let begun = Instant::now();
     each_part(&transfer, options.concurrency, upload_part).await?;
-    transfer.complete(&mut session).await?;
+    let etags = transfer.etags.take();
+    complete(&mut session, &transfer.key, &transfer.upload, &etags).await?;
     let up = begun.elapsed();
     let begun = Instant::now();
     each_part(&transfer, options.concurrency, download_part).await?;
@@ -85,14 +86,7 @@ pub async fn run(
     transfer.download_whole(&mut session).await?;
     let whole = begun.elapsed();
     if !options.keep {
-        let delete = Request {
-            method: "DELETE",
-            key: &transfer.key,
-            query: "",
-            headers: &[],
-            payload_hash: EMPTY_HASH,
-        };
-        session.perform(&delete, b"", |_| ()).await?;
+        session.delete(&transfer.key).await?;
     }
     let mut report = Report::default();
     let speed =
@@ -104,7 +98,11 @@ pub async fn run(
     Ok(report)
 }
 
-async fn create(session: &mut Session, key: &str) -> anyhow::Result<String> {
+/// Begins an upload; its number.
+///
+/// # Errors
+/// The request failed.
+pub(super) async fn create(session: &mut Session, key: &str) -> anyhow::Result<String> {
     let request = Request {
         method: "POST",
         key,
@@ -193,34 +191,42 @@ async fn download_part(
     comparison.finish().context("a range")
 }
 
-impl Transfer {
-    async fn complete(&self, session: &mut Session) -> anyhow::Result<()> {
-        let mut body = String::from(
-            "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
+/// Makes an object of all parts, whose tags these are.
+///
+/// # Errors
+/// The request failed.
+pub(super) async fn complete(
+    session: &mut Session,
+    key: &str,
+    upload: &str,
+    etags: &[String],
+) -> anyhow::Result<()> {
+    let mut body =
+        String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+    for (index, etag) in etags.iter().enumerate() {
+        let part = format!(
+            "<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag></Part>",
+            index + 1
         );
-        for (index, etag) in self.etags.borrow().iter().enumerate() {
-            let part = format!(
-                "<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag></Part>",
-                index + 1
-            );
-            body.push_str(&part);
-        }
-        body.push_str("</CompleteMultipartUpload>");
-        let (query, payload_hash) = (format!("uploadId={}", self.upload), hash(body.as_bytes()));
-        let request = Request {
-            method: "POST",
-            key: &self.key,
-            query: &query,
-            headers: &[],
-            payload_hash: &payload_hash,
-        };
-        session
-            .perform(&request, body.as_bytes(), |_| ())
-            .await
-            .context("complete")?;
-        Ok(())
+        body.push_str(&part);
     }
+    body.push_str("</CompleteMultipartUpload>");
+    let (query, payload_hash) = (format!("uploadId={upload}"), hash(body.as_bytes()));
+    let request = Request {
+        method: "POST",
+        key,
+        query: &query,
+        headers: &[],
+        payload_hash: &payload_hash,
+    };
+    session
+        .perform(&request, body.as_bytes(), |_| ())
+        .await
+        .context("complete")?;
+    Ok(())
+}
 
+impl Transfer {
     async fn download_whole(&self, session: &mut Session) -> anyhow::Result<()> {
         let mut at = 0u64;
         let mut equal = true;

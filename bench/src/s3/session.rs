@@ -234,6 +234,22 @@ impl Session {
         self.perform(&request, b"", sink).await
     }
 
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub async fn delete(&mut self, key: &str) -> anyhow::Result<()> {
+        let request = Request {
+            method: "DELETE",
+            key,
+            query: "",
+            headers: &[],
+            payload_hash: EMPTY_HASH,
+        };
+        self.perform(&request, b"", |_| ()).await?;
+        Ok(())
+    }
+
     /// Makes the bucket; one that is there already is as good.
     pub async fn create_bucket(&mut self) -> anyhow::Result<()> {
         let request = Request {

@@ -337,6 +337,11 @@ impl Reactor {
         (runnable, task)
     }
 
+    /// The number of the running turn.
+    pub(super) fn turn(&self) -> u64 {
+        self.statistics.turns.get()
+    }
+
     /// Whether the running turn has lasted as long as a turn may.
     pub(super) fn turn_is_over(&self) -> bool {
         self.clock() >= self.turn_started.get() + ROUND_NANOSECONDS
