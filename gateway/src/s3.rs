@@ -3,6 +3,7 @@
 //! A handler takes a request that the guard has admitted and gives back an answer; the table in
 //! [`operation`](crate::operation) says which one serves what.
 
+pub mod bucket_tagging;
 pub mod buckets;
 mod conditions;
 pub mod copy_object;

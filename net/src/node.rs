@@ -3,6 +3,7 @@
 //! Invariants: reactor 0 is the metadata core: it alone runs the Raft group and writes the namespace; a partition is owned by
 //! one reactor, computed at every start and never stored; a front end is served only after the log has been replayed.
 
+pub mod bucket_usage;
 mod capacity;
 mod degradation;
 pub mod discover;

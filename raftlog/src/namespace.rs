@@ -25,6 +25,7 @@ mod entry;
 mod key;
 mod level;
 mod object;
+pub mod setting;
 pub mod store;
 mod system;
 mod tally;
@@ -44,8 +45,8 @@ pub use object::{
 pub(crate) use store::table::{RawRow, Table, WriteTxn};
 pub use strata_engine::ChunkId;
 pub use system::{
-    AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
-    LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+    AllocationEpoch, BucketUsage, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout,
+    LayoutKind, LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
 pub use tally::Tally;
 pub use upload::{Part, Upload};

@@ -8,8 +8,8 @@ use super::BodyKind::{Stream, Xml};
 use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
-    buckets, copy_object, delete_objects, get_object, head_object, list_objects, multipart,
-    multipart_lists, object_attributes, put_object, settings, tagging,
+    bucket_tagging, buckets, copy_object, delete_objects, get_object, head_object, list_objects,
+    multipart, multipart_lists, object_attributes, put_object, settings, tagging,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -256,9 +256,14 @@ operations! {
         marks: &[Query("requestPayment")],
     };
     GET Bucket CreateSession "s3express:CreateSession" { marks: &[Query("session")] };
-    GET Bucket GetBucketTagging "s3:GetBucketTagging" { marks: &[Query("tagging")] } => settings::tagging;
-    PUT Bucket PutBucketTagging "s3:PutBucketTagging" { marks: &[Query("tagging")] };
-    DELETE Bucket DeleteBucketTagging "s3:PutBucketTagging" { marks: &[Query("tagging")] };
+    GET Bucket GetBucketTagging "s3:GetBucketTagging" { marks: &[Query("tagging")] } => bucket_tagging::get;
+    PUT Bucket PutBucketTagging "s3:PutBucketTagging" {
+        marks: &[Query("tagging")],
+        body: Xml("Tagging"),
+    } => bucket_tagging::put;
+    DELETE Bucket DeleteBucketTagging "s3:PutBucketTagging" {
+        marks: &[Query("tagging")],
+    } => bucket_tagging::delete;
     GET Bucket GetBucketVersioning "s3:GetBucketVersioning" { marks: &[Query("versioning")] } => settings::versioning;
     PUT Bucket PutBucketVersioning "s3:PutBucketVersioning" { marks: &[Query("versioning")] };
     GET Bucket GetBucketWebsite "s3:GetBucketWebsite" { marks: &[Query("website")] };

@@ -39,8 +39,6 @@ absent! {
     public_access_block NoSuchPublicAccessBlockConfiguration;
     /// `GetBucketReplication`.
     replication ReplicationConfigurationNotFoundError;
-    /// `GetBucketTagging`.
-    tagging NoSuchTagSet;
 }
 
 /// A document with this root and nothing in it: the setting was never made.

@@ -10,6 +10,7 @@ use strata_engine::reactor::ReactorStatistics;
 use strata_engine::{DeviceHealth, Uuid};
 use strata_raftlog::consensus::group::GroupStatistics;
 
+pub use super::bucket_usage::BucketUsages;
 use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
 use super::layout;
@@ -102,6 +103,7 @@ struct Inner {
     /// Copies of the log that the node was formatted with.
     log_mirrors: usize,
     group: Option<Arc<GroupStatistics>>,
+    bucket_usages: Arc<BucketUsages>,
 }
 
 impl Inner {
@@ -265,6 +267,15 @@ impl NodeStatus {
     /// The statistics of the Raft group, once it is up.
     pub fn group(&self) -> Option<Arc<GroupStatistics>> {
         self.lock().group.clone()
+    }
+
+    /// What the buckets held a few seconds ago.
+    pub fn bucket_usages(&self) -> Arc<BucketUsages> {
+        self.lock().bucket_usages.clone()
+    }
+
+    pub(super) fn set_bucket_usages(&self, usages: BucketUsages) {
+        self.lock().bucket_usages = Arc::new(usages);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

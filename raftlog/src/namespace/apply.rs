@@ -12,16 +12,18 @@ mod sessions;
 mod system;
 mod tree;
 mod uploads;
+mod usage;
 
 use std::collections::BTreeMap;
 
+use self::usage::UsageChanges;
 use super::key;
 use super::level::{Limits, limits};
 use super::store::table::{Table, WriteTxn};
 use super::system::{GroupState, LogPosition, MembershipRow, Session};
 use super::value::Row;
 use super::view::View;
-use crate::namespace::command::{Answer, Command, Envelope, Refusal};
+use crate::namespace::command::{Answer, Command, Envelope, Refusal, command_table};
 use crate::namespace::store::StoreError;
 use crate::namespace::{Place, ROOT_INODE};
 
@@ -71,6 +73,8 @@ pub(crate) struct Applier<'e> {
     applied: LogPosition,
     /// Sessions that commands of the batch have changed, not written yet.
     sessions: BTreeMap<u64, Session>,
+    /// What buckets hold more or less by commands of the batch, not written yet.
+    usage: UsageChanges,
     /// Whether a command may have changed a bucket or the root key.
     changes_settings: bool,
 }
@@ -85,6 +89,7 @@ impl<'e> Applier<'e> {
             group,
             applied,
             sessions: BTreeMap::new(),
+            usage: UsageChanges::new(),
             changes_settings: false,
         })
     }
@@ -135,6 +140,7 @@ impl<'e> Applier<'e> {
     /// Writes what the entries have in common; the last of them, and the transaction, which is to be committed.
     pub(crate) fn finish(mut self) -> Result<(LogPosition, WriteTxn<'e>), StoreError> {
         sessions::write(&mut self)?;
+        usage::write(&mut self)?;
         self.table
             .put(&mut self.txn, &key::system(key::S_APPLIED), &self.applied)?;
         if let Some(group) = &self.group {
@@ -177,6 +183,7 @@ impl<'e> Applier<'e> {
             sequence: group.commit_sequence + 1,
             first: self.group.is_none(),
             limits: limits(group.feature_level),
+            usage: &mut self.usage,
             dropped_bodies: 0,
             wrote: false,
         };
@@ -209,43 +216,28 @@ struct Change<'c, 'e> {
     first: bool,
     /// Those of the level that is activated.
     limits: &'static Limits,
+    usage: &'c mut UsageChanges,
     /// Rows of `F` that the command has written.
     dropped_bodies: u32,
     wrote: bool,
 }
 
-impl Change<'_, '_> {
-    fn run(&mut self, command: &Command) -> Outcome {
-        match command {
-            Command::Noop(noop) => match noop.reserved {
-                0 => Ok(Answer::Done),
-                _ => invalid("a reserved field is not zero"),
-            },
-            Command::Initialise(command) => self.initialise(command),
-            Command::OpenSession(command) => self.open_session(command),
-            Command::CloseSession(command) => self.close_session(command.session),
-            Command::RegisterWriter(command) => self.register_writer(command),
-            Command::OpenEpoch(command) => self.open_epoch(command.writer),
-            Command::CloseEpoch(command) => self.close_epoch(command.writer, command.epoch),
-            Command::CloseWriter(command) => self.close_writer(command.writer),
-            Command::LeaseInodes(command) => self.lease_inodes(command.count),
-            Command::SetRootKey(command) => self.set_root_key(&command.key),
-            Command::SetLayout(command) => self.set_layout(command.layout),
-            Command::AddGeometry(command) => self.add_geometry(command.geometry),
-            Command::SetPlacementGroup(command) => self.set_placement_group(&command.group),
-            Command::RaiseFeatureLevel(command) => self.raise_feature_level(command.level),
-            Command::CreateBucket(command) => self.create_bucket(command),
-            Command::DeleteBucket(command) => self.delete_bucket(command.bucket),
-            Command::PutObject(command) => self.put_object(command),
-            Command::DeleteObjects(command) => self.delete_objects(command),
-            Command::CreateUpload(command) => self.create_upload(command),
-            Command::PutPart(command) => self.put_part(command),
-            Command::CompleteUpload(command) => self.complete_upload(command),
-            Command::AbortUpload(command) => self.abort_upload(command),
-            Command::ReleaseBodies(command) => self.release_bodies(command),
+macro_rules! run {
+    ($(
+        $(#[$doc:meta])*
+        $number:literal since $level:literal $class:ident $name:ident |$command:pat_param| $bytes:expr => $apply:ident,
+    )*) => {
+        impl Change<'_, '_> {
+            fn run(&mut self, command: &Command) -> Outcome {
+                match command { $(Command::$name(command) => self.$apply(command),)* }
+            }
         }
-    }
+    };
+}
 
+command_table!(run);
+
+impl Change<'_, '_> {
     fn view(&self) -> View<'_> {
         View::borrowed(self.table, self.txn)
     }

@@ -20,10 +20,5 @@ pub use answer::{Answer, DeleteOutcome, Refusal};
 pub use cost::CommandClass;
 pub(crate) use envelope::sets_level;
 pub use envelope::{CommandError, Envelope, FEATURE_LEVEL, Proposer};
-pub use kinds::{
-    AbortUpload, AddGeometry, CloseEpoch, CloseSession, CloseWriter, Command, CompleteUpload,
-    CompletedPart, CreateBucket, CreateUpload, DeleteBucket, DeleteKey, DeleteObjects, DroppedKey,
-    ETagMatch, Initialise, LeaseInodes, Noop, OpenEpoch, OpenSession, Precondition, PutObject,
-    PutPart, RaiseFeatureLevel, RegisterWriter, Release, ReleaseBodies, SetLayout,
-    SetPlacementGroup, SetRootKey,
-};
+pub(crate) use kinds::command_table;
+pub use kinds::*;

@@ -8,9 +8,10 @@ use super::body::{DroppedRow, ExtentRow, InlineRow, SpanRow};
 use super::entry::{Entry, Place};
 use super::key;
 use super::object::ObjectAttributes;
+use super::setting::{SETTINGS, SettingRow, TAGS};
 use super::system::{
-    AllocationEpoch, AnswerRow, ClusterIdentity, Geometry, GroupState, Layout, LogPosition,
-    MembershipRow, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, Geometry, GroupState, Layout,
+    LogPosition, MembershipRow, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
 use super::upload::{Part, Upload};
 use super::value::{self, Row};
@@ -81,6 +82,8 @@ fn x_kind(kind: u8) -> &'static str {
         key::X_INLINE => "inline",
         key::X_EXTENTS => "extents",
         key::X_SPANS => "spans",
+        TAGS => "tags",
+        kind if SETTINGS.contains(&kind) => "setting",
         _ => "unknown",
     }
 }
@@ -97,6 +100,7 @@ fn s_kind(kind: u8) -> &'static str {
         key::S_PLACEMENT_GROUP => "placement group",
         key::S_WRITER => "writer",
         key::S_EPOCH => "epoch",
+        key::S_USAGE => "usage",
         _ => "unknown",
     }
 }
@@ -115,6 +119,9 @@ fn describe_value(key: &[u8], value: &[u8]) -> String {
             },
             Some(key::X_EXTENTS) => show::<ExtentRow>(key, value),
             Some(key::X_SPANS) => show::<SpanRow>(key, value),
+            Some(kind) if SETTINGS.contains(&kind) => say(key, value, |row: &SettingRow| {
+                format!("\"{}\"", row.0.escape_ascii())
+            }),
             _ => unknown(key, value),
         },
         (Some(key::DROPPED), _) => show::<DroppedRow>(key, value),
@@ -137,6 +144,7 @@ fn describe_system(kind: u8, key: &[u8], value: &[u8]) -> String {
         key::S_PLACEMENT_GROUP => say(key, value, placement_group_text),
         key::S_WRITER => show::<Writer>(key, value),
         key::S_EPOCH => show::<AllocationEpoch>(key, value),
+        key::S_USAGE => show::<BucketUsage>(key, value),
         _ => unknown(key, value),
     }
 }

@@ -49,6 +49,7 @@ pub(crate) const S_GEOMETRY: u8 = 7;
 pub(crate) const S_PLACEMENT_GROUP: u8 = 8;
 pub(crate) const S_WRITER: u8 = 9;
 pub(crate) const S_EPOCH: u8 = 10;
+pub(crate) const S_USAGE: u8 = 11;
 
 fn key(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
@@ -177,6 +178,11 @@ pub(crate) fn epochs(writer: u32) -> Vec<u8> {
 
 pub(crate) fn epoch(writer: u32, epoch: u32) -> Vec<u8> {
     key(&[&epochs(writer), &epoch.to_be_bytes()])
+}
+
+/// What a bucket holds.
+pub(crate) fn usage(bucket: u64) -> Vec<u8> {
+    key(&[&system(S_USAGE), &bucket.to_be_bytes()])
 }
 
 /// The smallest byte string above every one that begins with `prefix`; `None` where there is none.

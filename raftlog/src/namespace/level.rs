@@ -29,6 +29,8 @@ pub(crate) struct Limits {
     pub object_bytes_max: u64,
     /// The highest number of a part.
     pub part_number_max: u16,
+    /// Bytes of the document of a bucket's setting.
+    pub setting_bytes_max: usize,
     /// Bodies that one command releases.
     pub release_bodies_max: usize,
     /// Rows that one command releases.
@@ -46,6 +48,7 @@ static LEVELS: &[Limits] = &[Limits {
     key_bytes_max: KEY_BYTES_MAX,
     object_bytes_max: OBJECT_BYTES_MAX,
     part_number_max: PART_NUMBER_MAX,
+    setting_bytes_max: 256 * 1024,
     release_bodies_max: RELEASE_BODIES_MAX,
     release_rows_max: RELEASE_ROWS_MAX,
 }];

@@ -149,6 +149,15 @@ pub struct GroupState {
     pub next_writer: u32,
 }
 
+/// What a bucket holds: the objects that have a name, without uploads that are under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BucketUsage {
+    /// Objects.
+    pub objects: u64,
+    /// Their sizes together, in bytes.
+    pub bytes: u64,
+}
+
 /// A registered writer: one reactor of one start of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writer {

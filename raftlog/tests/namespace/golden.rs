@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
-    CloseEpoch, CreateUpload, OpenEpoch, PutPart, SetPlacementGroup,
+    CloseEpoch, CreateUpload, OpenEpoch, PutPart, SetBucketSetting, SetPlacementGroup,
 };
+use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, LogEntry, LogPosition, ObjectAttributes,
     PlacementGroup, Slot, SlotState, describe,
@@ -76,6 +77,11 @@ fn state() -> Cluster {
             previous: Vec::new(),
         },
     });
+    cluster.change(SetBucketSetting {
+        bucket: FIRST_BUCKET,
+        setting: TAGS,
+        document: Some(b"<Tagging/>".to_vec()),
+    });
     let position = LogPosition {
         term: 2,
         node: 1,
@@ -139,6 +145,8 @@ fn every_kind_of_row_is_described_in_words() {
         "S placement group",
         "S writer",
         "S epoch",
+        "S usage",
+        "tags",
     ] {
         assert!(
             text.iter().any(|line| line.contains(kind)),

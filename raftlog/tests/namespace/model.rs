@@ -8,8 +8,8 @@ use strata_raftlog::namespace::command::{
     PutPart, Release, ReleaseBodies,
 };
 use strata_raftlog::namespace::{
-    Body, BodyPiece, ChunkId, DroppedScope, ETag, ListQuery, LogEntry, ObjectAttributes,
-    PART_BYTES_MIN, PieceSource, UploadQuery, View,
+    Body, BodyPiece, BucketUsage, ChunkId, DroppedScope, ETag, ListQuery, LogEntry,
+    ObjectAttributes, PART_BYTES_MIN, PieceSource, UploadQuery, View,
 };
 
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
@@ -49,6 +49,14 @@ fn chunks(body: &Body) -> Vec<ChunkId> {
 }
 
 impl Model {
+    fn usage(&self) -> BucketUsage {
+        let bodies = self.objects.values().flat_map(|object| &object.bodies);
+        BucketUsage {
+            objects: self.objects.len() as u64,
+            bytes: bodies.map(Body::length).sum(),
+        }
+    }
+
     fn free(&mut self, body: &Body) {
         self.freed.extend(chunks(body));
     }
@@ -334,6 +342,7 @@ fn check(random: &mut Random, cluster: &mut Cluster, model: &Model) {
     let listed = cluster.list(bucket, &query, usize::MAX).objects;
     let keys: Vec<&Vec<u8>> = listed.iter().map(|object| &object.key).collect();
     assert_eq!(keys, model.objects.keys().collect::<Vec<_>>());
+    assert_eq!(view.bucket_usage(bucket).unwrap(), Some(model.usage()));
     for (key, expected) in &model.objects {
         let object = view.object("b", key).unwrap().unwrap();
         let size: u64 = expected.bodies.iter().map(Body::length).sum();

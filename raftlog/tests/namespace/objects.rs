@@ -4,10 +4,13 @@ use crate::commands::put;
 use crate::support::{Cluster, FIRST_BUCKET};
 use strata_raftlog::namespace::command::{
     Answer, CreateBucket, DeleteBucket, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
-    Precondition, Refusal,
+    Precondition, Refusal, SetBucketSetting,
 };
+use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::store::Reader;
-use strata_raftlog::namespace::{Body, ETag, ListQuery, ObjectAttributes, PieceSource, View};
+use strata_raftlog::namespace::{
+    Body, BucketUsage, ETag, ListQuery, ObjectAttributes, PieceSource, View,
+};
 
 #[test]
 fn a_put_object_is_found_listed_and_deleted() {
@@ -71,6 +74,67 @@ fn a_put_object_is_found_listed_and_deleted() {
         Answer::Refused(Refusal::NoSuchBucket)
     );
     assert_eq!(cluster.rows_of(b"DIXM"), 0, "nothing may stay behind");
+}
+
+#[test]
+fn a_setting_of_a_bucket_is_kept_and_goes_with_it() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    let mut set = |setting, document: Option<&[u8]>| {
+        cluster.change(SetBucketSetting {
+            bucket: FIRST_BUCKET,
+            setting,
+            document: document.map(<[u8]>::to_vec),
+        })
+    };
+    assert_eq!(set(TAGS, Some(b"one")), Answer::Done);
+    assert_eq!(set(TAGS, Some(b"two")), Answer::Done);
+    assert_eq!(set(127, Some(&vec![1; 256 << 10])), Answer::Done);
+    assert_eq!(set(17, Some(b"three")), Answer::Done);
+    assert_eq!(set(17, None), Answer::Done);
+    assert_eq!(set(17, None), Answer::Done);
+    for (setting, bytes) in [(15, 1), (128, 1), (TAGS, (256 << 10) + 1)] {
+        let answer = set(setting, Some(&vec![1; bytes]));
+        assert!(matches!(answer, Answer::Refused(Refusal::Invalid(_))));
+    }
+    let view = cluster.store.view().unwrap();
+    let kept = |setting| view.bucket_setting(FIRST_BUCKET, setting).unwrap();
+    assert_eq!(kept(TAGS), Some(b"two".to_vec()));
+    assert_eq!(kept(17), None);
+    drop(view);
+    cluster.change(DeleteBucket {
+        bucket: FIRST_BUCKET,
+    });
+    assert_eq!(cluster.rows_of(b"DIXM"), 0, "nothing may stay behind");
+}
+
+#[test]
+fn what_a_bucket_holds_is_counted() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    let usage = |cluster: &Cluster| cluster.store.view().unwrap().bucket_usage(FIRST_BUCKET);
+    let of = |objects, bytes| Some(BucketUsage { objects, bytes });
+    assert_eq!(usage(&cluster).unwrap(), of(0, 0));
+    let body = |bytes: usize| Body::Inline(vec![7; bytes]);
+    for (key, bytes) in [("a/1", 10), ("2", 20), ("a/1", 5)] {
+        let inode = cluster.inode();
+        cluster.change(put(FIRST_BUCKET, key.as_bytes(), inode, body(bytes)));
+    }
+    assert_eq!(usage(&cluster).unwrap(), of(2, 25));
+    let mut refused = put(FIRST_BUCKET, b"2", cluster.inode(), body(100));
+    refused.precondition.if_none_match = Some(ETagMatch::Any);
+    assert_eq!(
+        cluster.change(refused),
+        Answer::Refused(Refusal::PreconditionFailed)
+    );
+    cluster.delete("b", &[b"a/1", b"absent"]);
+    assert_eq!(usage(&cluster).unwrap(), of(1, 20));
+    cluster.delete("b", &[b"2"]);
+    assert_eq!(usage(&cluster).unwrap(), of(0, 0));
+    cluster.change(DeleteBucket {
+        bucket: FIRST_BUCKET,
+    });
+    assert_eq!(usage(&cluster).unwrap(), None);
 }
 
 #[test]

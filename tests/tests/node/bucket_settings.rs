@@ -1,6 +1,8 @@
 //! What tools ask of a bucket before anything else, and AWS's answer for one that has none of it.
 
-use crate::{bucket, send};
+use aws_sdk_s3::types::{Tag, Tagging};
+
+use crate::{bucket, code, failure, send};
 use strata_tests::http::Request;
 
 #[tokio::test]
@@ -75,4 +77,30 @@ async fn the_sdk_reads_what_is_there() {
     assert_eq!(grantee.id(), list.owner().expect("an owner").id());
     let versioning = client.get_bucket_versioning().bucket(&name).send().await;
     assert_eq!(versioning.expect("an answer").status(), None);
+}
+
+#[tokio::test]
+async fn the_tags_of_a_bucket_are_kept() {
+    let (client, name) = bucket("settings-tags").await;
+    let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build().unwrap();
+    for tags in [
+        vec![tag("team", "storage & more"), tag("stage", "")],
+        vec![tag("one", "1")],
+    ] {
+        let set = Tagging::builder().set_tag_set(Some(tags.clone()));
+        let put = client.put_bucket_tagging().bucket(&name);
+        put.tagging(set.build().unwrap()).send().await.unwrap();
+        let found = client.get_bucket_tagging().bucket(&name).send().await;
+        assert_eq!(found.unwrap().tag_set(), tags);
+    }
+    let twice = Tagging::builder().set_tag_set(Some(vec![tag("a", "1"), tag("a", "2")]));
+    let put = client.put_bucket_tagging().bucket(&name);
+    let refused = put.tagging(twice.build().unwrap()).send().await;
+    assert_eq!(failure(refused), code(400, "InvalidTag"));
+    for _ in 0..2 {
+        let delete = client.delete_bucket_tagging().bucket(&name);
+        delete.send().await.unwrap();
+        let found = client.get_bucket_tagging().bucket(&name).send().await;
+        assert_eq!(failure(found), code(404, "NoSuchTagSet"));
+    }
 }

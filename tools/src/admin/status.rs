@@ -106,6 +106,7 @@ fn table(status: &Value) -> String {
         line("device", &device_line(device));
     }
     line("capacity", &capacity_line(&status["capacity"]));
+    line("buckets", &buckets_line(&status["buckets"]));
     line("names", &names_line(status));
     line("log", &log_line(&status["log"]));
     let degradations = list(status, "degradations");
@@ -136,6 +137,15 @@ fn capacity_line(capacity: &Value) -> String {
         size(number(capacity, "total_bytes")),
         number(capacity, "chunks"),
         number(capacity, "chunks_max")
+    )
+}
+
+fn buckets_line(buckets: &Value) -> String {
+    format!(
+        "{} with {} objects of {} together",
+        number(buckets, "count"),
+        number(buckets, "objects"),
+        size(number(buckets, "objects_bytes"))
     )
 }
 
@@ -202,6 +212,7 @@ mod tests {
                 { "uuid": "b", "path": "/b/strata.device", "state": "failed", "why": "EIO" },
                 { "uuid": "c", "state": "missing" },
             ],
+            "buckets": { "count": 2, "objects": 3, "objects_bytes": 1536 },
             "log": { "copies": 1, "copies_expected": 3, "used_bytes": 10, "total_bytes": 2048,
                 "names_used_bytes": 4096, "names_total_bytes": 1u64 << 36 },
             "degradations": [
@@ -220,6 +231,7 @@ mod tests {
             "  device    failed   /b/strata.device (b): EIO",
             "  device    missing  c",
             "  capacity  1.5 GiB of 3.0 GiB free; 2 of 9 chunks",
+            "  buckets   2 with 3 objects of 1.5 KiB together",
             "  names     /m, 4.0 KiB of 64.0 GiB used",
             "  log       1 of 3 copies written, 10 B of 2.0 KiB used",
             "  CRITICAL  new objects are refused",

@@ -38,6 +38,7 @@ impl StatusReport {
         let (report, degradations) = (status.report(), status.degradations());
         let (state, why) = state(&status.phase(), &degradations);
         let capacity = Capacity::of(&status.partitions());
+        let usages = status.bucket_usages();
         let missing = report.missing_devices.iter();
         let missing = missing.map(|uuid| json!({ "uuid": uuid, "state": "missing" }));
         let devices = status.devices();
@@ -61,6 +62,11 @@ impl StatusReport {
                 "live_bytes": capacity.live_bytes,
                 "chunks": capacity.chunks,
                 "chunks_max": capacity.chunks_max,
+            },
+            "buckets": {
+                "count": usages.buckets,
+                "objects": usages.total.objects,
+                "objects_bytes": usages.total.bytes,
             },
             "log": self.log(),
             "degradations": degradations.iter().map(degradation).collect::<Vec<_>>(),

@@ -1,9 +1,10 @@
-//! Commands about buckets: directories below the root.
+//! Commands about buckets, directories below the root, and their settings.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::command::{Answer, CreateBucket, Refusal};
+use crate::namespace::command::{Answer, CreateBucket, DeleteBucket, Refusal, SetBucketSetting};
+use crate::namespace::setting::{SETTINGS, SettingRow};
 use crate::namespace::view::directory_segment;
-use crate::namespace::{BUCKET_BYTES_MAX, ROOT_INODE};
+use crate::namespace::{BUCKET_BYTES_MAX, ROOT_INODE, key};
 
 impl Change<'_, '_> {
     pub(super) fn create_bucket(&mut self, command: &CreateBucket) -> Outcome {
@@ -17,15 +18,40 @@ impl Change<'_, '_> {
         }
         let entry = self.new_directory(false, command.owner);
         self.link_in(ROOT_INODE, &directory_segment(name.as_bytes()), &entry)?;
+        self.begin_usage(entry.inode);
         Ok(Answer::Done)
     }
 
-    pub(super) fn delete_bucket(&mut self, bucket: u64) -> Outcome {
+    pub(super) fn delete_bucket(&mut self, command: &DeleteBucket) -> Outcome {
+        let bucket = command.bucket;
         let place = self.bucket(bucket)?;
         if !self.view().is_empty_directory(bucket)? || self.view().any_upload(bucket)? {
             return Err(Refusal::BucketNotEmpty.into());
         }
         self.unlink(ROOT_INODE, &place.segment, bucket)?;
+        self.delete_prefix(&key::x(bucket))?;
+        self.end_usage(bucket);
         Ok(Answer::Done)
+    }
+
+    pub(super) fn set_bucket_setting(&mut self, command: &SetBucketSetting) -> Outcome {
+        self.bucket(command.bucket)?;
+        if !SETTINGS.contains(&command.setting) {
+            return invalid("a setting has a number of 16 to 127");
+        }
+        let row = key::x_kind(command.bucket, command.setting);
+        match &command.document {
+            Some(document) if document.len() > self.limits.setting_bytes_max => {
+                invalid("the document of a setting has at most 256 KiB")
+            }
+            Some(document) => {
+                self.put(&row, &SettingRow(document.clone()))?;
+                Ok(Answer::Done)
+            }
+            None => {
+                self.delete(&row)?;
+                Ok(Answer::Done)
+            }
+        }
     }
 }

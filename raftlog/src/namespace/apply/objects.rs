@@ -71,7 +71,9 @@ impl Change<'_, '_> {
         if let Some(old) = &found.entry {
             self.drop_inode(old.inode)?;
             self.delete(&row_key::inode(old.inode))?;
+            self.count_deleted(new.bucket, old.size);
         }
+        self.count_put(new.bucket, new.size);
         match found.directory {
             Some(directory) => self.link_in(directory, split_key(new.key).1, &entry)?,
             None => self.link(new.bucket, new.key, &entry)?,
@@ -103,7 +105,7 @@ impl Change<'_, '_> {
             };
             last = Some((above, directory));
             let outcome = match directory {
-                Some(directory) => self.delete_object(directory, key)?,
+                Some(directory) => self.delete_object(bucket, directory, key)?,
                 None => DeleteOutcome::Absent,
             };
             if outcome == DeleteOutcome::Deleted {
@@ -120,6 +122,7 @@ impl Change<'_, '_> {
     /// Deletes an object of a directory, which stays though it may be empty now.
     fn delete_object(
         &mut self,
+        bucket: u64,
         directory: u64,
         key: &DeleteKey,
     ) -> Result<DeleteOutcome, StoreError> {
@@ -134,6 +137,7 @@ impl Change<'_, '_> {
                 self.wrote = true;
                 self.drop_inode(entry.inode)?;
                 self.delete(&row_key::inode(entry.inode))?;
+                self.count_deleted(bucket, entry.size);
                 Ok(DeleteOutcome::Deleted)
             }
             Some((entry, false)) if entry.kind == EntryKind::File => {

@@ -2,7 +2,7 @@
 //! says that it has it.
 
 use super::{Applier, Change, Outcome};
-use crate::namespace::command::{Answer, Command, Envelope, OpenSession, Refusal};
+use crate::namespace::command::{Answer, CloseSession, Command, Envelope, OpenSession, Refusal};
 use crate::namespace::key;
 use crate::namespace::level::limits;
 use crate::namespace::store::StoreError;
@@ -153,7 +153,8 @@ impl Change<'_, '_> {
         Ok(Answer::Session(number))
     }
 
-    pub(super) fn close_session(&mut self, session: u64) -> Outcome {
+    pub(super) fn close_session(&mut self, command: &CloseSession) -> Outcome {
+        let session = command.session;
         if self.view().session(session)?.is_none() {
             return Err(Refusal::SessionExpired.into());
         }

@@ -1,11 +1,15 @@
 //! Commands about the cluster itself: identity, writers, epochs, inodes, layout.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::command::{Answer, Command, Envelope, Initialise, Refusal, RegisterWriter};
+use crate::namespace::command::{
+    AddGeometry, Answer, CloseEpoch, CloseWriter, Command, Envelope, Initialise, LeaseInodes, Noop,
+    OpenEpoch, RaiseFeatureLevel, Refusal, RegisterWriter, SetLayout, SetPlacementGroup,
+    SetRootKey,
+};
 use crate::namespace::entry::Entry;
 use crate::namespace::store::StoreError;
 use crate::namespace::system::{
-    AllocationEpoch, ClusterIdentity, Geometry, GroupState, Layout, PlacementGroup, RootKey, Writer,
+    AllocationEpoch, ClusterIdentity, Geometry, GroupState, PlacementGroup, RootKey, Writer,
 };
 use crate::namespace::{ACCESS_KEY_BYTES_MAX, key};
 
@@ -39,6 +43,13 @@ pub(super) fn first_state(envelope: &Envelope) -> Option<GroupState> {
 }
 
 impl Change<'_, '_> {
+    pub(super) fn noop(&mut self, command: &Noop) -> Outcome {
+        match command.reserved {
+            0 => Ok(Answer::Done),
+            _ => invalid("a reserved field is not zero"),
+        }
+    }
+
     pub(super) fn initialise(&mut self, command: &Initialise) -> Outcome {
         if !self.first {
             let known = self.view().cluster()?;
@@ -83,7 +94,8 @@ impl Change<'_, '_> {
         Ok(Answer::Writer(number))
     }
 
-    pub(super) fn open_epoch(&mut self, number: u32) -> Outcome {
+    pub(super) fn open_epoch(&mut self, command: &OpenEpoch) -> Outcome {
+        let number = command.writer;
         let mut writer = self.open_writer(number)?;
         let epoch = self.next_epoch(writer.last_epoch)?;
         writer.last_epoch = epoch;
@@ -97,7 +109,8 @@ impl Change<'_, '_> {
         Ok(Answer::Epoch(epoch))
     }
 
-    pub(super) fn close_epoch(&mut self, writer: u32, epoch: u32) -> Outcome {
+    pub(super) fn close_epoch(&mut self, command: &CloseEpoch) -> Outcome {
+        let CloseEpoch { writer, epoch } = *command;
         let is_open = self.view().epoch(writer, epoch)?.is_some();
         if !is_open && !self.view().epoch_closed(writer, epoch)? {
             return invalid("the epoch was never opened");
@@ -106,7 +119,8 @@ impl Change<'_, '_> {
         Ok(Answer::Done)
     }
 
-    pub(super) fn close_writer(&mut self, number: u32) -> Outcome {
+    pub(super) fn close_writer(&mut self, command: &CloseWriter) -> Outcome {
+        let number = command.writer;
         let Some(writer) = self.view().writer(number)? else {
             return Err(Refusal::NoSuchWriter(number).into());
         };
@@ -121,7 +135,8 @@ impl Change<'_, '_> {
         Ok(Answer::Done)
     }
 
-    pub(super) fn lease_inodes(&mut self, count: u32) -> Outcome {
+    pub(super) fn lease_inodes(&mut self, command: &LeaseInodes) -> Outcome {
+        let count = command.count;
         if count == 0 || count > self.limits.inode_lease_max {
             return invalid("a lease of inodes is of 1 to 1,048,576");
         }
@@ -134,13 +149,14 @@ impl Change<'_, '_> {
         Ok(Answer::Inodes { first, count })
     }
 
-    pub(super) fn set_root_key(&mut self, root_key: &RootKey) -> Outcome {
-        check_root_key(root_key)?;
-        self.put(&key::system(key::S_ROOT_KEY), root_key)?;
+    pub(super) fn set_root_key(&mut self, command: &SetRootKey) -> Outcome {
+        check_root_key(&command.key)?;
+        self.put(&key::system(key::S_ROOT_KEY), &command.key)?;
         Ok(Answer::Done)
     }
 
-    pub(super) fn set_layout(&mut self, layout: Layout) -> Outcome {
+    pub(super) fn set_layout(&mut self, command: &SetLayout) -> Outcome {
+        let layout = command.layout;
         if self.view().geometry(layout.geometry)?.is_none() {
             return invalid("the layout's geometry does not exist");
         }
@@ -148,7 +164,8 @@ impl Change<'_, '_> {
         Ok(Answer::Done)
     }
 
-    pub(super) fn add_geometry(&mut self, geometry: Geometry) -> Outcome {
+    pub(super) fn add_geometry(&mut self, command: &AddGeometry) -> Outcome {
+        let geometry = command.geometry;
         check_geometry(&geometry)?;
         let known = self.view().geometry(geometry.number)?;
         match known {
@@ -161,7 +178,8 @@ impl Change<'_, '_> {
         }
     }
 
-    pub(super) fn set_placement_group(&mut self, group: &PlacementGroup) -> Outcome {
+    pub(super) fn set_placement_group(&mut self, command: &SetPlacementGroup) -> Outcome {
+        let group = &command.group;
         check_placement_group(group)?;
         let known = self.view().placement_group(group.number)?;
         if known.is_some_and(|known| known.epoch >= group.epoch) {
@@ -171,7 +189,8 @@ impl Change<'_, '_> {
         Ok(Answer::Done)
     }
 
-    pub(super) fn raise_feature_level(&mut self, level: u16) -> Outcome {
+    pub(super) fn raise_feature_level(&mut self, command: &RaiseFeatureLevel) -> Outcome {
+        let level = command.level;
         if level > self.table.newest_level() {
             // A member that cannot follow must not go on: what comes next may need the level.
             let reason = format!("feature level {level} needs a newer version than this");

@@ -1,11 +1,14 @@
-//! What a command may take of log and map, and whether it may use the reserve: computed from the command, before it is
-//! proposed. Every bound is of the rows that applying it can write, those that a delete or an overwrite makes included.
+//! What a command may take of log and map: computed from the command, before it is proposed, by what its row in the table of
+//! commands says. Every bound is of the rows that applying it can write, those that a delete or an overwrite makes included.
 
-use super::kinds::{Command, CompleteUpload, CreateUpload, DeleteObjects, PutObject, PutPart};
+use super::kinds::{
+    Command, CompleteUpload, CreateUpload, DeleteObjects, Initialise, PutObject, PutPart,
+    SetBucketSetting,
+};
 use crate::namespace::object::{Body, ObjectAttributes};
 
 /// A row of LMDB beside its key and value, and the shares of the pages that are copied for it.
-const ROW_BYTES: u64 = 256;
+pub(super) const ROW_BYTES: u64 = 256;
 /// Pages that a change of the tree copies whatever it holds: a path from the root to a leaf, and the rows of the group.
 const PATH_BYTES: u64 = 4096;
 /// A page of LMDB; a value that does not fit half of one takes whole pages.
@@ -15,7 +18,9 @@ const ANSWER_BYTES: u64 = 512;
 /// A directory: its entry and its place.
 const DIRECTORY_BYTES: u64 = 2 * ROW_BYTES;
 /// A row of `F`.
-const DROPPED_BYTES: u64 = ROW_BYTES;
+pub(super) const DROPPED_BYTES: u64 = ROW_BYTES;
+/// Of parts that were not used, each may become a body to release.
+pub(super) const RELEASE_BYTES: u64 = crate::namespace::RELEASE_ROWS_MAX as u64 * DROPPED_BYTES;
 
 /// What a command is for, as far as room is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,35 +34,6 @@ pub enum CommandClass {
 }
 
 impl Command {
-    /// What the command is for.
-    pub fn class(&self) -> CommandClass {
-        match self {
-            Command::DeleteBucket(_)
-            | Command::DeleteObjects(_)
-            | Command::AbortUpload(_)
-            | Command::ReleaseBodies(_)
-            | Command::CloseSession(_) => CommandClass::Frees,
-            Command::Initialise(_)
-            | Command::OpenSession(_)
-            | Command::RegisterWriter(_)
-            | Command::OpenEpoch(_)
-            | Command::CloseEpoch(_)
-            | Command::CloseWriter(_)
-            | Command::SetRootKey(_)
-            | Command::RaiseFeatureLevel(_) => CommandClass::Starts,
-            Command::Noop(_)
-            | Command::LeaseInodes(_)
-            | Command::SetLayout(_)
-            | Command::AddGeometry(_)
-            | Command::SetPlacementGroup(_)
-            | Command::CreateBucket(_)
-            | Command::PutObject(_)
-            | Command::CreateUpload(_)
-            | Command::PutPart(_)
-            | Command::CompleteUpload(_) => CommandClass::Grows,
-        }
-    }
-
     /// Whether it may change a bucket or the root key, which readers keep.
     pub(crate) fn changes_settings(&self) -> bool {
         matches!(
@@ -72,37 +48,6 @@ impl Command {
     /// The most that applying the command adds to the map, in bytes.
     pub fn map_bytes(&self) -> u64 {
         PATH_BYTES + ANSWER_BYTES + self.rows_bytes()
-    }
-
-    fn rows_bytes(&self) -> u64 {
-        match self {
-            Command::Noop(_)
-            | Command::OpenSession(_)
-            | Command::CloseSession(_)
-            | Command::LeaseInodes(_)
-            | Command::RaiseFeatureLevel(_)
-            | Command::DeleteBucket(_) => 0,
-            Command::RegisterWriter(_) | Command::CloseEpoch(_) | Command::CloseWriter(_) => {
-                ROW_BYTES
-            }
-            Command::OpenEpoch(_) | Command::CreateBucket(_) => DIRECTORY_BYTES,
-            Command::SetRootKey(_) | Command::SetLayout(_) | Command::AddGeometry(_) => {
-                2 * ROW_BYTES
-            }
-            Command::SetPlacementGroup(command) => placement_group_bytes(&command.group),
-            Command::Initialise(command) => {
-                let groups = command.placement_groups.iter().map(placement_group_bytes);
-                groups.sum::<u64>() + (command.geometries.len() as u64 + 4) * ROW_BYTES
-            }
-            Command::PutObject(command) => put_object_bytes(command),
-            Command::DeleteObjects(command) => delete_objects_bytes(command),
-            Command::CreateUpload(command) => create_upload_bytes(command),
-            Command::PutPart(command) => put_part_bytes(command),
-            Command::CompleteUpload(command) => complete_upload_bytes(command),
-            Command::AbortUpload(_) => DROPPED_BYTES,
-            // Of parts that were not used, each may become a body to release.
-            Command::ReleaseBodies(_) => crate::namespace::RELEASE_ROWS_MAX as u64 * DROPPED_BYTES,
-        }
     }
 
     /// About how many bytes the archive of the body takes, so that it is written without growing.
@@ -124,34 +69,43 @@ fn in_command(body: &Body) -> usize {
     }
 }
 
-fn placement_group_bytes(group: &crate::namespace::PlacementGroup) -> u64 {
+pub(super) fn of_initialise(command: &Initialise) -> u64 {
+    let groups = command.placement_groups.iter().map(of_placement_group);
+    groups.sum::<u64>() + (command.geometries.len() as u64 + 4) * ROW_BYTES
+}
+
+pub(super) fn of_placement_group(group: &crate::namespace::PlacementGroup) -> u64 {
     value_bytes(20 * (group.slots.len() + group.previous.len()) as u64 + 64)
 }
 
-fn put_object_bytes(command: &PutObject) -> u64 {
+pub(super) fn of_bucket_setting(command: &SetBucketSetting) -> u64 {
+    value_bytes(command.document.as_ref().map_or(0, Vec::len) as u64)
+}
+
+pub(super) fn of_put_object(command: &PutObject) -> u64 {
     entry_bytes(&command.key)
         + body_bytes(&command.body)
         + attributes_bytes(&command.attributes)
         + DROPPED_BYTES
 }
 
-fn delete_objects_bytes(command: &DeleteObjects) -> u64 {
+pub(super) fn of_delete_objects(command: &DeleteObjects) -> u64 {
     command.keys.len() as u64 * (DROPPED_BYTES + 1)
 }
 
-fn create_upload_bytes(command: &CreateUpload) -> u64 {
+pub(super) fn of_create_upload(command: &CreateUpload) -> u64 {
     // The key stands in groups in the upload's row, and in its place.
     let keys = 3 * command.key.len() as u64;
     2 * ROW_BYTES + keys + attributes_bytes(&command.attributes)
 }
 
-fn put_part_bytes(command: &PutPart) -> u64 {
+pub(super) fn of_put_part(command: &PutPart) -> u64 {
     // The part, and the upload that it changes.
     let keys = 2 * command.key.len() as u64;
     2 * ROW_BYTES + keys + body_bytes(&command.body) + DROPPED_BYTES
 }
 
-fn complete_upload_bytes(command: &CompleteUpload) -> u64 {
+pub(super) fn of_complete_upload(command: &CompleteUpload) -> u64 {
     let spans = command.parts.len() as u64;
     entry_bytes(&command.key) + 12 * spans + (spans / 64 + 1) * ROW_BYTES + 2 * DROPPED_BYTES
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::layout::{Structure, structure};
 use super::*;
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, ETag, Extent, ExtentKind, Geometry,
@@ -111,30 +112,38 @@ fn key() -> Vec<u8> {
     b"a/key".to_vec()
 }
 
-/// One of each kind.
-pub(super) fn commands() -> Vec<Command> {
-    let mut commands = of_the_system();
-    commands.extend(of_objects());
-    commands.extend(of_uploads());
-    commands.push(
-        ReleaseBodies {
-            releases: vec![Release {
-                body: DroppedKey {
-                    commit_sequence: 2,
-                    index: 3,
-                },
-                space: 4,
-                offset: 5,
-            }],
-        }
-        .into(),
-    );
-    commands
+/// A command, with the layout of its archive as docs/FORMAT.md has it.
+pub(super) struct Sample {
+    pub(super) command: Command,
+    pub(super) layout: Structure,
 }
 
-fn of_the_system() -> Vec<Command> {
-    vec![
-        Noop { reserved: 0 }.into(),
+macro_rules! samples {
+    ($($name:ident { $($field:ident: $value:expr),* $(,)? })*) => {
+        vec![$(Sample {
+            command: $name { $($field: $value),* }.into(),
+            layout: structure!($name { $($field)* }),
+        }),*]
+    };
+}
+
+/// One of each kind.
+pub(super) fn samples() -> Vec<Sample> {
+    let mut samples = of_the_system();
+    samples.extend(of_objects());
+    samples.extend(of_uploads());
+    samples
+}
+
+/// One of each kind.
+pub(super) fn commands() -> Vec<Command> {
+    let samples = samples().into_iter();
+    samples.map(|sample| sample.command).collect()
+}
+
+fn of_the_system() -> Vec<Sample> {
+    samples! {
+        Noop { reserved: 0 }
         Initialise {
             cluster: [7; 16],
             incarnation: 1,
@@ -143,44 +152,43 @@ fn of_the_system() -> Vec<Command> {
             placement_groups: vec![placement_group()],
             root_key: root_key(),
         }
-        .into(),
-        OpenSession { owner: 0x1_0002 }.into(),
-        CloseSession { session: 3 }.into(),
+        OpenSession { owner: 0x1_0002 }
+        CloseSession { session: 3 }
         RegisterWriter {
             node: 1,
             reactor: 2,
         }
-        .into(),
-        OpenEpoch { writer: 5 }.into(),
+        OpenEpoch { writer: 5 }
         CloseEpoch {
             writer: 5,
             epoch: 6,
         }
-        .into(),
-        CloseWriter { writer: 5 }.into(),
-        LeaseInodes { count: 4_096 }.into(),
-        SetRootKey { key: root_key() }.into(),
-        SetLayout { layout: layout() }.into(),
+        CloseWriter { writer: 5 }
+        LeaseInodes { count: 4_096 }
+        SetRootKey { key: root_key() }
+        SetLayout { layout: layout() }
         AddGeometry {
             geometry: geometry(),
         }
-        .into(),
         SetPlacementGroup {
             group: placement_group(),
         }
-        .into(),
-        RaiseFeatureLevel { level: 1 }.into(),
-    ]
+        RaiseFeatureLevel { level: 1 }
+    }
 }
 
-fn of_objects() -> Vec<Command> {
-    vec![
+fn of_objects() -> Vec<Sample> {
+    samples! {
         CreateBucket {
             bucket: "bucket".to_owned(),
             owner: 4,
         }
-        .into(),
-        DeleteBucket { bucket: BUCKET }.into(),
+        DeleteBucket { bucket: BUCKET }
+        SetBucketSetting {
+            bucket: BUCKET,
+            setting: 16,
+            document: Some(b"<Tagging/>".to_vec()),
+        }
         PutObject {
             bucket: BUCKET,
             key: key(),
@@ -193,7 +201,6 @@ fn of_objects() -> Vec<Command> {
             precondition: precondition(),
             owner: 4,
         }
-        .into(),
         DeleteObjects {
             bucket: BUCKET,
             keys: vec![
@@ -207,12 +214,11 @@ fn of_objects() -> Vec<Command> {
                 },
             ],
         }
-        .into(),
-    ]
+    }
 }
 
-fn of_uploads() -> Vec<Command> {
-    vec![
+fn of_uploads() -> Vec<Sample> {
+    samples! {
         CreateUpload {
             bucket: BUCKET,
             key: key(),
@@ -221,7 +227,6 @@ fn of_uploads() -> Vec<Command> {
             checksum: Some((ChecksumAlgorithm::Sha256, ChecksumKind::Composite)),
             owner: 4,
         }
-        .into(),
         PutPart {
             bucket: BUCKET,
             key: key(),
@@ -233,7 +238,6 @@ fn of_uploads() -> Vec<Command> {
             checksum: None,
             body: Body::Inline(vec![1, 2, 3]),
         }
-        .into(),
         CompleteUpload {
             bucket: BUCKET,
             key: key(),
@@ -247,14 +251,22 @@ fn of_uploads() -> Vec<Command> {
             checksum: None,
             precondition: Precondition::default(),
         }
-        .into(),
         AbortUpload {
             bucket: BUCKET,
             key: key(),
             upload: 78,
         }
-        .into(),
-    ]
+        ReleaseBodies {
+            releases: vec![Release {
+                body: DroppedKey {
+                    commit_sequence: 2,
+                    index: 3,
+                },
+                space: 4,
+                offset: 5,
+            }],
+        }
+    }
 }
 
 fn answers() -> Vec<Answer> {

@@ -1,17 +1,80 @@
-//! The kinds of commands. Each has a number for good; see the module above.
+//! The kinds of commands: the table of them all, then the body of each. A kind has its number for good; see the module above.
 
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::cost::{self, CommandClass};
 use super::envelope::CommandError;
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Geometry, Layout, ObjectAttributes,
     PlacementGroup, RootKey,
 };
 
+/// The one list of commands: number, feature level from which on it is known, class, name, how many bytes of rows applying it
+/// can add, and the method of `Change` that applies it. Whoever needs something of every command hands it a macro.
+macro_rules! command_table {
+    ($use:ident) => {
+        $use! {
+            /// Changes nothing.
+            0x0001 since 1 Grows Noop |_| 0 => noop,
+            /// The first command of a cluster.
+            0x0002 since 1 Starts Initialise |command| cost::of_initialise(command) => initialise,
+            /// Opens a proposer's session; the only command but `Initialise` and `Noop` that needs none.
+            0x0003 since 1 Starts OpenSession |_| 0 => open_session,
+            /// Ends a session.
+            0x0004 since 1 Frees CloseSession |_| 0 => close_session,
+            /// Registers a writer: one reactor of one start.
+            0x0010 since 1 Starts RegisterWriter |_| cost::ROW_BYTES => register_writer,
+            /// Opens an allocation epoch.
+            0x0011 since 1 Starts OpenEpoch |_| 2 * cost::ROW_BYTES => open_epoch,
+            /// Closes an allocation epoch.
+            0x0012 since 1 Starts CloseEpoch |_| cost::ROW_BYTES => close_epoch,
+            /// Closes a writer with all its epochs.
+            0x0013 since 1 Starts CloseWriter |_| cost::ROW_BYTES => close_writer,
+            /// Leases a block of inodes.
+            0x0014 since 1 Grows LeaseInodes |_| 0 => lease_inodes,
+            /// Replaces the root credentials.
+            0x0018 since 1 Starts SetRootKey |_| 2 * cost::ROW_BYTES => set_root_key,
+            /// Changes the layout of new chunks.
+            0x0019 since 1 Grows SetLayout |_| 2 * cost::ROW_BYTES => set_layout,
+            /// Adds a geometry.
+            0x001a since 1 Grows AddGeometry |_| 2 * cost::ROW_BYTES => add_geometry,
+            /// Adds a placement group or raises its epoch.
+            0x001b since 1 Grows SetPlacementGroup |command| cost::of_placement_group(&command.group)
+                => set_placement_group,
+            /// Activates a feature level.
+            0x001c since 1 Starts RaiseFeatureLevel |_| 0 => raise_feature_level,
+            /// Creates a bucket.
+            0x0020 since 1 Grows CreateBucket |_| 3 * cost::ROW_BYTES => create_bucket,
+            /// Deletes an empty bucket.
+            0x0021 since 1 Frees DeleteBucket |_| 0 => delete_bucket,
+            /// Sets or removes a setting of a bucket.
+            0x0022 since 1 Grows SetBucketSetting |command| cost::of_bucket_setting(command) => set_bucket_setting,
+            /// Puts an object.
+            0x0030 since 1 Grows PutObject |command| cost::of_put_object(command) => put_object,
+            /// Deletes objects.
+            0x0031 since 1 Frees DeleteObjects |command| cost::of_delete_objects(command) => delete_objects,
+            /// Begins a multipart upload.
+            0x0040 since 1 Grows CreateUpload |command| cost::of_create_upload(command) => create_upload,
+            /// Puts a part of an upload.
+            0x0041 since 1 Grows PutPart |command| cost::of_put_part(command) => put_part,
+            /// Makes an upload an object.
+            0x0042 since 1 Grows CompleteUpload |command| cost::of_complete_upload(command) => complete_upload,
+            /// Drops an upload.
+            0x0043 since 1 Frees AbortUpload |_| cost::DROPPED_BYTES => abort_upload,
+            /// Releases rows of bodies that are gone.
+            0x0051 since 1 Frees ReleaseBodies |_| cost::RELEASE_BYTES => release_bodies,
+        }
+    };
+}
+pub(crate) use command_table;
+
 macro_rules! commands {
-    ($($(#[$doc:meta])* $number:literal since $level:literal $name:ident,)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $number:literal since $level:literal $class:ident $name:ident |$command:pat_param| $bytes:expr => $apply:ident,
+    )*) => {
         /// A change of the replicated state.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Command {
@@ -46,6 +109,16 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
+            /// What the command is for.
+            pub fn class(&self) -> CommandClass {
+                match self { $(Command::$name(_) => CommandClass::$class,)* }
+            }
+
+            /// The most bytes of rows that applying the command adds.
+            pub(super) fn rows_bytes(&self) -> u64 {
+                match self { $(Command::$name($command) => $bytes,)* }
+            }
+
             /// Appends the archive of the body.
             pub(super) fn archive_behind(&self, header: AlignedVec) -> Result<AlignedVec, CommandError> {
                 match self {
@@ -69,54 +142,7 @@ macro_rules! commands {
     };
 }
 
-commands! {
-    /// Changes nothing.
-    0x0001 since 1 Noop,
-    /// The first command of a cluster.
-    0x0002 since 1 Initialise,
-    /// Opens a proposer's session; the only command but `Initialise` and `Noop` that needs none.
-    0x0003 since 1 OpenSession,
-    /// Ends a session.
-    0x0004 since 1 CloseSession,
-    /// Registers a writer: one reactor of one start.
-    0x0010 since 1 RegisterWriter,
-    /// Opens an allocation epoch.
-    0x0011 since 1 OpenEpoch,
-    /// Closes an allocation epoch.
-    0x0012 since 1 CloseEpoch,
-    /// Closes a writer with all its epochs.
-    0x0013 since 1 CloseWriter,
-    /// Leases a block of inodes.
-    0x0014 since 1 LeaseInodes,
-    /// Replaces the root credentials.
-    0x0018 since 1 SetRootKey,
-    /// Changes the layout of new chunks.
-    0x0019 since 1 SetLayout,
-    /// Adds a geometry.
-    0x001a since 1 AddGeometry,
-    /// Adds a placement group or raises its epoch.
-    0x001b since 1 SetPlacementGroup,
-    /// Activates a feature level.
-    0x001c since 1 RaiseFeatureLevel,
-    /// Creates a bucket.
-    0x0020 since 1 CreateBucket,
-    /// Deletes an empty bucket.
-    0x0021 since 1 DeleteBucket,
-    /// Puts an object.
-    0x0030 since 1 PutObject,
-    /// Deletes objects.
-    0x0031 since 1 DeleteObjects,
-    /// Begins a multipart upload.
-    0x0040 since 1 CreateUpload,
-    /// Puts a part of an upload.
-    0x0041 since 1 PutPart,
-    /// Makes an upload an object.
-    0x0042 since 1 CompleteUpload,
-    /// Drops an upload.
-    0x0043 since 1 AbortUpload,
-    /// Releases rows of bodies that are gone.
-    0x0051 since 1 ReleaseBodies,
-}
+command_table!(commands);
 
 /// Changes nothing; measures the way to the group and back.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
@@ -244,6 +270,17 @@ pub struct CreateBucket {
 pub struct DeleteBucket {
     /// The bucket's inode.
     pub bucket: u64,
+}
+
+/// Sets a setting of a bucket, or removes it.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetBucketSetting {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// Which one: a number of [`setting`](crate::namespace::setting).
+    pub setting: u8,
+    /// Its document, which is the front end's affair, at most 256 KiB; `None` removes it.
+    pub document: Option<Vec<u8>>,
 }
 
 /// What must hold for a change to be made; decided when the command is applied.

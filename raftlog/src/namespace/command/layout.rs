@@ -1,55 +1,32 @@
 //! The tables of docs/FORMAT.md against the archives: sizes, and the offset of every field.
 
-use std::mem::{offset_of, size_of};
-
-use rkyv::Archived;
-
+use super::golden::samples;
 use super::*;
 use crate::namespace::{
     Body, Checksum, ETag, Extent, Geometry, Layout, ObjectAttributes, PlacementGroup, RootKey, Slot,
 };
 
 /// A structure's name, its size and its fields, each with its offset.
-type Structure = (&'static str, usize, Vec<(usize, &'static str)>);
+pub(super) type Structure = (&'static str, usize, Vec<(usize, &'static str)>);
+
+macro_rules! structure {
+    ($name:ident { $($field:ident)* }) => {
+        (
+            stringify!($name),
+            std::mem::size_of::<rkyv::Archived<$name>>(),
+            vec![$((std::mem::offset_of!(rkyv::Archived<$name>, $field), stringify!($field))),*],
+        )
+    };
+}
+pub(super) use structure;
 
 macro_rules! structures {
     ($($name:ident { $($field:ident)* })*) => {
-        vec![$((
-            stringify!($name),
-            size_of::<Archived<$name>>(),
-            vec![$((offset_of!(Archived<$name>, $field), stringify!($field))),*],
-        )),*]
+        vec![$(structure!($name { $($field)* })),*]
     };
 }
 
-fn of_commands() -> Vec<Structure> {
-    structures! {
-        Noop { reserved }
-        Initialise { cluster incarnation layout geometries placement_groups root_key }
-        OpenSession { owner }
-        CloseSession { session }
-        RegisterWriter { node reactor }
-        OpenEpoch { writer }
-        CloseEpoch { writer epoch }
-        CloseWriter { writer }
-        LeaseInodes { count }
-        SetRootKey { key }
-        SetLayout { layout }
-        AddGeometry { geometry }
-        SetPlacementGroup { group }
-        RaiseFeatureLevel { level }
-        CreateBucket { bucket owner }
-        DeleteBucket { bucket }
-        PutObject { bucket key inode size etag checksum attributes body precondition owner }
-        DeleteObjects { bucket keys }
-        CreateUpload { bucket key inode attributes checksum owner }
-        PutPart { bucket key upload number space size etag checksum body }
-        CompleteUpload { bucket key upload parts_changed parts etag checksum precondition }
-        AbortUpload { bucket key upload }
-        ReleaseBodies { releases }
-    }
-}
-
+/// What commands are made of.
 fn of_parts() -> Vec<Structure> {
     structures! {
         Layout { kind k m geometry }
@@ -101,11 +78,8 @@ fn documented(document: &str, name: &str) -> (usize, Vec<(usize, String)>) {
 #[test]
 fn the_documented_layout_of_archives_is_theirs() {
     let document = document();
-    let commands = of_commands();
-    let names: Vec<&str> = commands.iter().map(|(name, ..)| *name).collect();
-    let known: Vec<&str> = Command::KINDS.iter().map(|(_, name)| *name).collect();
-    assert_eq!(names, known);
-    for (name, size, fields) in commands.into_iter().chain(of_parts()) {
+    let commands = samples().into_iter().map(|sample| sample.layout);
+    for (name, size, fields) in commands.chain(of_parts()) {
         let (documented_size, documented) = documented(&document, name);
         assert_eq!(size, documented_size, "{name}");
         if !fields.is_empty() {

@@ -15,7 +15,7 @@ use crate::namespace::{LogPosition, RawRow, Table, Tally, WriteTxn, verify_row};
 /// A piece is closed when it has this many bytes, where nothing else is said.
 const PIECE_BYTES: usize = 1 << 20;
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const PIECE_HEADER_BYTES: usize = 12;
 const MANIFEST_HEADER_BYTES: usize = 44;
 
@@ -296,8 +296,13 @@ fn check(bytes: &[u8]) -> Result<(), StoreError> {
         let what = format!("version {version} of snapshots");
         return Err(StoreError::NewerFormat(what));
     }
-    if version != VERSION || bytes[6..8] != [0; 2] {
-        return Err(damaged("an unknown version"));
+    if version != VERSION {
+        let what =
+            format!("version {version}, from before the first release; this one reads {VERSION}");
+        return Err(damaged(&what));
+    }
+    if bytes[6..8] != [0; 2] {
+        return Err(damaged("reserved bytes are not zero"));
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 
 use super::{
-    AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout, LayoutKind,
-    LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+    AllocationEpoch, BucketUsage, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout,
+    LayoutKind, LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
 };
 use crate::namespace::command::Answer;
 use crate::namespace::value::{Damage, FieldWriter, Fields, Row};
@@ -68,6 +68,20 @@ impl Row for GroupState {
             commit_sequence: fields.u64()?,
             next_inode: fields.u64()?,
             next_session: fields.u64()?,
+        })
+    }
+}
+
+impl Row for BucketUsage {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u64(self.objects);
+        fields.u64(self.bytes);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<BucketUsage, Damage> {
+        Ok(BucketUsage {
+            objects: fields.u64()?,
+            bytes: fields.u64()?,
         })
     }
 }

@@ -3,10 +3,11 @@
 use super::View;
 use crate::namespace::command::Answer;
 use crate::namespace::key;
+use crate::namespace::setting::SettingRow;
 use crate::namespace::store::StoreError;
 use crate::namespace::system::{
-    AllocationEpoch, AnswerRow, ClusterIdentity, Geometry, GroupState, Layout, LogPosition,
-    MembershipRow, PlacementGroup, RootKey, Session, Writer,
+    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, Geometry, GroupState, Layout,
+    LogPosition, MembershipRow, PlacementGroup, RootKey, Session, Writer,
 };
 use crate::namespace::value::Row;
 
@@ -137,6 +138,50 @@ impl View<'_> {
             return Ok(false);
         };
         Ok(epoch <= row.last_epoch && self.epoch(writer, epoch)?.is_none())
+    }
+
+    /// What a bucket holds, the bucket given by its inode.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn bucket_usage(&self, bucket: u64) -> Result<Option<BucketUsage>, StoreError> {
+        self.table.get(self.txn(), &key::usage(bucket))
+    }
+
+    /// What buckets hold, each with its inode and name, by inode from `first` on; at most `limit` of them.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn bucket_usages(
+        &self,
+        first: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, String, BucketUsage)>, StoreError> {
+        let prefix = key::system(key::S_USAGE);
+        let mut scan = self.table.scan(self.txn(), &prefix, &key::usage(first))?;
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let Some((row_key, usage)) = scan.next::<BucketUsage>()? else {
+                break;
+            };
+            let bucket = row_key.last_chunk::<8>();
+            let bucket = bucket.map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            let place = self.place(bucket)?.ok_or_else(|| {
+                StoreError::Invariant(format!("bucket {bucket} holds something and has no name"))
+            })?;
+            let name = place.segment.strip_suffix(b"/").unwrap_or(&place.segment);
+            found.push((bucket, String::from_utf8_lossy(name).into_owned(), usage));
+        }
+        Ok(found)
+    }
+
+    /// The document of a bucket's setting, by the number of [`setting`](crate::namespace::setting).
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn bucket_setting(&self, bucket: u64, setting: u8) -> Result<Option<Vec<u8>>, StoreError> {
+        let row: Option<SettingRow> = self.table.get(self.txn(), &key::x_kind(bucket, setting))?;
+        Ok(row.map(|row| row.0))
     }
 
     /// A proposer's session.

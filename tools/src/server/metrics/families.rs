@@ -8,6 +8,7 @@ use strata_engine::device::latency::{DeviceLatencies, Latencies};
 use strata_engine::reactor::{Gauge, ReactorStatistics};
 use strata_engine::{ChunkStoreStatistics, DeviceHealth};
 use strata_raftlog::consensus::group::GroupStatistics;
+use strata_raftlog::namespace::BucketUsage;
 
 use super::node::NodeReading;
 use super::process::ProcessReading;
@@ -112,6 +113,17 @@ pub static NODE: &[Family<NodeReading>] = &[
         "strata_capacity_free_chunks",
         "Chunks of them that it does not hold yet",
         |of| of.capacity.chunks_max.saturating_sub(of.capacity.chunks) as f64,
+    ),
+    gauge("strata_buckets", "Buckets", |of| of.buckets.buckets as f64),
+    gauge(
+        "strata_objects",
+        "Objects that have a name, in all buckets",
+        |of| of.buckets.total.objects as f64,
+    ),
+    gauge(
+        "strata_objects_bytes",
+        "Their sizes together, in bytes; copies do not count",
+        |of| of.buckets.total.bytes as f64,
     ),
     gauge(
         "strata_raft_log_mirrors_expected",
@@ -260,6 +272,20 @@ pub static GROUP: &[Family<GroupStatistics>] = &[
         "strata_raft_inline_bytes_max",
         "The longest body that is kept in log and namespace, in bytes",
         |of| of.inline_bytes_max() as f64,
+    ),
+];
+
+/// Of each bucket, of the 1,000 oldest.
+pub static BUCKET: &[Family<BucketUsage>] = &[
+    gauge(
+        "strata_bucket_objects",
+        "Objects that have a name in the bucket",
+        |of| of.objects as f64,
+    ),
+    gauge(
+        "strata_bucket_objects_bytes",
+        "Their sizes together, in bytes; copies do not count",
+        |of| of.bytes as f64,
     ),
 ];
 

@@ -9,7 +9,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use strata_engine::reactor::{ReactorStatistics, TaskClass};
-use strata_net::node::status::{DeviceStatus, NodeStatus, PartitionStatus, Phase, Severity};
+use strata_net::node::status::{
+    BucketUsages, DeviceStatus, NodeStatus, PartitionStatus, Phase, Severity,
+};
 
 use super::families::{self, DEVICE_OPERATIONS, Family};
 use super::process;
@@ -28,6 +30,8 @@ pub struct NodeReading {
     pub devices_failed: usize,
     /// How full it is.
     pub capacity: Capacity,
+    /// What the buckets hold.
+    pub buckets: Arc<BucketUsages>,
     /// Copies of the log that the layout keeps.
     pub log_mirrors_expected: usize,
 }
@@ -42,6 +46,7 @@ impl NodeReading {
             devices_missing: missing,
             devices_failed: there.iter().filter(has_failed).count(),
             capacity: Capacity::of(&status.partitions()),
+            buckets: status.bucket_usages(),
             log_mirrors_expected: status.log_mirrors_expected(),
         }
     }
@@ -91,6 +96,10 @@ impl Collector for NodeCollector {
         let group = status.group();
         let group = group.iter().map(|group| (Vec::new(), &**group));
         page.table(families::GROUP, group)?;
+        let buckets = status.bucket_usages();
+        let buckets = buckets.shown.iter();
+        let buckets = buckets.map(|(name, usage)| (vec![("bucket", name.clone())], usage));
+        page.table(families::BUCKET, buckets)?;
         page.table(families::PROCESS, [(Vec::new(), &process::read())])
     }
 }

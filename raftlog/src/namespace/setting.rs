@@ -1,0 +1,26 @@
+//! The settings of a bucket. Each is a row of `X` under the bucket's inode, of a kind that is its number, and holds a document that
+//! the front end has checked. They go with the bucket.
+//!
+//! Invariant: a setting keeps its number and the form of its document; another form is another number.
+
+use super::value::{Damage, FieldWriter, Fields, Row};
+
+/// The numbers that settings have: kinds of `X` beyond those of bodies.
+pub const SETTINGS: std::ops::RangeInclusive<u8> = 16..=127;
+
+/// The tags of a bucket: a document `Tagging` of S3.
+pub const TAGS: u8 = 16;
+
+/// The document of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SettingRow(pub Vec<u8>);
+
+impl Row for SettingRow {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.raw(&self.0);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<SettingRow, Damage> {
+        Ok(SettingRow(fields.rest().to_vec()))
+    }
+}
