@@ -4,7 +4,7 @@
 //! - [`limits`]: descriptors, processors, buffer memory; [`root_key`]: the keys that can be known; [`directories`]: checked;
 //!   [`addresses`]: claimed; then the directories are made and locked;
 //! - [`ops_server`]: signals, and [`health`] with [`metrics`], up before the node recovers, as is the [`admin_socket`];
-//! - [`front_end`]: S3 on every reactor once the node is ready; [`banner`]: the lines that say so; [`notify`]: the same for a
+//! - [`front_end`]: S3 on every reactor once the node is ready, and no more [`huge_pages`] from then on; [`banner`]: the lines that say so; [`notify`]: the same for a
 //!   service manager; [`stop`]: the end.
 //!
 //! Invariants: everything that can be refused is refused before a directory is made or a device is opened; nothing is printed
@@ -17,6 +17,7 @@ pub mod capacity;
 pub mod directories;
 pub mod front_end;
 pub mod health;
+pub mod huge_pages;
 pub mod limits;
 pub mod metrics;
 pub mod notify;

@@ -13,6 +13,7 @@ use strata_net::node::status::{NodeStatus, Phase};
 use strata_net::{Cluster, ClusterError};
 use strata_raftlog::namespace::RootKey;
 
+use super::huge_pages;
 use super::notify;
 use super::root_key::change::{self, Proposal};
 use super::stop::Stop;
@@ -90,6 +91,7 @@ pub fn serve(front_end: Arc<FrontEnd>, connected: Result<Cluster, ClusterError>)
             }
         };
         if front_end.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            huge_pages::leave_to_buffers();
             front_end.status.enter(Phase::Ready);
             if let Some(announce) = take(&front_end.announce) {
                 // It reads and writes files.
