@@ -118,7 +118,8 @@ pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), En
         for slot in 0..2 {
             let anchor = Anchor {
                 partition: entry.number,
-                generation: 1 + slot as u64,
+                // The slot of a generation is its remainder, now and later.
+                generation: 2 - slot as u64,
                 next_sequence: 1,
                 ..Anchor::default()
             };
@@ -216,12 +217,15 @@ pub async fn read_superblock(path: &Path) -> Result<Superblock, EngineError> {
     superblock_of(&file, path, &DeviceHealth::default()).await
 }
 
-/// Writes a copy of the superblock anew that is damaged while the other one is whole; says which it was. Nobody else may have
-/// the device open.
+/// Writes a copy of the superblock anew that is damaged while the other one is whole; says which it was, and counts it. Nobody
+/// else may have the device open.
 ///
 /// # Errors
 /// Those of [`read_superblock`], and a device that cannot be written.
-pub async fn repair_superblock(path: &Path) -> Result<Option<String>, EngineError> {
+pub async fn repair_superblock(
+    path: &Path,
+    health: &DeviceHealth,
+) -> Result<Option<String>, EngineError> {
     let superblock = read_superblock(path).await?;
     let options = OpenOptions {
         read_only: false,
@@ -237,6 +241,7 @@ pub async fn repair_superblock(path: &Path) -> Result<Option<String>, EngineErro
         };
         write_block(&file, &superblock.encode(), offset).await?;
         file.sync().await?;
+        health.note_corruption();
         return Ok(Some(format!(
             "{}: the superblock at {offset} was damaged ({error}) and has been written anew from the other copy",
             path.display()
@@ -358,7 +363,7 @@ impl Device {
     }
 
     /// Whether it works, as all its handles see it.
-    pub(crate) fn health(&self) -> &Arc<DeviceHealth> {
+    pub fn health(&self) -> &Arc<DeviceHealth> {
         &self.inner.health
     }
 

@@ -36,6 +36,8 @@ struct Inner {
     trimmed: Cell<u64>,
     /// The segments that were found, in order: where each begins and where its records end.
     found: Vec<(u64, u64)>,
+    /// What was damaged when it was opened and has cost nothing.
+    mended: Vec<String>,
 }
 
 /// What is called for each record of a replay: where it lies, what it is, its body.
@@ -60,7 +62,12 @@ impl Journal {
     /// # Errors
     /// [`EngineError::Corrupt`] for damage that is no torn tail, a newer format, a device that cannot be read.
     pub async fn open(device: &Device, partition: u16) -> Result<Journal, EngineError> {
-        let (log, found) = SegmentLog::open(device, partition).await?;
+        let opened = SegmentLog::open(device, partition).await;
+        let (log, found) = opened.inspect_err(|error| {
+            if matches!(error, EngineError::Corrupt { .. }) {
+                device.health().note_corruption();
+            }
+        })?;
         let trimmed = found.anchor.replay_from;
         let extents = find_extents(&log, &found).await?;
         log.free_unknown(&found);
@@ -68,13 +75,24 @@ impl Journal {
         let first = trimmed / log.map.segment_bytes;
         log.release(|sequence, _, _| sequence < first);
         log.begin(end, true).await?;
+        let mended = what_cost_nothing(&found);
+        mended
+            .iter()
+            .for_each(|_| device.health().note_corruption());
         Ok(Journal {
             inner: Rc::new(Inner {
                 log,
                 trimmed: Cell::new(trimmed),
                 found: extents,
+                mended,
             }),
         })
+    }
+
+    /// What was damaged when it was opened and has cost nothing: an anchor of which the other one counts, which has been written
+    /// anew, or a slot that is not used because the device cannot read how it begins.
+    pub fn mended(&self) -> &[String] {
+        &self.inner.mended
     }
 
     /// Visits every record that was there when the journal was opened, from the trim position on. Records of `heads` are
@@ -103,10 +121,7 @@ impl Journal {
                     )?,
                     Step::Padding => {}
                     Step::Bad(detail) => {
-                        return Err(EngineError::corrupt(
-                            self.inner.log.place(walk.position),
-                            detail,
-                        ));
+                        return Err(corrupt(&self.inner.log, walk.position, detail));
                     }
                 }
                 reactor::yield_if_due().await;
@@ -187,8 +202,8 @@ impl Journal {
         }
         match walk.next(log.durable()).await? {
             Step::Entry(header) => Ok(header.content),
-            Step::Padding => Err(EngineError::corrupt(log.place(at), "no record begins here")),
-            Step::Bad(detail) => Err(EngineError::corrupt(log.place(at), detail)),
+            Step::Padding => Err(corrupt(log, at, "no record begins here")),
+            Step::Bad(detail) => Err(corrupt(log, at, detail)),
         }
     }
 
@@ -255,6 +270,19 @@ impl Journal {
     }
 }
 
+/// Damage at a position, which is counted.
+fn corrupt(log: &SegmentLog, position: u64, detail: impl ToString) -> EngineError {
+    log.device.health().note_corruption();
+    EngineError::corrupt(log.place(position), detail)
+}
+
+fn what_cost_nothing(found: &ScannedLog) -> Vec<String> {
+    let unreadable = found.unknown.iter().filter(|slot| !slot.readable);
+    let headers = unreadable.map(|slot| &slot.detail);
+    let damaged = found.damaged_anchor.iter().chain(found.mended.values());
+    damaged.chain(headers).cloned().collect()
+}
+
 /// Finds where the records of each segment end.
 async fn find_extents(
     log: &Rc<SegmentLog>,
@@ -269,19 +297,14 @@ async fn find_extents(
     let segments: Vec<(u64, u64)> = records
         .map(|(sequence, segment)| (*sequence, segment.previous_end))
         .collect();
-    let place = || log.place(found.anchor.replay_from);
+    let from = found.anchor.replay_from;
     match segments.first() {
         None if found.anchor.durable_position > found.anchor.replay_from => {
-            return Err(EngineError::corrupt(
-                place(),
-                "no segment is left of the log",
-            ));
+            return Err(corrupt(log, from, "no segment is left of the log"));
         }
         Some((_, previous_end)) if *previous_end > found.anchor.replay_from => {
-            return Err(EngineError::corrupt(
-                place(),
-                "the first segments of the log are missing",
-            ));
+            let detail = "the first segments of the log are missing";
+            return Err(corrupt(log, from, detail));
         }
         _ => {}
     }
@@ -296,10 +319,8 @@ async fn find_extents(
                 *previous_end
             }
             Some(_) => {
-                return Err(EngineError::corrupt(
-                    log.place(start),
-                    "the next segment does not follow this one",
-                ));
+                let detail = "the next segment does not follow this one";
+                return Err(corrupt(log, start, detail));
             }
             None => tail_end(log, start, found.anchor.durable_position).await?,
         };
@@ -324,10 +345,8 @@ async fn tail_end(log: &Rc<SegmentLog>, start: u64, durable: u64) -> Result<u64,
     // Behind padding this is where the next batch would begin, else the end of the last good record, within its block.
     let bad = walk.position;
     if durable > bad {
-        return Err(EngineError::corrupt(
-            log.place(bad),
-            format!("the log was durable up to {durable}"),
-        ));
+        let detail = format!("the log was durable up to {durable}");
+        return Err(corrupt(log, bad, detail));
     }
     search_behind(log, bad, segment_end, walk.run).await?;
     clear_torn(log, end).await?;
@@ -373,7 +392,7 @@ async fn search_behind(
                     "the record at {} was written when everything below {} was durable",
                     header.origin.position, header.origin.durable_before
                 );
-                return Err(EngineError::corrupt(log.place(bad), detail));
+                return Err(corrupt(log, bad, detail));
             }
             Step::Entry(_) => {}
             Step::Padding | Step::Bad(_) => walk.position = (here + 1).next_multiple_of(alignment),

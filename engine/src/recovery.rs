@@ -37,6 +37,9 @@ pub struct RecoveryReport {
     pub torn_tail: bool,
     /// What was durable once and is damaged now.
     pub damage: Vec<String>,
+    /// What was damaged and has cost nothing: an anchor of which the other one counts, which this start has written anew, or the
+    /// header of a segment in which nothing lived any more.
+    pub mended: Vec<String>,
 }
 
 /// What lies at a position.
@@ -100,6 +103,7 @@ impl ChunkStore {
             inner: Rc::new(inner),
         };
         let mut report = RecoveryReport::default();
+        report.mended.extend(found.damaged_anchor.clone());
         let rebuilt = store.load_index(&found, &mut report).await?;
         let (end, missing) = store.replay(&found, &mut report).await?;
         store.judge_slots(&found, missing || rebuilt, &mut report);
@@ -110,7 +114,7 @@ impl ChunkStore {
             .await?;
         store.release_dead();
         store.count_index();
-        let corruptions = report.damage.len() as u64;
+        let corruptions = (report.damage.len() + report.mended.len()) as u64;
         store
             .inner
             .statistics
@@ -133,6 +137,8 @@ impl ChunkStore {
             if *sequence >= first || index.live_bytes(*sequence) > 0 || !records.contains(sequence)
             {
                 report.damage.push(format!("{}: {detail}", log.place(0)));
+            } else {
+                report.mended.push(format!("{}: {detail}", log.place(0)));
             }
         }
         for (sequence, live) in index.live_segments() {

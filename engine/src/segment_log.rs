@@ -147,6 +147,8 @@ pub(crate) struct SegmentLog {
     pub(crate) map: SegmentMap,
     state: RefCell<State>,
     anchor: Mutex<Anchor>,
+    /// The other anchor was damaged when the partition was opened: it may have been the newer one.
+    anchor_may_be_old: bool,
     /// Held while a slot is written over for the first time.
     preparing: Mutex<()>,
     preparing_ahead: Cell<bool>,
@@ -165,18 +167,20 @@ impl SegmentLog {
         // What a killed process has written may still be in the device's cache: only after this may it be built upon.
         device.sync().await?;
         let mut map = device.segment_map(partition).await?;
-        let anchor = read_anchor(device, partition).await?;
+        let (anchor, damaged_anchor) = read_anchor(device, partition).await?;
         if map.count > map.limit {
             map.count += reserve_of(&map, &anchor);
         }
         let slots = read_slots(device, &map, &anchor, partition).await?;
-        let (state, found) = first_state(&map, anchor.clone(), slots);
+        let (state, mut found) = first_state(&map, anchor.clone(), slots);
+        found.damaged_anchor = damaged_anchor;
         let log = SegmentLog {
             device: device.clone(),
             partition,
             map,
             state: RefCell::new(state),
             anchor: Mutex::new(anchor),
+            anchor_may_be_old: found.damaged_anchor.is_some(),
             preparing: Mutex::new(()),
             preparing_ahead: Cell::new(false),
             work: Notify::new(),
@@ -195,7 +199,8 @@ impl SegmentLog {
         recovered_end: u64,
         whole: bool,
     ) -> Result<(), EngineError> {
-        let run = self.anchor.lock().await.run + 1;
+        // A damaged anchor may have held the number of a run that the other one does not know.
+        let run = self.anchor.lock().await.run + 1 + u32::from(self.anchor_may_be_old);
         {
             let mut state = self.state.borrow_mut();
             (state.recovered_end, state.durable, state.run) = (recovered_end, recovered_end, run);

@@ -47,6 +47,7 @@ pub struct DeviceHealth {
     stopping: AtomicBool,
     failed_reads: AtomicU64,
     failed_reads_in_a_row: AtomicU64,
+    corruptions: AtomicU64,
     capacity_bytes: AtomicU64,
     latencies: DeviceLatencies,
 }
@@ -89,6 +90,12 @@ impl DeviceHealth {
         self.failed_reads_in_a_row.load(Ordering::Relaxed) >= FAILED_READS_IN_A_ROW
     }
 
+    /// How often the superblock or a log partition was found to be damaged since the start. What is damaged in data partitions is
+    /// counted by their stores.
+    pub fn corruptions(&self) -> u64 {
+        self.corruptions.load(Ordering::Relaxed)
+    }
+
     /// How long its operations take.
     pub fn latencies(&self) -> &DeviceLatencies {
         &self.latencies
@@ -117,6 +124,10 @@ impl DeviceHealth {
     fn set_failure(&self, detail: &str, silent: bool) -> bool {
         let detail = detail.to_owned();
         self.failure.set(Failure { detail, silent }).is_ok()
+    }
+
+    pub(crate) fn note_corruption(&self) {
+        self.corruptions.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn note_read(&self, succeeded: bool) {

@@ -5,6 +5,7 @@
 //! missing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -26,6 +27,8 @@ const READS_AT_ONCE: usize = 64;
 /// What the device holds, before the records are looked at.
 pub(crate) struct ScannedLog {
     pub(crate) anchor: Anchor,
+    /// What is wrong with one of the two anchors, if anything is.
+    pub(crate) damaged_anchor: Option<String>,
     /// By sequence.
     pub(crate) segments: BTreeMap<u64, SegmentHeader>,
     /// Segments in use whose header is damaged, by sequence: what is wrong with it.
@@ -55,7 +58,7 @@ impl SegmentLog {
     pub(crate) async fn erase(device: &Device, partition: u16) -> Result<(), EngineError> {
         let map = device.segment_map(partition).await?;
         let before = match read_anchor(device, partition).await {
-            Ok(anchor) => anchor,
+            Ok((anchor, _)) => anchor,
             Err(EngineError::Corrupt { .. }) => Anchor {
                 partition,
                 ..Anchor::default()
@@ -121,6 +124,7 @@ pub(super) fn first_state(
     };
     let mut found = ScannedLog {
         anchor,
+        damaged_anchor: None,
         segments: BTreeMap::new(),
         mended: BTreeMap::new(),
         unknown: Vec::new(),
@@ -204,7 +208,8 @@ impl ScannedLog {
             };
             state.written.insert(slot);
             state.in_use.insert(state.next_sequence, segment);
-            let detail = format!("the header of index segment {slot} is damaged");
+            let offset = map.offset(slot);
+            let detail = format!("the header of index segment {slot} at {offset} is damaged");
             self.mended.insert(state.next_sequence, detail);
             state.next_sequence += 1;
         }
@@ -224,39 +229,52 @@ impl ScannedLog {
     }
 }
 
-pub(super) async fn read_anchor(device: &Device, partition: u16) -> Result<Anchor, EngineError> {
-    let mut best: Option<Anchor> = None;
-    let mut damage = FormatError::Field("no anchor");
-    for slot in 0..2 {
-        let offset = anchor_offset(partition, slot);
-        let block = device
-            .read(reactor::allocate(BLOCK_BYTES).await, offset, BLOCK_BYTES)
-            .await?;
-        match Anchor::decode(&block) {
-            Ok(anchor) if anchor.partition != partition => {
-                damage = FormatError::Field("the anchor is another partition's");
-            }
-            Ok(anchor)
-                if best
-                    .as_ref()
-                    .is_none_or(|best| anchor.generation > best.generation) =>
-            {
-                best = Some(anchor)
-            }
-            Ok(_) => {}
-            Err(FormatError::OtherFormat { features }) => {
-                return Err(EngineError::OtherFormat { features });
-            }
-            Err(error) => damage = error,
+/// The newer anchor of a partition, and what is wrong with the other one, if anything is. What is written next takes the place of
+/// that one.
+pub(super) async fn read_anchor(
+    device: &Device,
+    partition: u16,
+) -> Result<(Anchor, Option<String>), EngineError> {
+    let first = read_one_anchor(device, partition, 0).await;
+    let second = read_one_anchor(device, partition, 1).await;
+    match (first, second) {
+        (Ok(first), Ok(second)) if first.generation > second.generation => Ok((first, None)),
+        (Ok(_), Ok(second)) => Ok((second, None)),
+        (Ok(anchor), Err(error)) | (Err(error), Ok(anchor)) if is_damage(&error) => {
+            let detail = format!("{error}; the other anchor counts, and this one is written anew");
+            Ok((anchor, Some(detail)))
         }
+        (Err(error), Err(other)) if is_damage(&error) => Err(other),
+        (Err(error), _) | (_, Err(error)) => Err(error),
     }
-    let place = || {
-        format!(
-            "{} anchor of partition {partition}",
-            device.path().display()
-        )
-    };
-    best.ok_or_else(|| EngineError::from_format(place(), damage))
+}
+
+/// Damage of one block, of which another holds a copy.
+fn is_damage(error: &EngineError) -> bool {
+    matches!(error, EngineError::Corrupt { .. } | EngineError::Io(_))
+}
+
+async fn read_one_anchor(
+    device: &Device,
+    partition: u16,
+    slot: usize,
+) -> Result<Anchor, EngineError> {
+    let offset = anchor_offset(partition, slot);
+    let path = device.path().display();
+    let place = format!("{path} anchor of partition {partition} at {offset}");
+    let block = read_block(device, offset, BLOCK_BYTES).await;
+    let block = block.map_err(|error| match error {
+        EngineError::Io(error) => io::Error::new(error.kind(), format!("{place}: {error}")).into(),
+        other => other,
+    })?;
+    match Anchor::decode(&block) {
+        Ok(anchor) if anchor.partition == partition => Ok(anchor),
+        Ok(_) => {
+            let detail = "the anchor is another partition's";
+            Err(EngineError::corrupt(place, detail))
+        }
+        Err(error) => Err(EngineError::from_format(place, error)),
+    }
 }
 
 /// What each slot holds; those that hold nothing are left out.
@@ -304,7 +322,8 @@ async fn read_slot(
         Err(EngineError::Io(error)) => (error.to_string(), false, false),
         Err(error) => return Err(error),
     };
-    let detail = format!("the header of segment {slot} is damaged: {detail}");
+    let offset = map.offset(slot);
+    let detail = format!("the header of segment {slot} at {offset} is damaged: {detail}");
     if let Some(header) = header_from_record(device, map, anchor, partition, slot).await? {
         return Ok(Some(Slot::Mended(header, detail)));
     }

@@ -2,6 +2,7 @@
 //! not is reported, and nothing that lives is written over.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use strata_engine::format::anchor::Anchor;
@@ -457,6 +458,104 @@ fn the_records_after_the_checkpoint_are_read_together() {
         assert_eq!(report.records_replayed, RECORDS);
         assert!(reads - empty < 20, "{reads} reads, {empty} without records");
         expect_whole(&store, 0..RECORDS, 4096).await;
+    });
+}
+
+/// The anchor that counts, and in which slot it lies.
+fn newest_anchor(simulation: &Simulation, partition: u16) -> (usize, Anchor) {
+    let file = device_content(simulation);
+    let anchors = (0..2).filter_map(|slot| {
+        let offset = anchor_offset(partition, slot) as usize;
+        Some((slot, Anchor::decode(&file[offset..]).ok()?))
+    });
+    let newest = anchors.max_by_key(|(_, anchor)| anchor.generation);
+    newest.expect("an anchor")
+}
+
+#[test]
+fn a_damaged_anchor_is_said_counted_and_written_anew() {
+    for (slot, unreadable) in [(0, false), (1, false), (0, true), (1, true)] {
+        let simulation = with_sealed_segments(16);
+        let offset = anchor_offset(1, slot);
+        damage_block(&simulation, offset, unreadable);
+        run(&simulation, async || {
+            let (store, report) = open(16).await;
+            assert_eq!(report.damage, Vec::<String>::new());
+            assert_eq!(report.mended.len(), 1, "{report:?}");
+            let place = format!("{PATH} anchor of partition 1 at {offset}: ");
+            assert!(report.mended[0].contains(&place), "{report:?}");
+            assert_eq!(store.statistics().corruptions.load(Ordering::Relaxed), 1);
+            expect_whole(&store, 0..10, LENGTH).await;
+        });
+        simulation.clear_faults();
+        run(&simulation, async || {
+            let (_, report) = open(16).await;
+            assert_eq!(report.mended, Vec::<String>::new(), "it was written anew");
+        });
+    }
+}
+
+#[test]
+fn a_damaged_anchor_lets_no_run_begin_again() {
+    for partition in 0..2 {
+        let simulation = formatted(19);
+        let opened = async || {
+            let device = device(16).await;
+            match partition {
+                0 => drop(open_journal(&device).await),
+                _ => drop(open_store(&device).await),
+            }
+        };
+        for _ in 0..2 {
+            run(&simulation, opened);
+        }
+        let (slot, last) = newest_anchor(&simulation, partition);
+        flip_bit(&simulation, anchor_offset(partition, slot) + 40, 1);
+        run(&simulation, opened);
+        let (_, now) = newest_anchor(&simulation, partition);
+        assert!(now.run > last.run, "{now:?} after {last:?}");
+    }
+}
+
+#[test]
+fn a_damaged_anchor_of_a_log_or_an_empty_partition_is_written_anew() {
+    for partition in 0..2 {
+        for slot in 0..2 {
+            let simulation = formatted(17);
+            flip_bit(&simulation, anchor_offset(partition, slot) + 40, 1);
+            let opened = async || {
+                let device = device(16).await;
+                match partition {
+                    0 => {
+                        let mended = open_journal(&device).await.mended().len();
+                        assert_eq!(device.health().corruptions(), mended as u64);
+                        mended
+                    }
+                    _ => open_store(&device).await.1.mended.len(),
+                }
+            };
+            assert_eq!(run(&simulation, opened), 1);
+            assert_eq!(run(&simulation, opened), 0, "slot {slot} of {partition}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_header_in_front_of_dead_records_is_said_and_costs_nothing() {
+    let simulation = with_sealed_segments(18);
+    run(&simulation, async || {
+        let (store, _) = open(16).await;
+        free(&store, 3..6).await;
+        // No close, which would give the segment back.
+        store.checkpoint().await.expect("checkpoint");
+    });
+    flip_bit(&simulation, slot_offset(1) + 30, 3);
+    run(&simulation, async || {
+        let (store, report) = open(16).await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        let header = format!("header of segment 1 at {}", slot_offset(1));
+        assert!(report.mended[0].contains(&header), "{report:?}");
+        expect_whole(&store, (0..3).chain(6..10), LENGTH).await;
     });
 }
 

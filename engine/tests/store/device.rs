@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use strata_engine::{DeviceLock, EngineError, PartitionKind, read_superblock, repair_superblock};
+use strata_engine::{
+    DeviceHealth, DeviceLock, EngineError, PartitionKind, read_superblock, repair_superblock,
+};
 
 use crate::support::{DeviceFile, PATH, device_content, flip_bit, formatted, run, run_real};
 
@@ -43,10 +45,13 @@ fn a_damaged_superblock_is_written_anew_from_the_other() {
         flip_bit(&simulation, offset + 100, 2);
         run(&simulation, async || {
             let path = Path::new(PATH);
-            let repaired = repair_superblock(path).await.expect("readable");
+            let health = DeviceHealth::default();
+            let repaired = repair_superblock(path, &health).await.expect("readable");
             let said = repaired.expect("one copy is damaged");
             assert!(said.contains(&format!("at {offset} ")), "{said}");
-            assert_eq!(repair_superblock(path).await.expect("readable"), None);
+            let again = repair_superblock(path, &health).await;
+            assert_eq!(again.expect("readable"), None);
+            assert_eq!(health.corruptions(), 1);
         });
         assert!(device_content(&simulation) == before);
     }

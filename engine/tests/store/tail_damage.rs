@@ -8,8 +8,8 @@ use strata_engine::reactor::{self, Simulation, TaskClass};
 use strata_engine::{EngineError, Journal};
 
 use crate::support::{
-    content, device, device_content, expect_whole, flip_bit, formatted, open_journal, open_store,
-    place_of, read, records, run, shard, write,
+    MIB, SEGMENT, content, device, device_content, expect_whole, flip_bit, formatted, open_journal,
+    open_store, place_of, read, records, run, shard, write,
 };
 
 const DATA_SEGMENTS: u64 = 24;
@@ -154,4 +154,27 @@ fn a_shard_that_was_queued_behind_another_vouches_for_it() {
         assert!(matches!(damaged, Err(EngineError::Corrupt { .. })));
         expect_whole(&store, [3], LENGTH).await;
     });
+}
+
+#[test]
+fn a_damaged_header_of_the_last_segment_makes_no_shorter_log() {
+    let simulation = formatted(20);
+    let slot = run(&simulation, async || {
+        let journal = journal().await;
+        let segment = journal.segment_bytes();
+        let mut last = 0;
+        for number in 0.. {
+            let body = content(number, 60_000);
+            let at = journal.append(1, &body).expect("room");
+            journal.flush(at).await.expect("flush");
+            last = at.0;
+            // Two batches lie in the second segment: the later one knew the earlier one, header and all, to be durable.
+            if last / segment == 2 && last % segment > 60_000 {
+                break;
+            }
+        }
+        last / segment - 1
+    });
+    flip_bit(&simulation, MIB + slot * SEGMENT + 40, 3);
+    refuse_to_open(&simulation);
 }

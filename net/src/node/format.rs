@@ -110,11 +110,10 @@ pub async fn prepare(
         let path = candidate.path.clone();
         let locking = reactor::offload(move || DeviceLock::take(&path));
         let lock = locking.await.map_err(failed)?;
-        if let Some(repaired) = strata_engine::repair_superblock(&candidate.path)
-            .await
-            .map_err(failed)?
-        {
-            tracing::warn!("{repaired}");
+        let health = Arc::<DeviceHealth>::default();
+        let repairing = strata_engine::repair_superblock(&candidate.path, &health);
+        if let Some(damage) = repairing.await.map_err(failed)? {
+            tracing::warn!(%damage, "damage was found on a device and has cost nothing");
         }
         let superblock = strata_engine::read_superblock(&candidate.path)
             .await
@@ -123,7 +122,7 @@ pub async fn prepare(
             path: candidate.path.clone(),
             capacity_bytes,
             superblock,
-            health: Arc::default(),
+            health,
             _lock: lock,
         });
     }

@@ -86,6 +86,10 @@ pub(super) async fn open_partitions(
                         report.warnings.extend(recovery.damage.iter().cloned());
                         report.damaged.push((place, recovery.damage));
                     }
+                    for damage in &recovery.mended {
+                        tracing::warn!(%damage, "damage was found on a device and has cost nothing");
+                    }
+                    report.warnings.extend(recovery.mended);
                     report.epochs.push(NewestEpochs {
                         path: share.path.clone(),
                         by_writer: store.newest_epochs(),

@@ -107,7 +107,8 @@ impl From<LogError> for io::Error {
 /// What a start found out about the mirrors, for the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogReport {
-    /// One line for each mirror that was repaired, rebuilt, caught up or left out.
+    /// One line for each mirror that was repaired, rebuilt, caught up or left out, and for each damaged block that has cost
+    /// nothing.
     pub remarks: Vec<String>,
     /// The generation of the mirror set.
     pub generation: u64,

@@ -148,6 +148,15 @@ impl Medium {
         }
     }
 
+    /// What was damaged when it was opened and has cost nothing.
+    pub(crate) fn mended(&self) -> &[String] {
+        match self {
+            Medium::Journal(journal) => journal.mended(),
+            #[cfg(test)]
+            Medium::Memory(_) => &[],
+        }
+    }
+
     pub(crate) fn space(&self) -> Space {
         match self {
             Medium::Journal(journal) => {

@@ -216,6 +216,14 @@ impl Candidate {
         }
     }
 
+    /// What was damaged when it was opened and has cost nothing.
+    fn mended(&self) -> &[String] {
+        match &self.state {
+            State::Whole(medium, _) => medium.mended(),
+            _ => &[],
+        }
+    }
+
     fn last_number(&self) -> u64 {
         match &self.state {
             State::Whole(_, replayed) => replayed.last_number.unwrap_or(0),
@@ -266,6 +274,8 @@ impl Log {
         let candidates = join_all(sources.into_iter().map(Candidate::open)).await;
         let candidates = candidates.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut report = LogReport::default();
+        let mended = candidates.iter().flat_map(Candidate::mended);
+        report.remarks.extend(mended.cloned());
         let newest = candidates
             .iter()
             .filter_map(Candidate::generation)
@@ -726,8 +736,5 @@ async fn finish(recovered: Recovered, mut report: LogReport) -> Result<(Log, Log
         mirrors.raise_generation().await?;
     }
     (report.generation, report.mirrors) = mirrors.generation();
-    for remark in &report.remarks {
-        tracing::warn!("log: {remark}");
-    }
     Ok((Log::new(mirrors, groups), report))
 }

@@ -290,11 +290,18 @@ pub static BUCKET: &[Family<BucketUsage>] = &[
 ];
 
 /// Of each device.
-pub static DEVICE: &[Family<DeviceHealth>] = &[counter(
-    "strata_device_failed_reads",
-    "Reads that the device answered with an error",
-    |of| of.failed_reads() as f64,
-)];
+pub static DEVICE: &[Family<DeviceHealth>] = &[
+    counter(
+        "strata_device_failed_reads",
+        "Reads that the device answered with an error",
+        |of| of.failed_reads() as f64,
+    ),
+    counter(
+        "strata_device_corruptions",
+        "Times that the superblock or the log on the device did not match its checksum",
+        |of| of.corruptions() as f64,
+    ),
+];
 
 /// Of each data partition.
 pub static PARTITION: &[Family<ChunkStoreStatistics>] = &[
