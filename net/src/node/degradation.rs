@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use strata_raftlog::consensus::group::NamespaceFull;
+
 use super::status::{DeviceStatus, LostPartition, PartitionStatus};
 use crate::message::Place;
 
@@ -40,6 +42,8 @@ pub(super) struct Inventory<'a> {
     pub(super) groups: &'a [Vec<Place>],
     /// Copies of the log that are written, and how many the node was formatted with.
     pub(super) log_mirrors: Option<(u64, u64)>,
+    /// What leaves the namespace no room.
+    pub(super) namespace_full: Option<NamespaceFull>,
 }
 
 const REPLACE_DISK: &str =
@@ -49,6 +53,7 @@ impl Inventory<'_> {
     /// The most severe first.
     pub(super) fn degradations(&self) -> Vec<Degradation> {
         let mut found: Vec<Degradation> = self.refused_writes().into_iter().collect();
+        found.extend(self.namespace_full.as_ref().map(full_namespace));
         found.extend(self.missing_devices.iter().map(|uuid| missing_device(uuid)));
         found.extend(self.devices.iter().filter_map(sick_device));
         found.extend(self.lost_partitions.iter().map(lost_partition));
@@ -136,6 +141,27 @@ fn missing_device(uuid: &str) -> Degradation {
         kind: "device_missing",
         what: format!("device {uuid} is not there; what it held is served from the other copies"),
         remedy: "put the disk back and restart".to_owned(),
+    }
+}
+
+fn full_namespace(full: &NamespaceFull) -> Degradation {
+    let (kind, remedy) = match full {
+        NamespaceFull::Map => (
+            "metadata_map_full",
+            "delete objects, or raise metadata.map_size and restart",
+        ),
+        NamespaceFull::FileSystem { .. } => (
+            "metadata_disk_full",
+            "make room on that file system; the server goes on by itself",
+        ),
+    };
+    Degradation {
+        severity: Severity::Critical,
+        kind,
+        what: format!(
+            "{full}: new names are refused with 507, or wait for room with all other changes of names. Reads go on"
+        ),
+        remedy: remedy.to_owned(),
     }
 }
 
@@ -253,6 +279,39 @@ mod tests {
     #[test]
     fn a_whole_node_is_short_of_nothing() {
         assert_eq!(kinds(&status(3)), []);
+    }
+
+    #[test]
+    fn what_leaves_the_namespace_no_room_is_named_with_its_place() {
+        let found = |full: NamespaceFull| full_namespace(&full);
+        let disk = found(NamespaceFull::FileSystem {
+            directory: "/srv/meta".into(),
+        });
+        assert_eq!(
+            (disk.severity, disk.kind),
+            (Severity::Critical, "metadata_disk_full")
+        );
+        let named = "the file system below the metadata directory /srv/meta is full: ";
+        assert!(disk.what.starts_with(named), "{}", disk.what);
+        let map = found(NamespaceFull::Map);
+        assert_eq!(map.kind, "metadata_map_full");
+        assert!(map.remedy.contains("metadata.map_size"), "{}", map.remedy);
+    }
+
+    #[test]
+    fn what_a_start_finds_damaged_is_named_until_the_next() {
+        let status = status(3);
+        let place = status.partitions()[0].place;
+        status.add_damage(place, vec!["/d0 at 4096: damaged".to_owned()]);
+        status.add_lost_partition(LostPartition {
+            place,
+            why: "/d0: no anchor".to_owned(),
+        });
+        let named: Vec<_> = status.degradations();
+        let kinds: Vec<_> = named.iter().map(|found| found.kind).collect();
+        assert_eq!(kinds, ["partition_lost", "damage"]);
+        assert!(named[0].what.contains("/d0: no anchor"), "{named:?}");
+        assert!(named[1].what.contains("/d0 at 4096"), "{named:?}");
     }
 
     #[test]

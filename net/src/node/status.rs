@@ -227,6 +227,10 @@ impl NodeStatus {
             lost_partitions: &inner.lost_partitions,
             groups: &inner.groups,
             log_mirrors: mirrors.map(|present| (present, inner.log_mirrors as u64)),
+            namespace_full: inner
+                .group
+                .as_ref()
+                .and_then(|group| group.namespace_full()),
         };
         inventory.degradations()
     }

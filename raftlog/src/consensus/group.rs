@@ -32,10 +32,13 @@ use crate::namespace::store::{NamespaceStore, StoreError};
 use machine::Machine;
 use propose::Growth;
 pub use sender::Sender;
-pub use statistics::GroupStatistics;
+pub use statistics::{GroupStatistics, NamespaceFull};
 
 /// Longest proposal, in bytes: a batch delete of 1,000 keys of 1 KiB fits.
 pub const PROPOSAL_BYTES_MAX: usize = 2 << 20;
+
+/// A namespace with less room than this counts as full: a little more than a name takes with the longest body beside it.
+const ROOM_BYTES_MIN: i64 = 64 << 10;
 
 /// How a group runs.
 #[derive(Debug, Clone)]
@@ -129,6 +132,10 @@ struct Shared {
     snapshot_blocked: RefCell<Option<String>>,
     /// Bytes of the namespace's map that may still be used before writes are refused.
     map_room: Cell<i64>,
+    /// Whether it is the file system that ends that room, and not the map.
+    disk_ends_room: Cell<bool>,
+    /// What was agreed on waits until the file system has room for it.
+    waits_for_disk: Cell<bool>,
     /// Bytes of the map that what frees may use: a half of the last part, and all that is free before it.
     reserve_room: Cell<u64>,
     /// The feature level that the group has activated.
@@ -160,6 +167,8 @@ impl Shared {
             snapshot_written: Cell::new(0),
             snapshot_blocked: RefCell::new(None),
             map_room: Cell::new(0),
+            disk_ends_room: Cell::new(false),
+            waits_for_disk: Cell::new(false),
             reserve_room: Cell::new(0),
             level: Cell::new(FEATURE_LEVEL),
             pending: Cell::new(Growth::default()),
@@ -179,6 +188,23 @@ impl Shared {
         let rows = counted.unwrap_or(self.snapshot_estimate.get());
         let left = rows.saturating_sub(self.snapshot_written.get());
         space.of_snapshot(left.saturating_add(growth))
+    }
+
+    /// What ends the room of the namespace, in the map or below it.
+    fn end_of_room(&self) -> NamespaceFull {
+        match self.disk_ends_room.get() || self.waits_for_disk.get() {
+            true => NamespaceFull::FileSystem {
+                directory: self.store.directory().to_owned(),
+            },
+            false => NamespaceFull::Map,
+        }
+    }
+
+    /// Shows whether the namespace is full, and of what.
+    fn publish_full(&self) {
+        let full = self.map_room.get() < ROOM_BYTES_MIN || self.waits_for_disk.get();
+        let full = full.then(|| self.end_of_room());
+        self.statistics.set_namespace_full(full);
     }
 
     fn fail(&self, cause: &dyn std::fmt::Display) {

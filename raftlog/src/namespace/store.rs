@@ -258,6 +258,11 @@ impl NamespaceStore {
         })
     }
 
+    /// Where the store lies.
+    pub fn directory(&self) -> &Path {
+        &self.inner.environment.dir
+    }
+
     /// Bytes that are free in the file system below the directory.
     ///
     /// # Errors

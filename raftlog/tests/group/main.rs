@@ -4,6 +4,7 @@
 #[path = "../support/commands.rs"]
 mod commands;
 mod crash;
+mod full_disk;
 mod full_log;
 mod journal;
 mod mirrors;
@@ -11,4 +12,6 @@ mod proposals;
 #[path = "../support/random.rs"]
 mod random;
 mod restart;
+#[path = "../support/small_file_system.rs"]
+mod small_file_system;
 mod support;

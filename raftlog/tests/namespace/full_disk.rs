@@ -1,50 +1,23 @@
 //! A file system below the metadata that is really full: what did not fit is tried again and nothing else happens.
 
 use std::path::Path;
-use std::process::Command;
 
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{Body, LogEntry, LogPosition};
 
 use crate::commands::put;
+use crate::small_file_system::on_small_file_system;
 use crate::support::{Cluster, FIRST_BUCKET};
-
-/// Set in the process that has the small file system.
-const DIRECTORY: &str = "STRATA_TEST_SMALL_FILE_SYSTEM";
 
 const FILE_SYSTEM_BYTES: usize = 96 << 20;
 const ROUNDS: usize = 12;
 /// Of a body, so that LMDB writes several pages at once and is cut off within a write.
 const BODY_BYTES: usize = 9_000;
 
-/// Runs this test in a process of its own, with a small file system that it alone sees.
 #[test]
 fn a_full_file_system_delays_what_does_not_fit() {
-    if let Some(dir) = std::env::var_os(DIRECTORY) {
-        return fill_and_make_room(Path::new(&dir));
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let test = std::env::current_exe().unwrap();
-    let script = format!(
-        "mount -t tmpfs -o size={FILE_SYSTEM_BYTES} small \"$1\" && exec \"$0\" --exact \
-         full_disk::a_full_file_system_delays_what_does_not_fit --nocapture"
-    );
-    let run = |namespaces: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(namespaces).args(["--", "sh", "-c", &script]);
-        command.arg(&test).arg(dir.path());
-        command.env(DIRECTORY, dir.path()).output().unwrap()
-    };
-    let mut output = run(&["--mount"]);
-    if !output.status.success() && output.stdout.is_empty() {
-        output = run(&["--user", "--map-root-user", "--mount"]);
-    }
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "a mount namespace is needed: {text}"
-    );
-    assert!(text.contains("1 passed"), "{text}");
+    let name = "full_disk::a_full_file_system_delays_what_does_not_fit";
+    on_small_file_system(name, FILE_SYSTEM_BYTES, fill_and_make_room);
 }
 
 fn fill_and_make_room(dir: &Path) {

@@ -10,6 +10,8 @@ mod model;
 mod objects;
 #[path = "../support/random.rs"]
 mod random;
+#[path = "../support/small_file_system.rs"]
+mod small_file_system;
 mod snapshots;
 mod support;
 mod system;

@@ -237,8 +237,10 @@ pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     used.store(usage.used_bytes, Ordering::Relaxed);
     map.store(usage.map_bytes, Ordering::Relaxed);
     shared.snapshot_estimate.set(usage.used_bytes);
-    let room = map_room(&usage, shared.disk_free.get());
+    let (room, disk_ends_room) = map_room(&usage, shared.disk_free.get());
     shared.map_room.set(room);
+    shared.disk_ends_room.set(disk_ends_room);
+    shared.publish_full();
     let left = usage.map_bytes.saturating_sub(usage.used_bytes);
     let kept = usage.map_bytes / MAP_RESERVE_SHARE / 2;
     shared.reserve_room.set(left.saturating_sub(kept));
@@ -253,16 +255,17 @@ pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What may still be written to the map. A last part is kept for deletes under way, copies of pages and the commit itself;
-/// and so it is in the file system, which others use too.
-fn map_room(usage: &Usage, disk_free: u64) -> i64 {
+/// What may still be written to the map, and whether it is the file system that ends it. A last part is kept for deletes under
+/// way, copies of pages and the commit itself; and so it is in the file system, which others use too.
+fn map_room(usage: &Usage, disk_free: u64) -> (i64, bool) {
     let (used, map) = (usage.used_bytes, usage.map_bytes);
     let room = (map - map / MAP_RESERVE_SHARE) as i64 - used as i64;
     let reserve = (map / MAP_RESERVE_SHARE).min(DISK_RESERVE_BYTES_MAX);
     // Pages of the file that no row lies in are written again before it grows.
     let reusable = usage.allocated_bytes.saturating_sub(used);
     let disk = disk_free.saturating_add(reusable);
-    room.min(i64::try_from(disk).unwrap_or(i64::MAX) - reserve as i64)
+    let disk_room = i64::try_from(disk).unwrap_or(i64::MAX) - reserve as i64;
+    (room.min(disk_room), disk_room < room)
 }
 
 /// The longest body that is worth a place in log, map and snapshots: the limit while the namespace is small beside them, so
@@ -423,11 +426,12 @@ mod tests {
             allocated_bytes: 110 << 20,
             map_bytes: 1600 << 20,
         };
-        assert_eq!(map_room(&usage, u64::MAX), mib(1600 - 100 - 100));
-        assert_eq!(map_room(&usage, 1 << 40), mib(1400));
+        let of_the_map = (mib(1600 - 100 - 100), false);
+        assert_eq!(map_room(&usage, u64::MAX), of_the_map);
+        assert_eq!(map_room(&usage, 1 << 40), of_the_map);
         // 10 MiB of the file can be written again, 64 are kept.
-        assert_eq!(map_room(&usage, 500 << 20), mib(500 + 10 - 64));
-        assert_eq!(map_room(&usage, 0), mib(10 - 64));
+        assert_eq!(map_room(&usage, 500 << 20), (mib(500 + 10 - 64), true));
+        assert_eq!(map_room(&usage, 0), (mib(10 - 64), true));
     }
 
     #[test]

@@ -132,49 +132,85 @@ impl Machine {
         Ok(())
     }
 
-    /// A full map or file system is given one checkpoint, made by a helper thread, so that pages which only the last one needed
-    /// can be used again. A file system that is full even then is waited for: what is agreed is never skipped, and others may
-    /// take their files away.
+    /// Applies entries, as often as it takes until there is room for them: what is agreed is never skipped.
     async fn apply_when_it_fits(
         &self,
         entries: &[(LogPosition, LogEntry<'_>)],
     ) -> Result<Vec<Answer>, StoreError> {
         let store = &self.shared.store;
-        // For each cause a checkpoint of its own: what fits after the one may meet the other.
-        let (mut full_map, mut full_disk, mut waited) = (false, false, false);
+        let mut shortage = Shortage::default();
         loop {
-            match apply_in_turns(store, entries).await {
-                Err(StoreError::Full) if !full_map => {
-                    full_map = true;
-                    make_room(store).await?;
-                }
-                Err(StoreError::NoSpace) if !full_disk => {
-                    full_disk = true;
-                    make_room(store).await?;
-                }
-                Err(StoreError::NoSpace) if !self.shared.stopping.get() => {
-                    if !waited {
-                        tracing::error!(
-                            "the file system below the metadata directory is full: changes of names wait for room"
-                        );
-                    }
-                    (full_map, waited) = (false, true);
-                    reactor::sleep(ROOM_PAUSE).await;
-                }
+            let error = match apply_in_turns(store, entries).await {
                 Ok(answers) => {
-                    if waited {
-                        tracing::info!("the metadata has room again: changes of names go on");
-                    }
+                    self.note_room();
                     return Ok(answers);
                 }
-                Err(error) => return Err(error),
+                Err(error) => error,
+            };
+            match shortage.remedy(&error) {
+                Some(Remedy::Checkpoint) => make_room(store).await?,
+                Some(Remedy::Wait) if !self.shared.stopping.get() => self.wait_for_disk().await,
+                Some(Remedy::Wait) | None => return Err(error),
             }
+        }
+    }
+
+    async fn wait_for_disk(&self) {
+        if !self.shared.waits_for_disk.replace(true) {
+            let full = self.shared.end_of_room();
+            tracing::error!("{full}: changes of names wait for room");
+            self.shared.publish_full();
+        }
+        reactor::sleep(ROOM_PAUSE).await;
+    }
+
+    fn note_room(&self) {
+        if self.shared.waits_for_disk.replace(false) {
+            tracing::info!("the metadata has room again: changes of names go on");
         }
     }
 
     fn fail_store(&self, error: &StoreError) -> io::Error {
         self.shared.store.fail(error);
         self.fail(error)
+    }
+}
+
+/// What a batch has met that has no room.
+#[derive(Default)]
+struct Shortage {
+    full_map: bool,
+    full_disk: bool,
+}
+
+/// What is done before a batch is applied again.
+#[derive(Debug, PartialEq, Eq)]
+enum Remedy {
+    /// A checkpoint, made by a helper thread, so that pages which only the last one needed can be used again.
+    Checkpoint,
+    /// Others may take their files away.
+    Wait,
+}
+
+impl Shortage {
+    /// What helps against an error; `None` where nothing does. For each cause there is one checkpoint: what fits after the one
+    /// may meet the other. A file system that is full even then is waited for, and what has waited may find the map full anew.
+    fn remedy(&mut self, error: &StoreError) -> Option<Remedy> {
+        match error {
+            StoreError::Full if !self.full_map => {
+                self.full_map = true;
+                Some(Remedy::Checkpoint)
+            }
+            StoreError::NoSpace if !self.full_disk => {
+                self.full_disk = true;
+                Some(Remedy::Checkpoint)
+            }
+            StoreError::NoSpace => {
+                self.full_map = false;
+                Some(Remedy::Wait)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -416,4 +452,24 @@ async fn build(
     writer.finish(Bytes::from(state)).await?;
     let written = log.snapshot();
     written.ok_or_else(|| Malformed::new("the snapshot is not in the log").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_map_is_given_a_checkpoint_before_and_after_a_full_file_system() {
+        let (checkpoint, wait) = (Some(Remedy::Checkpoint), Some(Remedy::Wait));
+        let mut shortage = Shortage::default();
+        assert_eq!(shortage.remedy(&StoreError::NoSpace), checkpoint);
+        assert_eq!(shortage.remedy(&StoreError::Full), checkpoint);
+        assert_eq!(shortage.remedy(&StoreError::NoSpace), wait);
+        assert_eq!(shortage.remedy(&StoreError::NoSpace), wait);
+        assert_eq!(shortage.remedy(&StoreError::Full), checkpoint);
+        // Nothing has changed since.
+        assert_eq!(shortage.remedy(&StoreError::Full), None);
+        let failed = StoreError::Failed("a sync".to_owned());
+        assert_eq!(Shortage::default().remedy(&failed), None);
+    }
 }

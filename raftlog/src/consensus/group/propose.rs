@@ -9,7 +9,7 @@ use std::time::Duration;
 use openraft::errors::{ClientWriteError, RaftError};
 use strata_engine::reactor;
 
-use super::{Group, Inner, PROPOSAL_BYTES_MAX, ProposeError, Shared, housekeeping};
+use super::{Group, Inner, NamespaceFull, PROPOSAL_BYTES_MAX, ProposeError, Shared, housekeeping};
 use crate::consensus::log::Proposal;
 use crate::namespace::command::{Answer, Command, CommandClass, Envelope, Proposer};
 
@@ -196,7 +196,7 @@ impl Inner {
         }
         let room = u64::try_from(shared.map_room.get()).unwrap_or(0);
         if own.map > room {
-            return Err(ProposeError::Full("the metadata map is full".to_owned()));
+            return Err(ProposeError::Full(shared.end_of_room().to_string()));
         }
         if rows.saturating_add(all.rows) > names_max || all.map > room || shared.pinned.get() {
             return Err(ProposeError::Busy);
@@ -208,7 +208,7 @@ impl Inner {
     fn check_reserve(&self, own: Growth, all: Growth) -> Result<(), ProposeError> {
         let room = self.shared.reserve_room.get();
         match own.map > room {
-            true => Err(ProposeError::Full("the metadata map is full".to_owned())),
+            true => Err(ProposeError::Full(NamespaceFull::Map.to_string())),
             false if all.map > room => Err(ProposeError::Busy),
             false => Ok(()),
         }

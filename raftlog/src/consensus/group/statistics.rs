@@ -1,7 +1,34 @@
 //! Numbers of a group, for the metrics.
 
-use std::sync::OnceLock;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What leaves the namespace no room to grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamespaceFull {
+    /// The map has its full length.
+    Map,
+    /// The file system that the map's file lies on has no room for more of it.
+    FileSystem {
+        /// The metadata directory.
+        directory: PathBuf,
+    },
+}
+
+impl fmt::Display for NamespaceFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NamespaceFull::Map => f.write_str("the metadata map (metadata.map_size) is full"),
+            NamespaceFull::FileSystem { directory } => write!(
+                f,
+                "the file system below the metadata directory {} is full",
+                directory.display()
+            ),
+        }
+    }
+}
 
 /// Written by the group's reactor about ten times a second, read by any thread.
 #[derive(Debug, Default)]
@@ -21,6 +48,7 @@ pub struct GroupStatistics {
     pub(super) map_used_bytes: AtomicU64,
     pub(super) map_bytes: AtomicU64,
     pub(super) outstanding: AtomicU64,
+    namespace_full: Mutex<Option<NamespaceFull>>,
     pub(super) failure: OnceLock<String>,
     pub(super) needs_rebuild: AtomicBool,
 }
@@ -70,6 +98,20 @@ impl GroupStatistics {
     /// Whether this node leads.
     pub fn is_leader(&self) -> bool {
         self.leader.load(Ordering::Relaxed) != 0
+    }
+
+    /// What leaves the namespace no room at this time, so that new names are refused or wait; `None` while there is room.
+    pub fn namespace_full(&self) -> Option<NamespaceFull> {
+        self.lock_full().clone()
+    }
+
+    pub(super) fn set_namespace_full(&self, full: Option<NamespaceFull>) {
+        *self.lock_full() = full;
+    }
+
+    fn lock_full(&self) -> MutexGuard<'_, Option<NamespaceFull>> {
+        let lock = self.namespace_full.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the group has stopped by itself, if it has.
