@@ -456,7 +456,56 @@ async fn build(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use strata_engine::reactor::TaskClass;
+
     use super::*;
+    use crate::consensus::log::on_reactor;
+    use crate::namespace::store::StoreOptions;
+
+    /// Far more than fit into the turns of one transaction.
+    const ENTRIES: u64 = 100_000;
+
+    #[test]
+    fn a_transaction_takes_several_turns_and_shows_nothing_before_its_end() {
+        on_reactor(async || {
+            let dir = tempfile::tempdir().expect("a directory");
+            let options = StoreOptions {
+                map_bytes: 16 << 20,
+            };
+            let (store, _) = NamespaceStore::open(dir.path(), options).expect("a store");
+            let turns_of_others = Rc::new(Cell::new(0));
+            let (others, seen) = (turns_of_others.clone(), store.clone());
+            let other = reactor::spawn(TaskClass::Foreground, async move {
+                loop {
+                    assert_eq!(seen.applied().index, 0, "nothing counts before the commit");
+                    others.set(others.get() + 1);
+                    reactor::yield_now().await;
+                }
+            });
+            let entries: Vec<_> = (1..=ENTRIES).map(blank).collect();
+            let answers = apply_in_turns(&store, &entries).await.expect("applied");
+            drop(other);
+            assert!(turns_of_others.get() >= TURNS, "{turns_of_others:?}");
+            let applied = answers.len() as u64;
+            assert!((1..ENTRIES).contains(&applied), "{applied} entries");
+            assert_eq!(
+                store.applied().index,
+                applied,
+                "as many as there are answers"
+            );
+        });
+    }
+
+    fn blank(index: u64) -> (LogPosition, LogEntry<'static>) {
+        let position = LogPosition {
+            term: 1,
+            node: 1,
+            index,
+        };
+        (position, LogEntry::Blank)
+    }
 
     #[test]
     fn a_full_map_is_given_a_checkpoint_before_and_after_a_full_file_system() {
