@@ -289,3 +289,80 @@ async fn part_numbers_have_bounds() {
     }
     part(&client, &name, "k", &id, 10_000, b"x").await;
 }
+
+/// Completes an upload that has one part.
+async fn complete_with(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    id: &str,
+    part: CompletedPart,
+) -> Result<(), (u16, String)> {
+    let complete = client
+        .complete_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(id)
+        .multipart_upload(parts(vec![part]));
+    let sent = complete.send().await;
+    sent.map(|_| ())
+        .map_err(|error| failure(Err::<(), _>(error)))
+}
+
+/// Puts a part, which may find the upload completed.
+async fn put_part_in_a_race(client: &Client, bucket: &str, key: &str, id: &str, content: &[u8]) {
+    let sent = client
+        .upload_part()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(id)
+        .part_number(1)
+        .body(ByteStream::from(content.to_vec()))
+        .send();
+    if let Err(error) = sent.await {
+        let gone = code(404, "NoSuchUpload");
+        assert_eq!(failure(Err::<(), _>(error)), gone);
+    }
+}
+
+#[tokio::test]
+async fn parts_that_are_put_again_meanwhile_do_not_fail_a_completion() {
+    let (client, name) = bucket("multipart-again").await;
+    let content = body(1, 3_000);
+    for round in 0..60 {
+        let key = format!("k{round}");
+        let id = create(&client, &name, &key).await;
+        let first = part(&client, &name, &key, &id, 1, &content).await;
+        // The same bytes under the same number: what was named is there all the time. The server reads the parts three times,
+        // so two that come between are no reason to refuse.
+        let again = || put_part_in_a_race(&client, &name, &key, &id, &content);
+        let complete = complete_with(&client, &name, &key, &id, first);
+        let (_, completed, _) = tokio::join!(again(), complete, again());
+        assert_eq!(completed, Ok(()), "round {round}");
+        assert!(get(&client, &name, &key).await == content);
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_replaced_meanwhile_is_never_taken_for_the_one_that_was_named() {
+    let (client, name) = bucket("multipart-replaced").await;
+    let (named, other) = (body(1, 3_000), body(2, 4_000));
+    for round in 0..60 {
+        let key = format!("k{round}");
+        let id = create(&client, &name, &key).await;
+        let first = part(&client, &name, &key, &id, 1, &named).await;
+        let replace = put_part_in_a_race(&client, &name, &key, &id, &other);
+        let complete = complete_with(&client, &name, &key, &id, first);
+        let (_, completed) = tokio::join!(replace, complete);
+        match completed {
+            Ok(()) => assert!(get(&client, &name, &key).await == named, "round {round}"),
+            Err(refused) => {
+                assert_eq!(refused, code(400, "InvalidPart"), "round {round}");
+                let now = part(&client, &name, &key, &id, 1, &other).await;
+                let again = complete_with(&client, &name, &key, &id, now).await;
+                assert_eq!(again, Ok(()), "the upload is still there");
+                assert!(get(&client, &name, &key).await == other, "round {round}");
+            }
+        }
+    }
+}
