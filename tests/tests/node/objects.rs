@@ -1,8 +1,9 @@
 //! Bodies of every size, ranges, metadata, delete, overwrite.
 
-use crate::{bucket, code, failure, get, keys, put};
+use crate::{bucket, code, failure, get, keys, put, send};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use base64::Engine as _;
 use std::io::Write;
 use strata_tests::content::body;
 use strata_tests::http::Request;
@@ -267,6 +268,74 @@ async fn a_batch_delete_answers_for_every_key() {
         .await
         .expect("delete");
     assert!(answer.deleted().is_empty() && answer.errors().is_empty());
+}
+
+/// What a batch delete says, one line for each key: `Deleted KEY` or `Error KEY CODE`.
+fn outcomes(xml: &str) -> Vec<String> {
+    let inside = |text: &str, name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0.to_string())
+    };
+    let elements = xml.split("<Key>").skip(1).map(|after| {
+        let key = after.split("</Key>").next().unwrap_or_default();
+        let end = after.find("</Error>").or(after.find("</Deleted>"));
+        match inside(&after[..end.unwrap_or(after.len())], "Code") {
+            Some(code) => format!("Error {key} {code}"),
+            None => format!("Deleted {key}"),
+        }
+    });
+    elements.collect()
+}
+
+/// Sends the document of a batch delete as it is.
+fn batch_delete(bucket: &str, objects: &[String], quiet: bool) -> Vec<String> {
+    let objects = objects.concat();
+    let document = format!("<Delete><Quiet>{quiet}</Quiet>{objects}</Delete>");
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, document.as_bytes()) as u32;
+    let sum = base64::engine::general_purpose::STANDARD.encode(sum.to_be_bytes());
+    let request = Request::new("POST", &format!("/{bucket}?delete="))
+        .header("x-amz-checksum-crc32", sum)
+        .body(document);
+    let answer = send(request);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    outcomes(&answer.text())
+}
+
+#[tokio::test]
+async fn a_batch_delete_answers_in_the_order_of_the_keys_with_the_refused_ones_first() {
+    let (client, name) = bucket("objects-batch-order").await;
+    let put_some = async || {
+        for n in (0..400).step_by(50) {
+            put(&client, &name, &format!("k{n:03}"), b"x").await;
+        }
+    };
+    put_some().await;
+    // Enough for several commands, in no order; of those that are there, some do not meet their condition.
+    let numbers = (0..400u32).map(|n| n * 197 % 400);
+    let mut objects: Vec<String> = numbers
+        .map(|n| match n % 100 {
+            0 => format!("<Object><Key>k{n:03}</Key><ETag>&quot;0&quot;</ETag></Object>"),
+            _ => format!("<Object><Key>k{n:03}</Key></Object>"),
+        })
+        .collect();
+    // Refused before anything is deleted, in the order in which they stand.
+    let refused = [("z", 17), ("a", 200), ("m", 311)];
+    for (key, at) in refused {
+        let object = format!("<Object><Key>{key}</Key><VersionId>3</VersionId></Object>");
+        objects.insert(at, object);
+    }
+    let refused = refused.map(|(key, _)| format!("Error {key} NotImplemented"));
+    let of_keys = (0..400).map(|n| match n % 100 {
+        0 => format!("Error k{n:03} PreconditionFailed"),
+        _ => format!("Deleted k{n:03}"),
+    });
+    let expected: Vec<String> = refused.into_iter().chain(of_keys).collect();
+    assert_eq!(batch_delete(&name, &objects, false), expected);
+    put_some().await;
+    let is_error = |line: &String| line.starts_with("Error");
+    let quiet: Vec<String> = expected.into_iter().filter(is_error).collect();
+    assert_eq!(batch_delete(&name, &objects, true), quiet);
+    assert_eq!(keys(&client, &name).await, ["k000", "k100", "k200", "k300"]);
 }
 
 #[tokio::test]
