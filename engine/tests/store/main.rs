@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 mod device;
+mod fence;
 mod journal;
 mod limits;
 mod shards;
