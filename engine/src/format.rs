@@ -7,13 +7,14 @@
 //! - [`entry`]: records of a log partition;
 //! - [`page`]: pages of the index;
 //! - [`layout`]: where on the device each of them lies;
-//! - [`describe`]: any of them as text, for people.
+//! - [`describe`]: what any of them holds, as named fields; [`description`]: such fields, and how they are shown.
 //!
 //! Invariants: every structure begins with the CRC32C of the rest, then type and version; reserved bytes are zero and refused
 //! when not; decoding takes any bytes and returns a `Result`. No I/O here.
 
 pub mod anchor;
 pub mod describe;
+pub mod description;
 pub mod entry;
 #[cfg(test)]
 mod golden;

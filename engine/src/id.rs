@@ -71,19 +71,25 @@ impl ChunkId {
     pub fn sequence(self) -> u64 {
         (self.0 & ((1 << SEQUENCE_BITS) - 1)) as u64
     }
+
+    /// Group, writer, epoch and sequence in hexadecimal, with points between them.
+    pub fn number(self) -> impl fmt::Display {
+        fmt::from_fn(move |formatter| {
+            write!(
+                formatter,
+                "{:x}.{:x}.{:x}.{:x}",
+                self.placement_group(),
+                self.writer(),
+                self.epoch(),
+                self.sequence()
+            )
+        })
+    }
 }
 
 impl fmt::Display for ChunkId {
-    /// Group, writer, epoch and sequence in hexadecimal.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "chunk {:x}.{:x}.{:x}.{:x}",
-            self.placement_group(),
-            self.writer(),
-            self.epoch(),
-            self.sequence()
-        )
+        write!(formatter, "chunk {}", self.number())
     }
 }
 

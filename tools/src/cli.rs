@@ -57,6 +57,10 @@ enum Commands {
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommands),
     /// Print what lies on disk: the structures of a device or the rows of a metadata directory; changes nothing
+    ///
+    /// Each structure is printed as pairs of name and value, or with --json as one JSON object a line: "structure" says what it is,
+    /// "offset" where it lies on a device, "key" under what a row lies, "value" what it holds, "error" what is wrong with it.
+    /// Names and keys that are not UTF-8 stand in hexadecimal under a name that ends in _hex. Secrets are left out.
     Inspect {
         /// A data directory, a device file, or a metadata directory
         path: PathBuf,
@@ -66,6 +70,9 @@ enum Commands {
         /// Print so many structures at most
         #[arg(long, value_name = "COUNT", default_value_t = u64::MAX, hide_default_value = true)]
         limit: u64,
+        /// Print JSON, one object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Show what this binary is
     Version {
@@ -167,9 +174,12 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Commands::Config(ConfigCommands::Show { flags, json }) => {
             working(show(&load(flags)?, json))
         }
-        Commands::Inspect { path, at, limit } => {
-            working(inspect::run(&path, inspect::Options { limit, at }))
-        }
+        Commands::Inspect {
+            path,
+            at,
+            limit,
+            json,
+        } => working(inspect::run(&path, inspect::Options { limit, at, json })),
         Commands::Version { json } => working(print(&version::describe(json))),
     }
 }

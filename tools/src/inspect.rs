@@ -1,13 +1,15 @@
 //! `strata inspect`: what lies on disk, through the same code that reads it in the server.
 //!
-//! Invariants: nothing is changed, also beside a running server; bytes that are not in order are a line that says so.
+//! Invariants: nothing is changed, also beside a running server; bytes that are not in order are a structure that says so; text and
+//! JSON are made from the same description.
 
 mod device;
+mod json;
 
-use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use strata_engine::format::description::{Description, Structure};
 use strata_net::node::discover::{DEVICE_FILE, device_path};
 use strata_raftlog::namespace::describe;
 use strata_raftlog::namespace::store::{self, Inspected};
@@ -21,6 +23,8 @@ pub struct Options {
     pub limit: u64,
     /// Only the structure at this offset of a device, in bytes.
     pub at: Option<u64>,
+    /// One JSON object a line instead of text.
+    pub json: bool,
 }
 
 /// Prints what lies at a path: the checkpoint and the rows of a metadata directory, its checkpoint alone, or the structures of
@@ -29,7 +33,7 @@ pub struct Options {
 /// # Errors
 /// Nothing of Strata's lies there, or it cannot be read.
 pub fn run(path: &Path, options: Options) -> Result<(), String> {
-    let mut page = Page::new(options.limit);
+    let mut page = Page::new(options);
     let device = device_path(path);
     match options.at {
         None if path.file_name().is_some_and(|name| name == CHECKPOINT_FILE) => {
@@ -54,29 +58,35 @@ const NAMES_FILE: &str = "data.mdb";
 /// The side file beside it, which says to which of its states a start goes back.
 const CHECKPOINT_FILE: &str = "checkpoint";
 
-/// Lines on standard output, up to a limit. A reader that goes away (`| head`) is no error.
+/// Structures on standard output, up to a limit. A reader that goes away (`| head`) is no error.
 struct Page {
     output: BufWriter<io::Stdout>,
     left: u64,
+    json: bool,
     error: Option<io::Error>,
 }
 
 impl Page {
-    fn new(limit: u64) -> Page {
+    fn new(options: Options) -> Page {
         Page {
             output: BufWriter::new(io::stdout()),
-            left: limit,
+            left: options.limit,
+            json: options.json,
             error: None,
         }
     }
 
-    /// Prints a structure. Answers whether more may follow.
-    fn structure(&mut self, text: impl fmt::Display) -> bool {
+    /// Prints a structure, with where on the device it lies. Answers whether more may follow.
+    fn structure(&mut self, offset: Option<u64>, structure: &Structure) -> bool {
         if self.left == 0 {
             return false;
         }
         self.left -= 1;
-        self.note(text);
+        self.line(&match (self.json, offset) {
+            (true, offset) => json::line(offset, structure),
+            (false, Some(offset)) => format!("{offset:#012x}  {structure:#}"),
+            (false, None) => structure.to_string(),
+        });
         self.wants_more()
     }
 
@@ -85,8 +95,7 @@ impl Page {
         self.left > 0 && self.error.is_none()
     }
 
-    /// Prints a line that does not count.
-    fn note(&mut self, text: impl fmt::Display) {
+    fn line(&mut self, text: &str) {
         if self.error.is_none() {
             self.error = writeln!(self.output, "{text}").err();
         }
@@ -103,8 +112,7 @@ impl Page {
 fn print_checkpoint(path: &Path, page: &mut Page) -> Result<(), String> {
     let bytes =
         std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let text = store::describe_checkpoint(&bytes);
-    page.structure(text.unwrap_or_else(|| "checkpoint: not in order".to_owned()));
+    page.structure(None, &store::describe_checkpoint(&bytes));
     Ok(())
 }
 
@@ -114,13 +122,21 @@ fn print_names(directory: &Path, page: &mut Page) -> Result<(), String> {
         print_checkpoint(&checkpoint, page)?;
     }
     let walked = store::inspect(directory, &mut |key, value| {
-        page.structure(describe(key, value))
+        page.structure(None, &describe(key, value))
     });
-    match walked.map_err(|error| format!("{}: {error}", directory.display()))? {
-        Inspected::Running => page.note("# the newest state of a running server"),
-        Inspected::Checkpoint => {
-            page.note("# the state of the last checkpoint; a start replays the log from there")
-        }
-    }
+    let walked = walked.map_err(|error| format!("{}: {error}", directory.display()))?;
+    let (of, text) = match walked {
+        Inspected::Running => ("running", "# the newest state of a running server"),
+        Inspected::Checkpoint => (
+            "checkpoint",
+            "# the state of the last checkpoint; a start replays the log from there",
+        ),
+    };
+    // Says of what moment the rows are; no structure, so that it does not count.
+    let state = Structure::new("state", Description::new().with("of", of));
+    page.line(&match page.json {
+        true => json::line(None, &state),
+        false => text.to_owned(),
+    });
     Ok(())
 }

@@ -1,176 +1,176 @@
-//! Structures as text, for `strata inspect`.
+//! What structures hold, as named fields, for strata inspect.
 
-use std::fmt::Write;
+use crate::id::{ShardId, Uuid};
 
-use crate::id::Uuid;
-
-use super::record::Body;
-use super::superblock::PartitionKind;
+use super::description::{Description, Structure, Value};
+use super::record::{Body, Origin, ShardHeader};
+use super::superblock::{PartitionEntry, PartitionKind};
 use super::{FormatError, anchor, entry, kind, page, preamble, record, segment, superblock};
 
-/// Says in a few lines what some bytes are, by the type that they begin with.
-///
-/// # Errors
-/// Says what is wrong with the structure that they claim to be.
-pub fn describe(bytes: &[u8]) -> Result<String, FormatError> {
-    if superblock::Superblock::decode(bytes).is_ok() {
-        return superblock_text(bytes);
-    }
-    match preamble(bytes)?.kind {
-        kind::SUPERBLOCK => superblock_text(bytes),
-        kind::ANCHOR => anchor_text(bytes),
-        kind::SEGMENT => segment_text(bytes),
-        kind::SHARD | kind::TOMBSTONE => record_text(bytes),
-        kind::ENTRY => {
-            let (header, body) = entry::decode(bytes)?;
-            Ok(format!(
-                "log entry at {}: content {}, {} bytes, durable before {}",
-                header.origin.position,
-                header.content,
-                body.len(),
-                header.origin.durable_before
-            ))
+/// Says what some bytes are, by the type that they begin with, and what they hold or what is wrong with them.
+pub fn describe(bytes: &[u8]) -> Structure {
+    let found = match preamble(bytes) {
+        Ok(preamble) => preamble.kind,
+        Err(error) => return Structure::damaged("unknown", error),
+    };
+    let (name, fields) = match found {
+        kind::SUPERBLOCK => ("superblock", superblock_fields(bytes)),
+        kind::ANCHOR => ("anchor", anchor_fields(bytes)),
+        kind::SEGMENT => ("segment header", segment_fields(bytes)),
+        kind::SHARD => ("shard", record_fields(bytes)),
+        kind::TOMBSTONE => ("tombstones", record_fields(bytes)),
+        kind::ENTRY => ("log entry", entry_fields(bytes)),
+        kind::LEAF => ("index page", leaf_fields(bytes)),
+        found => {
+            let error = FormatError::Kind { found, expected: 0 };
+            ("unknown", Err(error))
         }
-        kind::LEAF => leaf_text(bytes),
-        found => Err(FormatError::Kind { found, expected: 0 }),
+    };
+    match fields {
+        Ok(fields) => Structure::new(name, fields),
+        Err(error) => Structure::damaged(name, error),
     }
 }
 
-fn superblock_text(bytes: &[u8]) -> Result<String, FormatError> {
+fn superblock_fields(bytes: &[u8]) -> Result<Description, FormatError> {
     let block = superblock::Superblock::decode(bytes)?;
-    let mut text = format!(
-        "superblock, generation {}\n  cluster {}\n  device {}\n  pool {}\n",
-        block.generation, block.cluster, block.device, block.pool
-    );
-    let _ = writeln!(
-        text,
-        "  incarnation {}, writer node {} epoch {}",
-        block.incarnation, block.writer_node, block.writer_epoch
-    );
-    let _ = writeln!(
-        text,
-        "  alignment {} bytes, segments of {} MiB, {} for the log",
-        block.alignment,
-        block.segment_bytes >> 20,
-        block.log_segments
-    );
-    for partition in &block.partitions {
-        let _ = writeln!(
-            text,
-            "  partition {}: {}, from segment {} every {}",
-            partition.number,
-            kind_text(partition.kind),
-            partition.first_segment,
-            partition.stride
-        );
-    }
-    let mirrors: Vec<String> = block.log_mirrors.iter().map(ToString::to_string).collect();
-    let _ = write!(
-        text,
-        "  log mirrors, generation {}: {}",
-        block.mirror_generation,
-        mirrors.join(", ")
-    );
-    Ok(text)
+    let partitions: Vec<Description> = block.partitions.iter().map(partition_fields).collect();
+    Ok(Description::new()
+        .with("generation", block.generation)
+        .with("cluster", block.cluster)
+        .with("device", block.device)
+        .with("pool", block.pool)
+        .with("incarnation", block.incarnation)
+        .with("writer_node", block.writer_node)
+        .with("writer_epoch", block.writer_epoch)
+        .with("alignment_bytes", block.alignment)
+        .with("segment_bytes", block.segment_bytes)
+        .with("log_segments", block.log_segments)
+        .with("partitions", partitions)
+        .with("log_mirrors", block.log_mirrors)
+        .with("mirror_generation", block.mirror_generation)
+        .with("features_compatible", bits(block.features_compatible)))
 }
 
-fn kind_text(kind: PartitionKind) -> &'static str {
-    match kind {
+fn partition_fields(partition: &PartitionEntry) -> Description {
+    let kind = match partition.kind {
         PartitionKind::Data => "data",
         PartitionKind::Log => "log",
         PartitionKind::Cache => "cache",
-    }
+    };
+    Description::new()
+        .with("number", partition.number)
+        .with("kind", kind)
+        .with("first_segment", partition.first_segment)
+        .with("stride", partition.stride)
 }
 
-fn anchor_text(bytes: &[u8]) -> Result<String, FormatError> {
+/// Bits and salts are no quantities: they are shown in hexadecimal.
+fn bits(bits: u64) -> Value {
+    Value::Word(format!("{bits:#x}").into())
+}
+
+fn anchor_fields(bytes: &[u8]) -> Result<Description, FormatError> {
     let anchor = anchor::Anchor::decode(bytes)?;
-    let segments: Vec<String> = anchor
-        .index_segments
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    Ok(format!(
-        "anchor of partition {}, generation {}\n  \
-         replay from {} of run {}, durable before {}, run {}, next segment sequence {}\n  \
-         index of checkpoint {}: {} entries in {} pages, in segments [{}]",
-        anchor.partition,
-        anchor.generation,
-        anchor.replay_from,
-        anchor.replay_run,
-        anchor.durable_position,
-        anchor.run,
-        anchor.next_sequence,
-        anchor.index_generation,
-        anchor.entry_count,
-        anchor.page_count,
-        segments.join(", ")
-    ))
+    Ok(Description::new()
+        .with("partition", anchor.partition)
+        .with("generation", anchor.generation)
+        .with("replay_from", anchor.replay_from)
+        .with("replay_run", anchor.replay_run)
+        .with("durable_position", anchor.durable_position)
+        .with("run", anchor.run)
+        .with("next_sequence", anchor.next_sequence)
+        .with("index_generation", anchor.index_generation)
+        .with("entry_count", anchor.entry_count)
+        .with("page_count", anchor.page_count)
+        .with("index_segments", anchor.index_segments))
 }
 
-fn segment_text(bytes: &[u8]) -> Result<String, FormatError> {
+fn segment_fields(bytes: &[u8]) -> Result<Description, FormatError> {
     let header = segment::SegmentHeader::decode(bytes)?;
     let content = match header.content {
         segment::Content::Records => "records",
         segment::Content::Index => "index pages",
     };
-    Ok(format!(
-        "segment header of partition {}: {content}, sequence {}\n  \
-         device {}\n  \
-         writer node {} epoch {}, salt {:#018x}\n  \
-         the segment before ends at {}, durable before {}",
-        header.partition,
-        header.sequence,
-        Uuid(header.device),
-        header.writer_node,
-        header.writer_epoch,
-        header.salt,
-        header.previous_end,
-        header.durable_before
-    ))
+    Ok(Description::new()
+        .with("partition", header.partition)
+        .with("content", content)
+        .with("sequence", header.sequence)
+        .with("device", Uuid(header.device))
+        .with("writer_node", header.writer_node)
+        .with("writer_epoch", header.writer_epoch)
+        .with("salt", bits(header.salt))
+        .with("previous_end", header.previous_end)
+        .with("durable_before", header.durable_before))
 }
 
-fn record_text(bytes: &[u8]) -> Result<String, FormatError> {
+fn origin_fields(origin: &Origin) -> Description {
+    Description::new()
+        .with("position", origin.position)
+        .with("durable_before", origin.durable_before)
+        .with("salt", bits(origin.salt))
+        .with("run", origin.run)
+}
+
+fn record_fields(bytes: &[u8]) -> Result<Description, FormatError> {
     let header = record::decode_header(bytes)?;
+    let origin = origin_fields(&header.origin);
     Ok(match &header.body {
-        Body::Shard(shard) => format!(
-            "{} at {}: {} bytes in {} cells, geometry {}, layout epoch {}, slots {:#x}, inode {:#x} space {} offset {}",
-            shard.id,
-            header.origin.position,
-            shard.payload_bytes,
-            shard.cell_crcs.len(),
-            shard.geometry,
-            shard.layout_epoch,
-            shard.slot_mask,
-            shard.owner.inode,
-            shard.owner.space,
-            shard.owner.offset
-        ),
+        Body::Shard(shard) => shard_id_fields(&shard.id)
+            .with_all(origin)
+            .with_all(shard_fields(shard)),
         Body::Tombstones(ids) => {
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            format!(
-                "tombstones at {}: {}",
-                header.origin.position,
-                ids.join(", ")
-            )
+            let ids: Vec<Description> = ids.iter().map(shard_id_fields).collect();
+            origin.with("shards", ids)
         }
     })
 }
 
-fn leaf_text(bytes: &[u8]) -> Result<String, FormatError> {
+fn shard_id_fields(id: &ShardId) -> Description {
+    Description::new()
+        .with("chunk", id.chunk)
+        .with("shard", id.shard)
+}
+
+fn shard_fields(shard: &ShardHeader) -> Description {
+    Description::new()
+        .with("payload_bytes", shard.payload_bytes)
+        .with("chunk_bytes", shard.chunk_bytes)
+        .with("cell_bytes", shard.cell_bytes)
+        .with("cells", shard.cell_crcs.len())
+        .with("geometry", shard.geometry)
+        .with("layout_epoch", shard.layout_epoch)
+        .with("slot_mask", bits(shard.slot_mask))
+        .with("owner_group", shard.owner.group)
+        .with("owner_inode", shard.owner.inode)
+        .with("owner_version", shard.owner.version)
+        .with("owner_space", shard.owner.space)
+        .with("owner_offset", shard.owner.offset)
+}
+
+fn entry_fields(bytes: &[u8]) -> Result<Description, FormatError> {
+    let (header, body) = entry::decode(bytes)?;
+    Ok(origin_fields(&header.origin)
+        .with("content", header.content)
+        .with("body_bytes", body.len()))
+}
+
+fn leaf_fields(bytes: &[u8]) -> Result<Description, FormatError> {
     let (generation, number) = page::identity(bytes)?;
     let entries = page::decode(bytes, generation, number)?;
-    let mut text = format!(
-        "index page {number} of checkpoint {generation}, {} entries",
-        entries.len()
-    );
-    for (id, entry) in &entries {
-        let _ = write!(
-            text,
-            "\n  {id}: position {}, {} bytes, inode {:#x}",
-            entry.position, entry.payload_bytes, entry.inode
-        );
-    }
-    Ok(text)
+    let entries: Vec<Description> = entries
+        .iter()
+        .map(|(id, entry)| {
+            shard_id_fields(id)
+                .with("position", entry.position)
+                .with("payload_bytes", entry.payload_bytes)
+                .with("owner_inode", entry.inode)
+        })
+        .collect();
+    Ok(Description::new()
+        .with("index_generation", generation)
+        .with("number", number)
+        .with("entries", entries))
 }
 
 #[cfg(test)]
@@ -178,22 +178,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn anchors_and_segment_headers_are_sentences_with_uuids_as_people_know_them() {
+    fn anchors_and_segment_headers_are_fields_with_uuids_as_people_know_them() {
         let anchor = anchor::Anchor {
             partition: 3,
             generation: 8,
             index_segments: vec![5, 6],
             ..anchor::Anchor::default()
         };
-        let text = describe(&anchor.encode()).expect("in order");
+        let text = describe(&anchor.encode()).to_string();
         assert!(
-            text.starts_with("anchor of partition 3, generation 8\n"),
+            text.starts_with("anchor: partition 3, generation 8, "),
             "{text}"
         );
-        assert!(
-            text.contains("in segments [5, 6]") && !text.contains('{'),
-            "{text}"
-        );
+        assert!(text.ends_with("index_segments [5, 6]"), "{text}");
         let header = segment::SegmentHeader {
             device: [0xab; 16],
             partition: 2,
@@ -205,12 +202,25 @@ mod tests {
             writer_epoch: 1,
             salt: 7,
         };
-        let text = describe(&header.encode()).expect("in order");
+        let text = describe(&header.encode()).to_string();
         let uuid = "abababab-abab-abab-abab-abababababab";
         assert!(
-            text.starts_with("segment header of partition 2: index pages"),
+            text.starts_with("segment header: partition 2, content index pages"),
             "{text}"
         );
-        assert!(text.contains(uuid) && !text.contains('{'), "{text}");
+        assert!(text.contains(&format!("device {uuid}, ")), "{text}");
+    }
+
+    #[test]
+    fn damaged_structures_are_what_they_claim_to_be_with_what_is_wrong() {
+        let mut bytes = anchor::Anchor::default().encode();
+        bytes[100] ^= 1;
+        let found = describe(&bytes);
+        assert_eq!((found.name, found.value), ("anchor", None));
+        assert_eq!(found.error.as_deref(), Some("the CRC does not match"));
+        for nothing in [&[][..], &[0; 4096], &[0xff; 4096]] {
+            let found = describe(nothing);
+            assert!(found.error.is_some() && found.value.is_none(), "{found}");
+        }
     }
 }

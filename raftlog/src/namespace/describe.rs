@@ -1,79 +1,123 @@
-//! Rows as text, for `strata inspect` and for errors. Secrets are not shown.
-
-use std::fmt::Debug;
+//! Rows as named fields, for `strata inspect`, and keys as text for errors. Secrets are not shown.
 
 use strata_engine::Uuid;
+use strata_engine::format::description::{Description, Structure, Value};
 
-use super::body::{DroppedRow, ExtentRow, InlineRow, SpanRow};
-use super::entry::{Entry, Place};
+use super::body::{DroppedRow, DroppedScope, ExtentRow, InlineRow, SpanRow};
+use super::chunk::{Extent, ExtentKind};
+use super::command::{Answer, DeleteOutcome};
+use super::entry::{Entry, EntryKind, Place};
 use super::key;
-use super::object::ObjectAttributes;
+use super::object::{
+    Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
+};
 use super::setting::{SETTINGS, SettingRow, TAGS};
+use super::store::StoreError;
 use super::system::{
-    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, Geometry, GroupState, Layout,
-    LogPosition, MembershipRow, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, Geometry, GeometryCode, GroupState,
+    Layout, LayoutKind, LogPosition, MembershipRow, PlacementGroup, RootKey, Session, Slot,
+    SlotState, Writer,
 };
 use super::upload::{Part, Upload};
 use super::value::{self, Row};
 
-/// A row of the namespace as one line of text; what is wrong with it where it is damaged.
-pub fn describe(key: &[u8], value: &[u8]) -> String {
-    format!("{} = {}", describe_key(key), describe_value(key, value))
+/// A row of the namespace: its key, and what its value holds or what is wrong with it. Works on any bytes.
+pub fn describe(key: &[u8], value: &[u8]) -> Structure {
+    let (value, error) = match value_fields(key, value) {
+        Ok(fields) => (Some(fields), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Structure {
+        name: "row",
+        key: Some(key_fields(key)),
+        value,
+        error,
+    }
 }
 
 /// A key as text. Works on any bytes.
 pub fn describe_key(key: &[u8]) -> String {
-    let u64_at = |at: usize| {
-        let bytes = key
-            .get(at..at + 8)
-            .and_then(|bytes| bytes.first_chunk::<8>());
-        bytes.map_or("?".to_owned(), |bytes| {
-            u64::from_be_bytes(*bytes).to_string()
-        })
+    key_fields(key).to_string()
+}
+
+/// The family of a key and the kind of its row, then the key's own fields.
+fn key_fields(key: &[u8]) -> Description {
+    let name = |kind: &'static str| {
+        let family = String::from_utf8_lossy(&key[..1]).into_owned();
+        Description::new()
+            .with("family", Value::Word(family.into()))
+            .with("kind", kind)
     };
-    let tail = |at: usize| key.get(at..).unwrap_or_default().escape_ascii().to_string();
-    match (key.first().copied(), key.get(1).copied()) {
-        (Some(key::DIRECTORY), _) => format!("D {} \"{}\"", u64_at(1), tail(9)),
-        (Some(key::INODE), _) => format!("I {}", u64_at(1)),
-        (Some(key::MULTIPART), Some(key::UPLOAD)) => match key::parse_upload(key) {
-            Some((object_key, upload)) => {
-                format!(
-                    "M upload {} \"{}\" {upload}",
-                    u64_at(2),
-                    object_key.escape_ascii()
-                )
-            }
-            None => format!("M upload {} malformed {}", u64_at(2), tail(10)),
-        },
-        (Some(key::MULTIPART), Some(key::PART)) => {
-            format!("M part {} {}", u64_at(2), number(key.get(10..)))
+    let fields = match (key.first().copied(), key.get(1).copied()) {
+        (Some(key::DIRECTORY), _) => number(key, 1).map(|parent| {
+            let fields = name("entry").with("parent", parent);
+            fields.with_bytes("segment", &key[key::ENTRY_PREFIX_BYTES..])
+        }),
+        (Some(key::INODE), _) => number(key, 1).map(|inode| name("place").with("inode", inode)),
+        (Some(key::MULTIPART), Some(key::UPLOAD)) => {
+            key::parse_upload(key).map(|(object_key, upload)| {
+                name("upload")
+                    .with("bucket", number(key, 2))
+                    .with_bytes("key", &object_key)
+                    .with("upload", upload)
+            })
         }
-        (Some(key::EXTENTS), _) => match key::parse_x(key) {
-            Some((inode, kind, space, offset)) => {
-                format!("X {inode} {} space {space} offset {offset}", x_kind(kind))
-            }
-            None => format!("X malformed {}", tail(1)),
-        },
-        (Some(key::DROPPED), _) => match key::parse_dropped(key) {
-            Some(body) => format!("F {} {}", body.commit_sequence, body.index),
-            None => format!("F malformed {}", tail(1)),
-        },
-        (Some(key::SESSION), Some(key::OPEN)) => format!("R session {}", u64_at(2)),
-        (Some(key::SESSION), Some(key::ANSWER)) => {
-            format!("R answer {} {}", u64_at(2), u64_at(10))
+        (Some(key::MULTIPART), Some(key::PART)) => part_number(key).map(|part| {
+            name("part")
+                .with("upload", number(key, 2))
+                .with("part", part)
+        }),
+        (Some(key::EXTENTS), _) => key::parse_x(key).map(|(inode, kind, space, offset)| {
+            name(x_kind(kind))
+                .with("inode", inode)
+                .with("space", space)
+                .with("offset", offset)
+        }),
+        (Some(key::DROPPED), _) => key::parse_dropped(key).map(|body| {
+            name("dropped")
+                .with("commit_sequence", body.commit_sequence)
+                .with("index", body.index)
+        }),
+        (Some(key::SESSION), Some(key::OPEN)) => {
+            number(key, 2).map(|session| name("session").with("session", session))
         }
-        (Some(key::SYSTEM), Some(kind)) => {
-            format!("S {} {}", s_kind(kind), key[2..].escape_ascii())
+        (Some(key::SESSION), Some(key::ANSWER)) => number(key, 10).map(|sequence| {
+            name("answer")
+                .with("session", number(key, 2))
+                .with("sequence", sequence)
+        }),
+        (Some(key::SYSTEM), Some(key::S_USAGE)) => {
+            number(key, 2).map(|bucket| name("usage").with("bucket", bucket))
         }
-        _ => format!("unknown \"{}\"", key.escape_ascii()),
+        (Some(key::SYSTEM), Some(kind)) => Some(system_key(name(s_kind(kind)), &key[2..])),
+        _ => None,
+    };
+    fields.unwrap_or_else(|| Description::new().with("malformed_hex", Value::hex(key)))
+}
+
+/// What follows the kind of a system row's key: the numbers of a geometry, a placement group, a writer or an epoch.
+fn system_key(fields: Description, rest: &[u8]) -> Description {
+    let u32_at = |at: usize| {
+        let bytes = rest.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    };
+    match *rest {
+        [] => fields,
+        [high, low] => fields.with("number", u16::from_be_bytes([high, low])),
+        [_, _, _, _] => fields.with("number", u32_at(0)),
+        [_, _, _, _, _, _, _, _] => fields.with("writer", u32_at(0)).with("epoch", u32_at(4)),
+        _ => fields.with("rest_hex", Value::hex(rest)),
     }
 }
 
-fn number(bytes: Option<&[u8]>) -> String {
-    match bytes.and_then(|bytes| bytes.first_chunk::<2>()) {
-        Some(bytes) => u16::from_be_bytes(*bytes).to_string(),
-        None => "?".to_owned(),
-    }
+fn number(key: &[u8], at: usize) -> Option<u64> {
+    let bytes = key.get(at..)?.first_chunk()?;
+    Some(u64::from_be_bytes(*bytes))
+}
+
+fn part_number(key: &[u8]) -> Option<u16> {
+    let bytes = key.get(10..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*bytes))
 }
 
 fn x_kind(kind: u8) -> &'static str {
@@ -100,112 +144,64 @@ fn s_kind(kind: u8) -> &'static str {
         key::S_PLACEMENT_GROUP => "placement group",
         key::S_WRITER => "writer",
         key::S_EPOCH => "epoch",
-        key::S_USAGE => "usage",
         _ => "unknown",
     }
 }
 
-fn describe_value(key: &[u8], value: &[u8]) -> String {
+fn value_fields(key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
     match (key.first().copied(), key.get(1).copied()) {
-        (Some(key::DIRECTORY), _) => show::<Entry>(key, value),
-        (Some(key::INODE), _) => show::<Place>(key, value),
-        (Some(key::MULTIPART), Some(key::UPLOAD)) => show::<Upload>(key, value),
-        (Some(key::MULTIPART), Some(key::PART)) => show::<Part>(key, value),
+        (Some(key::DIRECTORY), _) => fields::<Entry>(key, value),
+        (Some(key::INODE), _) => fields::<Place>(key, value),
+        (Some(key::MULTIPART), Some(key::UPLOAD)) => fields::<Upload>(key, value),
+        (Some(key::MULTIPART), Some(key::PART)) => fields::<Part>(key, value),
         (Some(key::EXTENTS), _) => match key.get(17).copied() {
-            Some(key::X_ATTRIBUTES) => show::<ObjectAttributes>(key, value),
-            Some(key::X_INLINE) => match value::open::<InlineRow>(key, value) {
-                Ok(row) => format!("{} bytes", row.0.len()),
-                Err(error) => error.to_string(),
-            },
-            Some(key::X_EXTENTS) => show::<ExtentRow>(key, value),
-            Some(key::X_SPANS) => show::<SpanRow>(key, value),
-            Some(kind) if SETTINGS.contains(&kind) => say(key, value, |row: &SettingRow| {
-                format!("\"{}\"", row.0.escape_ascii())
-            }),
+            Some(key::X_ATTRIBUTES) => fields::<ObjectAttributes>(key, value),
+            Some(key::X_INLINE) => fields::<InlineRow>(key, value),
+            Some(key::X_EXTENTS) => fields::<ExtentRow>(key, value),
+            Some(key::X_SPANS) => fields::<SpanRow>(key, value),
+            Some(kind) if SETTINGS.contains(&kind) => fields::<SettingRow>(key, value),
             _ => unknown(key, value),
         },
-        (Some(key::DROPPED), _) => show::<DroppedRow>(key, value),
-        (Some(key::SESSION), Some(key::OPEN)) => show::<Session>(key, value),
-        (Some(key::SESSION), Some(key::ANSWER)) => show::<AnswerRow>(key, value),
-        (Some(key::SYSTEM), Some(kind)) => describe_system(kind, key, value),
+        (Some(key::DROPPED), _) => fields::<DroppedRow>(key, value),
+        (Some(key::SESSION), Some(key::OPEN)) => fields::<Session>(key, value),
+        (Some(key::SESSION), Some(key::ANSWER)) => fields::<AnswerRow>(key, value),
+        (Some(key::SYSTEM), Some(kind)) => system_fields(kind, key, value),
         _ => unknown(key, value),
     }
 }
 
-fn describe_system(kind: u8, key: &[u8], value: &[u8]) -> String {
+fn system_fields(kind: u8, key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
     match kind {
-        key::S_APPLIED => show::<LogPosition>(key, value),
-        key::S_MEMBERSHIP => show::<MembershipRow>(key, value),
-        key::S_GROUP => show::<GroupState>(key, value),
-        key::S_CLUSTER => say(key, value, cluster_text),
-        key::S_LAYOUT => show::<Layout>(key, value),
-        key::S_ROOT_KEY => show::<RootKey>(key, value),
-        key::S_GEOMETRY => show::<Geometry>(key, value),
-        key::S_PLACEMENT_GROUP => say(key, value, placement_group_text),
-        key::S_WRITER => show::<Writer>(key, value),
-        key::S_EPOCH => show::<AllocationEpoch>(key, value),
-        key::S_USAGE => show::<BucketUsage>(key, value),
+        key::S_APPLIED => fields::<LogPosition>(key, value),
+        key::S_MEMBERSHIP => fields::<MembershipRow>(key, value),
+        key::S_GROUP => fields::<GroupState>(key, value),
+        key::S_CLUSTER => fields::<ClusterIdentity>(key, value),
+        key::S_LAYOUT => fields::<Layout>(key, value),
+        key::S_ROOT_KEY => fields::<RootKey>(key, value),
+        key::S_GEOMETRY => fields::<Geometry>(key, value),
+        key::S_PLACEMENT_GROUP => fields::<PlacementGroup>(key, value),
+        key::S_WRITER => fields::<Writer>(key, value),
+        key::S_EPOCH => fields::<AllocationEpoch>(key, value),
+        key::S_USAGE => fields::<BucketUsage>(key, value),
         _ => unknown(key, value),
     }
 }
 
-fn say<R: Row>(key: &[u8], value: &[u8], text: impl Fn(&R) -> String) -> String {
-    match value::open::<R>(key, value) {
-        Ok(row) => text(&row),
-        Err(error) => error.to_string(),
-    }
+fn fields<R: Row + Described>(key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
+    value::open::<R>(key, value).map(|row| row.fields())
 }
 
-fn cluster_text(row: &ClusterIdentity) -> String {
-    format!(
-        "cluster {}, incarnation {}, initialised at {} ns",
-        Uuid(row.cluster),
-        row.incarnation,
-        row.created_nanos
-    )
+fn unknown(key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
+    value::verify(key, value)?;
+    Ok(Description::new().with("unknown_bytes", value.len()))
 }
 
-fn placement_group_text(row: &PlacementGroup) -> String {
-    let slots = |slots: &[Slot]| {
-        let texts: Vec<String> = slots.iter().map(slot_text).collect();
-        texts.join(", ")
-    };
-    format!(
-        "number {}, epoch {}, pool {}, slots [{}], before the last change [{}]",
-        row.number,
-        row.epoch,
-        Uuid(row.pool),
-        slots(&row.slots),
-        slots(&row.previous)
-    )
+/// A row that can say what it holds.
+trait Described {
+    fn fields(&self) -> Description;
 }
 
-fn slot_text(slot: &Slot) -> String {
-    let state = match slot.state {
-        SlotState::Member => "member",
-        SlotState::Removed => "removed",
-        SlotState::Joining => "joining",
-    };
-    format!(
-        "{state}: partition {} of device {}",
-        slot.partition,
-        Uuid(slot.device)
-    )
-}
-
-fn show<R: Row + Debug>(key: &[u8], value: &[u8]) -> String {
-    match value::open::<R>(key, value) {
-        Ok(row) => format!("{row:?}"),
-        Err(error) => error.to_string(),
-    }
-}
-
-fn unknown(key: &[u8], value: &[u8]) -> String {
-    match value::verify(key, value) {
-        Ok(()) => format!("{} bytes of an unknown kind", value.len()),
-        Err(error) => error.to_string(),
-    }
-}
+mod rows;
 
 #[cfg(test)]
 mod tests {
@@ -231,7 +227,7 @@ mod tests {
     #[test]
     fn hostile_payloads_are_decoded_into_results() {
         for (key, value) in rows() {
-            assert!(!describe(key, value).contains("damaged"));
+            assert_eq!(describe(key, value).error, None);
             for at in 5..value.len() {
                 for flip in [0x01, 0x80, 0xff] {
                     let mut hostile = value.to_vec();
@@ -245,32 +241,61 @@ mod tests {
 
     #[test]
     fn uuids_and_digests_are_shown_as_people_know_them() {
-        let rows = rows();
-        let texts: Vec<String> = rows
+        let texts: Vec<String> = rows()
             .iter()
-            .map(|(key, value)| describe(key, value))
+            .map(|(key, value)| describe(key, value).to_string())
             .collect();
         for (kind, known) in [
-            ("S cluster ", "= cluster "),
-            ("S placement group ", "of device "),
+            ("kind cluster ", "= cluster "),
+            ("kind placement group", "(device "),
         ] {
-            let text = texts.iter().find(|text| text.starts_with(kind));
+            let text = texts.iter().find(|text| text.contains(kind));
             let text = text.expect("a row of the kind");
             let (_, rest) = text.split_once(known).expect(text);
             let groups: Vec<usize> = rest[..36].split('-').map(str::len).collect();
             assert_eq!(groups, [8, 4, 4, 4, 12], "{text}");
         }
-        assert!(
-            texts.iter().all(|text| !text.contains("digest: [")),
-            "{texts:?}"
-        );
+        let digest = "etag 02020202020202020202020202020202";
+        assert!(texts.iter().any(|text| text.contains(digest)), "{texts:?}");
+    }
+
+    /// Nothing of Rust's debug form: braces, `Some(...)`, `field: value`.
+    #[test]
+    fn rows_are_pairs_of_name_and_value() {
+        for (key, value) in rows() {
+            let text = describe(key, value).to_string();
+            let ours = ["{", "}", "Some(", "None", ": "];
+            assert!(!ours.iter().any(|form| text.contains(form)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_secret_of_the_root_key_is_in_no_field() {
+        let row = |key: &&(&[u8], &[u8])| key.0 == key::system(key::S_ROOT_KEY);
+        let rows = rows();
+        let (key, value) = rows.iter().find(row).expect("a root key");
+        let secret = value::open::<RootKey>(key, value)
+            .expect("in order")
+            .secret_access_key;
+        assert!(!secret.is_empty());
+        let found = describe(key, value);
+        let names: Vec<&str> = found
+            .value
+            .iter()
+            .flat_map(Description::fields)
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["access_key_id"]);
+        assert!(!format!("{found} {found:?}").contains(&secret), "{found}");
     }
 
     #[test]
     fn a_value_under_another_key_is_damaged() {
         let rows = rows();
         for pair in rows.windows(2) {
-            assert!(describe(pair[0].0, pair[1].1).contains("the CRC does not match"));
+            let found = describe(pair[0].0, pair[1].1);
+            let error = found.error.expect("it is damaged");
+            assert!(error.contains("the CRC does not match"), "{error}");
         }
     }
 }

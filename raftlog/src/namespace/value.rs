@@ -53,7 +53,7 @@ pub(crate) fn open<R: Row>(key: &[u8], value: &[u8]) -> Result<R, StoreError> {
     };
     let (version, payload) = payload(key, value).map_err(damaged)?;
     if version > R::VERSION {
-        let what = format!("version {version} of the row {}", describe_key(key));
+        let what = format!("version {version} of the row ({})", describe_key(key));
         return Err(StoreError::NewerFormat(what));
     }
     read_row(version, payload).map_err(damaged)

@@ -53,7 +53,7 @@ fn a_cluster_is_initialised_once() {
     let described: String = cluster
         .rows()
         .iter()
-        .map(|(key, value)| strata_raftlog::namespace::describe(key, value))
+        .map(|(key, value)| strata_raftlog::namespace::describe(key, value).to_string())
         .collect();
     assert!(
         described.contains("\"new\"") && !described.contains("hidden"),

@@ -381,12 +381,26 @@ async fn a_file_that_is_no_device_is_refused_and_left_alone() {
 }
 
 /// What `strata inspect` prints of a path.
-fn inspected(server: &Server, path: &Path) -> String {
+fn inspected(server: &Server, path: &Path, flags: &[&str]) -> String {
     let mut command = std::process::Command::new(server.command().get_program());
-    let output = command.arg("inspect").arg(path).output();
+    let output = command.arg("inspect").arg(path).args(flags).output();
     let output = output.expect("the command runs");
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        !said.contains(strata_tests::server::SECRET_KEY),
+        "a secret was printed"
+    );
+    said
+}
+
+/// What `strata inspect --json` prints of a path: an object for each line.
+fn inspected_as_json(server: &Server, path: &Path) -> Vec<serde_json::Value> {
+    let said = inspected(server, path, &["--json"]);
+    let objects = said
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line));
+    objects.collect()
 }
 
 #[tokio::test]
@@ -398,41 +412,75 @@ async fn every_structure_on_disk_can_be_inspected() {
     let mut server = Server::start(options);
     fill(&server).await;
     assert!(server.stop().success());
-    let names = inspected(&server, &server.metadata_dir());
-    assert_names(&names, &["checkpoint: transaction", "first", "large"]);
-    let side = inspected(&server, &server.metadata_dir().join("checkpoint"));
-    assert_names(&side, &["checkpoint: transaction", "meta pages"]);
+    let names = inspected(&server, &server.metadata_dir(), &[]);
+    let last = "# the state of the last checkpoint";
+    assert_names(
+        &names,
+        &["checkpoint: transaction ", "\"first/\"", "large", last],
+    );
+    let side = inspected(&server, &server.metadata_dir().join("checkpoint"), &[]);
+    assert_names(&side, &["checkpoint: transaction ", "meta_page_bytes "]);
     let device = server.data_dirs().remove(0).join("strata.device");
-    let said = inspected(&server, &device);
+    let said = inspected(&server, &device, &[]);
     assert_names(
         &said,
         &[
-            "superblock",
-            "anchor",
-            "segment header",
-            "log entry at",
-            "generation 1 of the mirrors",
-            "vote",
-            "membership",
-            "Initialise",
-            "PutObject",
-            "committed up to",
-            "inode",
+            "superblock: generation ",
+            "partitions: number ",
+            "anchor: partition ",
+            "segment header: partition ",
+            "log entry: position ",
+            "kind mirrors, generation 1, members [",
+            "kind vote",
+            "entry membership, voters [1]",
+            "command Initialise",
+            "command PutObject",
+            "kind committed",
+            "shard: chunk ",
+            "owner_inode ",
         ],
     );
-    assert!(
-        !said.contains(strata_tests::server::SECRET_KEY),
-        "a secret was printed"
-    );
     assert!(!said.contains("not in order"), "{said}");
-    // A flipped bit in the body of a log entry is a line that says so.
+    let rows = inspected_as_json(&server, &server.metadata_dir());
+    let kind = |of: &str| rows.iter().filter(|row| row["key"]["kind"] == of).count();
+    assert_eq!((kind("root key"), kind("cluster")), (1, 1));
+    assert_eq!(rows[0]["structure"], "checkpoint");
+    assert_eq!(
+        rows.last().expect("rows"),
+        &serde_json::json!({ "structure": "state", "value": { "of": "checkpoint" } })
+    );
+    assert_eq!(rows.len(), names.lines().count());
+    let structures = inspected_as_json(&server, &device);
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("0x")).collect();
+    assert_eq!(structures.len(), lines.len());
+    for (structure, line) in structures.iter().zip(lines) {
+        let (offset, name) = (&structure["offset"], &structure["structure"]);
+        let offset = offset.as_u64().expect("an offset");
+        let begin = format!("{offset:#012x}  {}", name.as_str().expect("a name"));
+        assert!(line.starts_with(&begin), "{structure} is not {line}");
+        assert!(structure.get("error").is_none(), "{structure}");
+    }
+    // A flipped bit in the body of a log entry is a structure that says so, and the walk goes on.
+    let is_entry = |found: &&serde_json::Value| found["structure"] == "log entry";
+    let entry = structures.iter().find(is_entry).expect("an entry");
+    let offset = entry["offset"].as_u64().expect("an offset");
     let mut bytes = std::fs::read(&device).expect("the device");
-    let offset = said
-        .lines()
-        .find(|line| line.contains("log entry at"))
-        .expect("an entry");
-    let offset = usize::from_str_radix(offset[2..12].trim(), 16).expect("an offset");
-    bytes[offset + 70] ^= 1;
+    bytes[offset as usize + 70] ^= 1;
     std::fs::write(&device, bytes).expect("the device");
-    assert_names(&inspected(&server, &device), &["not in order"]);
+    assert_names(
+        &inspected(&server, &device, &[]),
+        &["log entry: not in order: the CRC does not match"],
+    );
+    let damaged = inspected_as_json(&server, &device);
+    assert_eq!(damaged.len(), structures.len());
+    let errors: Vec<_> = damaged
+        .iter()
+        .filter(|found| found.get("error").is_some())
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            &serde_json::json!({ "offset": offset, "structure": "log entry", "error": "the CRC does not match" })
+        ]
+    );
 }

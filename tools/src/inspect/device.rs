@@ -2,7 +2,7 @@
 //!
 //! Invariants: lengths come from headers whose CRC holds, so that a payload is never taken for a structure; what a segment
 //! holds from an earlier use is known by its salt and position and left out; what claims to be of this use and is damaged is a
-//! line that says so, and the walk goes on behind it by alignment units.
+//! structure that says so, and the walk goes on behind it by alignment units.
 
 use std::fs::File;
 use std::io;
@@ -11,6 +11,7 @@ use std::path::Path;
 
 use strata_engine::Superblock;
 use strata_engine::format::describe::describe;
+use strata_engine::format::description::{Description, Structure};
 use strata_engine::format::layout::{
     BLOCK_BYTES, SEGMENTS_OFFSET, SUPERBLOCK_OFFSETS, anchor_offset,
 };
@@ -49,7 +50,7 @@ pub fn print(path: &Path, page: &mut Page) -> Result<(), String> {
 pub fn print_at(path: &Path, offset: u64, page: &mut Page) -> Result<(), String> {
     let device = DeviceFile::open(path)?;
     let bytes = device.read(offset, STRUCTURE_BYTES_MAX)?;
-    page.structure(line(offset, &bytes));
+    page.structure(Some(offset), &found_in(&bytes));
     Ok(())
 }
 
@@ -93,7 +94,7 @@ impl DeviceFile<'_> {
         let mut best: Option<Superblock> = None;
         for offset in SUPERBLOCK_OFFSETS {
             let bytes = self.read(offset, BLOCK_BYTES)?;
-            page.structure(line(offset, &bytes));
+            page.structure(Some(offset), &found_in(&bytes));
             if let Ok(block) = Superblock::decode(&bytes)
                 && best
                     .as_ref()
@@ -113,7 +114,7 @@ impl DeviceFile<'_> {
                 let offset = anchor_offset(partition.number, slot);
                 let bytes = self.read(offset, BLOCK_BYTES)?;
                 if !is_blank(&bytes) {
-                    page.structure(line(offset, &bytes));
+                    page.structure(Some(offset), &found_in(&bytes));
                 }
             }
         }
@@ -130,7 +131,7 @@ impl DeviceFile<'_> {
         if is_blank(&head) {
             return Ok(());
         }
-        page.structure(line(offset, &head));
+        page.structure(Some(offset), &found_in(&head));
         let Ok(header) = SegmentHeader::decode(&head) else {
             return Ok(());
         };
@@ -146,11 +147,11 @@ impl DeviceFile<'_> {
             };
             match found {
                 Found::Structure(length) => {
-                    page.structure(line(offset + at as u64, bytes));
+                    page.structure(Some(offset + at as u64), &found_in(bytes));
                     at += length.max(1);
                 }
                 Found::Damaged => {
-                    page.structure(line(offset + at as u64, bytes));
+                    page.structure(Some(offset + at as u64), &found_in(bytes));
                     at = (at + 1).next_multiple_of(superblock.alignment.max(512) as usize)
                 }
                 Found::Nothing => {
@@ -215,23 +216,26 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-fn line(offset: u64, bytes: &[u8]) -> String {
-    let text = match describe(bytes) {
-        _ if bytes.is_empty() => "behind the end".to_owned(),
-        Ok(text) => match entry::decode(bytes) {
-            Ok((header, body)) => format!("{text}\n{}", log_record(header.content, body)),
-            Err(_) => text,
-        },
-        Err(_) if is_blank(&bytes[..BLOCK_BYTES.min(bytes.len())]) => "zeros".to_owned(),
-        Err(error) => format!("not in order: {error}"),
-    };
-    format!("{offset:#012x}  {text}")
+/// What some bytes of a device are.
+fn found_in(bytes: &[u8]) -> Structure {
+    if bytes.is_empty() {
+        return Structure::damaged("nothing", "behind the end of the device");
+    }
+    if is_blank(&bytes[..BLOCK_BYTES.min(bytes.len())]) {
+        return Structure::new("zeros", Description::new());
+    }
+    let found = describe(bytes);
+    match entry::decode(bytes) {
+        Ok((header, body)) => with_record(found, header.content, body),
+        Err(_) => found,
+    }
 }
 
-/// What a log entry holds, which the engine does not know.
-fn log_record(content: u8, body: &[u8]) -> String {
+/// A log entry with what it holds, which the engine does not know.
+fn with_record(mut found: Structure, content: u8, body: &[u8]) -> Structure {
     match strata_raftlog::consensus::log::describe(content, body) {
-        Ok(text) => format!("  {text}"),
-        Err(why) => format!("  not in order: {why}"),
+        Ok(record) => found.value = found.value.map(|value| value.with("record", record)),
+        Err(why) => found.error = Some(format!("its record: {why}")),
     }
+    found
 }

@@ -1,79 +1,86 @@
-//! Records of the log as text, for strata inspect. Of a command its name is shown, not what it carries: some carry secrets.
+//! Records of the log as named fields, for strata inspect. Of a command its name is shown, not what it carries: some carry secrets.
 
 use openraft::EntryPayload;
+use strata_engine::Uuid;
+use strata_engine::format::description::Description;
 
 use super::codec::decode_state;
-use super::mirrors::uuid_text;
 use super::record::{self, Record};
 use super::types::{Entry, LogId};
 use crate::namespace::command::Envelope;
 
-/// Says in a line what the body of a log record holds, by the kind that stands in its header.
+/// Says what the body of a log record holds, by the kind that stands in its header.
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn describe(kind: u8, body: &[u8]) -> Result<String, String> {
+pub fn describe(kind: u8, body: &[u8]) -> Result<Description, String> {
     let (group, number, record) = record::decode(kind, body).map_err(|malformed| malformed.0)?;
-    let text = match record {
-        Record::Entry(entry) => entry_text(&entry)?,
-        Record::Vote(vote) => format!("vote {vote}"),
-        Record::Truncate(after) => format!("entries above {} are gone", text_of(after)),
-        Record::Purge(id) => format!("entries up to {id} are gone"),
-        Record::Committed(id) => format!("committed up to {id}"),
-        Record::Piece(piece) => format!(
-            "piece {} of snapshot {}, {} bytes",
-            piece.number,
-            piece.snapshot,
-            piece.bytes.len()
-        ),
-        Record::Manifest(manifest) => format!(
-            "snapshot {} is whole: {} pieces, {} bytes, {}",
-            manifest.snapshot,
-            manifest.pieces.len(),
-            manifest.bytes(),
-            state_text(&manifest.state)?
-        ),
-        Record::Generation(generation) => {
-            let members = generation.members.iter();
-            let members: Vec<_> = members.map(uuid_text).collect();
-            format!(
-                "generation {} of the mirrors: {}",
-                generation.generation,
-                members.join(", ")
-            )
+    let group = (group != record::NO_GROUP).then_some(group);
+    let fields = Description::new()
+        .with("number", number)
+        .with("group", group);
+    Ok(match record {
+        Record::Entry(entry) => fields.with("kind", "entry").with_all(entry_fields(&entry)?),
+        Record::Vote(vote) => fields
+            .with("kind", "vote")
+            .with("term", vote.leader_id.term)
+            .with("node", vote.leader_id.node_id)
+            .with("committed", vote.committed),
+        Record::Truncate(after) => fields
+            .with("kind", "truncate")
+            .with("after", after.map(id_fields)),
+        Record::Purge(id) => fields.with("kind", "purge").with("up_to", id_fields(id)),
+        Record::Committed(id) => fields
+            .with("kind", "committed")
+            .with("up_to", id_fields(id)),
+        Record::Piece(piece) => fields
+            .with("kind", "snapshot piece")
+            .with("snapshot", piece.snapshot)
+            .with("piece", piece.number)
+            .with("piece_bytes", piece.bytes.len()),
+        Record::Manifest(manifest) => {
+            let (last, _, _) = decode_state(&manifest.state).map_err(|malformed| malformed.0)?;
+            fields
+                .with("kind", "snapshot manifest")
+                .with("snapshot", manifest.snapshot)
+                .with("pieces", manifest.pieces.len())
+                .with("snapshot_bytes", manifest.bytes())
+                .with("applied", last.map(id_fields))
         }
-    };
-    let of = match group {
-        record::NO_GROUP => String::new(),
-        group => format!(", group {group}"),
-    };
-    Ok(format!("record {number}{of}: {text}"))
+        Record::Generation(generation) => {
+            let members = generation.members.into_iter().map(Uuid);
+            fields
+                .with("kind", "mirrors")
+                .with("generation", generation.generation)
+                .with("members", members.collect::<Vec<_>>())
+        }
+    })
 }
 
-fn text_of(id: Option<LogId>) -> String {
-    id.map_or_else(|| "the first".to_owned(), |id| id.to_string())
+fn id_fields(id: LogId) -> Description {
+    Description::new()
+        .with("term", id.leader_id.term)
+        .with("node", id.leader_id.node_id)
+        .with("index", id.index)
 }
 
-fn entry_text(entry: &Entry) -> Result<String, String> {
-    let text = match &entry.payload {
-        EntryPayload::Blank => "blank".to_owned(),
-        EntryPayload::Membership(membership) => format!("membership {membership}"),
+fn entry_fields(entry: &Entry) -> Result<Description, String> {
+    let fields = id_fields(entry.log_id);
+    Ok(match &entry.payload {
+        EntryPayload::Blank => fields.with("entry", "blank"),
+        EntryPayload::Membership(membership) => fields
+            .with("entry", "membership")
+            .with("voters", membership.voter_ids().collect::<Vec<u64>>())
+            .with("learners", membership.learner_ids().collect::<Vec<u64>>()),
         EntryPayload::Normal(proposal) => {
             let envelope = Envelope::decode(&proposal.0).map_err(|error| error.to_string())?;
-            format!(
-                "{}, {} bytes, session {} sequence {}, stamped {} ns",
-                envelope.command.name(),
-                proposal.0.len(),
-                envelope.session,
-                envelope.sequence,
-                envelope.time_nanos
-            )
+            fields
+                .with("entry", "command")
+                .with("command", envelope.command.name())
+                .with("command_bytes", proposal.0.len())
+                .with("session", envelope.session)
+                .with("sequence", envelope.sequence)
+                .with("time_nanos", envelope.time_nanos)
         }
-    };
-    Ok(format!("entry {}: {text}", entry.log_id))
-}
-
-fn state_text(state: &[u8]) -> Result<String, String> {
-    let (last, _, _) = decode_state(state).map_err(|malformed| malformed.0)?;
-    Ok(format!("the state after {}", text_of(last)))
+    })
 }

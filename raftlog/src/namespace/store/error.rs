@@ -10,7 +10,7 @@ use crate::namespace::command::CommandError;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A row is damaged.
-    #[error("the metadata row {key} is damaged: {detail}")]
+    #[error("the metadata row ({key}) is damaged: {detail}")]
     Corrupt {
         /// The key, readable.
         key: String,

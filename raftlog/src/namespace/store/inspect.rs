@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use strata_engine::format::description::{Description, Structure};
 
 use super::StoreError;
 use super::checkpoint::{SideFile, restore};
@@ -61,17 +62,21 @@ pub fn inspect(
     }
 }
 
-/// Says what a checkpoint's side file holds; `None` when it is none, or not in order.
-pub fn describe_checkpoint(bytes: &[u8]) -> Option<String> {
-    let side = SideFile::decode(bytes)?;
-    Some(format!(
-        "checkpoint: transaction {} of {DATA_FILE}, which holds the log up to term {} node {} index {}; two meta pages of {} bytes",
-        side.transaction,
-        side.applied.term,
-        side.applied.node,
-        side.applied.index,
-        side.meta_pages.len() / 2
-    ))
+/// Says what a checkpoint's side file holds.
+pub fn describe_checkpoint(bytes: &[u8]) -> Structure {
+    let name = "checkpoint";
+    match SideFile::decode(bytes) {
+        None => Structure::damaged(name, "it is not what a checkpoint writes"),
+        Some(side) => Structure::new(
+            name,
+            Description::new()
+                .with("transaction", side.transaction)
+                .with("applied_term", side.applied.term)
+                .with("applied_node", side.applied.node)
+                .with("applied_index", side.applied.index)
+                .with("meta_page_bytes", side.meta_pages.len() / 2),
+        ),
+    }
 }
 
 fn open_env(dir: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>, StoreError> {

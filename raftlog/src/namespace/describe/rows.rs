@@ -1,0 +1,374 @@
+//! What each kind of row holds.
+
+use super::*;
+
+impl Described for Entry {
+    fn fields(&self) -> Description {
+        let kind = match self.kind {
+            EntryKind::File => "file",
+            EntryKind::Directory => "directory",
+        };
+        Description::new()
+            .with("kind", kind)
+            .with("implicit", self.implicit)
+            .with("inode", self.inode)
+            .with("size", self.size)
+            .with("mode", Value::Word(format!("{:o}", self.mode).into()))
+            .with("uid", self.uid)
+            .with("gid", self.gid)
+            .with("link_count", self.link_count)
+            .with("accessed_nanos", self.accessed_nanos)
+            .with("modified_nanos", self.modified_nanos)
+            .with("changed_nanos", self.changed_nanos)
+            .with("change_counter", self.change_counter)
+            .with("etag", self.etag)
+            .with("checksum", self.checksum.as_ref().map(Described::fields))
+            .with("commit_sequence", self.commit_sequence)
+            .with("owner", self.owner)
+            .with("storage_class", self.storage_class)
+    }
+}
+
+impl From<ETag> for Value {
+    fn from(etag: ETag) -> Value {
+        Value::Word(etag.to_string().into())
+    }
+}
+
+impl From<StorageClass> for Value {
+    fn from(class: StorageClass) -> Value {
+        Value::from(match class {
+            StorageClass::Standard => "STANDARD",
+            StorageClass::ReducedRedundancy => "REDUCED_REDUNDANCY",
+        })
+    }
+}
+
+impl From<ChecksumAlgorithm> for Value {
+    fn from(algorithm: ChecksumAlgorithm) -> Value {
+        Value::from(match algorithm {
+            ChecksumAlgorithm::Crc32 => "CRC32",
+            ChecksumAlgorithm::Crc32c => "CRC32C",
+            ChecksumAlgorithm::Crc64Nvme => "CRC64NVME",
+            ChecksumAlgorithm::Sha1 => "SHA1",
+            ChecksumAlgorithm::Sha256 => "SHA256",
+        })
+    }
+}
+
+impl From<ChecksumKind> for Value {
+    fn from(kind: ChecksumKind) -> Value {
+        Value::from(match kind {
+            ChecksumKind::FullObject => "FULL_OBJECT",
+            ChecksumKind::Composite => "COMPOSITE",
+        })
+    }
+}
+
+impl Described for Checksum {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("algorithm", self.algorithm)
+            .with("kind", self.kind)
+            .with("value_hex", Value::hex(&self.value))
+            .with("part_count", self.part_count)
+    }
+}
+
+impl Described for Place {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("parent", self.parent)
+            .with_bytes("segment", &self.segment)
+            .with("upload", self.upload)
+    }
+}
+
+impl Described for Upload {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("initiated_nanos", self.initiated_nanos)
+            .with("owner", self.owner)
+            .with("storage_class", self.storage_class)
+            .with("checksum_algorithm", self.checksum.map(|(of, _)| of))
+            .with("checksum_kind", self.checksum.map(|(_, kind)| kind))
+            .with("commit_sequence", self.commit_sequence)
+            .with("parts_changed", self.parts_changed)
+    }
+}
+
+impl Described for Part {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("space", self.space)
+            .with("size", self.size)
+            .with("etag", self.etag)
+            .with("checksum", self.checksum.as_ref().map(Described::fields))
+            .with("modified_nanos", self.modified_nanos)
+    }
+}
+
+impl Described for ObjectAttributes {
+    fn fields(&self) -> Description {
+        let metadata = self.user_metadata.iter().map(|(name, value)| {
+            Description::new()
+                .with("name", name.clone())
+                .with("value", value.clone())
+        });
+        Description::new()
+            .with("content_type", self.content_type.clone())
+            .with("cache_control", self.cache_control.clone())
+            .with("content_disposition", self.content_disposition.clone())
+            .with("content_encoding", self.content_encoding.clone())
+            .with("content_language", self.content_language.clone())
+            .with("expires", self.expires.clone())
+            .with("website_redirect", self.website_redirect.clone())
+            .with("user_metadata", metadata.collect::<Vec<_>>())
+            .with("storage_class", self.storage_class)
+    }
+}
+
+impl Described for InlineRow {
+    fn fields(&self) -> Description {
+        Description::new().with("body_bytes", self.0.len())
+    }
+}
+
+impl Described for ExtentRow {
+    fn fields(&self) -> Description {
+        let extents: Vec<Description> = self.0.iter().map(Described::fields).collect();
+        Description::new().with("extents", extents)
+    }
+}
+
+impl Described for Extent {
+    fn fields(&self) -> Description {
+        let kind = match self.kind {
+            ExtentKind::Chunk => "chunk",
+            ExtentKind::Zeros => "zeros",
+        };
+        Description::new()
+            .with("length", self.length)
+            .with("kind", kind)
+            .with("chunk", self.chunk)
+            .with("stored_length", self.stored_length)
+            .with("offset", self.offset)
+            .with("geometry", self.geometry)
+            .with(
+                "slot_mask",
+                Value::Word(format!("{:#x}", self.slot_mask).into()),
+            )
+            .with("home_inode", self.home_inode)
+    }
+}
+
+impl Described for SettingRow {
+    fn fields(&self) -> Description {
+        Description::new().with_bytes("document", &self.0)
+    }
+}
+
+impl Described for SpanRow {
+    fn fields(&self) -> Description {
+        let spans = self.0.iter().map(|span| {
+            Description::new()
+                .with("space", span.space)
+                .with("length", span.length)
+        });
+        Description::new().with("spans", spans.collect::<Vec<_>>())
+    }
+}
+
+impl Described for DroppedRow {
+    fn fields(&self) -> Description {
+        let (scope, space) = match self.scope {
+            DroppedScope::Inode => ("inode", None),
+            DroppedScope::Space(space) => ("space", Some(space)),
+            DroppedScope::Parts => ("parts", None),
+        };
+        Description::new()
+            .with("inode", self.inode)
+            .with("scope", scope)
+            .with("space", space)
+    }
+}
+
+impl Described for Session {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("owner", self.owner)
+            .with("opened_nanos", self.opened_nanos)
+            .with("lowest_unanswered", self.lowest_unanswered)
+            .with("outstanding", self.outstanding)
+    }
+}
+
+impl Described for AnswerRow {
+    fn fields(&self) -> Description {
+        let answer = |kind: &'static str| Description::new().with("answer", kind);
+        match &self.0 {
+            Answer::Done => answer("done"),
+            Answer::Session(session) => answer("session").with("session", *session),
+            Answer::Inodes { first, count } => {
+                answer("inodes").with("first", *first).with("count", *count)
+            }
+            Answer::Writer(writer) => answer("writer").with("writer", *writer),
+            Answer::Epoch(epoch) => answer("epoch").with("epoch", *epoch),
+            Answer::Put {
+                inode,
+                commit_sequence,
+                etag,
+                size,
+                modified_nanos,
+            } => answer("put")
+                .with("inode", *inode)
+                .with("commit_sequence", *commit_sequence)
+                .with("etag", *etag)
+                .with("size", *size)
+                .with("modified_nanos", *modified_nanos),
+            Answer::Deleted(outcomes) => {
+                let outcomes: Vec<&'static str> = outcomes.iter().map(outcome_word).collect();
+                answer("deleted").with("outcomes", outcomes)
+            }
+            Answer::Refused(refusal) => answer("refused").with("why", refusal.to_string()),
+        }
+    }
+}
+
+fn outcome_word(outcome: &DeleteOutcome) -> &'static str {
+    match outcome {
+        DeleteOutcome::Deleted => "deleted",
+        DeleteOutcome::Absent => "absent",
+        DeleteOutcome::PreconditionFailed => "precondition failed",
+    }
+}
+
+impl Described for LogPosition {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("term", self.term)
+            .with("node", self.node)
+            .with("index", self.index)
+    }
+}
+
+impl Described for MembershipRow {
+    fn fields(&self) -> Description {
+        let fields = self.position.fields();
+        fields.with("membership_hex", Value::hex(&self.bytes))
+    }
+}
+
+impl Described for GroupState {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("group", self.group)
+            .with("feature_level", self.feature_level)
+            .with("time_nanos", self.time_nanos)
+            .with("commit_sequence", self.commit_sequence)
+            .with("next_inode", self.next_inode)
+            .with("next_session", self.next_session)
+            .with("next_writer", self.next_writer)
+    }
+}
+
+impl Described for BucketUsage {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("objects", self.objects)
+            .with("bytes", self.bytes)
+    }
+}
+
+impl Described for ClusterIdentity {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("cluster", Uuid(self.cluster))
+            .with("incarnation", self.incarnation)
+            .with("created_nanos", self.created_nanos)
+    }
+}
+
+impl Described for Layout {
+    fn fields(&self) -> Description {
+        let kind = match self.kind {
+            LayoutKind::Single => "single",
+            LayoutKind::Mirrored => "mirrored",
+            LayoutKind::ErasureCoded => "erasure coded",
+        };
+        Description::new()
+            .with("kind", kind)
+            .with("k", self.k)
+            .with("m", self.m)
+            .with("geometry", self.geometry)
+    }
+}
+
+/// Without the secret.
+impl Described for RootKey {
+    fn fields(&self) -> Description {
+        Description::new().with("access_key_id", self.access_key_id.clone())
+    }
+}
+
+impl Described for Geometry {
+    fn fields(&self) -> Description {
+        let code = match self.code {
+            GeometryCode::Copies => "copies",
+            GeometryCode::CauchyGf8 => "cauchy gf8",
+        };
+        Description::new()
+            .with("number", self.number)
+            .with("code", code)
+            .with("k", self.k)
+            .with("m", self.m)
+            .with("cell_bytes", self.cell_bytes)
+    }
+}
+
+impl Described for PlacementGroup {
+    fn fields(&self) -> Description {
+        let slots = |slots: &[Slot]| slots.iter().map(Described::fields).collect::<Vec<_>>();
+        Description::new()
+            .with("number", self.number)
+            .with("epoch", self.epoch)
+            .with("pool", Uuid(self.pool))
+            .with("slots", slots(&self.slots))
+            .with("previous", slots(&self.previous))
+    }
+}
+
+impl Described for Slot {
+    fn fields(&self) -> Description {
+        let state = match self.state {
+            SlotState::Member => "member",
+            SlotState::Removed => "removed",
+            SlotState::Joining => "joining",
+        };
+        Description::new()
+            .with("device", Uuid(self.device))
+            .with("partition", self.partition)
+            .with("state", state)
+    }
+}
+
+impl Described for Writer {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("number", self.number)
+            .with("node", self.node)
+            .with("reactor", self.reactor)
+            .with("registered_nanos", self.registered_nanos)
+            .with("last_epoch", self.last_epoch)
+            .with("open", self.open)
+    }
+}
+
+impl Described for AllocationEpoch {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("writer", self.writer)
+            .with("epoch", self.epoch)
+            .with("opened_nanos", self.opened_nanos)
+    }
+}
