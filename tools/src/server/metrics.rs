@@ -55,6 +55,7 @@ mod tests {
     use strata_gateway::GatewayMetrics;
 
     const DOCUMENT: &str = include_str!("../../../docs/OPERATION.md");
+    const ALERTS: &str = include_str!("../../../docs/alerts.yml");
 
     fn described(format: Format) -> Vec<(String, String)> {
         let mut metrics = Metrics::new(Arc::default());
@@ -92,6 +93,27 @@ mod tests {
         let mut quoted = first_columns.flat_map(|column| column.split('`').skip(1).step_by(2));
         let gone = quoted.find(|word| !names.iter().any(|name| name == word));
         assert_eq!(gone, None, "docs/OPERATION.md names what is not shown");
+    }
+
+    #[test]
+    fn alert_rules_ask_for_what_is_shown() {
+        let names: Vec<String> = described(Format::Prometheus)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        let words = ALERTS.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let metrics = words.filter(|word| {
+            ["strata_", "process_"]
+                .iter()
+                .any(|prefix| word.starts_with(prefix))
+        });
+        let mut count = 0;
+        for metric in metrics {
+            let family = metric.strip_suffix("_bucket").unwrap_or(metric);
+            assert!(names.iter().any(|name| name == family), "{metric}");
+            count += 1;
+        }
+        assert!(count > 10, "only {count} metrics in docs/alerts.yml");
     }
 
     #[test]
