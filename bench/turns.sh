@@ -25,9 +25,9 @@ print(round(max(map(float, turns)) * 1e3, 3))
 PY
 }
 
-"$bench" s3 put --endpoint "$endpoint" --prefix read/ --objects 10000 --concurrency 32 --json >/dev/null
+
 sleep 61 # so that the start is forgotten
-"$bench" s3 mixed --endpoint "$endpoint" --core "$client_core" --filled --parts "$parts" --seconds 20 --json >"$work/mixed.json" &
+"$bench" s3 mixed --endpoint "$endpoint" --core "$client_core" --parts "$parts" --seconds 20 --json >"$work/mixed.json" &
 loading=$!
 worst=0
 while kill -0 "$loading" 2>/dev/null; do
