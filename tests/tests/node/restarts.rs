@@ -355,3 +355,47 @@ async fn metrics_tell_of_requests() {
         "a secret leaked"
     );
 }
+
+/// What buckets hold is read every few seconds, and lies in the namespace: a kill takes nothing of it.
+#[tokio::test]
+async fn metrics_tell_what_buckets_hold() {
+    let mut server = Server::start(ServerOptions::default());
+    for bucket in ["first", "second"] {
+        fill(&server, bucket).await;
+    }
+    let all: usize = SIZES.iter().sum();
+    let client = server.client();
+    let gone = format!("k/{}", SIZES[4]);
+    let delete = client.delete_object().bucket("second").key(gone);
+    delete.send().await.expect("deleted");
+    for _ in 0..2 {
+        await_line(
+            &server,
+            &format!("strata_bucket_objects_bytes{{bucket=\"first\"}} {all}"),
+        )
+        .await;
+        await_line(&server, "strata_bucket_objects{bucket=\"second\"} 4").await;
+        await_line(&server, "strata_buckets 2").await;
+        await_line(&server, "strata_objects 9").await;
+        server.kill();
+        server.restart();
+    }
+}
+
+/// Waits until the metrics have a line; numbers may be followed by a fraction.
+async fn await_line(server: &Server, line: &str) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let metrics = Request::new("GET", "/metrics").send(server.metrics());
+        let text = metrics.expect("an answer").text();
+        let has = |shown: &str| shown.trim_end_matches(".0") == line;
+        if text.lines().any(has) {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no {line} in:\n{text}"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
