@@ -39,10 +39,8 @@ use super::statistics::ReactorStatistics;
 use super::timer::Timers;
 use super::uring::Driver;
 
-/// How long tasks run before timers and completions are looked at again: what has come meanwhile waits for it.
-pub const ROUND_NANOSECONDS: u64 = 100_000;
-/// How long a turn may last before a task should yield.
-const TURN_NANOSECONDS: u64 = 200_000;
+/// How long a turn may last before a task should yield, and tasks run before timers are looked at again.
+pub const ROUND_NANOSECONDS: u64 = 200_000;
 /// No turn is to take more CPU time than this.
 const TURN_NANOSECONDS_MAX: u64 = 2_000_000;
 /// A simulated turn takes this long, so that a task that is always ready cannot stop the virtual clock.
@@ -346,7 +344,7 @@ impl Reactor {
 
     /// Whether the running turn has lasted as long as a turn may.
     pub(super) fn turn_is_over(&self) -> bool {
-        self.turn_length() >= TURN_NANOSECONDS
+        self.turn_length() >= ROUND_NANOSECONDS
     }
 
     /// How long the running turn has lasted, in nanoseconds.
@@ -416,7 +414,7 @@ impl Reactor {
         let statistics = &self.statistics;
         let clock = started + length;
         let cpu = match &self.arm {
-            Arm::Real { .. } if length > TURN_NANOSECONDS => {
+            Arm::Real { .. } if length > ROUND_NANOSECONDS => {
                 let since = self.cpu_mark.get().cpu;
                 self.mark_cpu(clock);
                 length.min(self.cpu_mark.get().cpu - since)
@@ -425,7 +423,9 @@ impl Reactor {
         };
         statistics.longest_turn_nanoseconds.raise(cpu);
         statistics.recent_longest_turn_nanoseconds.raise(clock, cpu);
-        statistics.long_turns.add(u64::from(cpu > TURN_NANOSECONDS));
+        statistics
+            .long_turns
+            .add(u64::from(cpu > ROUND_NANOSECONDS));
         if cpu > TURN_NANOSECONDS_MAX {
             tracing::debug!(
                 reactor = self.index,
@@ -447,7 +447,7 @@ impl Reactor {
         let mut now = self.clock();
         while !main.is_finished() {
             let round_started = now;
-            if now >= self.cpu_mark.get().clock + TURN_NANOSECONDS {
+            if now >= self.cpu_mark.get().clock + ROUND_NANOSECONDS {
                 self.mark_cpu(now);
             }
             self.fire_timers(now);
