@@ -27,10 +27,7 @@ use crate::md5::Md5;
 const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes that are hashed between two looks at the clock.
-const HASH_BYTES_MAX: usize = 32 << 10;
-
-/// How long a body is hashed in one turn, in nanoseconds: small requests wait for it.
-const HASH_NANOSECONDS: u64 = 100_000;
+const HASH_BYTES_MAX: usize = 64 << 10;
 
 /// The most that is read of a body that nobody wants, so that the connection can be used again.
 const DRAIN_BYTES_MAX: u64 = 1 << 20;
@@ -371,7 +368,7 @@ impl RequestBody {
             self.hashers
                 .iter_mut()
                 .for_each(|hasher| hasher.update(piece));
-            reactor::yield_after(HASH_NANOSECONDS).await;
+            reactor::yield_if_due().await;
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use crossbeam_queue::SegQueue;
 
 use self::idleness::Idleness;
 use self::task::{Registration, TaskTable, Tracked};
-pub use self::task::{Task, current_class, index, spawn, yield_after, yield_if_due, yield_now};
+pub use self::task::{Task, current_class, index, spawn, yield_if_due, yield_now};
 use super::affinity::Pinned;
 use super::arena::{Arena, Backing};
 use super::class::{CLASS_COUNT, Shares, TaskClass};
@@ -344,12 +344,7 @@ impl Reactor {
 
     /// Whether the running turn has lasted as long as a turn may.
     pub(super) fn turn_is_over(&self) -> bool {
-        self.turn_length() >= ROUND_NANOSECONDS
-    }
-
-    /// How long the running turn has lasted, in nanoseconds.
-    pub(super) fn turn_length(&self) -> u64 {
-        self.clock().saturating_sub(self.turn_started.get())
+        self.clock() >= self.turn_started.get() + ROUND_NANOSECONDS
     }
 
     fn enqueue(&self, runnable: Runnable<TaskMeta>) {

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::super::class::TaskClass;
-use super::{ROUND_NANOSECONDS, TaskMeta, try_with_current, with_current};
+use super::{TaskMeta, try_with_current, with_current};
 
 /// Wakers of the tasks that exist, so that a closing reactor can drop every future on its own thread.
 #[derive(Default)]
@@ -158,13 +158,7 @@ pub async fn yield_now() {
 
 /// Yields when the running turn has lasted 200 microseconds, and says whether it did. Long work calls it between its pieces.
 pub async fn yield_if_due() -> bool {
-    yield_after(ROUND_NANOSECONDS).await
-}
-
-/// Yields when the running turn has lasted so many nanoseconds, and says whether it did. For long work beside others who wait for
-/// an answer, where it loses nothing by short turns.
-pub async fn yield_after(nanoseconds: u64) -> bool {
-    let due = with_current(|reactor| reactor.turn_length() >= nanoseconds);
+    let due = with_current(|reactor| reactor.turn_is_over());
     if due {
         yield_now().await;
     }
