@@ -84,7 +84,7 @@ async fn the_tags_of_a_bucket_are_kept() {
     let (client, name) = bucket("settings-tags").await;
     let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build().unwrap();
     for tags in [
-        vec![tag("team", "storage & more"), tag("stage", "")],
+        vec![tag("team", "storage + more"), tag("stage", "")],
         vec![tag("one", "1")],
     ] {
         let set = Tagging::builder().set_tag_set(Some(tags.clone()));
