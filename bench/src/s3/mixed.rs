@@ -27,6 +27,8 @@ const STREAM_OBJECTS: u64 = 16;
 const STREAM_SHARE_MIN: f64 = 0.99;
 /// Bytes of a part of the large object.
 const PART_BYTES: usize = 5 << 20;
+/// Seconds of a phase beside the large object.
+const LOADED_SECONDS: u64 = 2;
 /// Seconds before a phase counts.
 const WARM_UP_SECONDS: u64 = 2;
 
@@ -98,8 +100,10 @@ pub async fn run(
     let beside = Beside::start(endpoint, prefix, options);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (begun, mut loaded) = (Instant::now(), Tally::default());
+    // Beside the large object in short phases, so that few reads are counted after its end.
+    let seconds = options.parts.map_or(options.seconds, |_| LOADED_SECONDS);
     loop {
-        loaded.merge(&phase(endpoint, prefix, options, options.seconds).await?);
+        loaded.merge(&phase(endpoint, prefix, options, seconds).await?);
         if options.parts.is_none() || beside.stream.is_finished() {
             break;
         }
@@ -210,7 +214,7 @@ impl Others {
     /// for each second but the last. A server that falls behind with those is no quiet one.
     fn are_full(&self, options: &Options) -> bool {
         let rate = match options.parts {
-            // An object is finished when it is finished.
+            // It has failed where it fell behind.
             Some(_) => f64::INFINITY,
             None => {
                 let streamed = (self.stream.count() * options.stream_size) as f64;
@@ -356,6 +360,12 @@ async fn large_object(
             etags.push(head.etag.context("a stored part has no ETag")?);
             tally.add(started.elapsed(), PART_BYTES as u64);
         }
+        let planned = (parts * PART_BYTES) as f64 / rate as f64;
+        let took = pace.begun.elapsed().as_secs_f64();
+        ensure!(
+            took <= planned / STREAM_SHARE_MIN + 1.0,
+            "the parts took {took:.1} s in place of {planned:.1} s"
+        );
         multipart::complete(&mut session, &key, &upload, &etags).await?;
     }
     session.delete(&key).await?;
