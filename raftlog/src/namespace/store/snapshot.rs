@@ -310,3 +310,28 @@ fn check(bytes: &[u8]) -> Result<(), StoreError> {
 fn damaged(detail: &str) -> StoreError {
     StoreError::Snapshot(detail.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_of_another_version_is_refused_by_name() {
+        let manifest = Manifest {
+            applied: LogPosition::default(),
+            rows: 0,
+            pieces: Vec::new(),
+        };
+        let of_version = |version: u16| {
+            let mut bytes = manifest.encode();
+            bytes[4..6].copy_from_slice(&version.to_be_bytes());
+            seal(&mut bytes);
+            Manifest::decode(&bytes)
+        };
+        assert!(of_version(VERSION).is_ok());
+        let older = of_version(VERSION - 1).expect_err("refused").to_string();
+        assert!(older.contains("version 1, from before"), "{older}");
+        let newer = of_version(VERSION + 1).expect_err("refused");
+        assert!(matches!(newer, StoreError::NewerFormat(_)), "{newer}");
+    }
+}
