@@ -11,6 +11,7 @@ use crate::format::page::IndexEntry;
 use crate::format::record::{self, Body, FIXED_BYTES, ShardHeader};
 use crate::format::{FormatError, align_up};
 use crate::id::{Owner, ShardId};
+use crate::payload::CELL_BYTES;
 use crate::reactor::{self, BUFFER_BYTES_MAX, Buffer, BufferView};
 use crate::store::ChunkStore;
 
@@ -32,8 +33,9 @@ impl Memory {
     }
 }
 
-/// Bytes under one CRC in records of this version, and the guess with which the length of a header is computed before it is read.
-pub(crate) const CELL_BYTES: u32 = 64 << 10;
+/// The length of the cells of a record, as its header has it. It is also the guess with which the length of a header is computed
+/// before it is read.
+const CELL: u32 = CELL_BYTES as u32;
 
 impl ChunkStore {
     /// Reads a range of a shard's payload.
@@ -133,9 +135,9 @@ impl ChunkStore {
             EngineError::corrupt(log.place(entry.position), "its segment is missing")
         })?;
         let header_bytes = header_bytes_guess(entry.payload_bytes, alignment);
-        let cells = range.start / CELL_BYTES..range.end.div_ceil(CELL_BYTES);
-        let start = cells.start * CELL_BYTES;
-        let end = (cells.end * CELL_BYTES).min(entry.payload_bytes);
+        let cells = range.start / CELL..range.end.div_ceil(CELL);
+        let start = cells.start * CELL;
+        let end = (cells.end * CELL).min(entry.payload_bytes);
         let payload_offset = offset + u64::from(header_bytes) + u64::from(start);
         let payload_bytes = align_up(u64::from(end - start), alignment as u64) as usize;
         let header = self.read_exactly(memory, offset, header_bytes as usize);
@@ -160,7 +162,7 @@ impl ChunkStore {
             Body::Shard(shard)
                 if header.origin.position == entry.position
                     && shard.id == id
-                    && shard.cell_bytes == CELL_BYTES =>
+                    && shard.cell_bytes == CELL =>
             {
                 Ok(shard)
             }
@@ -190,7 +192,7 @@ impl ChunkStore {
             let length = piece.len().min(left);
             piece.set_len(length);
             left -= length;
-            for cell in piece.chunks(CELL_BYTES as usize) {
+            for cell in piece.chunks(CELL_BYTES) {
                 let Some((expected, number)) = crcs.next() else {
                     return Err(EngineError::corrupt(
                         self.inner.log.place(entry.position),
@@ -257,7 +259,7 @@ impl ChunkStore {
 
 /// The length of a shard's header with cells of the usual length.
 fn header_bytes_guess(payload_bytes: u32, alignment: usize) -> u32 {
-    let cells = payload_bytes.div_ceil(CELL_BYTES) as usize;
+    let cells = payload_bytes.div_ceil(CELL) as usize;
     align_up((FIXED_BYTES + cells * 4) as u64, alignment as u64) as u32
 }
 

@@ -17,8 +17,9 @@ use crate::format::page::IndexEntry;
 use crate::format::record::Body;
 use crate::id::{Owner, ShardId};
 use crate::index::Index;
+use crate::payload::Payload;
+use crate::reactor;
 use crate::reactor::local::{Mutex, Notify};
-use crate::reactor::{self, BufferView};
 use crate::segment_log::{LogStatistics, SegmentLog};
 
 /// A shard to be written.
@@ -34,18 +35,12 @@ pub struct ShardWrite {
     pub slot_mask: u64,
     /// Whether the chunk is being introduced. A copy that is written anew may be of a writer that is closed.
     pub introduces: bool,
-    /// Bytes under one CRC.
-    pub cell_bytes: u32,
     /// Length of the whole chunk, in bytes.
     pub chunk_bytes: u64,
     /// Whose bytes they are.
     pub owner: Owner,
-    /// CRC32C of each cell of the payload, computed where the bytes came in.
-    pub cell_crcs: Vec<u32>,
-    /// The payload; every view but the last is a whole number of alignment units long.
-    pub payload: Vec<BufferView>,
-    /// Length of the payload, in bytes.
-    pub shard_bytes: u32,
+    /// Its bytes; every view but the last is a whole number of alignment units long.
+    pub payload: Payload,
 }
 
 /// Where a shard lies and how long it is.

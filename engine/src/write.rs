@@ -15,8 +15,8 @@ use crate::format::layout::BLOCK_BYTES;
 use crate::format::page::IndexEntry;
 use crate::format::record::{self, Body, ShardHeader, TOMBSTONE_COUNT_MAX};
 use crate::id::ShardId;
+use crate::payload::CELL_BYTES;
 use crate::reactor::{self, BufferView, Task};
-use crate::read::CELL_BYTES;
 use crate::segment_log::Opens;
 use crate::store::{ChunkStore, ShardWrite};
 
@@ -27,7 +27,7 @@ pub(crate) const SEGMENTS_KEPT_FROM_WRITES: usize = 2;
 pub(crate) const SEGMENTS_KEPT_FROM_FREES: usize = 1;
 
 /// The longest shard of this version, in bytes; the format carries longer ones.
-const SHARD_BYTES_MAX: u32 = 1 << 20;
+const SHARD_BYTES_MAX: usize = 1 << 20;
 
 /// A task that goes on when nobody waits for it any more.
 struct ToTheEnd<T>(Option<Task<T>>);
@@ -72,7 +72,6 @@ impl ChunkStore {
         self.refuse_when_index_is_full()?;
         let decided = Decided::of(&shard);
         let (body, payload) = self.record_of(shard)?;
-        reactor::yield_if_due().await;
         let bytes = body.record_bytes(self.inner.log.device.alignment());
         self.make_room(bytes, SEGMENTS_KEPT_FROM_WRITES).await?;
         // Others may have come first.
@@ -190,63 +189,54 @@ impl ChunkStore {
     }
 
     /// Refuses what could not be read again.
-    fn check_lengths(&self, shard: &ShardWrite) -> Result<(), EngineError> {
+    fn check_length(&self, shard: &ShardWrite) -> Result<(), EngineError> {
         let segment_bytes = self.inner.log.map.segment_bytes - BLOCK_BYTES as u64;
         let alignment = self.inner.log.device.alignment() as u64;
-        let payload = align_up(u64::from(shard.shard_bytes), alignment);
-        if shard.cell_bytes == CELL_BYTES
-            && shard.shard_bytes <= SHARD_BYTES_MAX
-            && payload + alignment <= segment_bytes
-        {
+        let (id, bytes) = (shard.id, shard.payload.len());
+        let padded = align_up(bytes as u64, alignment);
+        if bytes <= SHARD_BYTES_MAX && padded + alignment <= segment_bytes {
             return Ok(());
         }
         Err(EngineError::Invalid(format!(
-            "{}: {} bytes in cells of {}",
-            shard.id, shard.shard_bytes, shard.cell_bytes
+            "{id}: {bytes} bytes are too long for a shard"
         )))
     }
 
     fn record_of(&self, shard: ShardWrite) -> Result<(Body, Vec<BufferView>), EngineError> {
-        let bytes: usize = shard.payload.iter().map(|view| view.len()).sum();
-        let cells = (shard.shard_bytes as usize).div_ceil((shard.cell_bytes as usize).max(1));
-        if bytes != shard.shard_bytes as usize || cells != shard.cell_crcs.len() {
-            return Err(EngineError::Invalid(format!(
-                "{}: {bytes} bytes, {} cells",
-                shard.id,
-                shard.cell_crcs.len()
-            )));
-        }
-        self.check_lengths(&shard)?;
-        check_cells(&shard)?;
+        self.check_length(&shard)?;
+        let views = self.padded_views(&shard)?;
+        let header = ShardHeader {
+            id: shard.id,
+            payload_bytes: shard.payload.len() as u32,
+            chunk_bytes: shard.chunk_bytes,
+            cell_bytes: CELL_BYTES as u32,
+            geometry: shard.geometry,
+            layout_epoch: shard.layout_epoch,
+            slot_mask: shard.slot_mask,
+            owner: shard.owner,
+            cell_crcs: shard.payload.cell_crcs().to_vec(),
+        };
+        Ok((Body::Shard(header), views))
+    }
+
+    /// The views of a payload, as they are written.
+    fn padded_views(&self, shard: &ShardWrite) -> Result<Vec<BufferView>, EngineError> {
         let alignment = self.inner.log.device.alignment();
-        let mut payload = shard.payload;
-        if let Some(last) = payload.last_mut() {
+        let mut views = shard.payload.views().to_vec();
+        if let Some(last) = views.last_mut() {
             let padded = last.padded(alignment);
             *last = padded.ok_or_else(|| {
                 EngineError::Invalid(format!("{}: the payload cannot be padded", shard.id))
             })?;
         }
-        if payload
-            .iter()
-            .any(|view| !view.len().is_multiple_of(alignment))
-        {
-            return Err(EngineError::Invalid(format!(
-                "{}: a piece of the payload is not aligned",
-                shard.id
-            )));
+        let is_aligned = |view: &BufferView| view.len().is_multiple_of(alignment);
+        if views.iter().all(is_aligned) {
+            return Ok(views);
         }
-        let header = ShardHeader {
-            id: shard.id,
-            payload_bytes: shard.shard_bytes,
-            chunk_bytes: shard.chunk_bytes,
-            cell_bytes: shard.cell_bytes,
-            geometry: shard.geometry,
-            layout_epoch: shard.layout_epoch,
-            slot_mask: shard.slot_mask,
-            owner: shard.owner,
-            cell_crcs: shard.cell_crcs,
-        };
-        Ok((Body::Shard(header), payload))
+        Err(EngineError::Invalid(format!(
+            "{}: a piece of the payload is not aligned",
+            shard.id
+        )))
     }
 
     /// Prepares segments, and waits for maintenance where it can help; refuses where neither does.
@@ -284,28 +274,4 @@ impl ChunkStore {
         let entries = self.inner.index.borrow().len() + self.inner.under_way.borrow().len();
         index_segments_for(entries, self.inner.log.map.segment_bytes) + more
     }
-}
-
-/// The CRCs come from where the bytes came in: what was damaged on the way here is refused, not stored under a new CRC.
-fn check_cells(shard: &ShardWrite) -> Result<(), EngineError> {
-    let cell_bytes = shard.cell_bytes as usize;
-    let (mut crc, mut filled, mut cells) = (0, 0, shard.cell_crcs.iter());
-    let mut left = shard.shard_bytes as usize;
-    for mut piece in shard.payload.iter().map(|view| &view[..]) {
-        while !piece.is_empty() {
-            let (part, rest) = piece.split_at(piece.len().min(cell_bytes - filled));
-            crc = crc32c::crc32c_append(crc, part);
-            (filled, left, piece) = (filled + part.len(), left - part.len(), rest);
-            if filled == cell_bytes || left == 0 {
-                if cells.next() != Some(&crc) {
-                    return Err(EngineError::Invalid(format!(
-                        "{}: the payload does not match its CRCs",
-                        shard.id
-                    )));
-                }
-                (crc, filled) = (0, 0);
-            }
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Buffer, Simulation, TaskClass};
-use strata_engine::{ChunkStore, EngineError, Journal, JournalPosition, ShardWrite};
+use strata_engine::{ChunkStore, EngineError, Journal, JournalPosition, Payload, ShardWrite};
 
 use crate::support::{
     CELL, SEGMENT, content, device, device_content, expect_whole, fill, formatted, free,
@@ -231,23 +231,44 @@ fn an_index_that_is_full_refuses_new_shards_and_nothing_else() {
 fn a_shard_that_could_not_be_read_again_is_refused() {
     run(&formatted(1), async || {
         let store = store().await;
-        let mut small_cells = shard(1, 2 * CELL).await;
-        small_cells.cell_bytes = CELL as u32 / 2;
-        let bytes = content(1, 2 * CELL);
-        small_cells.cell_crcs = bytes.chunks(CELL / 2).map(crc32c::crc32c).collect();
         let longer_than_a_segment = shard(2, SEGMENT as usize).await;
-        for shard in [small_cells, longer_than_a_segment] {
-            let refused = reactor::timeout(LONG, store.write(shard)).await;
-            let refused = refused.expect("no hang");
+        let refused = reactor::timeout(LONG, store.write(longer_than_a_segment)).await;
+        let refused = refused.expect("no hang");
+        assert!(
+            matches!(refused, Err(EngineError::Invalid(_))),
+            "{refused:?}"
+        );
+        let longest = SEGMENT as usize - 2 * 4096;
+        write(&store, 3, longest).await.expect("it fits");
+        expect_whole(&store, [3], longest).await;
+        store.close().await;
+    });
+}
+
+#[test]
+fn bytes_that_do_not_match_their_crcs_become_no_payload() {
+    run(&formatted(1), async || {
+        let bytes = content(1, 2 * CELL + 5);
+        let mut buffer = reactor::allocate(bytes.len()).await;
+        buffer.extend_from_slice(&bytes);
+        let view = buffer.freeze();
+        let views = vec![view.slice(..CELL), view.slice(CELL..)];
+        let good: Vec<u32> = bytes.chunks(CELL).map(crc32c::crc32c).collect();
+        let payload = Payload::verified(views.clone(), good.clone()).expect("they match");
+        assert_eq!(
+            (payload.len(), payload.cell_crcs()),
+            (bytes.len(), &good[..])
+        );
+        let mut damaged = good.clone();
+        damaged[2] ^= 1;
+        let of_smaller_cells: Vec<u32> = bytes.chunks(CELL / 2).map(crc32c::crc32c).collect();
+        for crcs in [damaged, good[..2].to_vec(), of_smaller_cells] {
+            let refused = Payload::verified(views.clone(), crcs);
             assert!(
                 matches!(refused, Err(EngineError::Invalid(_))),
                 "{refused:?}"
             );
         }
-        let longest = SEGMENT as usize - 2 * 4096;
-        write(&store, 3, longest).await.expect("it fits");
-        expect_whole(&store, [3], longest).await;
-        store.close().await;
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use strata_engine::reactor::{self, Buffer, ReactorConfig, ReactorError, Simulation, World};
 use strata_engine::{
     ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal,
-    JournalPosition, Owner, RecoveryReport, ShardId, ShardWrite, Uuid, format_device,
+    JournalPosition, Owner, Payload, RecoveryReport, ShardId, ShardWrite, Uuid, format_device,
 };
 use tempfile::TempDir;
 
@@ -211,15 +211,12 @@ pub fn shard_in(mut buffer: Buffer, number: u64, bytes: &[u8]) -> ShardWrite {
         layout_epoch: 1,
         slot_mask: u64::MAX,
         introduces: true,
-        cell_bytes: CELL as u32,
         chunk_bytes: bytes.len() as u64,
         owner: Owner {
             inode: number,
             ..Owner::default()
         },
-        cell_crcs: bytes.chunks(CELL).map(crc32c::crc32c).collect(),
-        payload: vec![buffer.freeze()],
-        shard_bytes: bytes.len() as u32,
+        payload: Payload::of(vec![buffer.freeze()]),
     }
 }
 

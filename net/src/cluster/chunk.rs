@@ -2,13 +2,12 @@
 //!
 //! Invariant: a chunk has an extent only when every slot has flushed it; what a group that refused it has stored is freed.
 
-use strata_engine::reactor::{self, BufferView};
-use strata_engine::{ChunkId, EngineError, Owner, ShardId, ShardWrite};
+use strata_engine::reactor;
+use strata_engine::{ChunkId, EngineError, Owner, Payload, ShardId, ShardWrite};
 use strata_raftlog::namespace::Extent;
 
 use super::Cluster;
 use super::placement::Group;
-use super::write::CELL_BYTES;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 
@@ -17,10 +16,8 @@ pub(super) struct NewChunk {
     /// Writer, epoch and sequence.
     pub(super) id_without_group: (u32, u32, u64),
     pub(super) owner: Owner,
-    pub(super) cell_crcs: Vec<u32>,
-    /// Every piece but the last is a whole number of cells long.
-    pub(super) payload: Vec<BufferView>,
-    pub(super) bytes: u32,
+    /// Every view but the last is a whole number of cells long.
+    pub(super) payload: Payload,
 }
 
 impl NewChunk {
@@ -32,7 +29,7 @@ impl NewChunk {
     fn extent(&self, group: &Group) -> Extent {
         Extent::whole_chunk(
             self.id(group),
-            u64::from(self.bytes),
+            self.payload.len() as u64,
             geometry_of(group),
             slot_mask_of(group),
         )
@@ -48,12 +45,9 @@ impl NewChunk {
             layout_epoch: group.epoch,
             slot_mask: slot_mask_of(group),
             introduces: true,
-            cell_bytes: CELL_BYTES as u32,
-            chunk_bytes: u64::from(self.bytes),
+            chunk_bytes: self.payload.len() as u64,
             owner: self.owner,
-            cell_crcs: self.cell_crcs.clone(),
             payload: self.payload.clone(),
-            shard_bytes: self.bytes,
         }
     }
 }
@@ -89,7 +83,7 @@ impl Cluster {
     pub(super) async fn store_chunk(&self, chunk: NewChunk) -> Result<Extent, ClusterError> {
         let mut refused_by = Vec::new();
         loop {
-            let group = self.choose_group(chunk.bytes, &refused_by)?;
+            let group = self.choose_group(chunk.payload.len() as u32, &refused_by)?;
             match self.store_on(&group, &chunk).await {
                 Ok(extent) => return Ok(extent),
                 Err(

@@ -1,10 +1,12 @@
 //! A chunk being filled: pieces of the arena, each as long as all before it, so that who sends little holds little.
 //!
-//! Invariant: every piece but the last is full, and a whole number of cells long.
+//! Invariants: every piece but the last is full, and a whole number of cells long; the CRCs are of the bytes that were given, not
+//! of their copy in the arena, which is compared with them before it goes to the devices.
 
-use strata_engine::reactor::{Buffer, BufferView};
+use strata_engine::reactor::Buffer;
+use strata_engine::{CELL_BYTES, CellCrcs, EngineError, Payload};
 
-use super::write::{CELL_BYTES, CHUNK_BYTES_MAX};
+use super::write::CHUNK_BYTES_MAX;
 use crate::memory::{MemoryQueue, NoMemory, Watermark};
 
 /// The longest piece: the last one of a chunk that becomes as long as chunks get.
@@ -13,6 +15,7 @@ const PIECE_BYTES_MAX: usize = CHUNK_BYTES_MAX / 2;
 /// Bytes and pieces of the chunk that a body's bytes go into.
 pub(super) struct Filling {
     pieces: Vec<Buffer>,
+    crcs: CellCrcs,
     bytes: usize,
     capacity: usize,
     /// Length of the first piece.
@@ -26,6 +29,7 @@ impl Filling {
         let bytes_min = first.capacity();
         Ok(Filling {
             pieces: vec![first],
+            crcs: CellCrcs::default(),
             bytes: 0,
             capacity: bytes_min,
             bytes_min,
@@ -70,17 +74,19 @@ impl Filling {
             return 0;
         };
         let taken = data.len().min(last.remaining());
+        self.crcs.update(&data[..taken]);
         last.extend_from_slice(&data[..taken]);
         self.bytes += taken;
         taken
     }
 
-    /// The bytes, and the CRC32C of each cell.
-    pub(super) fn freeze(self) -> (Vec<BufferView>, Vec<u32>) {
-        let pieces: Vec<BufferView> = self.pieces.into_iter().map(Buffer::freeze).collect();
-        let cells = pieces.iter().flat_map(|piece| piece.chunks(CELL_BYTES));
-        let crcs = cells.map(crc32c::crc32c).collect();
-        (pieces, crcs)
+    /// What was taken.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] when it is not what was given.
+    pub(super) fn freeze(self) -> Result<Payload, EngineError> {
+        let views = self.pieces.into_iter().map(Buffer::freeze).collect();
+        Payload::verified(views, self.crcs.finish())
     }
 }
 

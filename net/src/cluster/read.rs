@@ -10,11 +10,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use strata_engine::reactor::{self, BufferView, TaskClass};
-use strata_engine::{EngineError, READ_ELSEWHERE_AFTER, ShardId};
+use strata_engine::{CELL_BYTES, EngineError, READ_ELSEWHERE_AFTER, ShardId};
 use strata_raftlog::namespace::{ChunkId, Extent, ExtentKind};
 
 use super::Cluster;
-use super::write::CELL_BYTES;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::node::readers::ReaderPin;

@@ -6,12 +6,11 @@
 use std::collections::BTreeSet;
 
 use strata_engine::reactor::{self, BufferView, TaskClass};
-use strata_engine::{EngineError, Owner, ShardId, ShardWrite};
+use strata_engine::{EngineError, Owner, Payload, ShardId, ShardWrite};
 use strata_raftlog::namespace::Extent;
 
 use super::Cluster;
 use super::read::{Copy, PIECE_BYTES_MAX, Trouble};
-use super::write::CELL_BYTES;
 use crate::message::NodeRequest;
 
 impl Cluster {
@@ -61,7 +60,6 @@ impl Cluster {
         let layout_epoch = self.epoch_of(extent.chunk.placement_group());
         let payload = self.whole_chunk(extent, &copies).await;
         let payload = payload.ok_or_else(unavailable)?;
-        let cells = payload.iter().flat_map(|view| view.chunks(CELL_BYTES));
         let shard = ShardWrite {
             id: ShardId {
                 chunk: extent.chunk,
@@ -71,12 +69,9 @@ impl Cluster {
             layout_epoch: layout_epoch.ok_or_else(unavailable)?,
             slot_mask: extent.slot_mask,
             introduces: false,
-            cell_bytes: CELL_BYTES as u32,
             chunk_bytes: extent.stored_length,
             owner,
-            cell_crcs: cells.map(crc32c::crc32c).collect(),
-            payload,
-            shard_bytes: extent.stored_length as u32,
+            payload: Payload::of(payload),
         };
         let stored = self.store_shard(bad.place, shard).await;
         stored.inspect_err(|error| self.note_refusal(bad.place, error))

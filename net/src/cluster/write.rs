@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strata_engine::reactor::{self, Instant, TaskClass};
-use strata_engine::{EngineError, Owner, ShardId};
+use strata_engine::{CELL_BYTES, EngineError, Owner, ShardId};
 use strata_raftlog::consensus::group::PROPOSAL_BYTES_MAX;
 use strata_raftlog::namespace::command::{
     Answer, CloseEpoch, OpenEpoch as OpenEpochCommand, RegisterWriter,
@@ -46,10 +46,7 @@ const EPOCH_PAUSE: Duration = Duration::from_secs(5);
 /// The longest chunk that is written. The formats carry up to 64 MiB.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes under one CRC32C, and the least that a chunk is cut to while the body goes on.
-pub const CELL_BYTES: usize = 64 << 10;
-
-/// Chunks of a body that may be as short as a cell, and those after them that may be as short as [`MIDDLE_CHUNK_BYTES`]. All
+/// Chunks of a body that may be as short as a cell, which is the least that a chunk is cut to while the body goes on, and those after them that may be as short as [`MIDDLE_CHUNK_BYTES`]. All
 /// others have [`CHUNK_BYTES_MAX`]: a command carries no more extents than a proposal has room for.
 const SHORT_CHUNKS_MAX: usize = 8192;
 const MIDDLE_CHUNKS_MAX: usize = 8192;
@@ -254,18 +251,17 @@ impl Storing {
             offset: self.bytes_stored,
         };
         let writer = cluster.inner.writer.writer.get();
-        let bytes = filling.bytes();
-        self.bytes_stored += bytes as u64;
-        let (payload, cell_crcs) = filling.freeze();
-        let chunk = NewChunk {
-            id_without_group: (writer, self.epoch.epoch, sequence),
-            owner,
-            cell_crcs,
-            payload,
-            bytes: bytes as u32,
-        };
+        let id_without_group = (writer, self.epoch.epoch, sequence);
+        self.bytes_stored += filling.bytes() as u64;
         let cluster = cluster.clone();
-        let store = async move { cluster.store_chunk(chunk).await };
+        let store = async move {
+            let chunk = NewChunk {
+                id_without_group,
+                owner,
+                payload: filling.freeze()?,
+            };
+            cluster.store_chunk(chunk).await
+        };
         self.in_flight
             .push_back(reactor::spawn(TaskClass::Foreground, store));
     }

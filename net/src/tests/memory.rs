@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use strata_engine::CELL_BYTES;
 use strata_engine::reactor::{self, Simulation, TaskClass, arena_pressure};
 use strata_raftlog::namespace::command::{Command, PutObject};
 use strata_raftlog::namespace::{Body, ETag, Extent, ObjectAttributes};
@@ -10,7 +11,7 @@ use strata_raftlog::namespace::{Body, ETag, Extent, ObjectAttributes};
 use super::world::{Node, Shape, content, run};
 use crate::cluster::Cluster;
 use crate::cluster::read::BodySource;
-use crate::cluster::write::{CELL_BYTES, CHUNKS_MAX, SPACE_FILE};
+use crate::cluster::write::{CHUNKS_MAX, SPACE_FILE};
 use crate::error::ClusterError;
 
 const MIB: usize = 1 << 20;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use strata_engine::reactor::{self, ReactorConfig, Receiver, Simulation, TaskClass, World};
 use strata_engine::{
-    ChunkId, ChunkStore, ChunkStoreStatistics, Device, DeviceHealth, DeviceOptions, FormatOptions,
-    Owner, PartitionKind, ShardId, ShardWrite, Uuid, format_device,
+    CELL_BYTES, ChunkId, ChunkStore, ChunkStoreStatistics, Device, DeviceHealth, DeviceOptions,
+    FormatOptions, Owner, PartitionKind, Payload, ShardId, ShardWrite, Uuid, format_device,
 };
 use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, DeleteKey, DeleteObjects, Envelope, FEATURE_LEVEL, Initialise,
@@ -27,7 +27,7 @@ use strata_raftlog::namespace::{
 
 use crate::cluster::Cluster;
 use crate::cluster::read::{BodySource, ObjectReader};
-use crate::cluster::write::{CELL_BYTES, SPACE_FILE};
+use crate::cluster::write::SPACE_FILE;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::node::readers::Readers;
@@ -339,7 +339,7 @@ impl Node {
         let mut buffer = reactor::allocate(piece.len()).await;
         buffer.set_len(0);
         buffer.extend_from_slice(piece);
-        let payload = buffer.freeze();
+        let payload = Payload::of(vec![buffer.freeze()]);
         let ids: Vec<ChunkId> = numbers
             .clone()
             .map(|number| ChunkId::new(0, first.writer(), first.epoch(), (1 << 30) + number))
@@ -354,16 +354,13 @@ impl Node {
                 layout_epoch: 1,
                 slot_mask: 1,
                 introduces: true,
-                cell_bytes: CELL_BYTES as u32,
                 chunk_bytes: piece.len() as u64,
                 owner: Owner {
                     inode,
                     offset: number * piece.len() as u64,
                     ..Owner::default()
                 },
-                cell_crcs: piece.chunks(CELL_BYTES).map(crc32c::crc32c).collect(),
-                payload: vec![payload.clone()],
-                shard_bytes: piece.len() as u32,
+                payload: payload.clone(),
             };
             self.locals[0].store(self.places[0], shard)
         });

@@ -1,6 +1,6 @@
 //! The commands of a start: the first of a cluster, and the end of this node's earlier writers.
 
-use strata_engine::{PartitionKind, Uuid};
+use strata_engine::{CELL_BYTES, PartitionKind, Uuid};
 use strata_raftlog::namespace::command::{
     Answer, CloseWriter, Command, Initialise, OpenSession, Proposer,
 };
@@ -9,7 +9,6 @@ use strata_raftlog::namespace::{
     Geometry, GeometryCode, Layout, LayoutKind, PlacementGroup, Slot, SlotState,
 };
 
-use crate::cluster::write::CELL_BYTES;
 use crate::node::discover::Discovery;
 use crate::node::format::{self, NodeDevice};
 use crate::node::propose::{Metadata, propose};
