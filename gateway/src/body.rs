@@ -1,7 +1,8 @@
 //! The body of a request, on its way into an object: framing off, counted, hashed, compared.
 //!
 //! Invariants: a body is good only when [`RequestBody::finish`] has returned without an error; until
-//! then nothing of it may be committed. No more is held than the piece that hyper read last.
+//! then nothing of it may be committed. No more is held than the piece that hyper read last, and what
+//! waits for MD5.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -21,7 +22,7 @@ use crate::auth::Payload;
 use crate::auth::chunks::Chunks;
 use crate::checksum::{self, Declaration, Declared, Hasher};
 use crate::error::{Code, Fault};
-use crate::md5::Md5;
+use crate::md5::queue::{Md5Queue, QueuedMd5};
 
 /// How long a client may leave a body without a byte.
 const STALL_MAX: Duration = Duration::from_secs(60);
@@ -122,7 +123,7 @@ pub struct RequestBody {
     expectation: Expectation,
     trailers: Vec<(String, String)>,
     sha256: Option<digest::Context>,
-    md5: Md5,
+    md5: QueuedMd5,
     /// The declared checksum and the wanted one, where they are not the same.
     hashers: Vec<Hasher>,
     wanted: Option<ChecksumAlgorithm>,
@@ -137,14 +138,14 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// A body from a connection, of which nothing is known but what the head of its request says.
-    pub fn new(wire: Wire, expectation: Expectation) -> RequestBody {
+    pub fn new(wire: Wire, expectation: Expectation, md5: &Md5Queue) -> RequestBody {
         RequestBody {
             wire,
             pending: Bytes::new(),
             chunks: None,
             trailers: Vec::new(),
             sha256: None,
-            md5: Md5::default(),
+            md5: md5.stream(),
             hashers: Vec::new(),
             wanted: None,
             length: 0,
@@ -233,7 +234,7 @@ impl RequestBody {
     ///
     /// # Errors
     /// `IncompleteBody`, `XAmzContentSHA256Mismatch`, `BadDigest`.
-    pub fn finish(&mut self) -> Result<Digests, Fault> {
+    pub async fn finish(&mut self) -> Result<Digests, Fault> {
         if !self.is_over || self.length != self.expectation.length {
             return Err(Code::IncompleteBody.into());
         }
@@ -243,7 +244,7 @@ impl RequestBody {
         {
             return Err(Code::XAmzContentSHA256Mismatch.into());
         }
-        let md5 = std::mem::take(&mut self.md5).finish();
+        let md5 = self.md5.finish().await;
         if self
             .expectation
             .content_md5
@@ -286,7 +287,7 @@ impl RequestBody {
         while let Some(bytes) = self.next().await? {
             whole.extend_from_slice(&bytes);
         }
-        self.finish()?;
+        self.finish().await?;
         Ok(Bytes::from(whole))
     }
 
@@ -355,13 +356,12 @@ impl RequestBody {
         Ok(())
     }
 
-    async fn take(&mut self, data: &[u8]) -> Result<(), Fault> {
+    async fn take(&mut self, data: &Bytes) -> Result<(), Fault> {
         self.length += data.len() as u64;
         if self.length > self.expectation.length {
             return Err(Code::IncompleteBody.into());
         }
         for piece in data.chunks(HASH_BYTES_MAX) {
-            self.md5.update(piece);
             if let Some(sha256) = &mut self.sha256 {
                 sha256.update(piece);
             }
@@ -370,6 +370,7 @@ impl RequestBody {
                 .for_each(|hasher| hasher.update(piece));
             reactor::yield_if_due().await;
         }
+        self.md5.update(data.clone()).await;
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use strata_engine::reactor::{self, TaskClass, TcpListener};
 use strata_net::Cluster;
 
 use crate::auth::{Credential, Verifier};
+use crate::md5::queue::Md5Queue;
 use crate::metrics::{GatewayMetrics, RequestCounters};
 use crate::s3::{ReadRoom, Shared};
 use line_limit::LineLimit;
@@ -70,6 +71,8 @@ impl Default for GatewayConfig {
 /// What all connections of a reactor share.
 struct Server {
     shared: Shared,
+    /// Where the bodies of all requests are hashed.
+    md5: Md5Queue,
     verifier: Verifier,
     metrics: Arc<GatewayMetrics>,
     /// This reactor's share of them.
@@ -126,6 +129,7 @@ impl Server {
         };
         Rc::new(Server {
             shared,
+            md5: Md5Queue::default(),
             verifier,
             counters: metrics.counters_of_a_reactor(),
             metrics,

@@ -63,7 +63,11 @@ fn body(pieces: &[&'static [u8]], ending: Ending, expectation: Expectation) -> R
         .map(|piece| Bytes::from_static(piece))
         .collect();
     let wire = Wire::Pieces(Pieces { pieces, ending });
-    let mut body = RequestBody::new(wire, Expectation::unread(&HeaderMap::new()));
+    let mut body = RequestBody::new(
+        wire,
+        Expectation::unread(&HeaderMap::new()),
+        &Md5Queue::default(),
+    );
     body.expect(expectation);
     body
 }
@@ -81,7 +85,7 @@ fn outcome(
         while let Some(bytes) = body.next().await.map_err(|fault| fault.code)? {
             whole.extend_from_slice(&bytes);
         }
-        let digests = body.finish().map_err(|fault| fault.code)?;
+        let digests = body.finish().await.map_err(|fault| fault.code)?;
         Ok((whole, digests))
     })
 }
@@ -120,7 +124,7 @@ fn a_body_read_in_part_is_not_good() {
     on_a_reactor(async || {
         let mut body = body(&[b"hello"], Ending::End, expectation(5));
         let _ = body.next().await.unwrap();
-        assert_eq!(body.finish().unwrap_err().code, Code::IncompleteBody);
+        assert_eq!(body.finish().await.unwrap_err().code, Code::IncompleteBody);
     });
 }
 

@@ -74,7 +74,7 @@ pub async fn store(
     while let Some(bytes) = body.next().await? {
         writer.write(bytes).await?;
     }
-    let digests = body.finish()?;
+    let digests = body.finish().await?;
     let stored = writer.finish().await?;
     if stored.length() != digests.length {
         return Err(Fault::from(Code::InternalError).because("chunks and body differ in length"));

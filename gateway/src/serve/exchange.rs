@@ -30,7 +30,7 @@ pub async fn answer(
     let (parts, incoming) = request.into_parts();
     let (uri, is_head) = (parts.uri.clone(), parts.method == Method::HEAD);
     let unwanted = Expectation::unread(&parts.headers);
-    let mut body = RequestBody::new(Wire::Connection(incoming), unwanted);
+    let mut body = RequestBody::new(Wire::Connection(incoming), unwanted, &server.md5);
     let outcome = match admit(server, parts, &mut record) {
         Ok(admitted) => {
             record.operation = Some(admitted.operation);
