@@ -261,11 +261,11 @@ impl Change<'_, '_> {
         self.table.delete(self.txn, key)
     }
 
-    fn delete_prefix(&mut self, prefix: &[u8]) -> Result<(), StoreError> {
+    /// Deletes the rows under a prefix; how many there were.
+    fn delete_prefix(&mut self, prefix: &[u8]) -> Result<usize, StoreError> {
         self.wrote = true;
         let end = key::prefix_end(prefix).expect("no family of keys begins with 0xff");
-        self.table.delete_range(self.txn, prefix, &end)?;
-        Ok(())
+        self.table.delete_range(self.txn, prefix, &end)
     }
 
     /// Where a bucket lies, which a command names by its inode: another bucket of its name is not the one that was meant.

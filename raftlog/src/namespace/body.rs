@@ -83,7 +83,11 @@ fn read_extent(fields: &mut Fields<'_>) -> Result<Extent, Damage> {
     })
 }
 
-/// The body itself.
+/// Bytes of an inline body in a row. With the header of a value they fill a page of LMDB. A longer value would take several that
+/// follow each other, and finding those among many free ones that do not takes LMDB milliseconds.
+pub(crate) const INLINE_ROW_BYTES: usize = 4075;
+
+/// Bytes of the body, from the offset in the row's key on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InlineRow(pub Vec<u8>);
 

@@ -77,6 +77,37 @@ fn a_put_object_is_found_listed_and_deleted() {
 }
 
 #[test]
+fn an_inline_body_of_any_length_is_found_whole_and_leaves_nothing() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    for length in [1, 4074, 4075, 4076, 4096, 8150, 8151, 16_384] {
+        let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let inode = cluster.inode();
+        let command = put(FIRST_BUCKET, b"k", inode, Body::Inline(bytes.clone()));
+        assert!(matches!(cluster.change(command), Answer::Put { .. }));
+        let view = cluster.store.view().unwrap();
+        let object = view.object("b", b"k").unwrap().unwrap();
+        for (start, end) in [(0, length), (length - 1, length), (length / 3, length / 2)] {
+            let range = start as u64..end as u64;
+            let pieces = view.body(&object, range, 10).unwrap().unwrap();
+            let found: Vec<u8> = pieces
+                .into_iter()
+                .flat_map(|piece| match piece.source {
+                    PieceSource::Inline(bytes) => bytes,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(found, bytes[start..end], "{start}..{end} of {length}");
+        }
+    }
+    let count = |of: &[u8]| cluster.rows_of(of);
+    assert_eq!(count(b"X"), 5, "the rows of 16,384 bytes alone");
+    assert_eq!(count(b"F"), 0, "what was written over went at once");
+    cluster.delete("b", &[b"k"]);
+    assert_eq!(cluster.rows_of(b"XF"), 0, "nothing may stay behind");
+}
+
+#[test]
 fn a_setting_of_a_bucket_is_kept_and_goes_with_it() {
     let mut cluster = Cluster::new();
     cluster.bucket("b");

@@ -1,7 +1,7 @@
 //! Bodies: what may be put, and their rows in `X`.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow};
+use crate::namespace::body::{EXTENTS_PER_ROW, ExtentRow, INLINE_ROW_BYTES};
 use crate::namespace::chunk::{Extent, ExtentKind};
 use crate::namespace::command::Refusal;
 use crate::namespace::key;
@@ -65,8 +65,12 @@ impl Change<'_, '_> {
         match body {
             Body::Empty => Ok(()),
             Body::Inline(bytes) => {
-                let key = key::x_space(inode, key::X_INLINE, space);
-                self.put_inline(&key, bytes)
+                for (number, piece) in bytes.chunks(INLINE_ROW_BYTES).enumerate() {
+                    let offset = (number * INLINE_ROW_BYTES) as u64;
+                    let key = key::x_at(inode, key::X_INLINE, space, offset);
+                    self.put_inline(&key, piece)?;
+                }
+                Ok(())
             }
             Body::Extents(extents) => {
                 let mut offset = 0;
@@ -105,11 +109,15 @@ impl Change<'_, '_> {
 
     /// Whether a space of an inode holds a body.
     pub(super) fn holds_body(&self, inode: u64, space: u32) -> Result<bool, StoreError> {
-        let inline = key::x_space(inode, key::X_INLINE, space);
-        Ok(self.table.contains(self.txn, &inline)?
-            || self
+        for kind in [key::X_INLINE, key::X_EXTENTS] {
+            if self
                 .table
-                .any(self.txn, &key::x_space(inode, key::X_EXTENTS, space))?)
+                .any(self.txn, &key::x_space(inode, kind, space))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -4,13 +4,14 @@
 //! freed; the row of `F` goes with the last row of its body.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::body::{DroppedRow, DroppedScope};
+use crate::namespace::INLINE_BYTES_MAX;
+use crate::namespace::body::{DroppedRow, DroppedScope, INLINE_ROW_BYTES};
 use crate::namespace::command::{Answer, DroppedKey, Release, ReleaseBodies};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 
-/// The command that drops a body deletes as many of its rows before those of extents.
-const ROWS_AT_ONCE_MAX: usize = 4;
+/// The command that drops a body deletes as many of its rows before those of extents: attributes and all of an inline body.
+const ROWS_AT_ONCE_MAX: usize = 1 + INLINE_BYTES_MAX.div_ceil(INLINE_ROW_BYTES);
 
 impl Change<'_, '_> {
     /// Drops all that an inode has in `X`: its first few rows at once, the rest, once its chunks have been freed, by its row of
@@ -42,7 +43,7 @@ impl Change<'_, '_> {
 
     /// Drops the body in a space of an inode.
     pub(super) fn drop_space(&mut self, inode: u64, space: u32) -> Result<(), StoreError> {
-        let inline = self.delete(&key::x_space(inode, key::X_INLINE, space))?;
+        let inline = self.delete_prefix(&key::x_space(inode, key::X_INLINE, space))? > 0;
         let extents = key::x_space(inode, key::X_EXTENTS, space);
         if !inline && self.table.any(self.txn, &extents)? {
             self.queue_dropped(inode, DroppedScope::Space(space))?;

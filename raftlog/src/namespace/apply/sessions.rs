@@ -164,6 +164,7 @@ impl Change<'_, '_> {
 
     fn drop_session(&mut self, session: u64) -> Result<(), StoreError> {
         self.delete(&key::session(session))?;
-        self.delete_prefix(&key::answers(session))
+        self.delete_prefix(&key::answers(session))?;
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use super::kinds::{
     Command, CompleteUpload, CreateUpload, DeleteObjects, Initialise, PutObject, PutPart,
     SetBucketSetting,
 };
+use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
 
 /// A row of LMDB beside its key and value, and the shares of the pages that are copied for it.
@@ -120,7 +121,10 @@ fn entry_bytes(key: &[u8]) -> u64 {
 fn body_bytes(body: &Body) -> u64 {
     match body {
         Body::Empty => 0,
-        Body::Inline(bytes) => value_bytes(bytes.len() as u64),
+        Body::Inline(bytes) => bytes
+            .chunks(INLINE_ROW_BYTES)
+            .map(|piece| value_bytes(piece.len() as u64))
+            .sum(),
         Body::Extents(extents) => {
             let rows = extents.len() as u64 / 24 + 1;
             rows * ROW_BYTES + extents.len() as u64 * 64
@@ -177,7 +181,7 @@ mod tests {
         let empty = of(Body::Empty);
         assert_eq!(
             of(Body::Inline(vec![0; 16 << 10])) - empty,
-            256 + (20 << 10)
+            4 * (256 + 4096) + 2 * (256 + 84)
         );
         assert!(of(Body::Inline(vec![0; 100])) - empty < 1024);
     }

@@ -15,7 +15,7 @@ use crate::namespace::{LogPosition, RawRow, Table, Tally, WriteTxn, verify_row};
 /// A piece is closed when it has this many bytes, where nothing else is said.
 const PIECE_BYTES: usize = 1 << 20;
 
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const PIECE_HEADER_BYTES: usize = 12;
 const MANIFEST_HEADER_BYTES: usize = 44;
 
@@ -330,7 +330,7 @@ mod tests {
         };
         assert!(of_version(VERSION).is_ok());
         let older = of_version(VERSION - 1).expect_err("refused").to_string();
-        assert!(older.contains("version 1, from before"), "{older}");
+        assert!(older.contains("version 2, from before"), "{older}");
         let newer = of_version(VERSION + 1).expect_err("refused");
         assert!(matches!(newer, StoreError::NewerFormat(_)), "{newer}");
     }

@@ -340,14 +340,12 @@ impl View<'_> {
         span: Span,
         pieces: &mut Pieces,
     ) -> Result<(), StoreError> {
-        let inline = key::x_space(inode, key::X_INLINE, span.space);
-        if let Some(row) = self.table.get::<InlineRow>(self.txn(), &inline)? {
-            if row.0.len() as u64 != span.length {
+        if let Some(mut bytes) = self.inline_body(inode, span.space)? {
+            if bytes.len() as u64 != span.length {
                 return Err(self.gap(inode, start));
             }
             pieces.add(start, span.length, |skip, length| {
                 let (skip, length) = (skip as usize, length as usize);
-                let mut bytes = row.0;
                 if skip > 0 {
                     bytes.drain(..skip);
                 }
@@ -370,6 +368,25 @@ impl View<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The body in a space, where it lies in the namespace.
+    fn inline_body(&self, inode: u64, space: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        let prefix = key::x_space(inode, key::X_INLINE, space);
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        let mut body: Option<Vec<u8>> = None;
+        while let Some((row_key, InlineRow(bytes))) = scan.next::<InlineRow>()? {
+            let offset = key::parse_x(row_key).map_or(0, |(.., offset)| offset);
+            let before = body.as_ref().map_or(0, Vec::len) as u64;
+            if offset != before {
+                return Err(self.gap(inode, before));
+            }
+            match &mut body {
+                Some(body) => body.extend_from_slice(&bytes),
+                None => body = Some(bytes),
+            }
+        }
+        Ok(body)
     }
 
     /// The key of the last row at or below `offset` under a prefix that ends before the offset; the
