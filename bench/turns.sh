@@ -19,8 +19,8 @@ metrics=$(grep -om1 'http://[0-9.:]*/metrics' "$server_log")
 # core lies in the p99 of the GETs.
 longest() {
     taskset -c "$client_core" curl --silent --fail "$metrics" | taskset -c "$client_core" awk '
-        /^strata_reactor_longest_turn_seconds{/ && $2 > worst { worst = $2 }
-        END { printf "%.3f", worst * 1000 }'
+        /^strata_reactor_longest_turn_seconds[{]/ { found = 1; if ($2 > worst) worst = $2 }
+        END { if (!found) exit 1; printf "%.3f", worst * 1000 }'
 }
 
 sleep 61 # so that the start is forgotten

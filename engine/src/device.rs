@@ -429,10 +429,27 @@ impl Device {
         offset: u64,
         length: usize,
     ) -> Result<Buffer, EngineError> {
+        self.judged_read(self.inner.file.read(buffer, offset, length))
+            .await
+    }
+
+    /// Reads into two buffers in one operation.
+    pub(crate) async fn read_scattered(
+        &self,
+        parts: [(Buffer, usize); 2],
+        offset: u64,
+    ) -> Result<[Buffer; 2], EngineError> {
+        self.judged_read(self.inner.file.read_scattered(parts, offset))
+            .await
+    }
+
+    async fn judged_read<T>(
+        &self,
+        reading: impl Future<Output = std::io::Result<T>>,
+    ) -> Result<T, EngineError> {
         if self.inner.health.is_silent() {
             self.refuse_when_failed()?;
         }
-        let reading = self.inner.file.read(buffer, offset, length);
         let read = self.timed(|of| &of.reads, reading).await;
         if read.is_err() && self.inner.health.is_silent() {
             self.refuse_when_failed()?;

@@ -90,7 +90,7 @@ impl Payload {
     }
 
     /// The bytes in their order.
-    pub fn views(&self) -> &[BufferView] {
+    pub(crate) fn views(&self) -> &[BufferView] {
         &self.views
     }
 

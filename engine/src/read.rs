@@ -37,6 +37,9 @@ impl Memory {
 /// before it is read.
 const CELL: u32 = CELL_BYTES as u32;
 
+/// Bytes that are read into one buffer, at most.
+const PIECE_BYTES_MAX: usize = BUFFER_BYTES_MAX / 2;
+
 impl ChunkStore {
     /// Reads a range of a shard's payload.
     ///
@@ -140,11 +143,18 @@ impl ChunkStore {
         let end = (cells.end * CELL).min(entry.payload_bytes);
         let payload_offset = offset + u64::from(header_bytes) + u64::from(start);
         let payload_bytes = align_up(u64::from(end - start), alignment as u64) as usize;
-        let header = self.read_exactly(memory, offset, header_bytes as usize);
-        let pieces = self.read_pieces(memory, payload_offset, payload_bytes);
-        let (header, pieces) = futures_util::future::join(header, pieces).await;
-        let header = self.checked_header(id, entry, &header?)?;
-        self.verify(&header, entry, cells, pieces?, end - start)
+        let (header, pieces) = if start == 0 && payload_bytes > 0 {
+            let header_bytes = header_bytes as usize;
+            let reading = self.read_from_header(memory, offset, header_bytes, payload_bytes);
+            reading.await?
+        } else {
+            let header = self.read_exactly(memory, offset, header_bytes as usize);
+            let pieces = self.read_pieces(memory, payload_offset, payload_bytes);
+            let (header, pieces) = futures_util::future::join(header, pieces).await;
+            (header?, pieces?)
+        };
+        let header = self.checked_header(id, entry, &header)?;
+        self.verify(&header, entry, cells, pieces, end - start)
             .await
             .map(|views| cut(views, (range.start - start) as usize, range.len()))
     }
@@ -216,6 +226,29 @@ impl ChunkStore {
         Ok(views)
     }
 
+    /// Reads a header and the payload behind it, the header with the first piece: a short shard is one operation of the device.
+    async fn read_from_header(
+        &self,
+        memory: Memory,
+        offset: u64,
+        header_bytes: usize,
+        payload_bytes: usize,
+    ) -> Result<(Buffer, Vec<Buffer>), EngineError> {
+        let first_bytes = payload_bytes.min(PIECE_BYTES_MAX);
+        let (header, first) = (memory.take(header_bytes), memory.take(first_bytes));
+        let (header, first) = futures_util::future::join(header, first).await;
+        let parts = [(header, header_bytes), (first, first_bytes)];
+        let device = &self.inner.log.device;
+        let [header, first] = device.read_scattered(parts, offset).await?;
+        let payload_offset = offset + header_bytes as u64;
+        let header = self.counted_whole(header, offset, header_bytes)?;
+        let mut pieces = vec![self.counted_whole(first, payload_offset, first_bytes)?];
+        let rest = payload_offset + first_bytes as u64;
+        let more = self.read_pieces(memory, rest, payload_bytes - first_bytes);
+        pieces.extend(more.await?);
+        Ok((header, pieces))
+    }
+
     /// Reads in pieces of whole cells, each into one buffer.
     async fn read_pieces(
         &self,
@@ -226,7 +259,7 @@ impl ChunkStore {
         let mut pieces = Vec::new();
         let mut done = 0;
         while done < bytes {
-            let length = (bytes - done).min(BUFFER_BYTES_MAX / 2);
+            let length = (bytes - done).min(PIECE_BYTES_MAX);
             let piece = self.read_exactly(memory, offset + done as u64, length);
             pieces.push(piece.await?);
             done += length;
@@ -242,6 +275,16 @@ impl ChunkStore {
     ) -> Result<Buffer, EngineError> {
         let buffer = memory.take(bytes).await;
         let buffer = self.inner.log.device.read(buffer, offset, bytes).await?;
+        self.counted_whole(buffer, offset, bytes)
+    }
+
+    /// Counts what was read, and refuses what is cut short.
+    fn counted_whole(
+        &self,
+        buffer: Buffer,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Buffer, EngineError> {
         self.inner
             .statistics
             .bytes_read

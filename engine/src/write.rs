@@ -62,7 +62,7 @@ impl ChunkStore {
     ///
     /// # Errors
     /// [`EngineError::Full`] when no room can be made, [`EngineError::Failed`] on a failed device, [`EngineError::Stale`] from a
-    /// writer whose time is over, [`EngineError::Invalid`] for lengths and CRCs that do not fit together.
+    /// writer whose time is over, [`EngineError::Invalid`] for a payload that is too long or not aligned.
     pub async fn write(&self, shard: ShardWrite) -> Result<(), EngineError> {
         let store = self.clone();
         ToTheEnd::spawn(async move { store.write_to_the_end(shard).await }).await

@@ -204,6 +204,69 @@ fn a_dropped_read_frees_its_buffer_only_at_the_kernels_answer() {
 }
 
 #[test]
+fn a_scattered_read_fills_two_buffers_up_to_the_end_of_the_file() {
+    let directory = tempfile::tempdir_in(".").expect("directory");
+    run(async || {
+        let path = directory.path().join("file");
+        let options = OpenOptions {
+            read_only: false,
+            create: true,
+            direct: true,
+        };
+        let file = File::open(&path, options).await.expect("open");
+        let content: Vec<u8> = (0..64 << 10).map(|at| (at / 7 % 251) as u8).collect();
+        let mut buffer = reactor::allocate(content.len()).await;
+        buffer.extend_from_slice(&content);
+        file.write(vec![buffer.freeze()], 0).await.expect("write");
+        let free = reactor::arena_pressure().free_bytes;
+        let block = 4096;
+        // Where it begins and how long the two are, in blocks of 16: the last end inside the second, at the boundary, inside
+        // the first, and behind the end.
+        for (from, first, second) in [
+            (0, 1, 8),
+            (3, 2, 11),
+            (8, 1, 16),
+            (12, 4, 4),
+            (14, 8, 1),
+            (16, 1, 1),
+        ] {
+            let (offset, lengths) = (from * block, [first * block, second * block]);
+            let buffers = [
+                (reactor::allocate(lengths[0]).await, lengths[0]),
+                (reactor::allocate(lengths[1]).await, lengths[1]),
+            ];
+            let [one, two] = file
+                .read_scattered(buffers, offset as u64)
+                .await
+                .expect("read");
+            let rest = &content[offset..];
+            let expected = rest.split_at(rest.len().min(lengths[0]));
+            assert_eq!(one[..], *expected.0, "{from} {first} {second}");
+            let second_bytes = expected.1.len().min(lengths[1]);
+            assert_eq!(
+                two[..],
+                expected.1[..second_bytes],
+                "{from} {first} {second}"
+            );
+        }
+        // Given up while the kernel works on it: both buffers are held until its answer.
+        let buffers = [
+            (reactor::allocate(block).await, block),
+            (reactor::allocate(8 * block).await, 8 * block),
+        ];
+        let mut read = Box::pin(file.read_scattered(buffers, 0));
+        assert!(starts(&mut read).await);
+        drop(read);
+        assert_eq!(file.bytes_being_read(), 9 * block);
+        assert_eq!(free - reactor::arena_pressure().free_bytes, 9 * block);
+        while reactor::arena_pressure().free_bytes < free {
+            reactor::sleep(Duration::from_micros(100)).await;
+        }
+        assert_eq!(file.bytes_being_read(), 0);
+    });
+}
+
+#[test]
 fn an_empty_arena_pushes_back_in_order() {
     run(async || {
         let held: Vec<_> = std::iter::from_fn(|| reactor::try_allocate(BUFFER_BYTES_MAX)).collect();

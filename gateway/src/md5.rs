@@ -21,7 +21,6 @@ type State = [u32; 4];
 const FIRST_STATE: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
 /// MD5 of a stream.
-#[derive(Clone)]
 pub struct Md5 {
     state: State,
     bytes: u64,
@@ -62,6 +61,11 @@ impl Md5 {
             *bytes = word.to_le_bytes();
         }
         digest
+    }
+
+    /// Bytes taken.
+    fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn tail_bytes(&self) -> usize {

@@ -65,7 +65,7 @@ pub const INLINE_BYTES_MAX: usize = 16 * 1024;
 /// Bodies that one command releases, at most.
 pub const RELEASE_BODIES_MAX: usize = 64;
 
-/// Rows that one command releases, at most: the rest is for the next, so that others are applied in between.
+/// Rows that one command releases, at most, but for those of its last part: the rest is for the next, so that others are applied in between.
 pub const RELEASE_ROWS_MAX: usize = 128;
 
 /// The longest object key, in bytes.

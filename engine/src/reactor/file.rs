@@ -1,4 +1,4 @@
-//! Files and devices: direct reads, gathered writes, durability.
+//! Files and devices: direct reads, scattered ones too, gathered writes, durability.
 //!
 //! Invariants: an operation holds the descriptor and its buffers until the kernel's answer; the descriptor is closed
 //! through the ring after the last handle and the last operation are gone. A write is complete or an error; a flush
@@ -234,19 +234,57 @@ impl File {
                 unreachable!("a read gives back its buffer")
             };
             buffer = returned;
-            match count {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if is_retryable(&error) => continue,
-                Err(error) => return Err(error),
-            }
-            if done % file.alignment != 0 {
-                // Only the end of the file cuts a read inside a block.
+            if file.count_read(count, &mut done)? {
                 break;
             }
         }
         buffer.set_len(done);
         Ok(buffer)
+    }
+
+    /// Reads what lies at the offset into two buffers, one after the other, so many bytes into each, as [`File::read`] does.
+    ///
+    /// # Errors
+    /// What the device says. The buffers are then back in their arena.
+    ///
+    /// # Panics
+    /// When a buffer is too small.
+    pub async fn read_scattered(
+        &self,
+        parts: [(Buffer, usize); 2],
+        offset: u64,
+    ) -> io::Result<[Buffer; 2]> {
+        let lengths = parts.each_ref().map(|(_, length)| *length);
+        let file = match &self.inner {
+            Inner::Real(file) => file,
+            Inner::Simulated(file) => {
+                let [(first, _), (second, _)] = parts;
+                let behind = offset + lengths[0] as u64;
+                let first = file.read(first, offset, lengths[0]);
+                let second = file.read(second, behind, lengths[1]);
+                let (first, second) = futures_util::future::join(first, second).await;
+                return Ok([first?, second?]);
+            }
+        };
+        let mut buffers = parts.map(|(buffer, _)| buffer);
+        let mut done = 0;
+        while done < lengths[0] + lengths[1] {
+            let reading = file.start_scattered_read(buffers, lengths, offset, done);
+            let (count, resources) = result_of(reading.await);
+            let Resources::ScatteredRead {
+                buffers: returned, ..
+            } = resources
+            else {
+                unreachable!("a read gives back its buffers")
+            };
+            buffers = returned;
+            if file.count_read(count, &mut done)? {
+                break;
+            }
+        }
+        buffers[0].set_len(done.min(lengths[0]));
+        buffers[1].set_len(done.saturating_sub(lengths[0]));
+        Ok(buffers)
     }
 
     /// Writes the views one after the other at the offset.
@@ -358,6 +396,59 @@ impl RealFile {
             u64::try_from(found).map_err(|_| io::Error::last_os_error())
         })
         .await
+    }
+
+    /// Counts what a read has brought; whether nothing more is to come.
+    fn count_read(&self, count: io::Result<usize>, done: &mut usize) -> io::Result<bool> {
+        match count {
+            Ok(0) => Ok(true),
+            Ok(count) => {
+                *done += count;
+                // Only the end of the file cuts a read inside a block.
+                Ok(*done % self.alignment != 0)
+            }
+            Err(error) if is_retryable(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads into two buffers, of which the first `done` bytes are read already.
+    fn start_scattered_read(
+        &self,
+        buffers: [Buffer; 2],
+        lengths: [usize; 2],
+        offset: u64,
+        done: usize,
+    ) -> Operation {
+        let mut skip = done;
+        let mut vectors = Vec::with_capacity(buffers.len());
+        for (buffer, length) in buffers.iter().zip(lengths) {
+            assert!(length <= buffer.capacity(), "a read beyond its buffer");
+            let skipped = skip.min(length);
+            skip -= skipped;
+            if skipped < length {
+                vectors.push(libc::iovec {
+                    // SAFETY: the place lies inside the buffer.
+                    iov_base: unsafe { buffer.start().add(skipped) }.cast(),
+                    iov_len: length - skipped,
+                });
+            }
+        }
+        let vectors = vectors.into_boxed_slice();
+        with_current(|reactor| {
+            let mut driver = reactor.driver().borrow_mut();
+            let (fd, flags) = self.descriptor.target(&driver);
+            let count = vectors.len() as u32;
+            let entry = opcode::Readv::new(fd, vectors.as_ptr(), count)
+                .offset(offset + done as u64)
+                .build();
+            let resources = Resources::ScatteredRead {
+                buffers,
+                _vectors: vectors,
+                _under_way: ReadUnderWay::begin(&self.descriptor, lengths[0] + lengths[1] - done),
+            };
+            driver.start(entry.flags(flags), Sort::Disk, resources)
+        })
     }
 
     /// Reads into the buffer from its byte `position` on.

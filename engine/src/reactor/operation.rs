@@ -22,6 +22,11 @@ pub(super) enum Resources {
         buffer: Buffer,
         _under_way: ReadUnderWay,
     },
+    ScatteredRead {
+        buffers: [Buffer; 2],
+        _vectors: Box<[libc::iovec]>,
+        _under_way: ReadUnderWay,
+    },
     Write {
         _views: Vec<BufferView>,
         _vectors: Box<[libc::iovec]>,

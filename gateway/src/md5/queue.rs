@@ -1,7 +1,7 @@
 //! Bodies that wait for MD5, hashed side by side by one task of the reactor.
 //!
-//! Invariants: the bytes of a stream are hashed in their order; a stream holds [`WAITING_BYTES_MAX`] and one piece more at most, and
-//! who brings more waits; what a dropped stream still held is not hashed.
+//! Invariants: the bytes of a stream are hashed in their order; what waits has a bound for each stream and one for all of them,
+//! beside the last piece of each, and who brings more waits; what a dropped stream still held is not hashed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,10 +15,17 @@ use super::lanes::{self, LANES_MAX};
 use super::{BLOCK_BYTES, Block, Md5, State, compress};
 
 /// A stream that is no longer than this is hashed where it comes in: waiting for others would cost more than it saves.
-const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+const SHORT_STREAM_BYTES_MAX: usize = 64 << 10;
 
-/// What a stream may have waiting, in bytes.
+/// A piece that is shorter than this, while nothing of its stream waits, is hashed where it comes in too.
+const SHORT_PIECE_BYTES_MAX: usize = 4 << 10;
+
+/// What a stream may have waiting: bytes, and pieces, each of which keeps the buffer that it was read into.
 const WAITING_BYTES_MAX: usize = 256 << 10;
+const WAITING_PIECES_MAX: usize = 16;
+
+/// What all streams of a reactor together may have waiting, in bytes.
+const WAITING_BYTES_MAX_OF_ALL: usize = 32 << 20;
 
 /// Blocks of each stream that are hashed between two looks at the clock.
 const STEP_BLOCKS_MAX: usize = (16 << 10) / BLOCK_BYTES;
@@ -37,7 +44,10 @@ struct Queue {
 /// MD5 of a stream, one of many.
 pub struct QueuedMd5 {
     queue: Md5Queue,
-    stream: Rc<Stream>,
+    /// The stream while it is short.
+    short: Md5,
+    /// The stream from then on.
+    long: Option<Rc<Stream>>,
 }
 
 #[derive(Default)]
@@ -50,7 +60,6 @@ struct Stream {
 #[derive(Default)]
 struct Content {
     md5: Md5,
-    bytes: usize,
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
 }
@@ -60,7 +69,8 @@ impl Md5Queue {
     pub fn stream(&self) -> QueuedMd5 {
         QueuedMd5 {
             queue: self.clone(),
-            stream: Rc::default(),
+            short: Md5::default(),
+            long: None,
         }
     }
 
@@ -70,60 +80,85 @@ impl Md5Queue {
             reactor::spawn(TaskClass::Foreground, hash_all(self.0.clone())).detach();
         }
     }
+
+    /// What a stream may have waiting now, in bytes.
+    fn share(&self) -> usize {
+        let streams = self.0.streams.borrow().len().max(1);
+        WAITING_BYTES_MAX.min(WAITING_BYTES_MAX_OF_ALL / streams)
+    }
 }
 
 impl QueuedMd5 {
     /// Takes the next bytes; waits while too many of this stream wait.
     pub async fn update(&mut self, bytes: Bytes) {
-        if self.stream.content.borrow_mut().take_at_once(&bytes) {
+        if self.long.is_none()
+            && self.short.bytes() + bytes.len() as u64 <= SHORT_STREAM_BYTES_MAX as u64
+        {
+            self.short.update(&bytes);
             return;
         }
-        if self.stream.content.borrow_mut().wait(bytes) {
-            self.queue.add(self.stream.clone());
+        let short = &mut self.short;
+        let stream = self
+            .long
+            .get_or_insert_with(|| Stream::begun(std::mem::take(short)));
+        if stream.content.borrow_mut().wait(bytes) {
+            self.queue.add(stream.clone());
         }
-        self.wait_until_waiting(WAITING_BYTES_MAX).await;
+        while stream.content.borrow().is_beyond(self.queue.share()) {
+            stream.hashed.notified().await;
+        }
     }
 
     /// The digest of all bytes taken. Afterwards the stream is a new one.
     pub async fn finish(&mut self) -> [u8; 16] {
-        self.wait_until_waiting(0).await;
-        std::mem::take(&mut *self.stream.content.borrow_mut())
-            .md5
-            .finish()
-    }
-
-    async fn wait_until_waiting(&self, bytes: usize) {
-        while self.stream.content.borrow().waiting_bytes > bytes {
-            self.stream.hashed.notified().await;
+        let Some(stream) = &self.long else {
+            return std::mem::take(&mut self.short).finish();
+        };
+        while stream.content.borrow().waiting_bytes > 0 {
+            stream.hashed.notified().await;
         }
+        let content = std::mem::take(&mut *stream.content.borrow_mut());
+        self.long = None;
+        content.md5.finish()
     }
 }
 
 impl Drop for QueuedMd5 {
     fn drop(&mut self) {
-        *self.stream.content.borrow_mut() = Content::default();
+        if let Some(stream) = &self.long {
+            *stream.content.borrow_mut() = Content::default();
+        }
+    }
+}
+
+impl Stream {
+    fn begun(md5: Md5) -> Rc<Stream> {
+        let content = Content {
+            md5,
+            ..Content::default()
+        };
+        Rc::new(Stream {
+            content: RefCell::new(content),
+            hashed: Notify::new(),
+        })
     }
 }
 
 impl Content {
-    /// Hashes the bytes of a short stream.
-    fn take_at_once(&mut self, bytes: &Bytes) -> bool {
-        self.bytes += bytes.len();
-        let is_short = self.bytes <= AT_ONCE_BYTES_MAX;
-        if is_short {
-            self.md5.update(bytes);
-        }
-        is_short
-    }
-
-    /// Puts bytes behind those that wait. Whether they are the first.
+    /// Puts bytes behind those that wait, but for a few of which nothing waits. Whether they are the first.
     fn wait(&mut self, bytes: Bytes) -> bool {
         let is_first = self.waiting_bytes == 0;
-        self.waiting_bytes += bytes.len();
-        if !bytes.is_empty() {
-            self.waiting.push_back(bytes);
+        if is_first && bytes.len() < SHORT_PIECE_BYTES_MAX {
+            self.md5.update(&bytes);
+            return false;
         }
-        is_first && self.waiting_bytes > 0
+        self.waiting_bytes += bytes.len();
+        self.waiting.push_back(bytes);
+        is_first
+    }
+
+    fn is_beyond(&self, bytes: usize) -> bool {
+        self.waiting_bytes > bytes || self.waiting.len() > WAITING_PIECES_MAX
     }
 
     /// Makes whole blocks come first. Whether there are any.
@@ -260,7 +295,7 @@ mod tests {
                 131_072,
                 80_063,
             ];
-            let pieces = [64, 1000, 4096, 65_535, 131_072, 1 << 20];
+            let pieces = [63, 100, 1000, 4096, 65_535, 131_072, 1 << 20];
             let mut tasks = Vec::new();
             for (number, length) in lengths.iter().copied().enumerate() {
                 for piece in pieces {
@@ -276,15 +311,49 @@ mod tests {
         });
     }
 
+    /// What waits of a stream.
+    fn waiting(md5: &QueuedMd5) -> (usize, usize) {
+        let stream = md5.long.as_ref().expect("a long stream");
+        let content = stream.content.borrow();
+        (content.waiting_bytes, content.waiting.len())
+    }
+
     #[test]
     fn who_brings_more_than_can_be_hashed_waits() {
         on_a_reactor(async || {
             let queue = Md5Queue::default();
             let mut md5 = queue.stream();
-            for number in 0..20 {
-                md5.update(content(number, 100_000)).await;
-                let waiting = md5.stream.content.borrow().waiting_bytes;
-                assert!(waiting <= WAITING_BYTES_MAX, "{waiting} bytes wait");
+            for (number, length) in [100_000; 20].into_iter().chain([1; 100]).enumerate() {
+                md5.update(content(number, length)).await;
+                let (bytes, pieces) = waiting(&md5);
+                assert!(bytes <= WAITING_BYTES_MAX && pieces <= WAITING_PIECES_MAX);
+            }
+        });
+    }
+
+    #[test]
+    fn many_streams_share_what_may_wait() {
+        on_a_reactor(async || {
+            let queue = Md5Queue::default();
+            let mut streams: Vec<QueuedMd5> = (0..1000).map(|_| queue.stream()).collect();
+            let bytes = content(1, 100_000);
+            for md5 in &mut streams {
+                // The first piece of each is let in; for the second most have to wait.
+                let update = md5.update(bytes.clone());
+                let _ = reactor::timeout(Duration::ZERO, update).await;
+            }
+            assert!(queue.share() < 100_000, "{}", queue.share());
+            for md5 in &mut streams {
+                let second = md5.update(bytes.clone());
+                second.await;
+                assert!(
+                    waiting(md5).0
+                        <= WAITING_BYTES_MAX_OF_ALL / queue.0.streams.borrow().len().max(1)
+                );
+            }
+            let both = [&bytes[..], &bytes[..]].concat();
+            for md5 in &mut streams {
+                assert_eq!(md5.finish().await, super::super::digest(&both));
             }
         });
     }
@@ -295,13 +364,16 @@ mod tests {
             let queue = Md5Queue::default();
             let mut dropped = queue.stream();
             dropped.update(content(1, 200_000)).await;
-            let stream = dropped.stream.clone();
+            let stream = dropped.long.clone().expect("a long stream");
+            // Dropped while it waits inside of `update`.
+            let more = dropped.update(content(1, 200_000));
+            assert!(reactor::timeout(Duration::ZERO, more).await.is_err());
             drop(dropped);
             assert_eq!(stream.content.borrow().waiting_bytes, 0);
             let bytes = content(2, 500_000);
             let digest = hash(queue.clone(), bytes.clone(), 65_536).await;
             assert_eq!(digest, super::super::digest(&bytes));
-            assert_eq!(stream.content.borrow().md5.bytes, 0);
+            assert_eq!(stream.content.borrow().md5.bytes(), 0);
             assert!(!queue.0.is_running.get() && queue.0.streams.borrow().is_empty());
         });
     }

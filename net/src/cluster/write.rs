@@ -46,7 +46,7 @@ const EPOCH_PAUSE: Duration = Duration::from_secs(5);
 /// The longest chunk that is written. The formats carry up to 64 MiB.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// Chunks of a body that may be as short as a cell, which is the least that a chunk is cut to while the body goes on, and those after them that may be as short as [`MIDDLE_CHUNK_BYTES`]. All
+/// Chunks of a body that may be as short as a cell, and those after them that may be as short as [`MIDDLE_CHUNK_BYTES`]. All
 /// others have [`CHUNK_BYTES_MAX`]: a command carries no more extents than a proposal has room for.
 const SHORT_CHUNKS_MAX: usize = 8192;
 const MIDDLE_CHUNKS_MAX: usize = 8192;

@@ -118,9 +118,6 @@ pub(crate) fn parse_x(bytes: &[u8]) -> Option<(u64, u8, u32, u64)> {
         return Some((inode, kind, 0, 0));
     }
     let space = u32::from_be_bytes(bytes.get(18..22)?.try_into().ok()?);
-    if bytes.len() == 22 {
-        return Some((inode, kind, space, 0));
-    }
     let offset = u64::from_be_bytes(bytes.get(22..)?.try_into().ok()?);
     Some((inode, kind, space, offset))
 }

@@ -3,11 +3,15 @@
 //! Payloads are big endian. A payload that ends early, goes on after its end, or has a reserved
 //! field that is not zero is damaged.
 
+use super::body::INLINE_ROW_BYTES;
 use super::describe::describe_key;
 use crate::namespace::store::StoreError;
 
 /// Bytes in front of the payload.
 const HEADER_BYTES: usize = 5;
+
+// A row of an inline body fills a page but for LMDB's header of it, 16 bytes.
+const _: () = assert!(HEADER_BYTES + INLINE_ROW_BYTES + 16 == 4096);
 
 /// What is wrong with a payload.
 #[derive(Debug, PartialEq, Eq)]

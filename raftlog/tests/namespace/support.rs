@@ -242,7 +242,8 @@ impl Cluster {
             }
             let before = self.rows_of(b"MX");
             assert_eq!(self.change(ReleaseBodies { releases }), Answer::Done);
-            assert!(before - self.rows_of(b"MX") <= RELEASE_ROWS_MAX);
+            // The last part that is released may have five rows of its own.
+            assert!(before - self.rows_of(b"MX") <= RELEASE_ROWS_MAX + 5);
         }
     }
 

@@ -5,8 +5,8 @@ use strata_raftlog::namespace::command::{
     PutPart, Refusal,
 };
 use strata_raftlog::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, PART_BYTES_MIN,
-    PieceSource, UploadQuery,
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, INLINE_BYTES_MAX, ObjectAttributes,
+    PART_BYTES_MIN, PieceSource, UploadQuery,
 };
 
 use crate::commands::put;
@@ -309,6 +309,36 @@ fn uploads_are_listed_by_key_and_upload() {
         page(&UploadQuery::default()).uploads.is_empty(),
         "a limit of 0"
     );
+}
+
+#[test]
+fn inline_parts_that_are_not_used_are_released_a_bounded_number_of_rows_at_a_time() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    let command = create(&mut cluster, b"k");
+    let upload = command.inode;
+    cluster.change(command);
+    for number in 1..=200 {
+        let body = Body::Inline(vec![number as u8; INLINE_BYTES_MAX]);
+        let answer = cluster.change(part(upload, number, u32::from(number), body));
+        assert_eq!(answer, Answer::Done);
+    }
+    let command = complete(&cluster, upload, &[7]);
+    assert!(matches!(cluster.change(command), Answer::Put { .. }));
+    // Asserts for each command how many rows it takes.
+    assert_eq!(cluster.release_all(), []);
+    assert_eq!(cluster.rows_of(b"MF"), 0);
+    let view = cluster.store.view().unwrap();
+    let object = view.object("b", b"k").unwrap().unwrap();
+    let pieces = view.body(&object, 0..object.size, 10).unwrap().unwrap();
+    assert_eq!(
+        pieces[0].source,
+        PieceSource::Inline(vec![7; INLINE_BYTES_MAX])
+    );
+    drop(view);
+    cluster.delete("b", &[b"k"]);
+    cluster.release_all();
+    assert_eq!(cluster.rows_of(b"MXF"), 0, "nothing may stay behind");
 }
 
 #[test]

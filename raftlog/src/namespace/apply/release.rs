@@ -4,24 +4,22 @@
 //! freed; the row of `F` goes with the last row of its body.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::INLINE_BYTES_MAX;
 use crate::namespace::body::{DroppedRow, DroppedScope, INLINE_ROW_BYTES};
 use crate::namespace::command::{Answer, DroppedKey, Release, ReleaseBodies};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 
-/// The command that drops a body deletes as many of its rows before those of extents: attributes and all of an inline body.
-const ROWS_AT_ONCE_MAX: usize = 1 + INLINE_BYTES_MAX.div_ceil(INLINE_ROW_BYTES);
-
 impl Change<'_, '_> {
     /// Drops all that an inode has in `X`: its first few rows at once, the rest, once its chunks have been freed, by its row of
     /// `F`.
     pub(super) fn drop_inode(&mut self, inode: u64) -> Result<(), StoreError> {
+        // The attributes, and all of an inline body.
+        let rows_at_once = 1 + self.limits.inline_bytes_max.div_ceil(INLINE_ROW_BYTES);
         let mut rows = 0;
         let mut goes_now = |row_key: &[u8]| {
             rows += 1;
             let kind = key::parse_x(row_key).map(|(_, kind, ..)| kind);
-            rows <= ROWS_AT_ONCE_MAX && kind.is_some_and(|kind| kind < key::X_EXTENTS)
+            rows <= rows_at_once && kind.is_some_and(|kind| kind < key::X_EXTENTS)
         };
         self.wrote = true;
         let deleted = self
@@ -41,14 +39,14 @@ impl Change<'_, '_> {
         }
     }
 
-    /// Drops the body in a space of an inode.
-    pub(super) fn drop_space(&mut self, inode: u64, space: u32) -> Result<(), StoreError> {
-        let inline = self.delete_prefix(&key::x_space(inode, key::X_INLINE, space))? > 0;
+    /// Drops the body in a space of an inode; the rows that have gone with it.
+    pub(super) fn drop_space(&mut self, inode: u64, space: u32) -> Result<usize, StoreError> {
+        let inline = self.delete_prefix(&key::x_space(inode, key::X_INLINE, space))?;
         let extents = key::x_space(inode, key::X_EXTENTS, space);
-        if !inline && self.table.any(self.txn, &extents)? {
+        if inline == 0 && self.table.any(self.txn, &extents)? {
             self.queue_dropped(inode, DroppedScope::Space(space))?;
         }
-        Ok(())
+        Ok(inline)
     }
 
     pub(super) fn queue_dropped(
@@ -139,15 +137,18 @@ impl Change<'_, '_> {
         budget: &mut usize,
     ) -> Result<bool, StoreError> {
         let parts = self.view().parts(upload, 0, *budget + 1)?;
-        let all = parts.len() <= *budget;
-        for (number, part) in parts.iter().take(*budget) {
-            if used.is_some_and(|used| used.binary_search(&part.space).is_err()) {
-                self.drop_space(upload, part.space)?;
+        for (number, part) in parts {
+            if *budget == 0 {
+                return Ok(false);
             }
-            self.delete(&key::part(upload, *number))?;
+            let mut rows = 1;
+            if used.is_some_and(|used| used.binary_search(&part.space).is_err()) {
+                rows += self.drop_space(upload, part.space)?;
+            }
+            self.delete(&key::part(upload, number))?;
+            *budget = budget.saturating_sub(rows);
         }
-        *budget -= parts.len().min(*budget);
-        Ok(all)
+        Ok(true)
     }
 }
 

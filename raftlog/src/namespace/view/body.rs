@@ -376,7 +376,7 @@ impl View<'_> {
         let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
         let mut body: Option<Vec<u8>> = None;
         while let Some((row_key, InlineRow(bytes))) = scan.next::<InlineRow>()? {
-            let offset = key::parse_x(row_key).map_or(0, |(.., offset)| offset);
+            let (.., offset) = key::parse_x(row_key).ok_or_else(|| malformed_key(row_key))?;
             let before = body.as_ref().map_or(0, Vec::len) as u64;
             if offset != before {
                 return Err(self.gap(inode, before));
