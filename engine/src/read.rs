@@ -37,8 +37,10 @@ impl Memory {
 /// before it is read.
 const CELL: u32 = CELL_BYTES as u32;
 
-/// Bytes that are read into one buffer, at most.
-const PIECE_BYTES_MAX: usize = BUFFER_BYTES_MAX / 2;
+/// A shard that is no longer than this is read with its header in one operation of the device, where it is read from its beginning: at
+/// 64 KiB that takes 0.92 of the processor time of two operations, at 256 KiB 0.95. What is longer is read into buffers that the
+/// kernel knows, which two buffers at once cannot be.
+const SHORT_SHARD_BYTES_MAX: u32 = 256 << 10;
 
 impl ChunkStore {
     /// Reads a range of a shard's payload.
@@ -143,10 +145,11 @@ impl ChunkStore {
         let end = (cells.end * CELL).min(entry.payload_bytes);
         let payload_offset = offset + u64::from(header_bytes) + u64::from(start);
         let payload_bytes = align_up(u64::from(end - start), alignment as u64) as usize;
-        let (header, pieces) = if start == 0 && payload_bytes > 0 {
+        let is_short = (1..=SHORT_SHARD_BYTES_MAX).contains(&entry.payload_bytes);
+        let (header, pieces) = if start == 0 && is_short {
             let header_bytes = header_bytes as usize;
-            let reading = self.read_from_header(memory, offset, header_bytes, payload_bytes);
-            reading.await?
+            self.read_at_once(memory, offset, header_bytes, payload_bytes)
+                .await?
         } else {
             let header = self.read_exactly(memory, offset, header_bytes as usize);
             let pieces = self.read_pieces(memory, payload_offset, payload_bytes);
@@ -226,27 +229,24 @@ impl ChunkStore {
         Ok(views)
     }
 
-    /// Reads a header and the payload behind it, the header with the first piece: a short shard is one operation of the device.
-    async fn read_from_header(
+    /// Reads a header and all of what is read of the payload behind it.
+    async fn read_at_once(
         &self,
         memory: Memory,
         offset: u64,
         header_bytes: usize,
         payload_bytes: usize,
     ) -> Result<(Buffer, Vec<Buffer>), EngineError> {
-        let first_bytes = payload_bytes.min(PIECE_BYTES_MAX);
-        let (header, first) = (memory.take(header_bytes), memory.take(first_bytes));
-        let (header, first) = futures_util::future::join(header, first).await;
-        let parts = [(header, header_bytes), (first, first_bytes)];
+        let (header, payload) = (memory.take(header_bytes), memory.take(payload_bytes));
+        let (header, payload) = futures_util::future::join(header, payload).await;
+        let parts = [(header, header_bytes), (payload, payload_bytes)];
         let device = &self.inner.log.device;
-        let [header, first] = device.read_scattered(parts, offset).await?;
+        let [header, payload] = device.read_scattered(parts, offset).await?;
         let payload_offset = offset + header_bytes as u64;
-        let header = self.counted_whole(header, offset, header_bytes)?;
-        let mut pieces = vec![self.counted_whole(first, payload_offset, first_bytes)?];
-        let rest = payload_offset + first_bytes as u64;
-        let more = self.read_pieces(memory, rest, payload_bytes - first_bytes);
-        pieces.extend(more.await?);
-        Ok((header, pieces))
+        Ok((
+            self.counted_whole(header, offset, header_bytes)?,
+            vec![self.counted_whole(payload, payload_offset, payload_bytes)?],
+        ))
     }
 
     /// Reads in pieces of whole cells, each into one buffer.
@@ -259,7 +259,7 @@ impl ChunkStore {
         let mut pieces = Vec::new();
         let mut done = 0;
         while done < bytes {
-            let length = (bytes - done).min(PIECE_BYTES_MAX);
+            let length = (bytes - done).min(BUFFER_BYTES_MAX / 2);
             let piece = self.read_exactly(memory, offset + done as u64, length);
             pieces.push(piece.await?);
             done += length;
