@@ -6,11 +6,13 @@
 //! - `segment_log`: a partition as an append-only log, what the next two share;
 //! - [`journal`]: opaque records of a log partition;
 //! - [`store`]: the chunk store of a data partition. Its paths: `write`, `read`, `recovery`, `checkpoint`, `compaction`,
-//!   on the resident `index`.
+//!   on the resident `index`;
+//! - [`erasure`]: parity cells from data cells, and lost cells from the others.
 
 mod checkpoint;
 mod compaction;
 pub mod device;
+pub mod erasure;
 mod error;
 mod fence;
 pub mod format;
