@@ -6,6 +6,7 @@
 //! - [`report`]: latencies, figures, how they are printed
 //! - [`connection`]: a keep-alive HTTP/1.1 client that costs little
 //! - [`device`]: reads and writes of one file through the reactor
+//! - [`erasure`]: erasure coding of stripes in memory
 //! - [`http`]: hyper on the reactor against hyper on tokio
 //! - [`journal`]: group commit of the engine's journal
 //! - [`s3`]: loads for an S3 endpoint
@@ -16,6 +17,7 @@
 mod affinity;
 mod connection;
 mod device;
+mod erasure;
 mod http;
 mod journal;
 mod own_file;
@@ -43,6 +45,8 @@ struct CommandLine {
 enum Subject {
     /// Random reads and sequential writes of one file through the reactor.
     Device(device::Options),
+    /// Parity of stripes, and rebuilding of lost cells, on one core.
+    Erasure(erasure::Options),
     /// Requests a second of hyper on the reactor or on tokio, one core for the server and one for the client.
     Http(http::Options),
     /// Group commit of small records through the engine's journal.
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
     let shown = progress::show();
     let outcome = match line.subject {
         Subject::Device(options) => device::run(&options),
+        Subject::Erasure(options) => erasure::run(&options),
         Subject::Http(options) => http::run(&options),
         Subject::Journal(options) => journal::run(&options),
         Subject::S3(options) => s3::run(options),
