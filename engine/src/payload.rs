@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_crcs_do_not_depend_on_how_the_bytes_are_cut() {
         let bytes: Vec<u8> = (0..3 * CELL_BYTES + 7)
-            .map(|at| (at * 31 >> 3) as u8)
+            .map(|at| ((at * 31) >> 3) as u8)
             .collect();
         let whole: Vec<u32> = bytes.chunks(CELL_BYTES).map(crc32c::crc32c).collect();
         for length in [
