@@ -5,9 +5,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::rt::Timer;
 use strata_engine::reactor::{
-    self, BufferView, File, OpenOptions, ReactorConfig, ReactorError, Simulation, TaskClass, World,
-    fs,
+    self, BufferView, File, HyperTimer, OpenOptions, ReactorConfig, ReactorError, Simulation,
+    TaskClass, World, fs,
 };
 
 const DIRECT: OpenOptions = OpenOptions {
@@ -110,6 +111,25 @@ fn an_hour_of_sleep_costs_nothing_and_ready_tasks_do_not_stop_the_clock() {
     let (slept, wall) = slept.expect("no crash was planned");
     assert!(slept >= Duration::from_secs(3600) && slept < Duration::from_secs(3601));
     assert_eq!(wall, 3600);
+}
+
+#[test]
+fn hypers_timers_follow_the_reactors_clock() {
+    let simulation = Simulation::new(1);
+    run(&simulation, async || {
+        let timer = HyperTimer;
+        let (start, began) = (reactor::now(), timer.now());
+        let hour = Duration::from_secs(3600);
+        timer.sleep_until(began + hour).await;
+        assert_eq!(timer.now() - began, start.elapsed());
+        assert!(start.elapsed() >= hour && start.elapsed() < hour + Duration::from_millis(1));
+
+        let mut sleeping = timer.sleep(hour);
+        timer.reset(&mut sleeping, timer.now() + 2 * hour);
+        sleeping.await;
+        assert!(start.elapsed() >= 3 * hour);
+    })
+    .expect("no crash was planned");
 }
 
 #[test]

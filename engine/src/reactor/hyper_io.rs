@@ -1,16 +1,17 @@
 //! What hyper needs to run on the reactor: the stream by readiness and the timer.
 //!
 //! Invariant: bytes go from the socket straight into hyper's buffer and from hyper's slices straight into the
-//! socket; nothing is copied or kept in between.
+//! socket; nothing is copied or kept in between. hyper's clock is the reactor's.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant as StandardInstant};
 
 use hyper::rt::{Read, ReadBufCursor, Sleep as HyperSleep, Timer, Write};
 
-use super::clock::now;
+use super::clock::{now, real_monotonic_nanoseconds};
 use super::socket::TcpStream;
 use super::timer::{Sleep, sleep};
 
@@ -65,6 +66,21 @@ pub struct HyperTimer;
 
 impl HyperSleep for Sleep {}
 
+/// Where the standard library's clock stands when the reactor's shows zero. On this machine both are the kernel's monotonic
+/// clock, so that this is also right for an instant that hyper has read by itself.
+fn origin() -> StandardInstant {
+    static ORIGIN: OnceLock<StandardInstant> = OnceLock::new();
+    *ORIGIN.get_or_init(|| {
+        let since = Duration::from_nanos(real_monotonic_nanoseconds());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "hyper counts in instants of the standard library, and this is where they begin"
+        )]
+        let present = StandardInstant::now();
+        present.checked_sub(since).unwrap_or(present)
+    })
+}
+
 impl Timer for HyperTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn HyperSleep>> {
         Box::pin(sleep(duration))
@@ -72,6 +88,10 @@ impl Timer for HyperTimer {
 
     fn sleep_until(&self, deadline: StandardInstant) -> Pin<Box<dyn HyperSleep>> {
         Box::pin(sleep(deadline.saturating_duration_since(self.now())))
+    }
+
+    fn now(&self) -> StandardInstant {
+        origin() + Duration::from_nanos(now().nanoseconds())
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn HyperSleep>>, deadline: StandardInstant) {
