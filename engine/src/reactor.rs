@@ -35,8 +35,8 @@ pub use buffer::{Buffer, BufferView};
 pub use class::TaskClass;
 pub use clock::{Instant, WallTime, now, wall_clock};
 pub use executor::{
-    ROUND_NANOSECONDS, ReactorConfig, Task, World, current_class, index, run, spawn, yield_if_due,
-    yield_now,
+    Main, ROUND_NANOSECONDS, ReactorConfig, Task, World, current_class, index, run, run_all, spawn,
+    yield_if_due, yield_now,
 };
 pub use file::{File, OpenOptions};
 pub use fs::sync_directory;

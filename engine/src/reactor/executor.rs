@@ -1,11 +1,13 @@
-//! The loop of a reactor: timers, completions, remote wakes, tasks, and sleep when there is nothing to do.
+//! A reactor: its tasks, what wakes them, and whose turn it is.
 //!
-//! Invariants: a future is polled and dropped only on its reactor's thread; a task is queued at most once
-//! (`async-task` sees to it); every round looks at timers and completions, and a round's tasks run for at most
-//! [`ROUND_NANOSECONDS`] plus one turn; a wake from another thread is never lost, because the waker pushes before it
-//! looks at the parked flag and the reactor raises the flag before it looks at the queue.
+//! Invariants: a future is polled and dropped only on its reactor's thread and while that reactor is entered; a task is
+//! queued at most once (`async-task` sees to it); a wake from another thread is never lost, because the waker pushes
+//! before it looks at the parked flag and the reactor raises the flag before it looks at the queue.
 
 mod idleness;
+mod real;
+mod run;
+mod stepper;
 mod task;
 
 use std::cell::{Cell, RefCell};
@@ -14,20 +16,19 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use async_task::Runnable;
 use crossbeam_queue::SegQueue;
 
 use self::idleness::Idleness;
+pub use self::run::{Main, run, run_all};
 use self::task::{Registration, TaskTable, Tracked};
 pub use self::task::{Task, current_class, index, spawn, yield_if_due, yield_now};
-use super::affinity::Pinned;
 use super::arena::{Arena, Backing};
 use super::class::{CLASS_COUNT, Shares, TaskClass};
 use super::clock::{real_monotonic_nanoseconds, real_wall_nanoseconds, thread_cpu_nanoseconds};
@@ -51,9 +52,9 @@ const SIMULATED_TURN_NANOSECONDS: u64 = 1_000;
 pub struct ReactorConfig {
     /// Its number among the reactors of the process, from zero.
     pub index: usize,
-    /// The core to pin the thread to.
+    /// The core to pin the thread to, in the real world.
     pub core: Option<usize>,
-    /// Shown in logs.
+    /// Shown in logs; also the name of the thread that [`run_all`] starts for it.
     pub name: String,
     /// Memory for buffers, rounded up to 2 MiB.
     pub arena_bytes: usize,
@@ -61,7 +62,8 @@ pub struct ReactorConfig {
     pub spin: Duration,
 }
 
-/// Where a reactor runs.
+/// Where reactors run.
+#[derive(Clone)]
 pub enum World {
     /// On this machine.
     Real,
@@ -176,51 +178,15 @@ pub(super) fn try_with_current<R>(act: impl FnOnce(&Reactor) -> R) -> Option<R> 
         .flatten()
 }
 
-/// Runs a reactor on the calling thread until the future ends; what it spawned and did not finish is dropped.
-///
-/// # Errors
-/// io_uring cannot be used, the arena cannot be mapped, the thread already runs a reactor; in a simulation also the
-/// planned crash and a run that is stuck.
-///
-/// # Panics
-/// When `main` panics.
-pub fn run<T>(
-    config: ReactorConfig,
-    world: World,
-    main: impl AsyncFnOnce() -> T,
-) -> Result<T, ReactorError> {
-    if try_with_current(|_| ()).is_some() {
-        return Err(ReactorError::Nested);
-    }
-    let _pinned = config.core.map(Pinned::to_core);
-    let reactor = Rc::new(Reactor::new(&config, world)?);
-    CURRENT.with(|current| *current.borrow_mut() = Some(reactor.clone()));
-    let _closing = Closing {
-        reactor: reactor.clone(),
-    };
-    let (runnable, mut task) = reactor.make_task(TaskClass::Foreground, Location::caller(), main());
-    runnable.schedule();
-    match &reactor.arm {
-        Arm::Real { .. } => reactor.drive_real(&task),
-        Arm::Simulated(simulation) => reactor.drive_simulated(simulation, &task)?,
-    }
-    match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Ok(output),
-        Poll::Pending => unreachable!("the loop ends only when the main task has"),
-    }
+/// Makes a reactor the current one of the thread until it is dropped, then the one before it again.
+struct Entered {
+    before: Option<Rc<Reactor>>,
 }
 
-/// Takes the reactor apart, also while a panic unwinds.
-struct Closing {
-    reactor: Rc<Reactor>,
-}
-
-impl Drop for Closing {
+impl Drop for Entered {
     fn drop(&mut self) {
-        self.reactor.drop_tasks();
-        self.reactor.close();
-        let current = CURRENT.with(|current| current.borrow_mut().take());
-        drop(current);
+        let left = CURRENT.with(|current| current.replace(self.before.take()));
+        drop(left);
     }
 }
 
@@ -249,10 +215,7 @@ impl Reactor {
                 )?)),
                 random: Box::new(RefCell::new(KernelRandom::new())),
             },
-            World::Simulated(simulation) => {
-                simulation.begin_run();
-                Arm::Simulated(simulation)
-            }
+            World::Simulated(simulation) => Arm::Simulated(simulation),
         };
         let statistics = Arc::new(ReactorStatistics::default());
         statistics.arena_total_bytes.set(arena.total_bytes() as u64);
@@ -273,6 +236,11 @@ impl Reactor {
             cpu_mark: Cell::default(),
             idleness: Idleness::new(config.spin),
         })
+    }
+
+    fn enter(self: &Rc<Reactor>) -> Entered {
+        let before = CURRENT.with(|current| current.replace(Some(self.clone())));
+        Entered { before }
     }
 
     /// Nanoseconds of this reactor's monotonic clock.
@@ -327,9 +295,10 @@ impl Reactor {
             .metadata(TaskMeta { class, origin })
             .propagate_panic(true);
         // SAFETY: the future and the output need not be Send because runnables are run and dropped only by this
-        // reactor's thread: `schedule` puts them into its queues, and `drop_tasks` empties those before the thread
-        // leaves `run`, until no future exists any more; `Task` handles are not Send. The schedule function is Send,
-        // Sync and 'static. What the future borrows outlives `run`, and no future does.
+        // reactor's thread: `schedule` puts them into its queues, and the drop of `Started` empties those by
+        // `drop_tasks` before the thread leaves `run` or `run_all`, until no future exists any more; `Task` handles are
+        // not Send. The schedule function is Send, Sync and 'static. What the future borrows outlives `run`, and no
+        // future does.
         let (runnable, task) = unsafe {
             builder.spawn_unchecked(move |_| tracked, move |runnable| shared.schedule(runnable))
         };
@@ -392,7 +361,7 @@ impl Reactor {
         let length = match &self.arm {
             Arm::Real { .. } => real_monotonic_nanoseconds() - started,
             Arm::Simulated(simulation) => {
-                simulation.pass(class.index(), SIMULATED_TURN_NANOSECONDS)
+                simulation.pass(self.index, class.index(), SIMULATED_TURN_NANOSECONDS)
             }
         };
         self.shares.borrow_mut().charge(class, length);
@@ -437,112 +406,6 @@ impl Reactor {
         self.cpu_mark.set(CpuMark { clock, cpu });
     }
 
-    fn drive_real<T>(&self, main: &MainTask<T>) {
-        let mut reaped = Reaped::default();
-        let mut now = self.clock();
-        while !main.is_finished() {
-            let round_started = now;
-            if now >= self.cpu_mark.get().clock + ROUND_NANOSECONDS {
-                self.mark_cpu(now);
-            }
-            self.fire_timers(now);
-            self.complete(&mut reaped);
-            self.take_remote();
-            let end = now + ROUND_NANOSECONDS;
-            while now < end {
-                let Some(length) = self.take_turn(now) else {
-                    break;
-                };
-                now += length;
-            }
-            self.statistics.rounds.add(1);
-            self.statistics.busy_nanoseconds.add(now - round_started);
-            if self.has_ready() {
-                self.flush();
-                now = self.clock();
-            } else if !main.is_finished() {
-                now = self.idle(now);
-            }
-            self.publish();
-        }
-    }
-
-    /// Reaps completions and lets go of what they owned.
-    fn complete(&self, reaped: &mut Reaped) {
-        self.driver().borrow_mut().reap(reaped);
-        reaped.woken.drain(..).for_each(Waker::wake);
-        reaped.released.clear();
-        for watcher in reaped.ended.drain(..) {
-            watcher.ended();
-        }
-    }
-
-    fn flush(&self) {
-        let mut driver = self.driver().borrow_mut();
-        if driver.has_queued() {
-            driver.submit();
-        }
-    }
-
-    /// Waits for something to do: looks for it for a while if that has paid lately, then sleeps in the kernel.
-    /// Returns the clock.
-    fn idle(&self, started: u64) -> u64 {
-        let deadline = self.timers.borrow().next_deadline();
-        if deadline.is_some_and(|deadline| deadline <= started) {
-            self.flush();
-            return self.clock();
-        }
-        let barriers = self.driver().borrow().slots.barriers_in_flight;
-        if barriers == 0 && self.idleness.spinning_pays(started) {
-            let found = self.spin(started, deadline);
-            self.idleness.spun(found);
-            if found {
-                return self.woke(started);
-            }
-        }
-        let slept = self.clock();
-        self.park(deadline);
-        let now = self.woke(started);
-        self.idleness.slept(now - slept);
-        now
-    }
-
-    fn woke(&self, started: u64) -> u64 {
-        let now = self.clock();
-        self.statistics.idle_nanoseconds.add(now - started);
-        now
-    }
-
-    /// Whether work appeared before the spin time was over.
-    fn spin(&self, started: u64, deadline: Option<u64>) -> bool {
-        self.flush();
-        let end = deadline
-            .unwrap_or(u64::MAX)
-            .min(started + self.idleness.spin);
-        loop {
-            if !self.shared.remote.is_empty() || self.driver().borrow_mut().has_events() {
-                return true;
-            }
-            if self.clock() >= end {
-                return deadline.is_some_and(|deadline| deadline <= end);
-            }
-            std::hint::spin_loop();
-        }
-    }
-
-    fn park(&self, deadline: Option<u64>) {
-        self.shared.parked.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `schedule`.
-        fence(Ordering::SeqCst);
-        if self.shared.remote.is_empty() {
-            let timeout = deadline
-                .map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock())));
-            self.driver().borrow_mut().park(timeout);
-            self.statistics.parks.add(1);
-        }
-        self.shared.parked.store(false, Ordering::Relaxed);
-    }
-
     /// Writes the numbers that are not kept as they change.
     fn publish(&self) {
         let statistics = &self.statistics;
@@ -562,30 +425,6 @@ impl Reactor {
                 .orphaned_operations
                 .set(driver.slots.orphans as u64);
         }
-    }
-
-    fn drive_simulated<T>(
-        &self,
-        simulation: &Simulation,
-        main: &MainTask<T>,
-    ) -> Result<(), ReactorError> {
-        while !main.is_finished() {
-            self.fire_timers(simulation.clock());
-            simulation.complete_due().into_iter().for_each(Waker::wake);
-            self.take_remote();
-            let ran = self.take_turn(simulation.clock()).is_some();
-            self.publish();
-            if simulation.crashed() {
-                return Err(ReactorError::Crashed);
-            }
-            if !ran {
-                let timer = self.timers.borrow().next_deadline();
-                let event = simulation.next_event();
-                let next = [timer, event].into_iter().flatten().min();
-                simulation.advance_to(next.ok_or(ReactorError::Stuck)?);
-            }
-        }
-        Ok(())
     }
 
     /// Drops every future. A waker on another thread may just be bringing a task: wait for it.
@@ -613,11 +452,11 @@ impl Reactor {
         }
     }
 
-    /// Waits until the kernel uses nothing of ours any more.
+    /// Waits until the kernel uses nothing of ours any more. What a simulated disk still does for an ended reactor goes on
+    /// without it.
     fn close(&self) {
-        let driver = match &self.arm {
-            Arm::Real { driver, .. } => driver,
-            Arm::Simulated(simulation) => return simulation.end_run(),
+        let Arm::Real { driver, .. } = &self.arm else {
+            return;
         };
         let mut reaped = Reaped::default();
         let drained = driver.borrow_mut().drain(&mut reaped);

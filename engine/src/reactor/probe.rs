@@ -77,6 +77,20 @@ pub enum ReactorError {
     /// The thread already runs a reactor.
     #[error("this thread already runs a reactor")]
     Nested,
+    /// The thread of a reactor could not be started.
+    #[error("the thread {name} of a reactor could not be started: {source}")]
+    Thread {
+        /// The reactor's name.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The main task of a reactor on another thread has panicked.
+    #[error("the reactor {name} has panicked")]
+    Panicked {
+        /// The reactor's name.
+        name: String,
+    },
     /// A simulated run reached the disk operation at which it was told to crash.
     #[error("the simulated machine crashed as planned")]
     Crashed,

@@ -25,8 +25,8 @@ use self::trace::Trace;
 use super::file::OpenOptions;
 use super::random::SeededRandom;
 
-/// A simulated machine, made from a seed. Clones are handles to the same machine. Give it to
-/// [`run`](super::run) as often as wanted: each run is a start of the process on what the disk then holds.
+/// A simulated machine, made from a seed. Clones are handles to the same machine. Give it to [`run`](super::run) or
+/// [`run_all`](super::run_all) as often as wanted: each run is a start of the process on what the disk then holds.
 #[derive(Clone)]
 pub struct Simulation {
     state: Rc<RefCell<State>>,
@@ -39,6 +39,8 @@ struct State {
     random: SeededRandom,
     disk: Disk,
     trace: Trace,
+    /// Decides which of several ready reactors has the next turn.
+    turns: SeededRandom,
     /// Counts starts, so that handles of an earlier run are known.
     run: u64,
 }
@@ -56,6 +58,7 @@ impl Simulation {
             random: SeededRandom::new(seeds.next()),
             disk: Disk::new(seeds.next()),
             trace: Trace::new(seed),
+            turns: SeededRandom::new(seeds.next()),
             run: 0,
         };
         Simulation {
@@ -193,6 +196,7 @@ impl Simulation {
         Some(bytes)
     }
 
+    /// The process starts on the machine, once for all its reactors.
     pub(super) fn begin_run(&self) {
         let mut state = self.state.borrow_mut();
         state.run += 1;
@@ -203,7 +207,7 @@ impl Simulation {
         trace.add_all(&[9, *run, *clock]);
     }
 
-    /// The arena of the run goes: nothing may hold its buffers.
+    /// The arenas of the run go, and its last reactor: nothing may hold their buffers and wakers.
     pub(super) fn end_run(&self) {
         self.state.borrow_mut().disk.release_buffers();
     }
@@ -228,13 +232,22 @@ impl Simulation {
         state.trace.add_all(&[10, u64::from(crc32c::crc32c(bytes))]);
     }
 
-    /// A turn has passed, of the class and length given.
-    pub(super) fn pass(&self, class: usize, nanoseconds: u64) -> u64 {
+    /// A turn of the reactor has passed, of the class and length given.
+    pub(super) fn pass(&self, reactor: usize, class: usize, nanoseconds: u64) -> u64 {
         let mut state = self.state.borrow_mut();
         state.clock += nanoseconds;
         let clock = state.clock;
-        state.trace.add_all(&[11, class as u64, clock]);
+        let whose = (reactor as u64) << 8 | class as u64;
+        state.trace.add_all(&[11, whose, clock]);
         nanoseconds
+    }
+
+    /// Which of so many ready reactors, at least one, has the next turn. Nothing is drawn where there is no choice.
+    pub(super) fn choose_turn(&self, ready: usize) -> usize {
+        match ready {
+            1 => 0,
+            _ => self.state.borrow_mut().turns.below(ready as u64) as usize,
+        }
     }
 
     pub(super) fn advance_to(&self, clock: u64) {

@@ -104,7 +104,7 @@ pub struct ReactorStatistics {
     pub tasks: Gauge,
     /// Tasks that are ready to run.
     pub ready_tasks: Gauge,
-    /// Wakes that came from other threads.
+    /// Wakes that came from other threads; in a simulation those from other reactors and from the disk.
     pub remote_wakes: Gauge,
     /// Times the reactor went to sleep in the kernel.
     pub parks: Gauge,
