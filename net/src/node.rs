@@ -1,4 +1,4 @@
-//! A node: one pinned thread per core, each with its reactor, its partitions and its connections.
+//! A node: a reactor per core, each with its partitions and its connections; in the real world each on a pinned thread.
 //!
 //! Invariants: reactor 0 is the metadata core: it alone runs the Raft group and writes the namespace; a partition is owned by
 //! one reactor, computed at every start and never stored; a front end is served only after the log has been replayed.
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strata_engine::reactor::{self, OneSender, ReactorConfig, Sender, World};
+use strata_engine::reactor::{self, Main, OneSender, ReactorConfig, Sender, World};
 use strata_engine::{ChunkStore, ChunkStoreStatistics, DeviceHealth, Uuid};
 use strata_raftlog::namespace::RootKey;
 use strata_raftlog::namespace::store::NamespaceStore;
@@ -75,9 +75,9 @@ pub enum NodeError {
     /// The log or the namespace could not be brought up.
     #[error("{0}")]
     Metadata(String),
-    /// A thread could not be started or has panicked.
+    /// A reactor ended before the node had started.
     #[error("{0}")]
-    Thread(String),
+    Ended(String),
 }
 
 /// A data partition that is there.
@@ -162,63 +162,46 @@ pub trait Serve: Fn(Result<Cluster, ClusterError>) -> Serving + Send + Clone + '
 
 impl<F: Fn(Result<Cluster, ClusterError>) -> Serving + Send + Clone + 'static> Serve for F {}
 
-/// Runs a node on this thread and one more per further core, until `serve` has ended on every reactor.
+/// Runs a node until `serve` has ended on every reactor. In the real world each of its cores has a thread, the first this one;
+/// in a simulation the reactors take turns on this thread.
 ///
 /// # Errors
 /// Says what stands in the way of the start, with the remedy where there is one.
+///
+/// # Panics
+/// When reactor 0 panics; in a simulation when any reactor does.
 pub fn run(
+    world: World,
     config: NodeConfig,
     status: Arc<NodeStatus>,
     serve: impl Serve,
 ) -> Result<(), NodeError> {
     assert!(!config.cores.is_empty(), "a node has a core");
-    let mut peers = Vec::new();
-    let mut mailboxes = Vec::new();
-    for _ in &config.cores {
-        let (sender, receiver) = reactor::mailbox(MAILBOX_CAPACITY);
-        peers.push(sender);
-        mailboxes.push(receiver);
-    }
-    let mut threads = Vec::new();
-    for (index, mailbox) in mailboxes
-        .drain(1..)
-        .enumerate()
-        .map(|(at, mailbox)| (at + 1, mailbox))
-    {
-        let (reactor_config, serve, status) = (
-            reactor_config(&config, index),
-            serve.clone(),
-            status.clone(),
-        );
-        let body = move || {
-            reactor::run(reactor_config, World::Real, async move || {
-                status.add_reactor(index, reactor::statistics());
-                serve::serve_mailbox(mailbox, None, serve).await;
-            })
+    let ends = config
+        .cores
+        .iter()
+        .map(|_| reactor::mailbox(MAILBOX_CAPACITY));
+    let (peers, mut mailboxes): (Vec<_>, Vec<_>) = ends.unzip();
+    let metadata_mailbox = mailboxes.remove(0);
+    let mut mains = Vec::new();
+    for (index, mailbox) in (1..).zip(mailboxes) {
+        let (serve, status) = (serve.clone(), status.clone());
+        let body = async move || {
+            status.add_reactor(index, reactor::statistics());
+            serve::serve_mailbox(mailbox, None, serve).await;
+            Ok(())
         };
-        let builder = std::thread::Builder::new().name(format!("strata-{index}"));
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a node's cores are its reactors; this is where they begin"
-        )]
-        let thread = builder.spawn(body);
-        threads.push(
-            thread.map_err(|error| NodeError::Thread(format!("cannot start a thread: {error}")))?,
-        );
+        mains.push(Main::new(reactor_config(&config, index), body));
     }
-    let mailbox = mailboxes.remove(0);
-    let first = reactor_config(&config, 0);
-    let outcome = reactor::run(first, World::Real, async move || {
-        status.add_reactor(0, reactor::statistics());
-        start::run_metadata_core(config, status, peers, mailbox, serve).await
-    })?;
-    for thread in threads {
-        match thread.join() {
-            Ok(ended) => ended?,
-            Err(_) => return Err(NodeError::Thread("a reactor has panicked".to_owned())),
+    let body = {
+        let config = config.clone();
+        async move || {
+            status.add_reactor(0, reactor::statistics());
+            start::run_metadata_core(config, status, peers, metadata_mailbox, serve).await
         }
-    }
-    outcome
+    };
+    mains.insert(0, Main::new(reactor_config(&config, 0), body));
+    reactor::run_all(world, mains)?.into_iter().collect()
 }
 
 fn reactor_config(config: &NodeConfig, index: usize) -> ReactorConfig {

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use strata_engine::reactor;
+use strata_engine::reactor::{self, World};
 use strata_gateway::{Credential, GatewayConfig, GatewayMetrics};
 use strata_net::node::status::NodeStatus;
 use strata_net::node::{self, NodeConfig};
@@ -165,7 +165,7 @@ fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), Stri
         cores = cores.len(),
         "starting"
     );
-    node::run(node_config, status.clone(), move |connected| {
+    node::run(World::Real, node_config, status.clone(), move |connected| {
         front_end::serve(front_end.clone(), connected)
     })
     .map_err(|error| error.to_string())?;

@@ -88,14 +88,14 @@ async fn open_partitions(
     for (peer, request) in peers.iter().zip(requests) {
         let (reply, answer) = reactor::oneshot();
         let sent = peer.send(NodeRequest::Open(request, reply)).await;
-        sent.map_err(|_| NodeError::Thread("a reactor ended while it started".to_owned()))?;
+        sent.map_err(|_| NodeError::Ended("a reactor ended while it started".to_owned()))?;
         answers.push(answer);
     }
     let mut recovered = Recovered::default();
     for answer in answers {
         let opened = answer
             .await
-            .map_err(|_| NodeError::Thread("a reactor ended while it started".to_owned()))?;
+            .map_err(|_| NodeError::Ended("a reactor ended while it started".to_owned()))?;
         let opened = opened.map_err(|error| NodeError::Devices(error.to_string()))?;
         for (place, partition) in opened.opened {
             status.add_partition(place, partition.clone());
