@@ -19,6 +19,7 @@ use crate::format::layout::{
 use crate::format::superblock::{LOG_MIRROR_COUNT_MAX, PartitionEntry, PartitionKind, Superblock};
 use crate::format::{FormatError, anchor::Anchor};
 use crate::id::Uuid;
+use crate::reactor::fs::FileLock;
 use crate::reactor::{self, Buffer, BufferView, File, OpenOptions};
 use health::DeviceHealth;
 use latency::{DeviceLatencies, Latencies};
@@ -75,7 +76,7 @@ struct Inner {
 
 /// Keeps other servers off a device as long as it lives.
 pub struct DeviceLock {
-    _file: std::fs::File,
+    _lock: FileLock,
 }
 
 impl DeviceLock {
@@ -83,14 +84,12 @@ impl DeviceLock {
     ///
     /// # Errors
     /// [`EngineError::Locked`] when another server has it.
-    pub fn take(path: &Path) -> Result<DeviceLock, EngineError> {
-        let file = std::fs::File::open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(DeviceLock { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(EngineError::Locked {
+    pub async fn take(path: &Path) -> Result<DeviceLock, EngineError> {
+        match reactor::fs::try_lock(path).await? {
+            Some(lock) => Ok(DeviceLock { _lock: lock }),
+            None => Err(EngineError::Locked {
                 path: path.to_owned(),
             }),
-            Err(std::fs::TryLockError::Error(error)) => Err(EngineError::Io(error)),
         }
     }
 }

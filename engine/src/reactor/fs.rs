@@ -1,15 +1,16 @@
-//! Directories and small files, in both worlds.
+//! Directories, small files, locks and space, in both worlds.
 //!
 //! Invariant: a name is durable only after [`sync_directory`] of its directory; the simulated world loses names that
 //! were not synced.
 
+use std::fs::TryLockError;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::executor::{Arm, with_current};
 use super::offload::offload;
-use super::simulated::Simulation;
+use super::simulated::{SimulatedLock, Simulation};
 
 fn simulation() -> Option<Simulation> {
     with_current(|reactor| match &reactor.arm {
@@ -142,4 +143,105 @@ pub async fn write_small_file(
         if durable { file.sync_all() } else { Ok(()) }
     })
     .await
+}
+
+/// What lies at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// The number of its file system; equal numbers are one file system.
+    pub file_system: u64,
+    /// Bytes of the file system that it takes.
+    pub allocated_bytes: u64,
+}
+
+/// What lies at a path, of which links are followed.
+///
+/// # Errors
+/// What the system says, with the path; `NotFound` where nothing is there.
+pub async fn status(path: &Path) -> io::Result<FileStatus> {
+    if let Some(simulation) = simulation() {
+        return simulation.status(path);
+    }
+    blocking(path, |path| {
+        let found = std::fs::metadata(path)?;
+        Ok(FileStatus {
+            is_directory: found.is_dir(),
+            file_system: found.dev(),
+            allocated_bytes: found.blocks() * 512,
+        })
+    })
+    .await
+}
+
+/// How large a file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSystemSpace {
+    /// Bytes of the file system.
+    pub total_bytes: u64,
+    /// Bytes that this user may still fill.
+    pub available_bytes: u64,
+}
+
+/// How large the file system is that a path lies on.
+///
+/// # Errors
+/// What the system says, with the path.
+pub async fn space(path: &Path) -> io::Result<FileSystemSpace> {
+    if let Some(simulation) = simulation() {
+        return Ok(simulation.space());
+    }
+    blocking(path, |path| {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(FileSystemSpace {
+            total_bytes: found.f_blocks * found.f_frsize,
+            available_bytes: found.f_bavail * found.f_frsize,
+        })
+    })
+    .await
+}
+
+/// Keeps others from locking a file, until it is dropped or the process ends.
+pub struct FileLock {
+    _held: Held,
+}
+
+enum Held {
+    Real { _file: std::fs::File },
+    Simulated { _lock: SimulatedLock },
+}
+
+/// Locks a file; `None` when somebody, also of this process, has the lock.
+///
+/// # Errors
+/// What the system says, with the path.
+pub async fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
+    let held = if let Some(simulation) = simulation() {
+        let lock = simulation.try_lock(path)?;
+        lock.map(|lock| Held::Simulated { _lock: lock })
+    } else {
+        let file = blocking(path, lock_blocking).await?;
+        file.map(|file| Held::Real { _file: file })
+    };
+    Ok(held.map(|held| FileLock { _held: held }))
+}
+
+fn lock_blocking(path: &Path) -> io::Result<Option<std::fs::File>> {
+    let file = std::fs::File::open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Asks the kernel of this machine, on a helper thread, what a simulated machine has no answer to: `None` there.
+pub async fn ask_kernel<T: Send + 'static>(
+    question: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    match simulation() {
+        Some(_) => None,
+        None => Some(offload(question).await),
+    }
 }

@@ -5,6 +5,7 @@
 
 mod disk;
 mod file;
+mod fs;
 mod image;
 mod names;
 mod trace;
@@ -18,11 +19,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 pub use self::disk::SimulationCounters;
-use self::disk::{Disk, Effect, NameChange, named};
+use self::disk::{Disk, named};
 pub(super) use self::file::SimulatedFile;
-use self::names::Entry;
+pub(super) use self::fs::SimulatedLock;
 use self::trace::Trace;
-use super::file::OpenOptions;
 use super::random::SeededRandom;
 
 /// A simulated machine, made from a seed. Clones are handles to the same machine. Give it to [`run`](super::run) or
@@ -269,61 +269,5 @@ impl Simulation {
 
     pub(super) fn crashed(&self) -> bool {
         self.state.borrow().disk.crashed
-    }
-
-    pub(super) async fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.operate(Effect::SyncDirectory(path.to_path_buf()))
-            .await
-            .map(drop)
-    }
-
-    pub(super) async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let change = NameChange::CreateDirectories(path.to_path_buf());
-        self.operate(Effect::Name(change)).await.map(drop)
-    }
-
-    pub(super) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let change = NameChange::Rename(from.to_path_buf(), to.to_path_buf());
-        self.operate(Effect::Name(change)).await.map(drop)
-    }
-
-    pub(super) async fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let change = NameChange::Remove(path.to_path_buf());
-        self.operate(Effect::Name(change)).await.map(drop)
-    }
-
-    pub(super) fn exists(&self, path: &Path) -> bool {
-        self.state.borrow().disk.names.look_up(path).is_some()
-    }
-
-    pub(super) fn list_directory(&self, path: &Path) -> io::Result<Vec<String>> {
-        let state = self.state.borrow();
-        match state.disk.names.look_up(path) {
-            Some(Entry::Directory) => Ok(state.disk.names.children(path)),
-            Some(Entry::File(_)) => Err(named(io::ErrorKind::NotADirectory, path)),
-            None => Err(named(io::ErrorKind::NotFound, path)),
-        }
-    }
-
-    pub(super) fn read_small_file(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.content(path)
-            .ok_or_else(|| named(io::ErrorKind::NotFound, path))
-    }
-
-    pub(super) async fn write_small_file(
-        &self,
-        path: &Path,
-        bytes: &[u8],
-        durable: bool,
-    ) -> io::Result<()> {
-        let options = OpenOptions {
-            read_only: false,
-            create: true,
-            direct: false,
-        };
-        let file = SimulatedFile::open(self, path, options)?;
-        file.set_length(0).await?;
-        file.write_bytes(0, bytes.to_vec()).await?;
-        if durable { file.sync().await } else { Ok(()) }
     }
 }

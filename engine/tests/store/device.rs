@@ -8,14 +8,35 @@ use strata_engine::{
 
 use crate::support::{DeviceFile, PATH, device_content, flip_bit, formatted, run, run_real};
 
+/// Locks a device twice, then once more when the first lock is gone.
+async fn lock_twice(device: &Path) {
+    let first = DeviceLock::take(device).await.expect("free");
+    let second = DeviceLock::take(device).await;
+    assert!(matches!(second, Err(EngineError::Locked { path }) if path == device));
+    drop(first);
+    DeviceLock::take(device).await.expect("free again");
+}
+
+#[test]
+fn a_simulated_device_is_locked_by_one_and_until_its_process_ends() {
+    let simulation = formatted(46);
+    let held = run(&simulation, async || {
+        lock_twice(Path::new(PATH)).await;
+        DeviceLock::take(Path::new(PATH)).await.expect("free")
+    });
+    run(&simulation, async || {
+        let lock = DeviceLock::take(Path::new(PATH)).await.expect("free");
+        drop(held);
+        let second = DeviceLock::take(Path::new(PATH)).await;
+        assert!(matches!(second, Err(EngineError::Locked { .. })));
+        drop(lock);
+    });
+}
+
 #[test]
 fn a_second_lock_names_the_file_and_a_strange_file_is_refused() {
     let file = DeviceFile::formatted(2);
-    let first = DeviceLock::take(&file.path).expect("free");
-    let second = DeviceLock::take(&file.path);
-    assert!(matches!(second, Err(EngineError::Locked { path }) if path == file.path));
-    drop(first);
-    DeviceLock::take(&file.path).expect("free again");
+    run_real(async || lock_twice(&file.path).await);
     let strange = file.directory.path().join("strange");
     std::fs::write(&strange, vec![7; 1 << 20]).expect("write");
     run_real(async || {

@@ -3,11 +3,10 @@
 //! Invariant: the free part of a file system is counted once, however many devices share it.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strata_engine::reactor::{self, TaskClass};
+use strata_engine::reactor::{self, TaskClass, fs};
 
 use super::format::NodeDevice;
 use super::{NodeConfig, NodeError};
@@ -32,17 +31,22 @@ pub(super) struct DeviceSpace {
 ///
 /// # Errors
 /// A file system that does not say how large it is.
-pub(super) fn shares(devices: &[DeviceSpace]) -> Result<Vec<u64>, NodeError> {
+pub(super) async fn shares(devices: &[DeviceSpace]) -> Result<Vec<u64>, NodeError> {
     let mut sharing: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (position, device) in devices.iter().enumerate() {
-        let file_system = file_system_of(&device.listed)?;
-        sharing.entry(file_system).or_default().push(position);
+        let listed = fs::status(&device.listed).await.map_err(unknown)?;
+        sharing
+            .entry(listed.file_system)
+            .or_default()
+            .push(position);
     }
     let mut capacities = vec![0; devices.len()];
     for positions in sharing.values() {
-        let files = positions.iter().map(|at| &devices[*at].file);
-        let used: u64 = files.map(|file| allocated_bytes(file)).sum();
-        let room = room_on(&devices[positions[0]].listed, used)?;
+        let mut used = 0;
+        for at in positions {
+            used += allocated_bytes(&devices[*at].file).await;
+        }
+        let room = room_on(&devices[positions[0]].listed, used).await?;
         let bytes = room / positions.len() as u64;
         positions.iter().for_each(|at| capacities[*at] = bytes);
     }
@@ -65,9 +69,7 @@ pub(super) fn follow(config: &NodeConfig, devices: &[NodeDevice]) -> Option<reac
     Some(reactor::spawn(TaskClass::Background, async move {
         loop {
             reactor::sleep(LOOK_EVERY).await;
-            let spaces = spaces.clone();
-            // A file system that hangs answers late or never: no reactor waits for it.
-            match reactor::offload(move || shares(&spaces)).await {
+            match shares(&spaces).await {
                 Ok(shares) => health
                     .iter()
                     .zip(shares)
@@ -78,30 +80,41 @@ pub(super) fn follow(config: &NodeConfig, devices: &[NodeDevice]) -> Option<reac
     }))
 }
 
-fn file_system_of(path: &Path) -> Result<u64, NodeError> {
-    let found = std::fs::metadata(path)
-        .map_err(|error| NodeError::Devices(format!("{}: {error}", path.display())))?;
-    Ok(found.dev())
+fn unknown(error: std::io::Error) -> NodeError {
+    NodeError::Devices(error.to_string())
 }
 
-fn allocated_bytes(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |found| found.blocks() * 512)
+/// Nothing for a file that is not there yet.
+async fn allocated_bytes(path: &Path) -> u64 {
+    fs::status(path)
+        .await
+        .map_or(0, |found| found.allocated_bytes)
 }
 
 /// Bytes of the file system that devices may hold together when a part of it stays free.
-fn room_on(path: &Path, used_by_devices: u64) -> Result<u64, NodeError> {
-    let found = rustix::fs::statvfs(path)
-        .map_err(|error| NodeError::Devices(format!("{}: {error}", path.display())))?;
-    let (total, available) = (
-        found.f_blocks * found.f_frsize,
-        found.f_bavail * found.f_frsize,
-    );
-    Ok((available + used_by_devices).saturating_sub(total / FREE_SHARE))
+async fn room_on(path: &Path, used_by_devices: u64) -> Result<u64, NodeError> {
+    let space = fs::space(path).await.map_err(unknown)?;
+    let reachable = space.available_bytes + used_by_devices;
+    Ok(reachable.saturating_sub(space.total_bytes / FREE_SHARE))
 }
 
 #[cfg(test)]
 mod tests {
+    use strata_engine::reactor::{ReactorConfig, World};
+
     use super::*;
+
+    fn shares_here(devices: &[DeviceSpace]) -> Vec<u64> {
+        let config = ReactorConfig {
+            index: 0,
+            core: None,
+            name: "capacity".to_owned(),
+            arena_bytes: 2 << 20,
+            spin: Duration::ZERO,
+        };
+        let shares = reactor::run(config, World::Real, async || shares(devices).await);
+        shares.expect("io_uring is available").expect("a size")
+    }
 
     #[test]
     fn devices_of_one_file_system_share_its_space() {
@@ -110,8 +123,8 @@ mod tests {
             listed: directory.path().to_owned(),
             file: directory.path().join(name),
         };
-        let alone = shares(&[device("a")]).expect("a size")[0];
-        let shared = shares(&[device("a"), device("b")]).expect("a size");
+        let alone = shares_here(&[device("a")])[0];
+        let shared = shares_here(&[device("a"), device("b")]);
         assert_eq!(shared[0], shared[1]);
         // Others write to it meanwhile.
         assert!(

@@ -4,12 +4,11 @@
 //! there, or whose disk does not work, beside formatted ones is a missing device, and is never made; a device is known by its
 //! uuid, never by its path; nothing is written before every device has been looked at.
 
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strata_engine::reactor;
+use strata_engine::reactor::{self, File, OpenOptions, fs};
 use strata_engine::{EngineError, Superblock, Uuid};
 
 use super::failure_domain::{self, FailureDomain};
@@ -128,16 +127,7 @@ enum Seen {
 }
 
 async fn look_at(config: &NodeConfig, position: usize, listed: &Path) -> Result<Look, NodeError> {
-    let declared = config.assume_separate_failure_domains;
-    let (place, metadata_dir) = (listed.to_owned(), config.metadata_dir.clone());
-    let asked = ask(move || {
-        let domain = match declared {
-            true => FailureDomain::Declared(position),
-            false => failure_domain::resolve(&place),
-        };
-        Ok((device_path(&place), domain, see(&place, &metadata_dir)?))
-    });
-    let (path, domain, seen) = match asked.await {
+    let (path, domain, seen) = match in_time(see(config, position, listed)).await {
         Ok((path, domain, seen)) => (path, domain, seen?),
         Err(error) => {
             return Ok(Look {
@@ -159,32 +149,55 @@ async fn look_at(config: &NodeConfig, position: usize, listed: &Path) -> Result<
     })
 }
 
-/// Asks the system on a helper thread: a disk that hangs holds up no reactor, and has as long to answer as an open device has.
-async fn ask<T: Send + 'static>(
-    question: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let asked = reactor::timeout(ANSWER_WAIT_MAX, reactor::offload(question));
+/// A disk that hangs has as long to answer as an open device has.
+async fn in_time<T>(question: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let asked = reactor::timeout(ANSWER_WAIT_MAX, question);
     let late = || io::Error::new(ErrorKind::TimedOut, "it does not answer");
     asked.await.unwrap_or_else(|_| Err(late()))
 }
 
-fn see(listed: &Path, metadata_dir: &Path) -> io::Result<Result<Seen, NodeError>> {
-    if !listed.try_exists()? {
-        return Ok(Ok(Seen::Nothing));
-    }
-    let path = device_path(listed);
-    if path.try_exists()? {
-        return Ok(Ok(Seen::DeviceIn(path)));
-    }
-    Ok(refuse_other_content(listed, metadata_dir).map(|()| Seen::EmptyDirectory))
+/// The device file of a listed place, its failure domain, and what the file system says of it.
+async fn see(
+    config: &NodeConfig,
+    position: usize,
+    listed: &Path,
+) -> io::Result<(PathBuf, FailureDomain, Result<Seen, NodeError>)> {
+    let domain = if config.assume_separate_failure_domains {
+        FailureDomain::Declared(position)
+    } else {
+        let place = listed.to_owned();
+        let resolving = fs::ask_kernel(move || failure_domain::resolve(&place));
+        resolving.await.unwrap_or(FailureDomain::Unresolved)
+    };
+    let is_directory = match fs::status(listed).await {
+        Ok(status) => status.is_directory,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok((listed.to_owned(), domain, Ok(Seen::Nothing)));
+        }
+        Err(error) => return Err(error),
+    };
+    let path = match is_directory {
+        true => listed.join(DEVICE_FILE),
+        false => listed.to_owned(),
+    };
+    let seen = if fs::exists(&path).await? {
+        Ok(Seen::DeviceIn(path.clone()))
+    } else {
+        let refused = refuse_other_content(listed, &config.metadata_dir).await;
+        refused.map(|()| Seen::EmptyDirectory)
+    };
+    Ok((path, domain, seen))
 }
 
 async fn look_at_device(listed: &Path, path: &Path) -> Result<Found, NodeError> {
     match strata_engine::read_superblock(path).await {
         Ok(superblock) => {
-            let device = path.to_owned();
-            let opened = ask(move || File::options().read(true).write(true).open(device));
-            match opened.await {
+            let options = OpenOptions {
+                read_only: false,
+                create: false,
+                direct: false,
+            };
+            match in_time(File::open(path, options)).await {
                 Ok(_) => Ok(Found::Device(Box::new(superblock))),
                 Err(error) => sick_or_refused(path, error),
             }
@@ -218,14 +231,12 @@ fn sick_or_refused(path: &Path, error: std::io::Error) -> Result<Found, NodeErro
 
 /// A directory without a device may hold the metadata directory and what a fresh file system holds, nothing else: whoever
 /// lists a directory full of files has probably listed the wrong one.
-fn refuse_other_content(listed: &Path, metadata_dir: &Path) -> Result<(), NodeError> {
-    let unreadable =
-        |error: std::io::Error| NodeError::Devices(format!("{}: {error}", listed.display()));
+async fn refuse_other_content(listed: &Path, metadata_dir: &Path) -> Result<(), NodeError> {
+    let unreadable = |error: io::Error| NodeError::Devices(error.to_string());
     let metadata_dir = std::path::absolute(metadata_dir).map_err(unreadable)?;
-    for entry in std::fs::read_dir(listed).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let path = std::path::absolute(entry.path()).map_err(unreadable)?;
-        if entry.file_name() != "lost+found" && !metadata_dir.starts_with(&path) {
+    for name in fs::list_directory(listed).await.map_err(unreadable)? {
+        let path = std::path::absolute(listed.join(&name)).map_err(unreadable)?;
+        if name != "lost+found" && !metadata_dir.starts_with(&path) {
             return Err(NodeError::Devices(format!(
                 "{} holds no device and is not empty (there is {}): nothing was formatted. List an empty directory",
                 listed.display(),

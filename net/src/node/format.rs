@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strata_engine::reactor;
 use strata_engine::{
     DeviceHealth, DeviceLock, DeviceOptions, FormatOptions, PartitionKind, Superblock, Uuid,
 };
@@ -100,16 +99,14 @@ pub async fn prepare(
     config: &NodeConfig,
     discovery: &Discovery,
 ) -> Result<Vec<NodeDevice>, NodeError> {
-    let capacities = capacities(config, discovery)?;
+    let capacities = capacities(config, discovery).await?;
     if discovery.first_start {
         format_all(config, discovery, &capacities).await?;
     }
     let mut devices = Vec::new();
     for (candidate, capacity_bytes) in discovery.candidates.iter().zip(capacities) {
         let failed = |error| NodeError::Devices(format!("{}: {error}", candidate.path.display()));
-        let path = candidate.path.clone();
-        let locking = reactor::offload(move || DeviceLock::take(&path));
-        let lock = locking.await.map_err(failed)?;
+        let lock = DeviceLock::take(&candidate.path).await.map_err(failed)?;
         let health = Arc::<DeviceHealth>::default();
         let repairing = strata_engine::repair_superblock(&candidate.path, &health);
         if let Some(damage) = repairing.await.map_err(failed)? {
@@ -199,7 +196,7 @@ fn log_segments_for(capacity_bytes: u64, segment_bytes: u64) -> u32 {
 }
 
 /// Bytes that each listed place may grow to.
-fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, NodeError> {
+async fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, NodeError> {
     // Of all that are listed, so that a missing device gives its share to no other.
     let count = config.data_dirs.len() as u64;
     if let Some(bytes) = config.capacity_bytes {
@@ -217,7 +214,7 @@ fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, No
             file: candidate.path.clone(),
         })
         .collect();
-    let shares = capacity::shares(&spaces)?;
+    let shares = capacity::shares(&spaces).await?;
     let candidates = discovery.candidates.iter().zip(shares);
     candidates
         .map(|(candidate, bytes)| match candidate.found {

@@ -5,7 +5,7 @@
 //! owns its buffer and goes on when its future is dropped. Of a file that hangs no operation completes or takes effect until
 //! the file answers again or the machine has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -107,6 +107,8 @@ pub(super) struct Disk {
     wakers: BTreeMap<u64, Waker>,
     /// Operations whose future is gone.
     orphans: Vec<u64>,
+    /// Files that are locked.
+    pub(super) locks: BTreeSet<u64>,
     pub(super) faults: Faults,
     pub(super) counters: SimulationCounters,
     pub(super) crash_after: Option<u64>,
@@ -127,6 +129,7 @@ impl Disk {
             ended: BTreeMap::new(),
             wakers: BTreeMap::new(),
             orphans: Vec::new(),
+            locks: BTreeSet::new(),
             faults: Faults::default(),
             counters: SimulationCounters::default(),
             crash_after: None,
@@ -316,8 +319,12 @@ impl Disk {
             return false;
         };
         let own = self.files[&file].current.length;
-        let used: u64 = self.files.values().map(|file| file.current.length).sum();
-        length > own && used - own + length > limit
+        length > own && self.used_bytes() - own + length > limit
+    }
+
+    /// Bytes of all files together.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.files.values().map(|file| file.current.length).sum()
     }
 
     /// Nanoseconds until completion: mostly tens of microseconds, now and then milliseconds.
@@ -454,6 +461,7 @@ impl Disk {
         self.ended.clear();
         self.orphans.clear();
         self.unanswered.clear();
+        self.locks.clear();
         for (_, operation) in std::mem::take(&mut self.in_flight) {
             // Nobody hears of a failure any more.
             let _ = self.take_effect(operation.effect, operation.failure);
