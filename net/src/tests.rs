@@ -5,4 +5,5 @@ mod placement;
 mod reads;
 mod space;
 mod staleness;
+mod whole;
 mod world;

@@ -185,11 +185,7 @@ impl Node {
         let cluster = Cluster::connect(Arc::new(parts), locals[0].clone())
             .await
             .expect("a cluster client");
-        let bucket = CreateBucket {
-            bucket: BUCKET.to_owned(),
-            owner: 0,
-        };
-        cluster.submit(bucket).await.expect("a bucket");
+        make_bucket(&cluster).await.expect("a bucket");
         Node {
             cluster,
             places,
@@ -202,41 +198,22 @@ impl Node {
 
     /// Stores a body in pieces of 64 KiB, as they come from a client, without a name.
     pub async fn store(&self, inode: u64, body: &Bytes) -> Result<Body, ClusterError> {
-        let mut writer = self.cluster.writer(inode, SPACE_FILE);
-        for piece in body.chunks(CELL_BYTES) {
-            writer.write(body.slice_ref(piece)).await?;
-        }
-        writer.finish().await
+        store(&self.cluster, inode, body).await
     }
 
     /// Stores a body under a key.
     pub async fn put(&self, key: &str, body: &Bytes) -> Result<(), ClusterError> {
-        let inode = self.cluster.new_inode().await?;
-        let stored = self.store(inode, body).await?;
-        self.name(key, inode, stored).await
+        put(&self.cluster, key, body).await
     }
 
     /// Names a body that is stored.
     pub async fn name(&self, key: &str, inode: u64, body: Body) -> Result<(), ClusterError> {
-        let put = PutObject {
-            bucket: self.bucket(),
-            key: key.as_bytes().to_vec(),
-            inode,
-            size: body.length(),
-            etag: ETag::single([7; 16]),
-            checksum: None,
-            attributes: ObjectAttributes::default(),
-            body,
-            precondition: Precondition::default(),
-            owner: 0,
-        };
-        self.cluster.submit(put).await.map(drop)
+        name(&self.cluster, key, inode, body).await
     }
 
     /// The inode of the bucket.
     fn bucket(&self) -> u64 {
-        let found = self.cluster.read(|view| view.bucket(BUCKET));
-        found.expect("read").expect("a bucket").inode
+        bucket(&self.cluster)
     }
 
     /// Takes a name away.
@@ -253,42 +230,22 @@ impl Node {
 
     /// The object under a key.
     pub fn object(&self, key: &str) -> Object {
-        self.cluster
-            .read(|view| view.object(BUCKET, key.as_bytes()))
-            .expect("a look-up")
-            .expect("an object")
+        object(&self.cluster, key).expect("an object")
     }
 
     /// The extents of the object under a key.
     pub fn extents(&self, key: &str) -> Vec<Extent> {
-        let object = self.object(key);
-        let pieces = self
-            .cluster
-            .read(|view| view.body(&object, 0..object.size, usize::MAX))
-            .expect("a look-up")
-            .expect("a body");
-        let extents = pieces.into_iter().map(|piece| match piece.source {
-            PieceSource::Chunk { extent, .. } => extent,
-            other => panic!("{other:?}"),
-        });
-        extents.collect()
+        extents(&self.cluster, &self.object(key))
     }
 
     /// The body of an object that lies in chunks.
     pub async fn get(&self, key: &str) -> Result<Vec<u8>, ClusterError> {
-        let mut reader = self.reader(key);
-        let mut body = Vec::new();
-        while let Some(bytes) = reader.next().await {
-            body.extend_from_slice(&bytes?);
-        }
-        Ok(body)
+        get(&self.cluster, key).await
     }
 
     /// A reader of an object that lies in chunks.
     pub fn reader(&self, key: &str) -> ObjectReader {
-        let object = self.object(key);
-        let source = BodySource::Extents(self.extents(key));
-        self.cluster.reader(object.inode, source, 0..object.size)
+        reader(&self.cluster, key)
     }
 
     /// The kinds of what the node is short of.
@@ -387,6 +344,88 @@ impl Node {
             .batches
             .load(std::sync::atomic::Ordering::Relaxed)
     }
+}
+
+/// Makes the bucket that all objects lie in.
+pub async fn make_bucket(cluster: &Cluster) -> Result<(), ClusterError> {
+    let bucket = CreateBucket {
+        bucket: BUCKET.to_owned(),
+        owner: 0,
+    };
+    cluster.submit(bucket).await.map(drop)
+}
+
+fn bucket(cluster: &Cluster) -> u64 {
+    let found = cluster.read(|view| view.bucket(BUCKET));
+    found.expect("read").expect("a bucket").inode
+}
+
+async fn store(cluster: &Cluster, inode: u64, body: &Bytes) -> Result<Body, ClusterError> {
+    let mut writer = cluster.writer(inode, SPACE_FILE);
+    for piece in body.chunks(CELL_BYTES) {
+        writer.write(body.slice_ref(piece)).await?;
+    }
+    writer.finish().await
+}
+
+/// Stores a body under a key.
+pub async fn put(cluster: &Cluster, key: &str, body: &Bytes) -> Result<(), ClusterError> {
+    let inode = cluster.new_inode().await?;
+    let stored = store(cluster, inode, body).await?;
+    name(cluster, key, inode, stored).await
+}
+
+async fn name(cluster: &Cluster, key: &str, inode: u64, body: Body) -> Result<(), ClusterError> {
+    let put = PutObject {
+        bucket: bucket(cluster),
+        key: key.as_bytes().to_vec(),
+        inode,
+        size: body.length(),
+        etag: ETag::single([7; 16]),
+        checksum: None,
+        attributes: ObjectAttributes::default(),
+        body,
+        precondition: Precondition::default(),
+        owner: 0,
+    };
+    cluster.submit(put).await.map(drop)
+}
+
+/// The object under a key, if there is one, also when there is no bucket.
+pub fn object(cluster: &Cluster, key: &str) -> Option<Object> {
+    let found = cluster.read(|view| match view.bucket(BUCKET)? {
+        Some(_) => view.object(BUCKET, key.as_bytes()),
+        None => Ok(None),
+    });
+    found.expect("a look-up")
+}
+
+fn extents(cluster: &Cluster, object: &Object) -> Vec<Extent> {
+    let pieces = cluster
+        .read(|view| view.body(object, 0..object.size, usize::MAX))
+        .expect("a look-up")
+        .expect("a body");
+    let extents = pieces.into_iter().map(|piece| match piece.source {
+        PieceSource::Chunk { extent, .. } => extent,
+        other => panic!("{other:?}"),
+    });
+    extents.collect()
+}
+
+fn reader(cluster: &Cluster, key: &str) -> ObjectReader {
+    let object = object(cluster, key).expect("an object");
+    let source = BodySource::Extents(extents(cluster, &object));
+    cluster.reader(object.inode, source, 0..object.size)
+}
+
+/// The body of an object that lies in chunks.
+pub async fn get(cluster: &Cluster, key: &str) -> Result<Vec<u8>, ClusterError> {
+    let mut reader = reader(cluster, key);
+    let mut body = Vec::new();
+    while let Some(bytes) = reader.next().await {
+        body.extend_from_slice(&bytes?);
+    }
+    Ok(body)
 }
 
 async fn open_device(device: u8, shape: &Shape) -> (Vec<(Place, ChunkStore)>, Arc<DeviceHealth>) {
