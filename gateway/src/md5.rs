@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_crate_for_every_length_and_cut() {
-        let bytes: Vec<u8> = (0..300u32).map(|at| (at * at >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..300u32).map(|at| ((at * at) >> 3) as u8).collect();
         for length in 0..bytes.len() {
             let expected: [u8; 16] = md5::Md5::digest(&bytes[..length]).into();
             for cut in [1, 7, 63, 64, 65, 300] {

@@ -405,7 +405,7 @@ impl RealFile {
             Ok(count) => {
                 *done += count;
                 // Only the end of the file cuts a read inside a block.
-                Ok(*done % self.alignment != 0)
+                Ok(!done.is_multiple_of(self.alignment))
             }
             Err(error) if is_retryable(&error) => Ok(false),
             Err(error) => Err(error),

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn every_lane_does_what_one_stream_does() {
         let blocks: Vec<Block> = (0..40u32)
-            .map(|number| std::array::from_fn(|at| (number * 77 + at as u32 * 13 >> 1) as u8))
+            .map(|number| std::array::from_fn(|at| ((number * 77 + at as u32 * 13) >> 1) as u8))
             .collect();
         for count in 1..=LANES_MAX {
             let mut states = [FIRST_STATE; LANES_MAX];

@@ -263,7 +263,7 @@ mod tests {
 
     fn content(number: usize, length: usize) -> Bytes {
         (0..length)
-            .map(|at| (at * (number + 3) >> 2) as u8)
+            .map(|at| ((at * (number + 3)) >> 2) as u8)
             .collect()
     }
 
