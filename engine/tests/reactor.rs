@@ -28,6 +28,17 @@ fn run<T>(main: impl AsyncFnOnce() -> T) -> T {
     reactor::run(config(0), World::Real, main).expect("io_uring is available")
 }
 
+/// An empty file, open for direct reads and writes.
+async fn new_file(directory: &tempfile::TempDir) -> File {
+    let options = OpenOptions {
+        read_only: false,
+        create: true,
+        direct: true,
+    };
+    let path = directory.path().join("file");
+    File::open(&path, options).await.expect("open")
+}
+
 /// Polls the future once and says whether it is still under way.
 async fn starts(future: &mut (impl Future + Unpin)) -> bool {
     std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending()))
@@ -117,13 +128,7 @@ fn a_task_that_yields_for_ever_starves_neither_disk_nor_mailbox() {
 fn files_write_read_and_sync() {
     let directory = tempfile::tempdir_in(".").expect("directory");
     run(async || {
-        let path = directory.path().join("file");
-        let options = OpenOptions {
-            read_only: false,
-            create: true,
-            direct: true,
-        };
-        let file = File::open(&path, options).await.expect("open");
+        let file = new_file(&directory).await;
         file.set_length(8 << 20).await.expect("length");
         let mut views = Vec::new();
         for fill in 1..=3u8 {
@@ -170,13 +175,7 @@ fn files_write_read_and_sync() {
 fn a_dropped_read_frees_its_buffer_only_at_the_kernels_answer() {
     let directory = tempfile::tempdir_in(".").expect("directory");
     run(async || {
-        let path = directory.path().join("file");
-        let options = OpenOptions {
-            read_only: false,
-            create: true,
-            direct: true,
-        };
-        let file = File::open(&path, options).await.expect("open");
+        let file = new_file(&directory).await;
         let mut buffer = reactor::allocate(BUFFER_BYTES_MAX).await;
         buffer.set_len(BUFFER_BYTES_MAX);
         buffer.fill(9);
@@ -207,13 +206,7 @@ fn a_dropped_read_frees_its_buffer_only_at_the_kernels_answer() {
 fn a_scattered_read_fills_two_buffers_up_to_the_end_of_the_file() {
     let directory = tempfile::tempdir_in(".").expect("directory");
     run(async || {
-        let path = directory.path().join("file");
-        let options = OpenOptions {
-            read_only: false,
-            create: true,
-            direct: true,
-        };
-        let file = File::open(&path, options).await.expect("open");
+        let file = new_file(&directory).await;
         let content: Vec<u8> = (0..64 << 10).map(|at| (at / 7 % 251) as u8).collect();
         let mut buffer = reactor::allocate(content.len()).await;
         buffer.extend_from_slice(&content);
@@ -553,13 +546,7 @@ fn a_parked_reactor_is_woken_by_messages_timers_and_completions() {
 fn many_readers_and_writers_give_up_at_random_and_nothing_is_corrupted() {
     let directory = tempfile::tempdir_in(".").expect("directory");
     run(async || {
-        let path = directory.path().join("file");
-        let options = OpenOptions {
-            read_only: false,
-            create: true,
-            direct: true,
-        };
-        let file = File::open(&path, options).await.expect("open");
+        let file = new_file(&directory).await;
         file.reserve(4 << 20).await.expect("reserve");
         let tasks: Vec<_> = (0..32u64)
             .map(|task| {

@@ -38,6 +38,8 @@ pub mod response;
 pub mod s3;
 pub mod serve;
 pub mod signature;
+#[cfg(test)]
+mod test_reactor;
 pub mod xml;
 
 pub use auth::Credential;

@@ -6,10 +6,10 @@ use std::task::Poll;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http_body::Frame;
-use strata_engine::reactor::{ReactorConfig, Simulation, World};
 
 use super::*;
 use crate::md5;
+use crate::test_reactor::on_a_reactor;
 
 /// A connection that delivers pieces and then ends, breaks, or says nothing more.
 pub struct Pieces {
@@ -33,17 +33,6 @@ impl Pieces {
             (None, Ending::Stall) => Poll::Pending,
         }
     }
-}
-
-fn on_a_reactor<T>(main: impl AsyncFnOnce() -> T) -> T {
-    let config = ReactorConfig {
-        index: 0,
-        core: None,
-        name: "test".into(),
-        arena_bytes: 2 << 20,
-        spin: Duration::ZERO,
-    };
-    reactor::run(config, World::Simulated(Simulation::new(1)), main).unwrap()
 }
 
 fn expectation(length: u64) -> Expectation {

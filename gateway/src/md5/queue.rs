@@ -246,20 +246,8 @@ fn step(streams: &[Rc<Stream>]) {
 mod tests {
     use std::time::Duration;
 
-    use strata_engine::reactor::{ReactorConfig, Simulation, World};
-
     use super::*;
-
-    fn on_a_reactor(main: impl AsyncFnOnce()) {
-        let config = ReactorConfig {
-            index: 0,
-            core: None,
-            name: "test".into(),
-            arena_bytes: 2 << 20,
-            spin: Duration::ZERO,
-        };
-        reactor::run(config, World::Simulated(Simulation::new(1)), main).unwrap();
-    }
+    use crate::test_reactor::on_a_reactor;
 
     fn content(number: usize, length: usize) -> Bytes {
         (0..length)

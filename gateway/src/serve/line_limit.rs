@@ -31,27 +31,17 @@ impl LineLimit {
 
 #[cfg(test)]
 mod tests {
-    use strata_engine::reactor::{ReactorConfig, Simulation, World};
-
     use super::*;
+    use crate::test_reactor::on_a_reactor;
 
     #[test]
     fn one_line_a_second_passes_and_the_others_are_counted() {
-        let config = ReactorConfig {
-            index: 0,
-            core: None,
-            name: "test".into(),
-            arena_bytes: 2 << 20,
-            spin: Duration::ZERO,
-        };
-        let main = async || {
+        let (three, next, last) = on_a_reactor(async || {
             let limit = LineLimit::default();
             let three = [limit.pass(), limit.pass(), limit.pass()];
             reactor::sleep(INTERVAL).await;
             (three, limit.pass(), limit.pass())
-        };
-        let world = World::Simulated(Simulation::new(1));
-        let (three, next, last) = reactor::run(config, world, main).unwrap();
+        });
         assert_eq!((three, next, last), ([Some(0), None, None], Some(2), None));
     }
 }

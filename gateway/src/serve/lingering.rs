@@ -154,23 +154,13 @@ mod tests {
     use std::future::poll_fn;
     use std::net::SocketAddr;
 
-    use strata_engine::reactor::{ListenOptions, ReactorConfig, TaskClass, TcpListener, World};
+    use strata_engine::reactor::{ListenOptions, TaskClass, TcpListener};
 
     use super::*;
+    use crate::test_reactor::on_a_real_reactor;
 
     /// More than the kernel keeps of what nobody reads.
     const UPLOAD_BYTES: usize = 32 << 20;
-
-    fn on_a_reactor<T>(main: impl AsyncFnOnce() -> T) -> T {
-        let config = ReactorConfig {
-            index: 0,
-            core: None,
-            name: "test".into(),
-            arena_bytes: 2 << 20,
-            spin: Duration::ZERO,
-        };
-        reactor::run(config, World::Real, main).unwrap()
-    }
 
     async fn refuse(stream: TcpStream, unread: UnreadBody) {
         let mut lingering = Lingering::new(stream, unread);
@@ -191,7 +181,7 @@ mod tests {
     }
 
     fn upload_to_a_refusal(unread: &UnreadBody) -> io::Result<Vec<u8>> {
-        on_a_reactor(async || {
+        on_a_real_reactor(async || {
             let options = ListenOptions {
                 reuse_port: false,
                 backlog: 1,
