@@ -370,7 +370,8 @@ impl RequestBody {
                 .for_each(|hasher| hasher.update(piece));
             reactor::yield_if_due().await;
         }
-        self.md5.update(data.clone()).await;
+        let is_last = self.length == self.expectation.length;
+        self.md5.update(data.clone(), is_last).await;
         Ok(())
     }
 

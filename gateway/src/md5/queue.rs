@@ -1,7 +1,9 @@
-//! Bodies that wait for MD5, hashed side by side by one task of the reactor.
+//! Bodies that wait for MD5, hashed side by side: long ones by a task of the reactor, short ones by the first that wants its
+//! digest.
 //!
-//! Invariants: the bytes of a stream are hashed in their order; what waits has a bound for each stream and one for all of them,
-//! beside the last piece of each, and who brings more waits; what a dropped stream still held is not hashed.
+//! Invariants: the bytes of a stream are hashed in their order; what waits of long streams has a bound for each stream and one
+//! for all of them, beside the last piece of each, and who brings more waits; of short streams fewer than there are lanes wait;
+//! what a dropped stream still held is not hashed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,8 +16,10 @@ use strata_engine::reactor::{self, TaskClass};
 use super::lanes::{self, LANES_MAX};
 use super::{BLOCK_BYTES, Block, Md5, State, compress};
 
-/// A stream that is no longer than this is hashed where it comes in: waiting for others would cost more than it saves.
+/// A stream that is no longer than this is short. All but its last piece is hashed where it comes in, so that who sends slowly
+/// keeps no buffers; the last piece waits for those of others, unless waiting would cost more than it saves.
 const SHORT_STREAM_BYTES_MAX: usize = 64 << 10;
+const LAST_PIECE_BYTES_MIN: usize = 1 << 10;
 
 /// A piece that is shorter than this, while nothing of its stream waits, is hashed where it comes in too.
 const SHORT_PIECE_BYTES_MAX: usize = 4 << 10;
@@ -36,18 +40,24 @@ pub struct Md5Queue(Rc<Queue>);
 
 #[derive(Default)]
 struct Queue {
-    /// Streams with bytes that wait, each once.
+    /// Long streams with bytes that wait, each once.
     streams: RefCell<VecDeque<Rc<Stream>>>,
     is_running: Cell<bool>,
+    /// Short streams of which the last piece waits.
+    ended: RefCell<Vec<Rc<Stream>>>,
 }
 
 /// MD5 of a stream, one of many.
 pub struct QueuedMd5 {
     queue: Md5Queue,
-    /// The stream while it is short.
-    short: Md5,
-    /// The stream from then on.
-    long: Option<Rc<Stream>>,
+    progress: Progress,
+}
+
+enum Progress {
+    Short(Md5),
+    /// A short stream of which all bytes have come.
+    Ended(Rc<Stream>),
+    Long(Rc<Stream>),
 }
 
 #[derive(Default)]
@@ -69,8 +79,7 @@ impl Md5Queue {
     pub fn stream(&self) -> QueuedMd5 {
         QueuedMd5 {
             queue: self.clone(),
-            short: Md5::default(),
-            long: None,
+            progress: Progress::default(),
         }
     }
 
@@ -81,7 +90,27 @@ impl Md5Queue {
         }
     }
 
-    /// What a stream may have waiting now, in bytes.
+    /// Keeps a short stream until others have ended too.
+    fn add_ended(&self, stream: Rc<Stream>) {
+        let mut ended = self.0.ended.borrow_mut();
+        ended.push(stream);
+        let fills_the_lanes = ended.len() == LANES_MAX;
+        drop(ended);
+        if fills_the_lanes {
+            self.hash_ended();
+        }
+    }
+
+    /// Hashes what waits of all short streams.
+    fn hash_ended(&self) {
+        let mut streams = self.0.ended.take();
+        while !streams.is_empty() {
+            step(&streams);
+            streams.retain(|stream| stream.waits());
+        }
+    }
+
+    /// What a long stream may have waiting now, in bytes.
     fn share(&self) -> usize {
         let streams = self.0.streams.borrow().len().max(1);
         WAITING_BYTES_MAX.min(WAITING_BYTES_MAX_OF_ALL / streams)
@@ -89,18 +118,28 @@ impl Md5Queue {
 }
 
 impl QueuedMd5 {
-    /// Takes the next bytes; waits while too many of this stream wait.
-    pub async fn update(&mut self, bytes: Bytes) {
-        if self.long.is_none()
-            && self.short.bytes() + bytes.len() as u64 <= SHORT_STREAM_BYTES_MAX as u64
-        {
-            self.short.update(&bytes);
-            return;
-        }
-        let short = &mut self.short;
-        let stream = self
-            .long
-            .get_or_insert_with(|| Stream::begun(std::mem::take(short)));
+    /// Takes the next bytes, which are the last ones or not; waits while too many of this stream wait.
+    pub async fn update(&mut self, bytes: Bytes, is_last: bool) {
+        let stream = match &mut self.progress {
+            Progress::Short(md5) if is_short(md5.bytes() + bytes.len() as u64) => {
+                if is_last && bytes.len() >= LAST_PIECE_BYTES_MIN {
+                    let stream = Stream::begun(std::mem::take(md5));
+                    stream.content.borrow_mut().push(bytes);
+                    self.progress = Progress::Ended(stream.clone());
+                    self.queue.add_ended(stream);
+                } else {
+                    md5.update(&bytes);
+                }
+                return;
+            }
+            Progress::Short(md5) => {
+                let stream = Stream::begun(std::mem::take(md5));
+                self.progress = Progress::Long(stream.clone());
+                stream
+            }
+            Progress::Ended(_) => unreachable!("bytes behind the last ones"),
+            Progress::Long(stream) => stream.clone(),
+        };
         if stream.content.borrow_mut().wait(bytes) {
             self.queue.add(stream.clone());
         }
@@ -111,22 +150,48 @@ impl QueuedMd5 {
 
     /// The digest of all bytes taken. Afterwards the stream is a new one.
     pub async fn finish(&mut self) -> [u8; 16] {
-        let Some(stream) = &self.long else {
-            return std::mem::take(&mut self.short).finish();
+        let stream = match &mut self.progress {
+            Progress::Short(md5) => return std::mem::take(md5).finish(),
+            Progress::Ended(stream) => {
+                if stream.waits() {
+                    // Whoever is ready ends its stream first: the more there are, the less each costs.
+                    reactor::yield_now().await;
+                    if stream.waits() {
+                        self.queue.hash_ended();
+                    }
+                }
+                stream
+            }
+            Progress::Long(stream) => {
+                while stream.waits() {
+                    stream.hashed.notified().await;
+                }
+                stream
+            }
         };
-        while stream.content.borrow().waiting_bytes > 0 {
-            stream.hashed.notified().await;
-        }
         let content = std::mem::take(&mut *stream.content.borrow_mut());
-        self.long = None;
+        self.progress = Progress::default();
         content.md5.finish()
+    }
+}
+
+fn is_short(bytes: u64) -> bool {
+    bytes <= SHORT_STREAM_BYTES_MAX as u64
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress::Short(Md5::default())
     }
 }
 
 impl Drop for QueuedMd5 {
     fn drop(&mut self) {
-        if let Some(stream) = &self.long {
-            *stream.content.borrow_mut() = Content::default();
+        match &self.progress {
+            Progress::Short(_) => {}
+            Progress::Ended(stream) | Progress::Long(stream) => {
+                *stream.content.borrow_mut() = Content::default();
+            }
         }
     }
 }
@@ -142,6 +207,11 @@ impl Stream {
             hashed: Notify::new(),
         })
     }
+
+    /// Whether bytes of it wait.
+    fn waits(&self) -> bool {
+        self.content.borrow().waiting_bytes > 0
+    }
 }
 
 impl Content {
@@ -152,9 +222,13 @@ impl Content {
             self.md5.update(&bytes);
             return false;
         }
+        self.push(bytes);
+        is_first
+    }
+
+    fn push(&mut self, bytes: Bytes) {
         self.waiting_bytes += bytes.len();
         self.waiting.push_back(bytes);
-        is_first
     }
 
     fn is_beyond(&self, bytes: usize) -> bool {
@@ -210,7 +284,7 @@ async fn hash_all(queue: Rc<Queue>) {
         step(&streams);
         for stream in streams {
             stream.hashed.notify_all();
-            if stream.content.borrow().waiting_bytes > 0 {
+            if stream.waits() {
                 queue.streams.borrow_mut().push_back(stream);
             }
         }
@@ -259,7 +333,8 @@ mod tests {
     async fn hash(queue: Md5Queue, bytes: Bytes, piece: usize) -> [u8; 16] {
         let mut md5 = queue.stream();
         for start in (0..bytes.len()).step_by(piece) {
-            md5.update(bytes.slice(start..bytes.len().min(start + piece)))
+            let end = bytes.len().min(start + piece);
+            md5.update(bytes.slice(start..end), end == bytes.len())
                 .await;
             reactor::yield_now().await;
         }
@@ -299,9 +374,16 @@ mod tests {
         });
     }
 
+    fn long(md5: &QueuedMd5) -> Rc<Stream> {
+        match &md5.progress {
+            Progress::Long(stream) => stream.clone(),
+            Progress::Short(_) | Progress::Ended(_) => panic!("the stream is not long"),
+        }
+    }
+
     /// What waits of a stream.
     fn waiting(md5: &QueuedMd5) -> (usize, usize) {
-        let stream = md5.long.as_ref().expect("a long stream");
+        let stream = long(md5);
         let content = stream.content.borrow();
         (content.waiting_bytes, content.waiting.len())
     }
@@ -312,7 +394,7 @@ mod tests {
             let queue = Md5Queue::default();
             let mut md5 = queue.stream();
             for (number, length) in [100_000; 20].into_iter().chain([1; 100]).enumerate() {
-                md5.update(content(number, length)).await;
+                md5.update(content(number, length), false).await;
                 let (bytes, pieces) = waiting(&md5);
                 assert!(bytes <= WAITING_BYTES_MAX && pieces <= WAITING_PIECES_MAX);
             }
@@ -327,12 +409,12 @@ mod tests {
             let bytes = content(1, 100_000);
             for md5 in &mut streams {
                 // The first piece of each is let in; for the second most have to wait.
-                let update = md5.update(bytes.clone());
+                let update = md5.update(bytes.clone(), false);
                 let _ = reactor::timeout(Duration::ZERO, update).await;
             }
             assert!(queue.share() < 100_000, "{}", queue.share());
             for md5 in &mut streams {
-                let second = md5.update(bytes.clone());
+                let second = md5.update(bytes.clone(), true);
                 second.await;
                 assert!(
                     waiting(md5).0
@@ -351,10 +433,10 @@ mod tests {
         on_a_reactor(async || {
             let queue = Md5Queue::default();
             let mut dropped = queue.stream();
-            dropped.update(content(1, 200_000)).await;
-            let stream = dropped.long.clone().expect("a long stream");
+            dropped.update(content(1, 200_000), false).await;
+            let stream = long(&dropped);
             // Dropped while it waits inside of `update`.
-            let more = dropped.update(content(1, 200_000));
+            let more = dropped.update(content(1, 200_000), true);
             assert!(reactor::timeout(Duration::ZERO, more).await.is_err());
             drop(dropped);
             assert_eq!(stream.content.borrow().waiting_bytes, 0);
@@ -363,6 +445,47 @@ mod tests {
             assert_eq!(digest, super::super::digest(&bytes));
             assert_eq!(stream.content.borrow().md5.bytes(), 0);
             assert!(!queue.0.is_running.get() && queue.0.streams.borrow().is_empty());
+        });
+    }
+
+    #[test]
+    fn short_streams_wait_for_each_other_but_not_for_long() {
+        on_a_reactor(async || {
+            let queue = Md5Queue::default();
+            let bytes: Vec<Bytes> = (0..20)
+                .map(|number| content(number, 1 << 10 << (number % 7)))
+                .collect();
+            let mut streams = Vec::new();
+            for (number, bytes) in bytes.iter().enumerate() {
+                let mut md5 = queue.stream();
+                md5.update(bytes.clone(), true).await;
+                assert_eq!(queue.0.ended.borrow().len(), (number + 1) % LANES_MAX);
+                streams.push(md5);
+            }
+            // One that goes takes its bytes with it, and those beside it are hashed all the same.
+            drop(streams.remove(17));
+            for (number, md5) in (0..20).filter(|number| *number != 17).zip(&mut streams) {
+                assert_eq!(md5.finish().await, super::super::digest(&bytes[number]));
+                assert_eq!(
+                    queue.0.ended.borrow().len(),
+                    if number < 16 { 4 } else { 0 }
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn a_short_stream_keeps_no_piece_but_its_last() {
+        on_a_reactor(async || {
+            let queue = Md5Queue::default();
+            let bytes = content(5, 60_000);
+            let mut md5 = queue.stream();
+            md5.update(bytes.slice(..50_000), false).await;
+            assert!(matches!(md5.progress, Progress::Short(_)));
+            md5.update(bytes.slice(50_000..), true).await;
+            assert!(matches!(&md5.progress, Progress::Ended(stream) if stream.waits()));
+            assert_eq!(md5.finish().await, super::super::digest(&bytes));
+            assert!(matches!(md5.progress, Progress::Short(_)));
         });
     }
 }
