@@ -2,7 +2,9 @@
 # The bound on turns: 4 KiB GETs at 2,000 a second, alone, then while an object of PARTS parts of 5 MiB is uploaded at 100 MiB a
 # second, completed, written over by another and deleted, with a LIST and a batch delete of 1,000 keys each second for a while.
 # The server has one core, the client the other. No turn of a reactor may take more than 2 ms of processor time, and the p99 of the
-# GETs may be at most twice what it is alone. Needs PARTS x 10 MiB of room.
+# GETs may be at most twice what it is alone. A virtual machine counts what its host takes of a core as processor time of whoever
+# was running, so a thread that only looks at that clock is measured before and after, 30 seconds each, on the server's core: the
+# bound counts as missed by a turn that is longer than 2 ms and than every step of that thread. Needs PARTS x 10 MiB of room.
 # Usage: turns.sh    PARTS=2000 STRATA_BENCH_DIR=/disk/with/room
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -23,7 +25,19 @@ longest() {
         END { if (!found) exit 1; printf "%.3f", worst * 1000 }'
 }
 
-sleep 61 # so that the start is forgotten
+# control: looks for what the machine itself takes.
+control() {
+    local line
+    line=$("$bench" stalls --seconds 30 --core "$server_core" --json)
+    control_counted=$((control_counted + $(field counted <<<"$line")))
+    local step
+    step=$(field longest_ms <<<"$line")
+    if holds "$step > $control_worst"; then control_worst=$step; fi
+}
+
+control_worst=0 control_counted=0
+sleep 31 # with the control, so that the start is forgotten
+control
 "$bench" s3 mixed --endpoint "$endpoint" --core "$client_core" --parts "$parts" --seconds 20 --json >"$work/mixed.json" &
 loading=$!
 worst=0
@@ -36,15 +50,21 @@ wait "$loading" || true
 now=$(longest)
 if holds "$now > $worst"; then worst=$now; fi
 line=$(cat "$work/mixed.json")
-# The log names the task of every turn of more than 2 ms, with the time by the wall clock.
 stop_server TERM
+control
+# The log names the task of every turn of more than 2 ms, with the time by the wall clock; the start has some too.
 grep "did not yield" "$server_log" | cut -c1-300 >&2 || true
 rm -rf "$work"
 
 [ "$(field load <<<"$line")" = full ] || { echo "turns: the load came not to its end: $line"; exit 1; }
 verdict=missed
-if holds "$worst <= 2"; then verdict=held; fi
+if holds "$worst <= 2"; then
+    verdict=held
+elif holds "$worst <= $control_worst"; then
+    verdict="not above what the machine itself takes"
+fi
 echo "turns: the longest took $worst ms of processor time, bound 2 ms: $verdict"
+echo "turns: a thread that only looked at its clock for 60 s saw a step of $control_worst ms, and $control_counted above 2 ms"
 alone=$(field unloaded_p99_ms <<<"$line")
 p99=$(field loaded_p99_ms <<<"$line")
 verdict_p99=missed
@@ -52,4 +72,4 @@ if holds "$p99 <= 2 * $alone"; then verdict_p99=held; fi
 echo "turns: p99 of the GETs $p99 ms beside it (p50 $(field loaded_p50_ms <<<"$line"), p99.9 $(field loaded_p999_ms <<<"$line"))," \
     "$alone ms alone (p50 $(field unloaded_p50_ms <<<"$line"), p99.9 $(field unloaded_p999_ms <<<"$line"))," \
     "bound $(awk -v a="$alone" 'BEGIN { print 2 * a }') ms; parts took $(field stream_p50_ms <<<"$line") ms: $verdict_p99"
-[ "$verdict" = held ] && [ "$verdict_p99" = held ]
+[ "$verdict" != missed ] && [ "$verdict_p99" = held ]

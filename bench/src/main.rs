@@ -10,6 +10,7 @@
 //! - [`http`]: hyper on the reactor against hyper on tokio
 //! - [`journal`]: group commit of the engine's journal
 //! - [`s3`]: loads for an S3 endpoint
+//! - [`stalls`]: what the machine itself takes of a thread
 //!
 //! Invariants: every run ends by itself; a server is driven from another core than its own; a latency in an open
 //! loop counts from the moment at which the request should have begun.
@@ -24,6 +25,7 @@ mod own_file;
 mod progress;
 mod report;
 mod s3;
+mod stalls;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,8 @@ enum Subject {
     Journal(journal::Options),
     /// Loads for an S3 endpoint.
     S3(s3::Options),
+    /// The longest step of a thread's processor time while it only looks at the clock.
+    Stalls(stalls::Options),
 }
 
 /// The version of this build and the commit that it was made from.
@@ -64,10 +68,11 @@ const VERSION: &str = concat!(
 );
 
 fn main() -> ExitCode {
-    let command = CommandLine::command().version(VERSION);
-    let parsed = command.try_get_matches().and_then(|matches| {
+    let mut command = CommandLine::command().version(VERSION);
+    command.build();
+    let parsed = command.clone().try_get_matches().and_then(|matches| {
         let line = CommandLine::from_arg_matches(&matches)?;
-        Ok((line, Run::new(VERSION, &matches)))
+        Ok((line, Run::new(VERSION, &command, &matches)))
     });
     let (line, about) = match parsed {
         Ok(parsed) => parsed,
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         Subject::Http(options) => http::run(&options),
         Subject::Journal(options) => journal::run(&options),
         Subject::S3(options) => s3::run(options),
+        Subject::Stalls(options) => stalls::run(&options),
     };
     drop(shown);
     match outcome {

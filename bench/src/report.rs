@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ArgMatches;
+use clap::{Arg, ArgMatches, Command};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -227,17 +227,20 @@ pub struct Run {
 }
 
 impl Run {
-    /// What a command line asks for.
-    pub fn new(version: &str, matches: &ArgMatches) -> Run {
+    /// What a command line asks for. The command has been built, so that every subcommand has what is global.
+    pub fn new(version: &str, command: &Command, matches: &ArgMatches) -> Run {
         let now = OffsetDateTime::now_utc()
             .replace_nanosecond(0)
             .expect("zero is in range");
-        let (mut names, mut inner) = (Vec::new(), matches);
+        let (mut names, mut command, mut inner) = (Vec::new(), command, matches);
         while let Some((name, deeper)) = inner.subcommand() {
             names.push(name);
+            command = command.find_subcommand(name).unwrap_or(command);
             inner = deeper;
         }
-        let parameters = inner.ids().filter(|id| *id != "json").filter_map(|id| {
+        // Not the groups, which clap names after the structures that hold the arguments.
+        let arguments = command.get_arguments().map(Arg::get_id);
+        let parameters = arguments.filter(|id| *id != "json").filter_map(|id| {
             let values = inner.try_get_raw(id.as_str()).ok()??;
             let texts: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
             Some((id.as_str().to_owned(), texts.join(" ")))
@@ -289,9 +292,14 @@ mod tests {
     #[test]
     fn a_result_names_its_run_and_its_parameters() {
         let arguments = ["bench", "--json", "s3", "put", "--size", "8KiB"];
-        let matches = crate::CommandLine::command().get_matches_from(arguments);
-        let run = Run::new("1.2.3", &matches);
+        let mut command = crate::CommandLine::command();
+        command.build();
+        let matches = command.clone().get_matches_from(arguments);
+        let run = Run::new("1.2.3", &command, &matches);
         assert_eq!(run.name, "s3 put");
+        let is_small =
+            |(name, _): &(String, String)| name.bytes().all(|byte| !byte.is_ascii_uppercase());
+        assert!(run.parameters.iter().all(is_small), "{run:?}");
         let mut report = Report::default();
         report.count("operations", 7);
         let json = report.as_json(&run);
