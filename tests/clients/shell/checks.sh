@@ -10,12 +10,12 @@ all_passed=0
 check() {
     local case=$1
     shift
-    if "$@" >"$SCRATCH/output" 2>&1; then
+    if "$@" >"$SCRATCH/$client.output" 2>&1; then
         echo "ok      $client: $case"
     else
         all_passed=1
         echo "FAILED  $client: $case"
-        sed 's/^/        /' "$SCRATCH/output" | tail -20
+        sed 's/^/        /' "$SCRATCH/$client.output" | tail -20
     fi
 }
 
@@ -35,9 +35,9 @@ same_folder() {
 counts() {
     local wanted=$1 pattern=$2 count
     shift 2
-    "$@" >"$SCRATCH/listing" || { cat "$SCRATCH/listing"; return 1; }
-    count=$(grep -cE -- "$pattern" "$SCRATCH/listing")
-    [ "$count" = "$wanted" ] || { head -20 "$SCRATCH/listing"; echo "$count lines with $pattern instead of $wanted"; return 1; }
+    "$@" >"$SCRATCH/$client.listing" || { cat "$SCRATCH/$client.listing"; return 1; }
+    count=$(grep -cE -- "$pattern" "$SCRATCH/$client.listing")
+    [ "$count" = "$wanted" ] || { head -20 "$SCRATCH/$client.listing"; echo "$count lines with $pattern instead of $wanted"; return 1; }
 }
 
 # fails COMMAND...: the command must not succeed.
