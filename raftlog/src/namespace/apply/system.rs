@@ -9,7 +9,8 @@ use crate::namespace::command::{
 use crate::namespace::entry::Entry;
 use crate::namespace::store::StoreError;
 use crate::namespace::system::{
-    AllocationEpoch, ClusterIdentity, Geometry, GroupState, PlacementGroup, RootKey, Writer,
+    AllocationEpoch, ClusterIdentity, Geometry, GeometryCode, GroupState, PlacementGroup, RootKey,
+    Writer,
 };
 use crate::namespace::{ACCESS_KEY_BYTES_MAX, key};
 
@@ -28,6 +29,9 @@ const INCARNATION_MAX: u32 = (1 << (32 - EPOCH_COUNTER_BITS)) - 2;
 
 /// Bits of a placement group's number in a chunk id.
 const PLACEMENT_GROUP_BITS: u32 = 24;
+
+/// Shards of a chunk, and slots of a placement group, at most: the bits of a slot mask.
+const SHARDS_MAX: u8 = 64;
 
 /// The state with which `Initialise` begins.
 pub(super) fn first_state(envelope: &Envelope) -> Option<GroupState> {
@@ -270,9 +274,17 @@ fn check_root_key(root_key: &RootKey) -> Outcome<()> {
     Ok(())
 }
 
+/// Whether chunks can be made into shards in this way: the table only grows, and what is in it can be chosen for new chunks.
 fn check_geometry(geometry: &Geometry) -> Outcome<()> {
-    if geometry.k == 0 || u32::from(geometry.k) + u32::from(geometry.m) > 64 {
-        return invalid("a geometry has at least 1 data shard and at most 64 shards");
+    let (k, m) = (geometry.k, geometry.m);
+    match geometry.code {
+        GeometryCode::Copies if k != 1 || m >= SHARDS_MAX => {
+            return invalid("copies are of 1 data shard, with at most 63 others");
+        }
+        GeometryCode::CauchyGf8 if !(1..=16).contains(&k) || !(1..=8).contains(&m) => {
+            return invalid("the code takes 1 to 16 data shards and 1 to 8 parity shards");
+        }
+        GeometryCode::Copies | GeometryCode::CauchyGf8 => {}
     }
     if geometry.cell_bytes == 0 {
         return invalid("a geometry has cells");
@@ -284,7 +296,8 @@ fn check_placement_group(group: &PlacementGroup) -> Outcome<()> {
     if group.number >= 1 << PLACEMENT_GROUP_BITS {
         return invalid("the number of a placement group has 24 bits");
     }
-    if group.slots.is_empty() || group.slots.len() > 64 || group.previous.len() > 64 {
+    let slots_max = usize::from(SHARDS_MAX);
+    if group.slots.is_empty() || group.slots.len() > slots_max || group.previous.len() > slots_max {
         return invalid("a placement group has 1 to 64 slots");
     }
     Ok(())
