@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation};
 use strata_raftlog::consensus::group::{GroupConfig, ProposeError};
-use strata_raftlog::namespace::INLINE_BYTES_MAX;
-use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects};
+use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects, SetBucketSetting};
 use strata_raftlog::namespace::store::NamespaceStore;
+use strata_raftlog::namespace::{INLINE_BYTES_MAX, setting};
 
 use crate::support::{
     Acknowledged, BUCKET, Client, SEGMENT_BYTES, config, format, format_with, keys, live, simulate,
@@ -65,6 +65,15 @@ async fn delete(client: &mut Client, victims: &[String]) {
     }
 }
 
+/// Sets or removes a bucket's tags.
+fn tags(document: Option<Vec<u8>>) -> SetBucketSetting {
+    SetBucketSetting {
+        bucket: BUCKET,
+        setting: setting::TAGS,
+        document,
+    }
+}
+
 #[test]
 fn bodies_make_room_for_names_and_deletes_bring_it_back() {
     let metadata = tempfile::tempdir().expect("a directory");
@@ -75,10 +84,16 @@ fn bodies_make_room_for_names_and_deletes_bring_it_back() {
             let statistics = group.statistics();
             assert_eq!(statistics.inline_bytes_max(), INLINE_BYTES_MAX as u64);
             let mut client = Client::new(group, &acknowledged).await;
+            let set = client.propose(tags(Some(vec![7; 1000]))).await;
+            set.expect("a setting while there is room");
             let (long, short) = fill(&mut client).await;
             assert!(long > 500, "{long} bodies of 4 KiB in a log of 32 MiB");
             assert!(short > long, "{long} long and {short} short bodies");
             assert_eq!(keys(store).len(), long + short);
+            let set = client.propose(tags(Some(vec![8; 1000]))).await;
+            assert!(matches!(set, Err(ProposeError::Full(_))), "{set:?}");
+            let removed = client.propose(tags(None)).await;
+            removed.expect("what takes a setting away is no growth");
 
             let victims = acknowledged.borrow()[..long].to_vec();
             delete(&mut client, &victims).await;

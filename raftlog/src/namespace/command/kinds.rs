@@ -109,9 +109,12 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
-            /// What the command is for.
+            /// What the command is for: what its kind is for, but for a setting that is removed.
             pub fn class(&self) -> CommandClass {
-                match self { $(Command::$name(_) => CommandClass::$class,)* }
+                match self {
+                    Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
+                    $(Command::$name(_) => CommandClass::$class,)*
+                }
             }
 
             /// The most bytes of rows that applying the command adds.
