@@ -3,8 +3,8 @@
 # second, completed, written over by another and deleted, with a LIST and a batch delete of 1,000 keys each second for a while.
 # The server has one core, the client the other. No turn of a reactor may take more than 2 ms of processor time, and the p99 of the
 # GETs may be at most twice what it is alone. A virtual machine counts what its host takes of a core as processor time of whoever
-# was running, so a thread that only looks at that clock is measured before and after, 30 seconds each, on the server's core: the
-# bound counts as missed by a turn that is longer than 2 ms and than every step of that thread. Needs PARTS x 10 MiB of room.
+# was running, so a thread that only looks at that clock is measured before and after, 30 seconds each, on the server's core, and
+# shown beside the turns; the bound stays what it is. Needs PARTS x 10 MiB of room.
 # Usage: turns.sh    PARTS=2000 STRATA_BENCH_DIR=/disk/with/room
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -58,11 +58,7 @@ rm -rf "$work"
 
 [ "$(field load <<<"$line")" = full ] || { echo "turns: the load came not to its end: $line"; exit 1; }
 verdict=missed
-if holds "$worst <= 2"; then
-    verdict=held
-elif holds "$worst <= $control_worst"; then
-    verdict="not above what the machine itself takes"
-fi
+if holds "$worst <= 2"; then verdict=held; fi
 echo "turns: the longest took $worst ms of processor time, bound 2 ms: $verdict"
 echo "turns: a thread that only looked at its clock for 60 s saw a step of $control_worst ms, and $control_counted above 2 ms"
 alone=$(field unloaded_p99_ms <<<"$line")
@@ -72,4 +68,4 @@ if holds "$p99 <= 2 * $alone"; then verdict_p99=held; fi
 echo "turns: p99 of the GETs $p99 ms beside it (p50 $(field loaded_p50_ms <<<"$line"), p99.9 $(field loaded_p999_ms <<<"$line"))," \
     "$alone ms alone (p50 $(field unloaded_p50_ms <<<"$line"), p99.9 $(field unloaded_p999_ms <<<"$line"))," \
     "bound $(awk -v a="$alone" 'BEGIN { print 2 * a }') ms; parts took $(field stream_p50_ms <<<"$line") ms: $verdict_p99"
-[ "$verdict" != missed ] && [ "$verdict_p99" = held ]
+[ "$verdict" = held ] && [ "$verdict_p99" = held ]

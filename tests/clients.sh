@@ -145,6 +145,7 @@ run_clients() {
     wait "${pids[@]}"
     for client in "$@"; do
         lines=$SCRATCH/$client.lines
+        grep -qE '^(ok|FAILED|skipped) ' "$lines" || echo "FAILED  $client: it ended without a line" >>"$lines"
         cat "$lines"
         passed=$((passed + $(grep -c '^ok ' "$lines")))
         failed=$((failed + $(grep -c '^FAILED ' "$lines")))

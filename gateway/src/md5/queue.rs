@@ -118,8 +118,12 @@ impl Md5Queue {
 }
 
 impl QueuedMd5 {
-    /// Takes the next bytes, which are the last ones or not; waits while too many of this stream wait.
+    /// Takes the next bytes, which are the last ones or not; waits while too many of this stream wait. Nothing but empty pieces
+    /// may follow the last ones.
     pub async fn update(&mut self, bytes: Bytes, is_last: bool) {
+        if bytes.is_empty() {
+            return;
+        }
         let stream = match &mut self.progress {
             Progress::Short(md5) if is_short(md5.bytes() + bytes.len() as u64) => {
                 if is_last && bytes.len() >= LAST_PIECE_BYTES_MIN {
@@ -483,6 +487,8 @@ mod tests {
             md5.update(bytes.slice(..50_000), false).await;
             assert!(matches!(md5.progress, Progress::Short(_)));
             md5.update(bytes.slice(50_000..), true).await;
+            // Nothing follows the last byte but what is empty.
+            md5.update(Bytes::new(), true).await;
             assert!(matches!(&md5.progress, Progress::Ended(stream) if stream.waits()));
             assert_eq!(md5.finish().await, super::super::digest(&bytes));
             assert!(matches!(md5.progress, Progress::Short(_)));

@@ -85,8 +85,8 @@ impl Cluster {
     fn closed(&mut self, open: impl FnOnce() -> NamespaceStore) -> NamespaceStore {
         checkpoint(&self.store);
         let empty = tempfile::tempdir().unwrap();
-        let placeholder = crate::levels::open(empty.path(), FEATURE_LEVEL).unwrap();
-        drop(std::mem::replace(&mut self.store, placeholder));
+        let other = crate::levels::open(empty.path(), FEATURE_LEVEL).unwrap();
+        drop(std::mem::replace(&mut self.store, other));
         open()
     }
 }
