@@ -3,6 +3,7 @@
 //! Invariant: the bytes of a [`Payload`] match its CRCs when it is made, and neither changes afterwards. So the copies of a chunk
 //! share one payload, and what is written is compared once however many devices it goes to.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::EngineError;
@@ -32,6 +33,14 @@ impl CellCrcs {
                 self.end_cell();
             }
         }
+    }
+
+    /// Takes a whole cell whose CRC is known; `false` where the last one is not full, which takes the bytes one by one.
+    fn take_cell(&mut self, crc: u32) -> bool {
+        if self.filled == 0 {
+            self.whole.push(crc);
+        }
+        self.filled == 0
     }
 
     /// The CRC of every cell; the last cell may be a short one.
@@ -89,8 +98,39 @@ impl Payload {
         }
     }
 
+    /// Parts of these bytes as a payload of their own, without a copy. What is a whole cell here and there keeps its CRC.
+    ///
+    /// # Panics
+    /// When a range does not lie inside the payload.
+    pub fn parts(&self, ranges: impl IntoIterator<Item = Range<usize>>) -> Payload {
+        let (mut views, mut crcs) = (Vec::new(), CellCrcs::default());
+        for range in ranges {
+            assert!(range.end <= self.bytes, "{range:?} of {} bytes", self.bytes);
+            let first = views.len();
+            self.push_views(range.clone(), &mut views);
+            let is_cell = range.len() == CELL_BYTES && range.start.is_multiple_of(CELL_BYTES);
+            let crc = self.cell_crcs[range.start / CELL_BYTES];
+            if !(is_cell && crcs.take_cell(crc)) {
+                views[first..].iter().for_each(|view| crcs.update(view));
+            }
+        }
+        Payload::new(views, crcs.finish())
+    }
+
+    fn push_views(&self, range: Range<usize>, into: &mut Vec<BufferView>) {
+        let mut start = 0;
+        for view in self.views.iter() {
+            let from = range.start.clamp(start, start + view.len());
+            let to = range.end.clamp(start, start + view.len());
+            if from < to {
+                into.push(view.slice(from - start..to - start));
+            }
+            start += view.len();
+        }
+    }
+
     /// The bytes in their order.
-    pub(crate) fn views(&self) -> &[BufferView] {
+    pub fn views(&self) -> &[BufferView] {
         &self.views
     }
 
@@ -119,6 +159,55 @@ fn crcs_of(views: &[BufferView]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::{self, Simulation, World};
+
+    #[test]
+    fn parts_of_a_payload_have_the_crcs_of_their_bytes() {
+        let config = crate::reactor::ReactorConfig {
+            index: 0,
+            core: None,
+            name: "payload".to_owned(),
+            arena_bytes: 2 << 20,
+            spin: std::time::Duration::ZERO,
+        };
+        let world = World::Simulated(Simulation::new(1));
+        let checked = reactor::run(config, world, async || {
+            let piece = |seed: usize, bytes: usize| {
+                let bytes: Vec<u8> = (0..bytes).map(|at| ((at * 7 + seed) >> 2) as u8).collect();
+                crate::device::view_of(&bytes)
+            };
+            let views = vec![
+                piece(1, CELL_BYTES),
+                piece(2, 2 * CELL_BYTES),
+                piece(3, 9000),
+            ];
+            let whole: Vec<u8> = views.iter().flat_map(|view| view.to_vec()).collect();
+            let payload = Payload::of(views);
+            let cell = |number: usize| number * CELL_BYTES..(number + 1) * CELL_BYTES;
+            let cases: [Vec<Range<usize>>; 5] = [
+                vec![cell(0), cell(2)],
+                vec![cell(1), 3 * CELL_BYTES..3 * CELL_BYTES + 9000],
+                vec![0..4096, cell(1)],
+                vec![CELL_BYTES - 4096..CELL_BYTES + 4096],
+                vec![],
+            ];
+            for ranges in cases {
+                let expected: Vec<u8> = ranges
+                    .iter()
+                    .flat_map(|at| whole[at.clone()].to_vec())
+                    .collect();
+                let parts = payload.parts(ranges);
+                let found: Vec<u8> = parts
+                    .views()
+                    .iter()
+                    .flat_map(|view| view.to_vec())
+                    .collect();
+                assert!(found == expected && parts.len() == expected.len());
+                assert_eq!(parts.cell_crcs(), crcs_of(parts.views()));
+            }
+        });
+        checked.expect("a reactor");
+    }
 
     #[test]
     fn the_crcs_do_not_depend_on_how_the_bytes_are_cut() {

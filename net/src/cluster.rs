@@ -7,7 +7,9 @@ pub mod metadata;
 pub mod placement;
 pub mod read;
 mod read_repair;
+mod redundancy;
 mod settings;
+mod shard;
 pub mod write;
 
 use std::cell::{Cell, RefCell};
@@ -23,7 +25,7 @@ use strata_raftlog::namespace::store::{Reader, StoreError};
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, View};
 
 use crate::error::ClusterError;
-use crate::memory::MemoryQueue;
+use crate::memory::{MemoryQueue, Promises};
 use crate::message::{NodeRequest, Place};
 use crate::node::ClusterParts;
 use crate::node::store::LocalStores;
@@ -51,7 +53,10 @@ struct Inner {
     inodes: RefCell<std::ops::Range<u64>>,
     writer: WriterEpoch,
     groups: RefCell<placement::GroupTable>,
+    schemes: RefCell<redundancy::KnownSchemes>,
+    codecs: RefCell<redundancy::Codecs>,
     chunk_memory: MemoryQueue,
+    read_memory: Promises,
     /// Places of which it was reported that a copy could not be read.
     reported: RefCell<BTreeSet<Place>>,
     /// Whether read repair is under way, and how many copies it has written anew.
@@ -79,8 +84,11 @@ impl Cluster {
             answered: Notify::new(),
             inodes: RefCell::new(0..0),
             writer: WriterEpoch::unregistered(),
-            groups: RefCell::new(placement::GroupTable::default()),
+            groups: RefCell::new(placement::GroupTable::empty()),
+            schemes: RefCell::default(),
+            codecs: RefCell::default(),
             chunk_memory: MemoryQueue::default(),
+            read_memory: Promises::default(),
             reported: RefCell::default(),
             repairing: Cell::default(),
             repaired: Cell::default(),

@@ -18,6 +18,7 @@ pub mod error;
 mod memory;
 pub mod message;
 pub mod node;
+pub mod scheme;
 #[cfg(test)]
 mod tests;
 

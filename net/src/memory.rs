@@ -1,8 +1,10 @@
 //! How much of a reactor's arena reads and uploads leave free, and how they wait for it.
 //!
 //! Invariants: reads go on where uploads wait, because an upload may be a copy that waits for a read; those who wait are served
-//! in the order they came; nobody waits longer than [`WAIT_MAX`].
+//! in the order they came; nobody waits longer than [`WAIT_MAX`]; who needs several buffers at once has all of them promised before
+//! it takes the first, so that no two wait for what the other holds.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// What is to stay free, in sixteenths of the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Watermark {
+    /// Reads of which others wait for the rest, since their memory was promised on the reactor that asks.
+    Promised = 1,
     /// Reads leave this to the engine's own work.
     Read = 2,
     /// Chunks that have begun leave this to reads.
@@ -39,6 +43,12 @@ impl Watermark {
             .then(|| reactor::try_allocate(bytes))
             .flatten()
     }
+}
+
+/// Whether half of this reactor's arena is free.
+pub fn is_plentiful() -> bool {
+    let pressure = reactor::arena_pressure();
+    pressure.free_bytes >= pressure.total_bytes / 2
 }
 
 /// Nothing became free in time.
@@ -76,5 +86,44 @@ impl MemoryQueue {
         };
         let waited = reactor::timeout(WAIT_MAX, waiting).await;
         waited.map_err(|_| NoMemory)
+    }
+}
+
+/// What was promised of a reactor's arena and may not be taken yet.
+#[derive(Clone, Default)]
+pub struct Promises {
+    queue: MemoryQueue,
+    bytes: Rc<Cell<usize>>,
+}
+
+/// Memory that is kept for somebody until this is dropped.
+pub struct Promise {
+    promised: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Promises {
+    /// Waits until so much of the arena is neither taken nor promised.
+    ///
+    /// # Errors
+    /// [`NoMemory`] after [`WAIT_MAX`].
+    pub async fn promise(&self, bytes: usize) -> Result<Promise, NoMemory> {
+        let promise = || {
+            let before = self.bytes.get();
+            Watermark::Read.leaves(before + bytes).then(|| {
+                self.bytes.set(before + bytes);
+                Promise {
+                    promised: self.bytes.clone(),
+                    bytes,
+                }
+            })
+        };
+        self.queue.wait(promise).await
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.promised.set(self.promised.get() - self.bytes);
     }
 }

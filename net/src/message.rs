@@ -11,6 +11,7 @@ use strata_engine::{EngineError, Owner, ShardId, ShardWrite, Uuid};
 use strata_raftlog::namespace::command::{Answer, Command, Proposer};
 
 use crate::error::ClusterError;
+use crate::memory::Watermark;
 use crate::node::ClusterParts;
 use crate::node::open::{OpenReport, OpenRequest};
 
@@ -32,11 +33,12 @@ pub enum NodeRequest {
     Open(OpenRequest, OneSender<Result<OpenReport, ClusterError>>),
     /// Write one shard; answered when it is durable.
     Store(Place, Box<ShardWrite>, OneSender<Result<(), EngineError>>),
-    /// Read a range of one shard.
+    /// Read a range of one shard, leaving so much memory free.
     Fetch(
         Place,
         ShardId,
         Range<u32>,
+        Watermark,
         OneSender<Result<Vec<BufferView>, EngineError>>,
     ),
     /// Say whose bytes a shard holds.

@@ -34,6 +34,7 @@ use strata_raftlog::namespace::store::NamespaceStore;
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
+use crate::scheme::{DegradedWrites, Scheme};
 use readers::Readers;
 use status::NodeStatus;
 
@@ -53,6 +54,10 @@ pub struct NodeConfig {
     pub cores: Vec<usize>,
     /// Take every data directory for a failure domain of its own.
     pub assume_separate_failure_domains: bool,
+    /// The scheme that a first start formats for; without it the strongest that the failure domains carry.
+    pub scheme: Option<Scheme>,
+    /// What becomes of new chunks when some devices cannot be written.
+    pub degraded_writes: DegradedWrites,
     /// Bytes that the devices may grow to together; without it 10 % of each file system is left free.
     pub capacity_bytes: Option<u64>,
     /// Buffer memory of each reactor, in bytes.
@@ -117,6 +122,8 @@ pub struct ClusterParts {
     pub partitions: BTreeMap<Place, Partition>,
     /// The namespace, for reading on every core.
     pub namespace: NamespaceStore,
+    /// What becomes of new chunks when some devices cannot be written.
+    pub degraded_writes: DegradedWrites,
     /// Readers under way on every reactor.
     pub readers: Arc<Readers>,
     /// What the node shows of itself.

@@ -1,5 +1,6 @@
 //! The cluster client and the background work of a node, in the simulated world.
 
+mod coded;
 mod memory;
 mod placement;
 mod reads;

@@ -1,123 +1,115 @@
-//! A chunk on its way to the devices: to every slot of a placement group, or to the next group where one refuses it.
+//! A chunk on its way to the devices: made into shards, each stored in a slot of a placement group.
 //!
-//! Invariant: a chunk has an extent only when every slot has flushed it; what a group that refused it has stored is freed.
+//! Invariants: a chunk has an extent only when every slot of its mask has flushed it; an attempt that was refused is freed, and
+//! the next one has another id, so that what a place kept of the first is never taken for the second.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use strata_engine::reactor;
 use strata_engine::{ChunkId, EngineError, Owner, Payload, ShardId, ShardWrite};
 use strata_raftlog::namespace::Extent;
 
 use super::Cluster;
-use super::placement::Group;
+use super::placement::Target;
+use super::write::OpenEpoch;
 use crate::error::ClusterError;
-use crate::message::{NodeRequest, Place};
+use crate::message::Place;
 
 /// A chunk on its way to the devices.
 pub(super) struct NewChunk {
-    /// Writer, epoch and sequence.
-    pub(super) id_without_group: (u32, u32, u64),
+    pub(super) writer: u32,
+    pub(super) epoch: Rc<OpenEpoch>,
     pub(super) owner: Owner,
     /// Every view but the last is a whole number of cells long.
     pub(super) payload: Payload,
 }
 
+/// Why an attempt to store a chunk has failed, and the places that did not take their shard.
+struct Refusal {
+    error: EngineError,
+    places: BTreeSet<Place>,
+}
+
 impl NewChunk {
-    fn id(&self, group: &Group) -> ChunkId {
-        let (writer, epoch, sequence) = self.id_without_group;
-        ChunkId::new(group.number, writer, epoch, sequence)
-    }
-
-    fn extent(&self, group: &Group) -> Extent {
-        Extent::whole_chunk(
-            self.id(group),
-            self.payload.len() as u64,
-            geometry_of(group),
-            slot_mask_of(group),
-        )
-    }
-
-    fn shard(&self, group: &Group, shard: u8) -> ShardWrite {
+    fn shard(&self, id: ShardId, target: &Target, payload: Payload) -> ShardWrite {
         ShardWrite {
-            id: ShardId {
-                chunk: self.id(group),
-                shard,
-            },
-            geometry: geometry_of(group),
-            layout_epoch: group.epoch,
-            slot_mask: slot_mask_of(group),
+            id,
+            geometry: target.scheme.geometry().number,
+            layout_epoch: target.epoch,
+            slot_mask: target.slot_mask(),
             introduces: true,
             chunk_bytes: self.payload.len() as u64,
             owner: self.owner,
-            payload: self.payload.clone(),
+            payload,
         }
     }
-}
-
-/// Every slot of a group has a shard.
-fn slot_mask_of(group: &Group) -> u64 {
-    (1 << group.slots.len()) - 1
-}
-
-/// Geometries are numbered by their copies: 1 is a single copy, 2 is two, 3 is three.
-fn geometry_of(group: &Group) -> u16 {
-    group.slots.len() as u16
 }
 
 impl Cluster {
-    pub(super) async fn store_shard(
-        &self,
-        place: Place,
-        shard: ShardWrite,
-    ) -> Result<(), EngineError> {
-        let Some(peer) = self.peer_of(place) else {
-            return self.inner.local.store(place, shard).await;
-        };
-        let (reply, answer) = reactor::oneshot();
-        peer.send(NodeRequest::Store(place, Box::new(shard), reply))
-            .await
-            .map_err(|_| crate::node::store::gone())?;
-        answer.await.map_err(|_| crate::node::store::gone())?
-    }
-
-    /// Stores a chunk and waits for all the barriers. A group that is full, or has a device that has failed or a partition that
-    /// has closed, leaves it to the next one that can be written, where it has another id.
+    /// Stores a chunk and waits for all the barriers. Places that are full, have failed or have closed are left out, and the chunk
+    /// goes to others as long as there are any.
     pub(super) async fn store_chunk(&self, chunk: NewChunk) -> Result<Extent, ClusterError> {
-        let mut refused_by = Vec::new();
+        let mut refused_by = BTreeSet::new();
         loop {
-            let group = self.choose_group(chunk.payload.len() as u32, &refused_by)?;
-            match self.store_on(&group, &chunk).await {
+            let target = self.choose_target(chunk.payload.len() as u32, &refused_by)?;
+            let Refusal { error, places } = match self.store_on(&target, &chunk).await {
                 Ok(extent) => return Ok(extent),
-                Err(
-                    error @ (EngineError::Full { .. }
-                    | EngineError::Failed { .. }
-                    | EngineError::Unavailable(_)),
-                ) => {
-                    tracing::debug!(%error, group = group.number, "another placement group takes the chunk");
-                    refused_by.push(group.number);
-                }
-                Err(error) => return Err(error.into()),
+                Err(refusal) => refusal,
+            };
+            if !matches!(
+                error,
+                EngineError::Full { .. } | EngineError::Failed { .. } | EngineError::Unavailable(_)
+            ) {
+                return Err(error.into());
             }
+            tracing::debug!(%error, group = target.group, "other places take the chunk");
+            refused_by.extend(places);
         }
     }
 
-    /// Stores a chunk on every slot of a group. When one refuses it, what the others have stored is freed.
-    async fn store_on(&self, group: &Group, chunk: &NewChunk) -> Result<Extent, EngineError> {
-        let extent = chunk.extent(group);
-        let writes = group.slots.iter().enumerate().map(|(shard, place)| {
-            let write = chunk.shard(group, shard as u8);
-            async move { (*place, self.store_shard(*place, write).await) }
+    /// Stores the shards of a chunk. When a place refuses its own, what the others have stored is freed.
+    async fn store_on(&self, target: &Target, chunk: &NewChunk) -> Result<Extent, Refusal> {
+        let id = ChunkId::new(
+            target.group,
+            chunk.writer,
+            chunk.epoch.epoch,
+            chunk.epoch.next(),
+        );
+        let shards = self.shards_of(target.scheme, &chunk.payload);
+        let shards = shards.map_err(|error| Refusal {
+            error,
+            places: BTreeSet::new(),
+        })?;
+        reactor::yield_if_due().await;
+        let writes = target.shards.iter().zip(shards).map(|(to, payload)| {
+            let shard = ShardId {
+                chunk: id,
+                shard: to.shard,
+            };
+            let write = chunk.shard(shard, target, payload);
+            async move { (to.place, self.store_shard(to.place, write).await) }
         });
-        let mut refusal = None;
+        let mut refusal: Option<Refusal> = None;
         for (place, outcome) in futures_util::future::join_all(writes).await {
-            if let Err(error) = outcome {
-                self.note_refusal(place, &error);
-                refusal.get_or_insert(error);
-            }
+            let Err(error) = outcome else { continue };
+            self.note_refusal(place, &error);
+            let refusal = refusal.get_or_insert_with(|| Refusal {
+                error,
+                places: BTreeSet::new(),
+            });
+            refusal.places.insert(place);
         }
         match refusal {
-            None => Ok(extent),
-            Some(error) => {
-                self.free_chunks([extent.chunk]).await;
-                Err(error)
+            None => Ok(Extent::whole_chunk(
+                id,
+                chunk.payload.len() as u64,
+                target.scheme.geometry().number,
+                target.slot_mask(),
+            )),
+            Some(refusal) => {
+                self.free_chunks([id]).await;
+                Err(refusal)
             }
         }
     }

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use strata_engine::{ChunkId, EngineError, ShardId, reactor};
+use strata_engine::{ChunkId, EngineError, ShardId};
 
 use super::Cluster;
-use crate::message::{NodeRequest, Place};
+use crate::message::Place;
 
 /// Shards freed by one request: they share a tombstone record of the engine, and requests at the same time share a flush.
 const SHARDS_PER_REQUEST: usize = 128;
@@ -54,21 +54,5 @@ impl Cluster {
     /// The place of each shard of a chunk; none where its placement group does not exist.
     pub(crate) fn places_of(&self, chunk: ChunkId) -> Vec<Place> {
         self.slots_of(chunk.placement_group()).unwrap_or_default()
-    }
-
-    /// Frees shards of one partition, here or on the reactor that owns it.
-    pub(crate) async fn free_shards(
-        &self,
-        place: Place,
-        ids: Vec<ShardId>,
-    ) -> Result<(), EngineError> {
-        let Some(peer) = self.peer_of(place) else {
-            return self.inner.local.free(place, &ids).await;
-        };
-        let (reply, answer) = reactor::oneshot();
-        peer.send(NodeRequest::Free(place, ids, reply))
-            .await
-            .map_err(|_| crate::node::store::gone())?;
-        answer.await.map_err(|_| crate::node::store::gone())?
     }
 }

@@ -1,11 +1,13 @@
-//! Placement groups: which partitions hold a chunk.
+//! Placement groups: which partitions hold a chunk, and in which scheme.
 //!
-//! Invariants: a new chunk goes to a group whose every slot is writable, or nowhere; groups led by a partition of this
-//! reactor come first, so that a write and the reads after it need no hop; a group with a device that does not answer is
-//! passed over as long as another is there; one that is full as well, and tried again after [`FULL_FOR`]. Long chunks go to
-//! the groups in turn; short ones follow each other to one group, so that those that wait together share a barrier.
+//! Invariants: a new chunk is written in the scheme of the layout wherever a group has a place for each of its shards, and else in
+//! the strongest one that is allowed instead: one that survives as many losses before one of more data shards. Groups led by a
+//! partition of this reactor come first, so that a write and the reads after it need few hops; a place whose device does not
+//! answer is passed over as long as that costs no survived loss; one that is full as well, and tried again after [`FULL_FOR`].
+//! Long chunks go to the groups in turn; short ones follow each other to one group, so that those that wait together share a
+//! barrier.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use strata_engine::reactor::Instant;
@@ -13,9 +15,11 @@ use strata_engine::{EngineError, Uuid, reactor};
 use strata_raftlog::namespace::PlacementGroup;
 
 use super::Cluster;
+use super::shard::ShardPlace;
 use crate::error::ClusterError;
 use crate::message::Place;
 use crate::node::ClusterParts;
+use crate::scheme::Scheme;
 
 /// How long a partition is taken for full after it has refused a shard. Deleted space comes back after that.
 const FULL_FOR: Duration = Duration::from_secs(2);
@@ -24,6 +28,39 @@ const FULL_FOR: Duration = Duration::from_secs(2);
 const SHORT_CHUNK_BYTES: u32 = 64 << 10;
 /// A group is given so many bytes of short chunks before the next has its turn.
 const SHORT_BYTES_EACH: u32 = 1 << 20;
+
+/// A chunk of no more bytes is kept in whole copies where the layout is coded: it would be cut into pieces that each cost a flush
+/// and, to read it, an operation of a device.
+pub(crate) const COPIED_CHUNK_BYTES_MAX: u32 = 128 << 10;
+
+/// Where the shards of a new chunk go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) group: u32,
+    pub(super) epoch: u32,
+    pub(super) scheme: Scheme,
+    /// As many as the scheme has shards, by ascending slot: the first holds the first data shard.
+    pub(super) shards: Vec<ShardPlace>,
+}
+
+impl Target {
+    pub(super) fn slot_mask(&self) -> u64 {
+        self.shards.iter().fold(0, |mask, to| mask | 1 << to.shard)
+    }
+}
+
+/// What a place takes at this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// New shards.
+    Prompt,
+    /// New shards, whose barrier may take long.
+    Late,
+    /// None for a while.
+    Full,
+    /// None.
+    Closed,
+}
 
 /// A placement group as the writer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +71,10 @@ pub(super) struct Group {
 }
 
 /// The groups of the node, which of them this reactor leads, and what it knows of their places.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GroupTable {
+    /// The scheme of the layout.
+    scheme: Scheme,
     /// By number.
     groups: Vec<Group>,
     led_here: Vec<usize>,
@@ -46,13 +85,30 @@ pub(super) struct GroupTable {
     full_until: BTreeMap<Place, Instant>,
 }
 
+/// What a group could take: the better ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Offer {
+    losses: usize,
+    is_prompt: bool,
+    scheme: Scheme,
+}
+
 impl GroupTable {
-    fn new(groups: Vec<Group>, leads: impl Fn(&Group) -> bool) -> GroupTable {
+    /// One that knows no groups yet.
+    pub(super) fn empty() -> GroupTable {
+        GroupTable::new(Scheme::copies(1), Vec::new(), |_| false)
+    }
+
+    fn new(scheme: Scheme, groups: Vec<Group>, leads: impl Fn(&Group) -> bool) -> GroupTable {
         let led_here = (0..groups.len()).filter(|at| leads(&groups[*at])).collect();
         GroupTable {
+            scheme,
             groups,
             led_here,
-            ..GroupTable::default()
+            turn: 0,
+            short_turn: 0,
+            short_bytes_left: 0,
+            full_until: BTreeMap::new(),
         }
     }
 
@@ -71,41 +127,66 @@ impl GroupTable {
         turn
     }
 
-    /// The group that takes the next chunk, of so many bytes, and has not refused it before.
+    /// Where the next chunk goes, of so many bytes, which some places have refused before.
     fn choose(
         &mut self,
         now: Instant,
         bytes: u32,
-        refused_by: &[u32],
+        refused_by: &BTreeSet<Place>,
         parts: &ClusterParts,
-    ) -> Result<Group, ClusterError> {
+    ) -> Result<Target, ClusterError> {
         self.full_until.retain(|_, until| *until > now);
+        let wanted = if bytes <= COPIED_CHUNK_BYTES_MAX {
+            self.scheme.as_copies()
+        } else {
+            self.scheme
+        };
         let turn = self.turn_of(bytes);
         let led = (0..self.led_here.len())
             .map(|step| self.led_here[turn.wrapping_add(step) % self.led_here.len()]);
         let any = (0..self.groups.len()).map(|step| turn.wrapping_add(step) % self.groups.len());
-        let writable = |group: &&Group| group.slots.iter().all(|slot| parts.is_writable(*slot));
-        let (mut full, mut late) = (false, None);
-        for group in led.chain(any).map(|at| &self.groups[at]).filter(writable) {
-            let mut slots = group.slots.iter();
-            let is_full = slots.any(|slot| self.full_until.contains_key(slot));
-            full |= is_full;
-            if is_full || refused_by.contains(&group.number) {
-                continue;
+        let use_of = |place: Place| self.use_of(place, refused_by, parts);
+        let mut best: Option<(Offer, usize)> = None;
+        // The losses that chunks would survive if no place were full.
+        let mut losses_with_room = None;
+        for at in led.chain(any) {
+            let uses: Vec<Use> = self.groups[at].slots.iter().map(|at| use_of(*at)).collect();
+            let (offer, with_room) = offers(wanted, &uses, parts);
+            losses_with_room = losses_with_room.max(with_room);
+            if let Some(offer) = offer
+                && best.is_none_or(|(best, _)| offer > best)
+            {
+                best = Some((offer, at));
             }
-            if !group.slots.iter().any(|slot| parts.is_late(*slot)) {
-                return Ok(group.clone());
+            if best.is_some_and(|(best, _)| best == Offer::of(wanted, true)) {
+                break;
             }
-            late = late.or(Some(group));
         }
-        match late {
-            Some(group) => Ok(group.clone()),
-            None if full => Err(ClusterError::Full(
+        let survived = best.map(|(best, _)| best.losses);
+        if losses_with_room > survived {
+            return Err(ClusterError::Full(
                 "every placement group that can be written is full".to_owned(),
-            )),
-            None => Err(ClusterError::Unavailable(
+            ));
+        }
+        let (offer, at) = best.ok_or_else(|| {
+            ClusterError::Unavailable(
                 "too few devices are writable for the layout of this node; reads go on".to_owned(),
-            )),
+            )
+        })?;
+        Ok(target(&self.groups[at], offer, use_of, parts))
+    }
+
+    fn use_of(&self, place: Place, refused_by: &BTreeSet<Place>, parts: &ClusterParts) -> Use {
+        if !parts.is_writable(place) {
+            Use::Closed
+        } else if self.full_until.contains_key(&place) {
+            Use::Full
+        } else if refused_by.contains(&place) {
+            Use::Closed
+        } else if parts.is_late(place) {
+            Use::Late
+        } else {
+            Use::Prompt
         }
     }
 
@@ -116,35 +197,86 @@ impl GroupTable {
     }
 }
 
+impl Offer {
+    fn of(scheme: Scheme, is_prompt: bool) -> Offer {
+        Offer {
+            losses: scheme.losses(),
+            is_prompt,
+            scheme,
+        }
+    }
+}
+
+/// The best that a group with such places offers for a chunk of the scheme, and how many losses it would survive there if no
+/// place were full.
+fn offers(wanted: Scheme, uses: &[Use], parts: &ClusterParts) -> (Option<Offer>, Option<usize>) {
+    let count = |of: &[Use]| uses.iter().filter(|one| of.contains(one)).count();
+    let within = |of: &[Use]| wanted.within(count(of), parts.degraded_writes);
+    let prompt = within(&[Use::Prompt]).map(|scheme| Offer::of(scheme, true));
+    let late = within(&[Use::Prompt, Use::Late]).map(|scheme| Offer::of(scheme, false));
+    let with_room = within(&[Use::Prompt, Use::Late, Use::Full]);
+    (prompt.max(late), with_room.map(Scheme::losses))
+}
+
+/// The places of a group that take the shards of what it offered: those of this reactor before others.
+fn target(
+    group: &Group,
+    offer: Offer,
+    use_of: impl Fn(Place) -> Use,
+    parts: &ClusterParts,
+) -> Target {
+    let here = reactor::index();
+    let slots = (0..).zip(group.slots.iter().copied());
+    let mut usable: Vec<(Use, ShardPlace)> = slots
+        .map(|(shard, place)| (use_of(place), ShardPlace { shard, place }))
+        .filter(|(usage, _)| matches!(usage, Use::Prompt | Use::Late))
+        .collect();
+    usable.sort_by_key(|(usage, to)| {
+        let is_elsewhere = parts.owner_of(to.place) != Some(here);
+        (*usage == Use::Late, is_elsewhere)
+    });
+    let shards = usable.into_iter().map(|(_, to)| to);
+    let mut shards: Vec<ShardPlace> = shards.take(offer.scheme.shards()).collect();
+    shards.sort_by_key(|to| to.shard);
+    Target {
+        group: group.number,
+        epoch: group.epoch,
+        scheme: offer.scheme,
+        shards,
+    }
+}
+
 impl Cluster {
     /// Reads the placement groups from the namespace.
     pub(super) fn load_placement_groups(&self) -> Result<(), ClusterError> {
-        let rows = self.read(|view| view.placement_groups())?;
-        if rows.is_empty() {
+        let read = self.read(|view| Ok((view.layout()?, view.placement_groups()?)));
+        let (layout, rows) = read?;
+        let scheme = layout.as_ref().and_then(Scheme::of_layout);
+        let Some(scheme) = scheme.filter(|_| !rows.is_empty()) else {
             return Err(ClusterError::Bug(
-                "the namespace holds no placement groups".to_owned(),
+                "the namespace holds no layout, or no placement groups".to_owned(),
             ));
-        }
+        };
         let here = reactor::index();
         let leads = |group: &Group| {
             let first = group.slots.first();
             first.and_then(|slot| self.inner.parts.owner_of(*slot)) == Some(here)
         };
         let groups = rows.iter().map(group_of).collect();
-        *self.inner.groups.borrow_mut() = GroupTable::new(groups, leads);
+        *self.inner.groups.borrow_mut() = GroupTable::new(scheme, groups, leads);
         Ok(())
     }
 
-    /// The group that takes the next chunk, of so many bytes, other than those that have refused it.
+    /// Where the next chunk goes, of so many bytes, which some places have refused before.
     ///
     /// # Errors
     /// [`ClusterError::Full`] when every group that can be written is full, [`ClusterError::Unavailable`] when none can be
     /// written.
-    pub(super) fn choose_group(
+    pub(super) fn choose_target(
         &self,
         bytes: u32,
-        refused_by: &[u32],
-    ) -> Result<Group, ClusterError> {
+        refused_by: &BTreeSet<Place>,
+    ) -> Result<Target, ClusterError> {
         let mut groups = self.inner.groups.borrow_mut();
         groups.choose(reactor::now(), bytes, refused_by, &self.inner.parts)
     }
@@ -202,7 +334,7 @@ mod tests {
 
     #[test]
     fn short_chunks_follow_each_other_and_long_ones_take_turns() {
-        let mut table = GroupTable::default();
+        let mut table = GroupTable::empty();
         let turns: Vec<usize> = (0..512).map(|_| table.turn_of(4096)).collect();
         assert!(turns[..256].iter().all(|turn| *turn == turns[0]));
         assert!(turns[256..].iter().all(|turn| *turn == turns[0] + 1));

@@ -1,11 +1,11 @@
-//! The write path of a front end: bytes as they come, cut into chunks, stored on every slot of a placement group.
+//! The write path of a front end: bytes as they come, cut into chunks, made into shards, each stored in a slot of a placement group.
 //!
 //! Invariants:
 //! - memory is bounded: one chunk being filled and [`CHUNKS_IN_FLIGHT_MAX`] being stored per writer. A chunk grows as bytes come,
 //!   up to [`CHUNK_BYTES_MAX`]; it ends early when memory is short or the client stalls, so that nobody holds much while it
 //!   waits;
 //! - a body has so few chunks that its command can be proposed, however short of memory it was stored;
-//! - `finish` returns only after every slot of every chunk has flushed;
+//! - `finish` returns only after every shard of every chunk has been flushed;
 //! - a chunk that no name will ever refer to is freed: at once when the writer is dropped or the body discarded, by the
 //!   sweep when the node dies first.
 
@@ -82,9 +82,18 @@ pub(super) struct WriterEpoch {
 
 /// An allocation epoch; it may be closed once nobody holds it.
 #[derive(Debug)]
-struct OpenEpoch {
-    epoch: u32,
+pub(super) struct OpenEpoch {
+    pub(super) epoch: u32,
     next_sequence: Cell<u64>,
+}
+
+impl OpenEpoch {
+    /// A sequence that no chunk of the epoch has had.
+    pub(super) fn next(&self) -> u64 {
+        let sequence = self.next_sequence.get();
+        self.next_sequence.set(sequence + 1);
+        sequence
+    }
 }
 
 impl WriterEpoch {
@@ -241,8 +250,6 @@ impl Storing {
         let Some(filling) = self.filling.take() else {
             return;
         };
-        let sequence = self.epoch.next_sequence.get();
-        self.epoch.next_sequence.set(sequence + 1);
         let owner = Owner {
             group: 0,
             inode: self.inode,
@@ -251,12 +258,13 @@ impl Storing {
             offset: self.bytes_stored,
         };
         let writer = cluster.inner.writer.writer.get();
-        let id_without_group = (writer, self.epoch.epoch, sequence);
+        let epoch = self.epoch.clone();
         self.bytes_stored += filling.bytes() as u64;
         let cluster = cluster.clone();
         let store = async move {
             let chunk = NewChunk {
-                id_without_group,
+                writer,
+                epoch,
                 owner,
                 payload: filling.freeze()?,
             };
@@ -289,7 +297,7 @@ impl ObjectWriter {
         self.fill(&data).await
     }
 
-    /// Waits until every chunk is durable on every slot and returns what the command must carry.
+    /// Waits until every shard of every chunk is durable and returns what the command must carry.
     ///
     /// # Errors
     /// Those of [`ObjectWriter::write`]; what was stored is then freed.

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use strata_raftlog::consensus::group::NamespaceFull;
 
-use super::status::{DeviceStatus, LostPartition, PartitionStatus};
+use super::status::{DeviceStatus, LostPartition, NodeLayout, PartitionStatus};
 use crate::message::Place;
+use crate::scheme::Scheme;
 
 /// How much a degradation takes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,10 +39,10 @@ pub(super) struct Inventory<'a> {
     pub(super) devices: &'a [DeviceStatus],
     pub(super) partitions: &'a [PartitionStatus],
     pub(super) lost_partitions: &'a [LostPartition],
-    /// The slots of every placement group.
-    pub(super) groups: &'a [Vec<Place>],
-    /// Copies of the log that are written, and how many the node was formatted with.
-    pub(super) log_mirrors: Option<(u64, u64)>,
+    /// What the node is to be.
+    pub(super) layout: Option<&'a NodeLayout>,
+    /// Copies of the log that are written.
+    pub(super) log_mirrors_present: Option<u64>,
     /// What leaves the namespace no room.
     pub(super) namespace_full: Option<NamespaceFull>,
 }
@@ -52,7 +53,7 @@ const REPLACE_DISK: &str =
 impl Inventory<'_> {
     /// The most severe first.
     pub(super) fn degradations(&self) -> Vec<Degradation> {
-        let mut found: Vec<Degradation> = self.refused_writes().into_iter().collect();
+        let mut found: Vec<Degradation> = self.weak_placement().into_iter().collect();
         found.extend(self.namespace_full.as_ref().map(full_namespace));
         found.extend(self.missing_devices.iter().map(|uuid| missing_device(uuid)));
         found.extend(self.devices.iter().filter_map(sick_device));
@@ -64,34 +65,29 @@ impl Inventory<'_> {
         found
     }
 
-    /// Placement groups that take no new chunk, because a slot of each is not there or writes nothing any more.
-    fn refused_writes(&self) -> Option<Degradation> {
+    /// Whether new chunks are written in a weaker scheme than that of the layout, or not at all, because places of the placement
+    /// groups are not there or write nothing any more.
+    fn weak_placement(&self) -> Option<Degradation> {
+        let layout = self.layout?;
         let writable: BTreeSet<Place> = self
             .partitions
             .iter()
             .filter(|of| of.partition.is_writable())
             .map(|of| of.place)
             .collect();
-        let takes_none = |slots: &&Vec<Place>| !slots.iter().all(|place| writable.contains(place));
-        let refusing = self.groups.iter().filter(takes_none).count();
-        let all = self.groups.len();
-        if refusing == 0 {
-            return None;
-        }
-        let (severity, what) = if refusing == all {
-            (
-                Severity::Critical,
-                "new objects above 16 KiB are refused with 503: too few disks can be written for the copies that the \
-                 layout keeps. Small objects, reads and deletes go on"
-                    .to_owned(),
-            )
-        } else {
-            (
-                Severity::Warning,
-                format!(
-                    "{refusing} of {all} placement groups take no new objects; the other groups take them all"
-                ),
-            )
+        let places = layout.groups.iter().map(|slots| {
+            let there = slots.iter().filter(|place| writable.contains(place));
+            there.count()
+        });
+        let full = layout.scheme.shards();
+        let weak = places.clone().filter(|places| *places < full).count();
+        let most = places.max().filter(|_| weak > 0)?;
+        let (severity, what) = match layout.scheme.within(most, layout.degraded_writes) {
+            Some(scheme) if scheme == layout.scheme => {
+                (Severity::Warning, passed_over(weak, layout.groups.len()))
+            }
+            Some(scheme) => (Severity::Warning, weakened(layout.scheme, scheme)),
+            None => (Severity::Critical, refused(layout.scheme, most)),
         };
         Some(Degradation {
             severity,
@@ -119,9 +115,10 @@ impl Inventory<'_> {
     }
 
     fn lost_log_mirrors(&self) -> Option<Degradation> {
-        let (present, expected) = self
-            .log_mirrors
-            .filter(|(present, expected)| present < expected)?;
+        let expected = self.layout?.log_mirrors as u64;
+        let present = self
+            .log_mirrors_present
+            .filter(|present| *present < expected)?;
         let survives = present.saturating_sub(1);
         Some(Degradation {
             severity: Severity::Warning,
@@ -135,11 +132,33 @@ impl Inventory<'_> {
     }
 }
 
+fn passed_over(weak: usize, all: usize) -> String {
+    format!("{weak} of {all} placement groups take no new objects; the other groups take them all")
+}
+
+fn weakened(layout: Scheme, scheme: Scheme) -> String {
+    let survives = match scheme.losses() {
+        0 => "no loss of a disk".to_owned(),
+        1 => "the loss of one disk".to_owned(),
+        more => format!("the loss of {more} disks"),
+    };
+    format!(
+        "too few disks can be written for {layout}: new objects above 16 KiB are written as {scheme}, which survives {survives}"
+    )
+}
+
+fn refused(layout: Scheme, places: usize) -> String {
+    format!(
+        "new objects above 16 KiB are refused with 503: {places} disks can be written, too few for {layout} and for what \
+         storage.degraded_writes allows instead. Small objects, reads and deletes go on"
+    )
+}
+
 fn missing_device(uuid: &str) -> Degradation {
     Degradation {
         severity: Severity::Warning,
         kind: "device_missing",
-        what: format!("device {uuid} is not there; what it held is served from the other copies"),
+        what: format!("device {uuid} is not there; what it held is served from the other disks"),
         remedy: "put the disk back and restart".to_owned(),
     }
 }
@@ -182,15 +201,13 @@ fn sick_device(device: &DeviceStatus) -> Option<Degradation> {
         (
             "device_slow",
             format!(
-                "device {name} has not answered for 10 s; reads go to the other copies, and it fails when it goes on"
+                "device {name} has not answered for 10 s; reads go to the other disks, and it fails when it goes on"
             ),
         )
     } else if health.fails_all_reads() {
         (
             "device_unreadable",
-            format!(
-                "device {name} fails every read; what it holds is served from the other copies"
-            ),
+            format!("device {name} fails every read; what it holds is served from the other disks"),
         )
     } else {
         let failed = Some(health.failed_reads()).filter(|failed| *failed > 0)?;
@@ -214,7 +231,7 @@ fn damaged_partition(of: &PartitionStatus) -> Option<Degradation> {
         kind: "damage",
         what: format!(
             "the start found {count} damaged places in partition {name}, the first: {first}; what lay there is served from \
-             the other copies"
+             the other disks"
         ),
         remedy: "read the objects of the node once, which writes bad copies anew, and restart; replace the disk if it comes \
                  again"
@@ -228,7 +245,7 @@ fn lost_partition(lost: &LostPartition) -> Degradation {
         severity: Severity::Warning,
         kind: "partition_lost",
         what: format!(
-            "partition {partition} of device {device} is out of service: {}; what it held is served from the other copies",
+            "partition {partition} of device {device} is out of service: {}; what it held is served from the other disks",
             lost.why
         ),
         remedy: "keep the device as it is, and restore it from a copy or replace the disk"
@@ -245,6 +262,7 @@ mod tests {
     use super::*;
     use crate::node::Partition;
     use crate::node::status::NodeStatus;
+    use crate::scheme::DegradedWrites;
 
     /// Three devices of one partition each, of which `there` are there, in groups of two.
     fn status(there: u8) -> NodeStatus {
@@ -265,7 +283,12 @@ mod tests {
         }
         let groups = [(0, 1), (1, 2), (2, 0)];
         let groups = groups.map(|(first, second)| vec![place(first), place(second)]);
-        status.set_layout(groups.to_vec(), 2);
+        status.set_layout(NodeLayout {
+            scheme: Scheme::copies(2),
+            groups: groups.to_vec(),
+            degraded_writes: DegradedWrites::Safe,
+            log_mirrors: 2,
+        });
         status
     }
 

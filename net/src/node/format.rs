@@ -12,6 +12,7 @@ use strata_engine::{
 use super::capacity::{self, DeviceSpace};
 use super::discover::{Discovery, Found};
 use super::{NodeConfig, NodeError, layout, new_uuid};
+use crate::scheme::Scheme;
 
 /// The smallest capacity of a device that can be worked with, in bytes.
 pub const CAPACITY_BYTES_MIN: u64 = 256 << 20;
@@ -79,8 +80,12 @@ impl NodeDevice {
     }
 }
 
-/// Copies beside the first that the failure domains of the listed places carry.
-pub fn mirrors(discovery: &Discovery) -> u8 {
+/// The scheme that a node is formatted for: what is configured, or the strongest that the failure domains of the listed places
+/// carry.
+///
+/// # Errors
+/// A configured scheme that needs more failure domains than there are.
+pub fn scheme(config: &NodeConfig, discovery: &Discovery) -> Result<Scheme, NodeError> {
     let mut domains: Vec<usize> = discovery
         .candidates
         .iter()
@@ -88,7 +93,15 @@ pub fn mirrors(discovery: &Discovery) -> u8 {
         .collect();
     domains.sort_unstable();
     domains.dedup();
-    layout::mirrors_for(domains.len())
+    match config.scheme {
+        None => Ok(Scheme::strongest_for(domains.len())),
+        Some(scheme) if scheme.shards() <= domains.len() => Ok(scheme),
+        Some(scheme) => Err(NodeError::Devices(format!(
+            "erasure_coding asks for {scheme}, which needs {} disks: the data directories lie on {}",
+            scheme.shards(),
+            domains.len()
+        ))),
+    }
 }
 
 /// Formats what a first start found empty, locks every device and reads its superblock.
@@ -143,7 +156,7 @@ async fn format_all(
                 .map(|candidate| candidate.domain),
         )
         .collect();
-    let log_mirrors = layout::log_mirrors(&domains, mirrors(discovery));
+    let log_mirrors = layout::log_mirrors(&domains, scheme(config, discovery)?);
     let least = capacities.iter().copied().min().unwrap_or(0);
     let data_partitions = data_partitions(capacities.len(), config.cores.len(), least);
     for ((candidate, device), capacity_bytes) in

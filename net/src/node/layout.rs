@@ -1,49 +1,41 @@
 //! The layout a node is formatted with, and the placement groups that follow from it.
 //!
-//! Invariants: the layout is chosen once, when the node is formatted, as the strongest that its failure domains carry, and
-//! is replicated state from then on; no placement group has two slots in one failure domain.
+//! Invariants: the layout is chosen once, when the node is formatted, as the strongest that its failure domains carry unless
+//! one is configured, and is replicated state from then on; no placement group has two slots in one failure domain.
 
-/// How many copies beside the first are kept, from the number of failure domains.
-///
-/// One domain carries none, two carry one, three or more carry two.
-pub fn mirrors_for(domain_count: usize) -> u8 {
-    match domain_count {
-        0 | 1 => 0,
-        2 => 1,
-        _ => 2,
-    }
-}
+use strata_engine::format::superblock::LOG_MIRROR_COUNT_MAX;
+
+use crate::scheme::Scheme;
 
 /// Says in one line what was chosen and what it survives now that some devices are lost. Those that share a disk count each: it
 /// may survive more.
-pub fn describe(mirrors: u8, device_count: usize, lost: usize) -> String {
+pub fn describe(scheme: Scheme, device_count: usize, lost: usize) -> String {
     let devices = if device_count == 1 {
         "1 device".to_owned()
     } else {
         format!("{device_count} devices")
     };
     if lost > 0 {
-        let copies = match mirrors {
-            0 => "single copy".to_owned(),
-            more => format!("{} copies", more + 1),
-        };
-        let survives = match usize::from(mirrors).checked_sub(lost) {
+        let survives = match scheme.losses().checked_sub(lost) {
+            None if scheme.is_coded() => {
+                format!(
+                    "objects that had more than {} of their shards on lost ones cannot be read",
+                    scheme.losses()
+                )
+            }
             None => "objects that had all their copies on lost ones cannot be read".to_owned(),
             Some(0) => "survives the loss of no further disk".to_owned(),
             Some(1) => "survives the loss of one more disk".to_owned(),
             Some(more) => format!("survives the loss of {more} more disks"),
         };
-        return format!("{copies} on {devices}, of which {lost} cannot be used: {survives}");
+        return format!("{scheme} on {devices}, of which {lost} cannot be used: {survives}");
     }
-    match mirrors {
+    match scheme.losses() {
         0 => format!(
-            "single copy on {devices}: survives a crash and a power cut, not the loss of a disk"
+            "{scheme} on {devices}: survives a crash and a power cut, not the loss of a disk"
         ),
-        1 => format!("2 copies on {devices}: survives the loss of any one disk"),
-        more => format!(
-            "{} copies on {devices}: survives the loss of any {more} disks",
-            more + 1
-        ),
+        1 => format!("{scheme} on {devices}: survives the loss of any one disk"),
+        more => format!("{scheme} on {devices}: survives the loss of any {more} disks"),
     }
 }
 
@@ -58,14 +50,14 @@ pub struct Candidate<Device> {
     pub domain: usize,
 }
 
-/// The members of every placement group: each candidate leads one group per rotation, followed by `mirrors` candidates of
+/// The members of every placement group of so many slots: each candidate leads one group per rotation, followed by candidates of
 /// other domains.
 ///
-/// With more domains than copies, a candidate leads several groups with different followers, so that the loss of one device
-/// leaves groups without it.
+/// With more domains than slots, a candidate leads several groups with different followers, so that the loss of one device
+/// leaves groups without it. With as many, the rotations spread what the later slots hold, which is parity, over all devices.
 pub fn placement_groups<Device: Copy + PartialEq>(
     candidates: &[Candidate<Device>],
-    mirrors: u8,
+    slots: usize,
 ) -> Vec<Vec<Candidate<Device>>> {
     let mut domains: Vec<usize> = candidates
         .iter()
@@ -74,15 +66,15 @@ pub fn placement_groups<Device: Copy + PartialEq>(
     domains.sort_unstable();
     domains.dedup();
     assert!(
-        domains.len() > usize::from(mirrors),
-        "a layout needs a domain for each copy"
+        (1..=domains.len()).contains(&slots),
+        "a layout needs a domain for each slot"
     );
-    let rotations = if mirrors == 0 { 1 } else { domains.len() - 1 };
+    let rotations = if slots == 1 { 1 } else { domains.len() - 1 };
     let mut groups = Vec::new();
     for leader in candidates {
         for rotation in 0..rotations {
             let others: Vec<usize> = followers_of(&domains, leader.domain, rotation)
-                .take(usize::from(mirrors))
+                .take(slots - 1)
                 .collect();
             let mut group = vec![*leader];
             group.extend(
@@ -131,15 +123,21 @@ fn member_of<Device: Copy + PartialEq>(
     **same.unwrap_or(&members[(usize::from(leader.partition) + turn) % members.len()])
 }
 
-/// The log's mirrors: one device of each of the first `mirrors + 1` domains.
+/// How many mirrors the log has.
+pub fn log_mirror_count(scheme: Scheme) -> usize {
+    (scheme.losses() + 1).min(LOG_MIRROR_COUNT_MAX)
+}
+
+/// The log's mirrors: one device more than may be lost, each of another domain.
 pub fn log_mirrors<Device: Copy + PartialEq>(
     devices: &[(Device, usize)],
-    mirrors: u8,
+    scheme: Scheme,
 ) -> Vec<Device> {
+    let count = log_mirror_count(scheme);
     let mut taken = Vec::new();
     let mut chosen = Vec::new();
     for (device, domain) in devices {
-        if chosen.len() <= usize::from(mirrors) && !taken.contains(domain) {
+        if chosen.len() < count && !taken.contains(domain) {
             taken.push(*domain);
             chosen.push(*device);
         }
@@ -150,6 +148,8 @@ pub fn log_mirrors<Device: Copy + PartialEq>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const THREE: Scheme = Scheme::copies(3);
 
     fn candidates(devices: usize, partitions: u16) -> Vec<Candidate<usize>> {
         (0..devices)
@@ -165,10 +165,10 @@ mod tests {
 
     #[test]
     fn no_group_has_two_slots_in_one_domain() {
-        for devices in 1..7 {
-            let mirrors = mirrors_for(devices);
-            for group in placement_groups(&candidates(devices, 2), mirrors) {
-                assert_eq!(group.len(), usize::from(mirrors) + 1);
+        for devices in 1..9 {
+            let slots = Scheme::strongest_for(devices).shards();
+            for group in placement_groups(&candidates(devices, 2), slots) {
+                assert_eq!(group.len(), slots);
                 let mut domains: Vec<usize> = group.iter().map(|slot| slot.domain).collect();
                 domains.sort_unstable();
                 domains.dedup();
@@ -179,21 +179,49 @@ mod tests {
 
     #[test]
     fn what_is_survived_is_told_of_what_is_left() {
-        assert!(describe(2, 3, 0).ends_with("survives the loss of any 2 disks"));
-        let told = describe(2, 3, 1);
+        assert!(describe(THREE, 3, 0).ends_with("survives the loss of any 2 disks"));
+        let told = describe(THREE, 3, 1);
         assert_eq!(
             told,
             "3 copies on 3 devices, of which 1 cannot be used: survives the loss of one more disk"
         );
-        assert!(describe(2, 3, 2).ends_with("no further disk"));
-        assert!(describe(2, 3, 3).ends_with("cannot be read"));
-        assert!(describe(1, 1, 1).starts_with("2 copies on 1 device, of which 1"));
+        assert!(describe(THREE, 3, 2).ends_with("no further disk"));
+        assert!(describe(THREE, 3, 3).ends_with("cannot be read"));
+        assert!(describe(Scheme::copies(2), 1, 1).starts_with("2 copies on 1 device, of which 1"));
+    }
+
+    #[test]
+    fn a_coded_layout_tells_its_scheme() {
+        let scheme = Scheme::new(4, 2).expect("a scheme");
+        let told = |lost| describe(scheme, 6, lost);
+        assert_eq!(
+            told(0),
+            "4+2 on 6 devices: survives the loss of any 2 disks"
+        );
+        assert!(told(1).ends_with("of which 1 cannot be used: survives the loss of one more disk"));
+        assert!(told(3).ends_with("more than 2 of their shards on lost ones cannot be read"));
+    }
+
+    #[test]
+    fn parity_is_spread_over_all_devices() {
+        let groups = placement_groups(&candidates(6, 1), 6);
+        for device in 0..6 {
+            let last_two = |group: &&Vec<Candidate<usize>>| {
+                group[4..].iter().any(|slot| slot.device == device)
+            };
+            assert_eq!(
+                groups.iter().filter(last_two).count(),
+                10,
+                "of {}",
+                groups.len()
+            );
+        }
     }
 
     #[test]
     fn every_partition_leads_a_group() {
         let all = candidates(3, 2);
-        let groups = placement_groups(&all, 2);
+        let groups = placement_groups(&all, 3);
         assert!(
             all.iter()
                 .all(|candidate| groups.iter().any(|group| group[0] == *candidate))
@@ -203,7 +231,7 @@ mod tests {
     #[test]
     fn with_a_spare_domain_some_group_avoids_any_lost_device() {
         for lost in 0..4 {
-            let groups = placement_groups(&candidates(4, 1), 2);
+            let groups = placement_groups(&candidates(4, 1), 3);
             assert!(
                 groups
                     .iter()
@@ -215,6 +243,9 @@ mod tests {
 
     #[test]
     fn log_mirrors_lie_in_different_domains() {
-        assert_eq!(log_mirrors(&[("a", 0), ("b", 0), ("c", 2)], 1), ["a", "c"]);
+        assert_eq!(
+            log_mirrors(&[("a", 0), ("b", 0), ("c", 2)], Scheme::copies(2)),
+            ["a", "c"]
+        );
     }
 }

@@ -100,11 +100,9 @@ async fn bring_up(
     let missing = discovery.missing.iter();
     let missing = missing.map(|why| format!("{why}: its device counts as missing"));
     let warnings = recovered.warnings.into_iter().chain(missing).collect();
-    status.set_layout(
-        report::placement_groups(&namespace)?,
-        devices[0].superblock.log_mirrors.len(),
-    );
-    let mut report = report::report(&namespace, &devices, first_start, warnings)?;
+    let layout = report::layout(config, &namespace, &devices)?;
+    let mut report = report::report(config, &layout, &devices, first_start, warnings);
+    status.set_layout(layout);
     report.namespace_rebuilt = rebuilt.filter(|_| !first_start);
     status.set_report(report);
     let parts = ClusterParts {
@@ -113,6 +111,7 @@ async fn bring_up(
         partitions: recovered.partitions,
         namespace,
         readers: Readers::new(peers.len()),
+        degraded_writes: config.degraded_writes,
         status: status.clone(),
     };
     Ok((Arc::new(parts), devices))

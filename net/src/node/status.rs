@@ -16,6 +16,7 @@ pub use super::degradation::{Degradation, Severity};
 use super::layout;
 use crate::message::Place;
 use crate::node::Partition;
+use crate::scheme::{DegradedWrites, Scheme};
 
 /// Where a node is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +38,6 @@ pub struct NodeReport {
     pub first_start: bool,
     /// The cluster's uuid, in its usual form.
     pub cluster: String,
-    /// Copies beside the first that the layout keeps.
-    pub mirrors: u8,
     /// Devices of the node, missing ones counted.
     pub device_count: usize,
     /// How long it took to make the namespace from snapshot and log, where none was there that could be used.
@@ -55,6 +54,19 @@ pub struct NodeReport {
 #[derive(Debug, Default)]
 pub struct NodeStatus {
     inner: Mutex<Inner>,
+}
+
+/// What a node is to be when every device is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeLayout {
+    /// The scheme of new chunks.
+    pub(crate) scheme: Scheme,
+    /// The slots of every placement group.
+    pub(crate) groups: Vec<Vec<Place>>,
+    /// What becomes of new chunks when some of them cannot be written.
+    pub(crate) degraded_writes: DegradedWrites,
+    /// Copies of the log.
+    pub(crate) log_mirrors: usize,
 }
 
 /// A device that was there at the start.
@@ -98,10 +110,8 @@ struct Inner {
     partitions: Vec<PartitionStatus>,
     lost_partitions: Vec<LostPartition>,
     devices: Vec<DeviceStatus>,
-    /// The slots of every placement group, once they are known.
-    groups: Vec<Vec<Place>>,
-    /// Copies of the log that the node was formatted with.
-    log_mirrors: usize,
+    /// Once it is known.
+    layout: Option<NodeLayout>,
     group: Option<Arc<GroupStatistics>>,
     bucket_usages: Arc<BucketUsages>,
 }
@@ -197,10 +207,8 @@ impl NodeStatus {
             .push(DeviceStatus { uuid, name, health });
     }
 
-    /// The layout that the node is to have: the slots of every placement group, and how many copies of the log.
-    pub(crate) fn set_layout(&self, groups: Vec<Vec<Place>>, log_mirrors: usize) {
-        let mut inner = self.lock();
-        (inner.groups, inner.log_mirrors) = (groups, log_mirrors);
+    pub(crate) fn set_layout(&self, layout: NodeLayout) {
+        self.lock().layout = Some(layout);
     }
 
     pub(super) fn set_group(&self, statistics: Arc<GroupStatistics>) {
@@ -225,8 +233,8 @@ impl NodeStatus {
             devices: &inner.devices,
             partitions: &inner.partitions,
             lost_partitions: &inner.lost_partitions,
-            groups: &inner.groups,
-            log_mirrors: mirrors.map(|present| (present, inner.log_mirrors as u64)),
+            layout: inner.layout.as_ref(),
+            log_mirrors_present: mirrors,
             namespace_full: inner
                 .group
                 .as_ref()
@@ -252,20 +260,20 @@ impl NodeStatus {
 
     /// Copies of the log that the layout keeps; 0 until it is known.
     pub fn log_mirrors_expected(&self) -> usize {
-        self.lock().log_mirrors
+        let inner = self.lock();
+        inner.layout.as_ref().map_or(0, |layout| layout.log_mirrors)
     }
 
     /// The layout and what it survives now, in one line; empty until it is known.
     pub fn layout(&self) -> String {
         let inner = self.lock();
-        let report = &inner.report;
-        if report.device_count == 0 {
+        let (report, Some(layout)) = (&inner.report, &inner.layout) else {
             return String::new();
-        }
+        };
         let has_failed = |device: &&DeviceStatus| device.health.failure().is_some();
         let failed = inner.devices.iter().filter(has_failed).count();
         let lost = report.missing_devices.len() + failed;
-        layout::describe(report.mirrors, report.device_count, lost)
+        layout::describe(layout.scheme, report.device_count, lost)
     }
 
     /// The statistics of the Raft group, once it is up.

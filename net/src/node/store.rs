@@ -54,7 +54,7 @@ impl LocalStores {
         self.at(place)?.write(shard).await
     }
 
-    /// Reads a range of a shard, verified.
+    /// Reads a range of a shard, verified, leaving so much memory free.
     ///
     /// # Errors
     /// Those of [`ChunkStore::read`], and [`EngineError::Busy`] when no memory becomes free.
@@ -63,10 +63,12 @@ impl LocalStores {
         place: Place,
         id: ShardId,
         range: Range<u32>,
+        watermark: Watermark,
     ) -> Result<Vec<BufferView>, EngineError> {
         let store = self.at(place)?;
         let bytes = range.len();
-        let room = self.read_memory.wait(|| room_for(&store, bytes)).await;
+        let room = || room_for(&store, bytes, watermark);
+        let room = self.read_memory.wait(room).await;
         room.unwrap_or_else(|NoMemory| Err(busy("no memory became free for a read")))?;
         store.read(id, range).await
     }
@@ -124,8 +126,8 @@ impl LocalStores {
             NodeRequest::Store(place, shard, reply) => {
                 spawn(async move { answer(reply, local.store(place, *shard).await) });
             }
-            NodeRequest::Fetch(place, id, range, reply) => {
-                spawn(async move { answer(reply, local.fetch(place, id, range).await) });
+            NodeRequest::Fetch(place, id, range, watermark, reply) => {
+                spawn(async move { answer(reply, local.fetch(place, id, range, watermark).await) });
             }
             NodeRequest::Owner(place, id, reply) => {
                 spawn(async move { answer(reply, local.owner(place, id).await) });
@@ -141,14 +143,18 @@ impl LocalStores {
 
 /// Whether a read of so many bytes may begin; `None`: not yet. One device that does not answer holds no more than its share of
 /// the memory, so that the others go on.
-fn room_for(store: &ChunkStore, bytes: usize) -> Option<Result<(), EngineError>> {
+fn room_for(
+    store: &ChunkStore,
+    bytes: usize,
+    watermark: Watermark,
+) -> Option<Result<(), EngineError>> {
     let being_read = store.device_bytes_being_read();
     let share = reactor::arena_pressure().total_bytes / DEVICE_SHARE;
     if being_read > 0 && being_read + bytes > share {
         let late = store.device_health().is_late();
         return late.then(|| Err(busy("the device does not answer")));
     }
-    Watermark::Read.leaves(bytes).then_some(Ok(()))
+    watermark.leaves(bytes).then_some(Ok(()))
 }
 
 fn busy(why: &str) -> EngineError {

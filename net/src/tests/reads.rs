@@ -8,6 +8,7 @@ use strata_raftlog::namespace::Extent;
 
 use super::world::{Node, Shape, content, path_of, run};
 use crate::error::ClusterError;
+use crate::scheme::Scheme;
 
 const CELL: usize = 64 << 10;
 
@@ -25,6 +26,7 @@ fn damage(simulation: &Simulation, device: u8, body: &Bytes, cell: usize) {
 fn three_copies() -> Shape {
     Shape {
         devices: 3,
+        scheme: Scheme::copies(3),
         groups: vec![vec![0, 1, 2]],
         owners: vec![Some(0), Some(1), Some(2)],
         ..Shape::mirrored(8)
@@ -45,7 +47,7 @@ fn a_damaged_copy_is_written_anew() {
         damage(&simulation, 0, &body, 3);
         assert!(node.get("k").await.expect("from the other copy") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.repaired_copies(), 1);
+        assert_eq!(node.cluster.repaired_shards(), 1);
         node.lose_reactor(1).await;
         assert!(node.get("k").await.expect("from the new copy") == body);
         assert_eq!((node.shards(0), node.shards(1)), (1, 1));
@@ -94,8 +96,10 @@ fn what_is_missing_since_the_start_is_not_asked() {
         node.put("k", &content(1, 100_000)).await.expect("stored");
         let mut extent = node.extents("k").remove(0);
         let places = |extent: &Extent| {
-            let copies = node.cluster.copies_of(extent).expect("a group");
-            copies.iter().map(|copy| copy.place).collect::<Vec<_>>()
+            let places = node.cluster.shard_places(extent).expect("a group");
+            let places = places.into_iter().flatten().collect();
+            let asked = node.cluster.in_order_of_asking(places);
+            asked.iter().map(|shard| shard.place).collect::<Vec<_>>()
         };
         assert_eq!(places(&extent), [node.places[1], node.places[0]]);
         extent.chunk = strata_engine::ChunkId::new(1, 1, 1, 1);
@@ -176,7 +180,7 @@ fn copies_that_are_damaged_apart_are_all_written_anew() {
         damage(&simulation, 1, &body, 2);
         assert!(node.get("k").await.expect("cell by cell") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.repaired_copies(), 2);
+        assert_eq!(node.cluster.repaired_shards(), 2);
         node.lose_reactor(1).await;
         assert!(node.get("k").await.expect("from one copy") == body);
     });
@@ -196,7 +200,7 @@ fn a_missing_copy_is_written_anew() {
         assert_eq!(node.shards(0), 0);
         assert!(node.get("k").await.expect("from the other copy") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.repaired_copies(), 1);
+        assert_eq!(node.cluster.repaired_shards(), 1);
         node.lose_reactor(1).await;
         assert!(node.get("k").await.expect("from the new copy") == body);
     });
@@ -219,7 +223,7 @@ fn a_device_that_fails_every_read_is_flagged_and_not_written_over_and_over() {
             reactor::sleep(Duration::from_millis(200)).await;
         }
         assert_eq!(node.degradations(), ["device_unreadable"]);
-        let repaired = node.cluster.repaired_copies();
+        let repaired = node.cluster.repaired_shards();
         assert!(repaired < 16, "{repaired}");
     });
 }

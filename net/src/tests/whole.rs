@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::node::status::{NodeStatus, Phase};
 use crate::node::{self, NodeConfig, NodeError, Serving};
+use crate::scheme::DegradedWrites;
 
 const DISKS: usize = 3;
 const CORES: usize = 3;
@@ -48,6 +49,8 @@ fn config(metadata_dir: &Path) -> NodeConfig {
         metadata_dir: metadata_dir.to_owned(),
         cores: (0..CORES).collect(),
         assume_separate_failure_domains: true,
+        scheme: None,
+        degraded_writes: DegradedWrites::Safe,
         capacity_bytes: Some(CAPACITY_BYTES),
         arena_bytes: 16 << 20,
         metadata_map_bytes: 256 << 20,

@@ -21,8 +21,8 @@ use strata_raftlog::namespace::command::{
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{
-    Body, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition, Object,
-    ObjectAttributes, PieceSource, PlacementGroup, RootKey, Slot, SlotState,
+    Body, ETag, Extent, LogEntry, LogPosition, Object, ObjectAttributes, PieceSource,
+    PlacementGroup, RootKey, Slot, SlotState,
 };
 
 use crate::cluster::Cluster;
@@ -31,9 +31,10 @@ use crate::cluster::write::SPACE_FILE;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::node::readers::Readers;
-use crate::node::status::NodeStatus;
+use crate::node::status::{NodeLayout, NodeStatus};
 use crate::node::store::LocalStores;
 use crate::node::{ClusterParts, Partition};
+use crate::scheme::{DegradedWrites, Scheme};
 
 const BUCKET: &str = "b";
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -51,6 +52,10 @@ pub struct Shape {
     pub partitions: u16,
     /// Segments of 4 MiB of each partition.
     pub segments: u64,
+    /// The scheme of new chunks.
+    pub scheme: Scheme,
+    /// What becomes of them when some places cannot be written.
+    pub degraded_writes: DegradedWrites,
     /// The slots of every placement group, as positions in the order of devices, then partitions.
     pub groups: Vec<Vec<usize>>,
     /// The reactor of each place in that order; all on reactor 0 where there are none. `None`: the device is missing.
@@ -64,6 +69,8 @@ impl Shape {
             devices: 1,
             partitions,
             segments,
+            scheme: Scheme::copies(1),
+            degraded_writes: DegradedWrites::Safe,
             groups: (0..usize::from(partitions)).map(|at| vec![at]).collect(),
             owners: Vec::new(),
         }
@@ -75,6 +82,8 @@ impl Shape {
             devices: 2,
             partitions: 1,
             segments,
+            scheme: Scheme::copies(2),
+            degraded_writes: DegradedWrites::Safe,
             groups: vec![vec![0, 1]],
             owners: Vec::new(),
         }
@@ -173,10 +182,16 @@ impl Node {
         }
         applier.apply(initialise(shape, &places).into(), Proposer::SESSIONLESS);
         let slots = |group: &Vec<usize>| group.iter().map(|at| places[*at]).collect();
-        status.set_layout(shape.groups.iter().map(slots).collect(), 1);
+        status.set_layout(NodeLayout {
+            scheme: shape.scheme,
+            groups: shape.groups.iter().map(slots).collect(),
+            degraded_writes: shape.degraded_writes,
+            log_mirrors: 1,
+        });
         let parts = ClusterParts {
             node_id: 1,
             readers: Readers::new(peers.len()),
+            degraded_writes: shape.degraded_writes,
             peers,
             partitions,
             namespace,
@@ -246,6 +261,13 @@ impl Node {
     /// A reader of an object that lies in chunks.
     pub fn reader(&self, key: &str) -> ObjectReader {
         reader(&self.cluster, key)
+    }
+
+    /// A reader of a part of an object that lies in chunks.
+    pub fn reader_of(&self, key: &str, range: std::ops::Range<u64>) -> ObjectReader {
+        let object = self.object(key);
+        let source = BodySource::Extents(extents(&self.cluster, &object));
+        self.cluster.reader(object.inode, source, range)
     }
 
     /// The kinds of what the node is short of.
@@ -334,6 +356,14 @@ impl Node {
     pub fn shards(&self, place: usize) -> u64 {
         let statistics = &self.statistics[&self.places[place]];
         statistics.shards.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Bytes of records that a place holds and that are referred to.
+    pub fn live_bytes(&self, place: usize) -> u64 {
+        let statistics = &self.statistics[&self.places[place]];
+        statistics
+            .live_bytes
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Batches that a place has written, each with a flush.
@@ -467,14 +497,6 @@ async fn open_device(device: u8, shape: &Shape) -> (Vec<(Place, ChunkStore)>, Ar
 }
 
 fn initialise(shape: &Shape, places: &[Place]) -> Initialise {
-    let copies = shape.groups.first().map_or(1, Vec::len) as u8;
-    let geometry = |copies: u8| Geometry {
-        number: u16::from(copies),
-        code: GeometryCode::Copies,
-        k: 1,
-        m: copies - 1,
-        cell_bytes: CELL_BYTES as u32,
-    };
     let slot = |at: &usize| Slot {
         device: places[*at].device.0,
         partition: places[*at].partition,
@@ -494,13 +516,8 @@ fn initialise(shape: &Shape, places: &[Place]) -> Initialise {
     Initialise {
         cluster: [9; 16],
         incarnation: 1,
-        layout: Layout {
-            kind: LayoutKind::Mirrored,
-            k: 1,
-            m: copies - 1,
-            geometry: u16::from(copies),
-        },
-        geometries: (1..=3).map(geometry).collect(),
+        layout: shape.scheme.layout(),
+        geometries: shape.scheme.geometries(),
         placement_groups: groups.collect(),
         root_key: RootKey {
             access_key_id: "root".into(),

@@ -139,12 +139,39 @@ fn unknown_keys_name_the_nearest_known_one() {
 }
 
 #[test]
+fn a_scheme_that_needs_more_disks_than_there_are_is_refused() {
+    let folder = folder();
+    let mut command = strata(folder.path());
+    command.arg("server");
+    for flag in [
+        "--s3-addr",
+        "--metrics-addr",
+        "--metadata-addr",
+        "--data-addr",
+    ] {
+        command.args([flag, "127.0.0.1:0"]);
+    }
+    command
+        .env("STRATA_ERASURE_CODING_DATA_SHARDS", "4")
+        .env("STRATA_ERASURE_CODING_PARITY_SHARDS", "2");
+    let (succeeded, said) = run(command);
+    let why = "erasure_coding asks for 4+2, which needs 6 disks: the data directories lie on 1";
+    assert!(!succeeded && said.contains(why), "{said}");
+    assert!(
+        !files(folder.path())
+            .iter()
+            .any(|file| file.ends_with("strata.device")),
+        "nothing is formatted"
+    );
+}
+
+#[test]
 fn keys_without_a_feature_are_refused() {
     let folder = folder();
     let file = folder.path().join("strata.toml");
     for text in [
         "[metadata]\nraft_peers = [\"node2:9000\"]\n",
-        "[erasure_coding]\ndata_shards = 4\n",
+        "[admin]\nbind_addr = \"127.0.0.1:9003\"\n",
     ] {
         std::fs::write(&file, text).expect("a file");
         let mut command = strata(folder.path());

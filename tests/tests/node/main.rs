@@ -5,6 +5,7 @@
 mod bucket_settings;
 mod buckets;
 mod checksums;
+mod coded;
 mod conditional;
 mod connections;
 mod copies;

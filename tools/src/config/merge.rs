@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use strata_net::node::discover;
 use strata_net::node::format::CAPACITY_BYTES_MIN;
+use strata_net::scheme::{DegradedWrites, Scheme};
 use tracing_subscriber::filter::Targets;
 
 use super::machine::{BUFFER_BYTES_MIN, Machine};
@@ -110,6 +111,10 @@ pub struct Config {
     /// Where the metadata directory may be, absolute and in this order: the place that `storage.metadata_dir` names, or one inside each data
     /// directory. At least one; [`Config::metadata_dir`] chooses.
     pub metadata_dirs: Vec<PathBuf>,
+    /// `erasure_coding.data_shards` and `erasure_coding.parity_shards`.
+    pub scheme: Option<Scheme>,
+    /// `storage.degraded_writes`.
+    pub degraded_writes: DegradedWrites,
     /// `storage.capacity` in bytes.
     pub capacity: Option<u64>,
     /// `observability.metrics_addr`.
@@ -150,6 +155,7 @@ impl Config {
         let memory = memory.map_err(|why| settings.problem("node.buffer_memory", &why));
         let buffer_bytes_per_core = or_report(memory, &mut problems);
         problems.extend(capacity_problem(settings, data_dirs.len() as u64));
+        let scheme = or_report(scheme(settings), &mut problems);
         let log_filter = or_report(log_filter(settings, around), &mut problems);
         if !problems.is_empty() {
             return Err(problems);
@@ -170,6 +176,8 @@ impl Config {
             credentials: settings.credentials("s3.auth.credentials"),
             data_dirs,
             metadata_dirs,
+            scheme,
+            degraded_writes: degraded_writes(&settings.text("storage.degraded_writes")),
             capacity: settings.size("storage.capacity"),
             metrics_addr: settings.address("observability.metrics_addr"),
             log_filter,
@@ -206,6 +214,36 @@ fn or_report<T: Default>(outcome: Result<T, String>, problems: &mut Vec<String>)
         problems.push(why);
         T::default()
     })
+}
+
+fn scheme(settings: &Settings) -> Result<Option<Scheme>, String> {
+    const DATA: &str = "erasure_coding.data_shards";
+    const PARITY: &str = "erasure_coding.parity_shards";
+    let asked = (
+        settings.optional_integer(DATA),
+        settings.optional_integer(PARITY),
+    );
+    let (given, missing) = match asked {
+        (None, None) => return Ok(None),
+        (Some(k), Some(m)) => {
+            let scheme = Scheme::new(k as usize, m as usize);
+            let why = "may be 0 with one data shard only, which is a single copy";
+            return scheme
+                .map(Some)
+                .ok_or_else(|| settings.problem(PARITY, why));
+        }
+        (Some(_), None) => (DATA, PARITY),
+        (None, Some(_)) => (PARITY, DATA),
+    };
+    Err(settings.problem(given, &format!("needs `{missing}` beside it")))
+}
+
+fn degraded_writes(text: &str) -> DegradedWrites {
+    match text {
+        "refuse" => DegradedWrites::Refuse,
+        "any" => DegradedWrites::Any,
+        _ => DegradedWrites::Safe,
+    }
 }
 
 fn capacity_problem(settings: &Settings, directory_count: u64) -> Option<String> {
@@ -302,6 +340,13 @@ impl Settings {
         match self.value(path) {
             Some(Value::Integer(number)) => *number,
             other => unreachable_kind(path, other),
+        }
+    }
+
+    fn optional_integer(&self, path: &str) -> Option<u64> {
+        match self.value(path)? {
+            Value::Integer(number) => Some(*number),
+            other => unreachable_kind(path, Some(other)),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariants: every key has one row; defaults are TOML literals that pass the key's own check (tested); flags, variables,
 //! the file, `config show` and the test of docs/CONFIGURATION.md all read this table and nothing else.
 
+use strata_engine::erasure::{CAUCHY_DATA_CELLS_MAX, CAUCHY_PARITY_CELLS_MAX};
 use strata_net::node::format::CAPACITY_BYTES_MIN;
 
 /// What a key may hold.
@@ -105,8 +106,6 @@ const MAP_BYTES_MAX: u64 = 64 << 40;
 
 const NEEDS_CLUSTER: &str =
     "this version runs one node; clusters of several come in a later version";
-const NEEDS_ERASURE_CODING: &str = "this version keeps whole copies (1, 2 or 3 by the number of failure domains, \
-     see `strata server --help`); erasure coding comes in a later version";
 const NEEDS_TLS: &str =
     "this version speaks plain HTTP; put a TLS proxy in front of it or keep it on loopback";
 const NEEDS_ADMIN: &str = "the admin API and the web console come in a later version";
@@ -278,7 +277,8 @@ pub static KEYS: &[Key] = &[
         default: "",
         default_note: "`$XDG_DATA_HOME/strata/data`, else `~/.local/share/strata/data`",
         help: "Directories for data, best on disks of their own: one path or an array. A file that is a device already may \
-               be listed as well. Order does not matter after the first start. One disk keeps one copy, two keep two, three or more keep three.",
+               be listed as well. Order does not matter after the first start. One disk keeps one copy, two keep two copies, \
+               three keep three; four keep 2+2 shards, five 3+2, six or more 4+2.",
         flag: flag("data-dir", "DIRECTORY"),
         ..LIVE
     },
@@ -306,20 +306,41 @@ pub static KEYS: &[Key] = &[
         flag: flag("capacity", "SIZE"),
         ..LIVE
     },
-    refused(
-        "erasure_coding",
-        "data_shards",
-        Kind::Integer { min: 1, max: 128 },
-        NEEDS_ERASURE_CODING,
-        "Shards that hold data.",
-    ),
-    refused(
-        "erasure_coding",
-        "parity_shards",
-        Kind::Integer { min: 1, max: 128 },
-        NEEDS_ERASURE_CODING,
-        "Shards that may be lost.",
-    ),
+    Key {
+        section: "storage",
+        name: "degraded_writes",
+        kind: Kind::Choice(&["safe", "refuse", "any"]),
+        default: "\"safe\"",
+        help: "What becomes of new objects when fewer disks can be written than the layout needs. `safe`: they are written \
+               with fewer shards as long as one further loss is survived, else refused with 503; `refuse`: the layout or 503; \
+               `any`: they are written as long as one disk is left.",
+        ..LIVE
+    },
+    Key {
+        section: "erasure_coding",
+        name: "data_shards",
+        kind: Kind::Integer {
+            min: 1,
+            max: CAUCHY_DATA_CELLS_MAX as u64,
+        },
+        default: "",
+        default_note: "the strongest layout that the disks carry: 4 of six disks or more",
+        help: "Shards that hold the bytes of an object; with 1 every shard is a whole copy. Set with \
+               `erasure_coding.parity_shards`, and as many disks as both say. Counts for the first start only.",
+        ..LIVE
+    },
+    Key {
+        section: "erasure_coding",
+        name: "parity_shards",
+        kind: Kind::Integer {
+            min: 0,
+            max: CAUCHY_PARITY_CELLS_MAX as u64,
+        },
+        default: "",
+        default_note: "the strongest layout that the disks carry: 2 of three disks or more",
+        help: "Shards, and disks, that may be lost. Counts for the first start only.",
+        ..LIVE
+    },
     refused(
         "tls",
         "certificate",

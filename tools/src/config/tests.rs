@@ -213,7 +213,7 @@ fn unknown_keys_and_sections_are_errors_that_name_the_nearest_and_the_line() {
 
 #[test]
 fn keys_without_a_feature_are_refused_with_the_reason() {
-    let text = "[metadata]\nraft_peers = [\"node2:9000\"]\n[erasure_coding]\ndata_shards = 4\n[tls]\ncertificate = \"x\"\n";
+    let text = "[metadata]\nraft_peers = [\"node2:9000\"]\n[admin]\nbind_addr = \"127.0.0.1:9003\"\n[tls]\ncertificate = \"x\"\n";
     let problems = problems_of(text);
     assert_eq!(problems.len(), 3, "{problems:?}");
     let raft = problems
@@ -231,6 +231,38 @@ fn keys_without_a_feature_are_refused_with_the_reason() {
             assert!(read.findings.given.is_empty());
             assert!(read.findings.problems[0].contains(reason), "{}", key.path());
         }
+    }
+}
+
+#[test]
+fn a_scheme_has_two_halves() {
+    let scheme = |text: &str| {
+        let (_directory, path) = written(text);
+        let loaded = load(Some(path), Findings::default(), &[]).expect("in order");
+        loaded.config.scheme.map(|scheme| scheme.to_string())
+    };
+    assert_eq!(scheme("[node]\n"), None);
+    let given = "[erasure_coding]\ndata_shards = 6\nparity_shards = 3\n";
+    assert_eq!(scheme(given), Some("6+3".to_owned()));
+    let single = "[erasure_coding]\ndata_shards = 1\nparity_shards = 0\n";
+    assert_eq!(scheme(single), Some("single copy".to_owned()));
+    for (text, told) in [
+        (
+            "data_shards = 4",
+            "needs `erasure_coding.parity_shards` beside it",
+        ),
+        (
+            "parity_shards = 2",
+            "needs `erasure_coding.data_shards` beside it",
+        ),
+        ("data_shards = 4\nparity_shards = 0", "single copy"),
+        ("data_shards = 17\nparity_shards = 2", "16"),
+    ] {
+        let problems = problems_of(&format!("[erasure_coding]\n{text}\n"));
+        assert!(
+            problems.len() == 1 && problems[0].contains(told),
+            "{text}: {problems:?}"
+        );
     }
 }
 

@@ -1,18 +1,17 @@
 //! The commands of a start: the first of a cluster, and the end of this node's earlier writers.
 
-use strata_engine::{CELL_BYTES, PartitionKind, Uuid};
+use strata_engine::{PartitionKind, Uuid};
 use strata_raftlog::namespace::command::{
     Answer, CloseWriter, Command, Initialise, OpenSession, Proposer,
 };
 use strata_raftlog::namespace::store::NamespaceStore;
-use strata_raftlog::namespace::{
-    Geometry, GeometryCode, Layout, LayoutKind, PlacementGroup, Slot, SlotState,
-};
+use strata_raftlog::namespace::{PlacementGroup, Slot, SlotState};
 
 use crate::node::discover::Discovery;
 use crate::node::format::{self, NodeDevice};
 use crate::node::propose::{Metadata, propose};
 use crate::node::{NodeConfig, NodeError, layout};
+use crate::scheme::Scheme;
 
 /// The start itself as the owner of a session, where reactors have their index.
 const START_OWNER: u64 = 0xffff;
@@ -35,8 +34,9 @@ pub(super) async fn initialise(
         .map_err(|error| view(&error))?;
     match initialised {
         None => {
-            refuse_half_formatted(devices, discovery)?;
-            let command = first_command(config, devices, discovery);
+            let scheme = format::scheme(config, discovery)?;
+            refuse_half_formatted(scheme, devices, discovery)?;
+            let command = first_command(config, scheme, devices, discovery);
             propose_now(metadata, command, Proposer::SESSIONLESS).await?;
         }
         Some(identity) if Uuid(identity.cluster) != devices[0].superblock.cluster => {
@@ -54,10 +54,15 @@ pub(super) async fn initialise(
 
 /// Until the first command is committed the devices alone say what layout was chosen: with some of them missing, another
 /// one would be written down for good.
-fn refuse_half_formatted(devices: &[NodeDevice], discovery: &Discovery) -> Result<(), NodeError> {
+fn refuse_half_formatted(
+    scheme: Scheme,
+    devices: &[NodeDevice],
+    discovery: &Discovery,
+) -> Result<(), NodeError> {
     let planned = &devices[0].superblock.log_mirrors;
     let there = |uuid: &Uuid| devices.iter().any(|device| device.uuid() == *uuid);
-    if planned.iter().all(there) && planned.len() == usize::from(format::mirrors(discovery)) + 1 {
+    let as_planned = planned.len() == layout::log_mirror_count(scheme);
+    if discovery.missing.is_empty() && planned.iter().all(there) && as_planned {
         return Ok(());
     }
     let made: Vec<String> = devices
@@ -145,7 +150,12 @@ async fn propose_now(
     }
 }
 
-fn first_command(config: &NodeConfig, devices: &[NodeDevice], discovery: &Discovery) -> Command {
+fn first_command(
+    config: &NodeConfig,
+    scheme: Scheme,
+    devices: &[NodeDevice],
+    discovery: &Discovery,
+) -> Command {
     let domain_of = |uuid: Uuid| {
         discovery
             .candidates
@@ -154,7 +164,6 @@ fn first_command(config: &NodeConfig, devices: &[NodeDevice], discovery: &Discov
             .find(|(_, device)| device.uuid() == uuid)
             .map_or(0, |(candidate, _)| candidate.domain)
     };
-    let mirrors = format::mirrors(discovery);
     let candidates: Vec<layout::Candidate<Uuid>> = devices
         .iter()
         .flat_map(|device| {
@@ -168,7 +177,7 @@ fn first_command(config: &NodeConfig, devices: &[NodeDevice], discovery: &Discov
         })
         .collect();
     let pool = devices[0].superblock.pool.0;
-    let groups = layout::placement_groups(&candidates, mirrors);
+    let groups = layout::placement_groups(&candidates, scheme.shards());
     let rows = groups
         .iter()
         .enumerate()
@@ -186,28 +195,11 @@ fn first_command(config: &NodeConfig, devices: &[NodeDevice], discovery: &Discov
                 .collect(),
             previous: Vec::new(),
         });
-    let kind = if mirrors == 0 {
-        LayoutKind::Single
-    } else {
-        LayoutKind::Mirrored
-    };
-    let geometries = (1..=3u8).map(|copies| Geometry {
-        number: u16::from(copies),
-        code: GeometryCode::Copies,
-        k: 1,
-        m: copies - 1,
-        cell_bytes: CELL_BYTES as u32,
-    });
     Initialise {
         cluster: devices[0].superblock.cluster.0,
         incarnation: devices[0].superblock.incarnation,
-        layout: Layout {
-            kind,
-            k: 1,
-            m: mirrors,
-            geometry: u16::from(mirrors) + 1,
-        },
-        geometries: geometries.collect(),
+        layout: scheme.layout(),
+        geometries: scheme.geometries(),
         placement_groups: rows.collect(),
         root_key: config.first_root_key.clone(),
     }

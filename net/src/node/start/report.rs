@@ -5,57 +5,71 @@ use strata_raftlog::namespace::PlacementGroup;
 use strata_raftlog::namespace::store::NamespaceStore;
 
 use crate::message::Place;
-use crate::node::NodeError;
 use crate::node::format::NodeDevice;
-use crate::node::status::NodeReport;
+use crate::node::status::{NodeLayout, NodeReport};
+use crate::node::{NodeConfig, NodeError};
+use crate::scheme::Scheme;
 
-/// The slots of every placement group.
+/// What the node is to be when every device is there.
 ///
 /// # Errors
-/// A namespace that cannot be read.
-pub(super) fn placement_groups(namespace: &NamespaceStore) -> Result<Vec<Vec<Place>>, NodeError> {
-    let rows = namespace.view().and_then(|view| view.placement_groups());
-    let rows = rows.map_err(|error| NodeError::Metadata(error.to_string()))?;
-    let slots = |group: &PlacementGroup| {
-        let slots = group.slots.iter();
-        slots
-            .map(|slot| Place {
-                device: Uuid(slot.device),
-                partition: slot.partition,
-            })
-            .collect()
-    };
-    Ok(rows.iter().map(slots).collect())
-}
-
-/// Puts the report of a start together.
-///
-/// # Errors
-/// A namespace that cannot be read.
-pub(super) fn report(
+/// A namespace that cannot be read, and a layout that this version does not know.
+pub(super) fn layout(
+    config: &NodeConfig,
     namespace: &NamespaceStore,
     devices: &[NodeDevice],
-    first_start: bool,
-    warnings: Vec<String>,
-) -> Result<NodeReport, NodeError> {
+) -> Result<NodeLayout, NodeError> {
     let read = namespace
         .view()
         .and_then(|view| Ok((view.layout()?, view.placement_groups()?)));
-    let (layout_row, groups) = read.map_err(|error| NodeError::Metadata(error.to_string()))?;
-    let mut known: Vec<Uuid> = groups
-        .iter()
-        .flat_map(|group| group.slots.iter().map(|slot| Uuid(slot.device)))
-        .collect();
+    let (row, groups) = read.map_err(|error| NodeError::Metadata(error.to_string()))?;
+    let scheme = row.as_ref().and_then(Scheme::of_layout).ok_or_else(|| {
+        NodeError::Metadata(format!(
+            "the namespace holds a layout that this version does not know: {row:?}"
+        ))
+    })?;
+    Ok(NodeLayout {
+        scheme,
+        groups: groups.iter().map(slots_of).collect(),
+        degraded_writes: config.degraded_writes,
+        log_mirrors: devices[0].superblock.log_mirrors.len(),
+    })
+}
+
+fn slots_of(group: &PlacementGroup) -> Vec<Place> {
+    let slots = group.slots.iter();
+    slots
+        .map(|slot| Place {
+            device: Uuid(slot.device),
+            partition: slot.partition,
+        })
+        .collect()
+}
+
+/// Puts the report of a start together.
+pub(super) fn report(
+    config: &NodeConfig,
+    layout: &NodeLayout,
+    devices: &[NodeDevice],
+    first_start: bool,
+    mut warnings: Vec<String>,
+) -> NodeReport {
+    let slots = layout.groups.iter().flatten();
+    let mut known: Vec<Uuid> = slots.map(|place| place.device).collect();
     known.sort_unstable();
     known.dedup();
     let missing = known
         .iter()
         .filter(|uuid| devices.iter().all(|device| device.uuid() != **uuid));
-    let mirrors = layout_row.map_or(0, |row| row.m);
-    Ok(NodeReport {
+    if let Some(wanted) = config.scheme.filter(|wanted| *wanted != layout.scheme) {
+        warnings.push(format!(
+            "erasure_coding asks for {wanted}, which changes nothing: this node was formatted for {}",
+            layout.scheme
+        ));
+    }
+    NodeReport {
         first_start,
         cluster: devices[0].superblock.cluster.to_string(),
-        mirrors,
         device_count: known.len(),
         namespace_rebuilt: None,
         missing_devices: missing.map(Uuid::to_string).collect(),
@@ -64,5 +78,5 @@ pub(super) fn report(
             .iter()
             .map(|device| format!("{} ({})", device.path.display(), device.uuid()))
             .collect(),
-    })
+    }
 }
