@@ -260,6 +260,10 @@ fn bodies_that_contradict_themselves_are_refused() {
             ..good.clone()
         },
         Extent {
+            slot_mask: 0b11,
+            ..good.clone()
+        },
+        Extent {
             geometry: 9,
             ..good.clone()
         },

@@ -46,11 +46,18 @@ impl Change<'_, '_> {
                 }
                 open_epoch = Some((writer, epoch));
             }
-            if known_geometry != Some(extent.geometry) {
-                if view.geometry(extent.geometry)?.is_none() {
-                    return invalid("an extent names a geometry that does not exist");
+            let shards = match known_geometry {
+                Some((number, shards)) if number == extent.geometry => shards,
+                _ => {
+                    let Some(geometry) = view.geometry(extent.geometry)? else {
+                        return invalid("an extent names a geometry that does not exist");
+                    };
+                    u32::from(geometry.k) + u32::from(geometry.m)
                 }
-                known_geometry = Some(extent.geometry);
+            };
+            known_geometry = Some((extent.geometry, shards));
+            if extent.slot_mask.count_ones() != shards {
+                return invalid("an extent names as many slots as its geometry has shards");
             }
         }
         Ok(())
