@@ -25,7 +25,7 @@ use strata_raftlog::namespace::store::{Reader, StoreError};
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, View};
 
 use crate::error::ClusterError;
-use crate::memory::{MemoryQueue, Promises};
+use crate::memory::{BeyondArena, MemoryQueue, Promises};
 use crate::message::{NodeRequest, Place};
 use crate::node::ClusterParts;
 use crate::node::store::LocalStores;
@@ -56,6 +56,7 @@ struct Inner {
     schemes: RefCell<redundancy::KnownSchemes>,
     codecs: RefCell<redundancy::Codecs>,
     chunk_memory: MemoryQueue,
+    parity_memory: BeyondArena,
     read_memory: Promises,
     /// Places of which it was reported that a copy could not be read.
     reported: RefCell<BTreeSet<Place>>,
@@ -88,6 +89,7 @@ impl Cluster {
             schemes: RefCell::default(),
             codecs: RefCell::default(),
             chunk_memory: MemoryQueue::default(),
+            parity_memory: BeyondArena::default(),
             read_memory: Promises::default(),
             reported: RefCell::default(),
             repairing: Cell::default(),

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use strata_engine::reactor::local::Semaphore;
+use strata_engine::reactor::local::{Permit, Semaphore};
 use strata_engine::reactor::{self, Buffer};
 
 /// The longest wait for memory. A client is then told to come back later.
@@ -86,6 +86,31 @@ impl MemoryQueue {
         };
         let waited = reactor::timeout(WAIT_MAX, waiting).await;
         waited.map_err(|_| NoMemory)
+    }
+}
+
+/// The right to take memory from the system when the arena has none: for one task of a reactor at a time, so that those who hold the
+/// arena while they need more come to their end one after the other.
+#[derive(Clone)]
+pub struct BeyondArena {
+    turn: Rc<Semaphore>,
+}
+
+impl Default for BeyondArena {
+    fn default() -> Self {
+        BeyondArena {
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+impl BeyondArena {
+    /// Waits for its turn unless the arena has so much. What is returned is held for as long as the memory.
+    pub async fn turn(&self, bytes: usize) -> Option<Permit> {
+        if Watermark::Read.leaves(bytes) {
+            return None;
+        }
+        Some(self.turn.acquire(1).await)
     }
 }
 

@@ -76,6 +76,8 @@ impl Cluster {
             chunk.epoch.epoch,
             chunk.epoch.next(),
         );
+        let parity_bytes = Cluster::parity_bytes(target.scheme, &chunk.payload);
+        let _turn = self.inner.parity_memory.turn(parity_bytes).await;
         let shards = self.shards_of(target.scheme, &chunk.payload);
         let shards = shards.map_err(|error| Refusal {
             error,

@@ -56,6 +56,15 @@ impl Cluster {
         }
     }
 
+    /// Bytes of memory that [`Cluster::shards_of`] takes.
+    pub(super) fn parity_bytes(scheme: Scheme, chunk: &Payload) -> usize {
+        if scheme.is_coded() {
+            codec::parity_bytes(scheme, chunk)
+        } else {
+            0
+        }
+    }
+
     /// Reads a range of a chunk, and notes what is wrong with the shards that were asked; `None` where the bytes cannot be had.
     pub(super) async fn read_chunk(
         &self,

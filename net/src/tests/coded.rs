@@ -298,6 +298,25 @@ fn many_readers_share_a_small_arena() {
     });
 }
 
+#[test]
+fn many_uploads_share_a_small_arena() {
+    run(&Simulation::new(63), 16, async || {
+        let node = Node::start(&shape(2, 8)).await;
+        let keys: Vec<(u64, String)> = (0..40).map(|at| (at, format!("k{at}"))).collect();
+        let bodies: Vec<Bytes> = keys.iter().map(|(at, _)| content(*at, MIB)).collect();
+        let puts = keys
+            .iter()
+            .zip(&bodies)
+            .map(|((_, key), body)| node.put(key, body));
+        for stored in futures_util::future::join_all(puts).await {
+            stored.expect("stored");
+        }
+        for ((_, key), body) in keys.iter().zip(&bodies) {
+            assert!(node.get(key).await.expect("read") == body[..], "{key}");
+        }
+    });
+}
+
 /// Stores a body on a node of 4+2 of which these devices are away; the mask and geometry that it got.
 async fn store_without(away: &[usize], degraded_writes: DegradedWrites) -> Option<(u64, u16)> {
     let mut owners: Vec<Option<usize>> = (0..6).map(Some).collect();

@@ -81,6 +81,12 @@ impl Run {
     }
 }
 
+/// Bytes of all parity shards of a chunk.
+pub(super) fn parity_bytes(scheme: Scheme, chunk: &Payload) -> usize {
+    let stripes = Stripes::new(scheme.data_shards(), chunk.len() as u32);
+    stripes.longest_shard_bytes() as usize * scheme.losses()
+}
+
 /// What each shard of a chunk holds.
 pub(super) fn shards_of(
     codecs: &mut Codecs,
