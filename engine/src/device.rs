@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use crate::error::EngineError;
 use crate::format::layout::{
-    BLOCK_BYTES, PARTITION_COUNT_MAX, SEGMENTS_OFFSET, SUPERBLOCK_OFFSETS, SegmentMap,
-    anchor_offset,
+    BLOCK_BYTES, LOG_SEGMENTS_MAX, PARTITION_COUNT_MAX, SEGMENT_BYTES_MAX, SEGMENTS_OFFSET,
+    SUPERBLOCK_OFFSETS, SegmentMap, anchor_offset,
 };
 use crate::format::superblock::{LOG_MIRROR_COUNT_MAX, PartitionEntry, PartitionKind, Superblock};
 use crate::format::{FormatError, anchor::Anchor};
@@ -153,13 +153,16 @@ impl FormatOptions {
                 self.data_partitions
             )));
         }
-        if !self.segment_bytes.is_power_of_two() || self.segment_bytes < SEGMENT_BYTES_MIN {
+        let lengths = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !self.segment_bytes.is_power_of_two() || !lengths.contains(&self.segment_bytes) {
             return Err(EngineError::Invalid(format!(
                 "segments of {} bytes",
                 self.segment_bytes
             )));
         }
-        if self.log_mirrors.len() > LOG_MIRROR_COUNT_MAX || self.log_segments < 4 {
+        if self.log_mirrors.len() > LOG_MIRROR_COUNT_MAX
+            || !(4..=LOG_SEGMENTS_MAX).contains(&self.log_segments)
+        {
             return Err(EngineError::Invalid(
                 "the log's mirrors or segments".to_owned(),
             ));

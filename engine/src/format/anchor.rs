@@ -4,7 +4,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::layout::BLOCK_BYTES;
+use super::layout::{BLOCK_BYTES, COUNT_MAX};
 use super::{FormatError, Preamble, kind, read, refuse_nonzero, seal};
 
 /// Index segments that an anchor can name.
@@ -93,6 +93,18 @@ impl Anchor {
         super::check(&bytes[..BLOCK_BYTES], kind::ANCHOR)?;
         refuse_nonzero(&raw.reserved, "reserved bytes of the anchor")?;
         refuse_nonzero(&raw.reserved_later, "reserved bytes of the anchor")?;
+        let counts = [
+            raw.generation,
+            raw.replay_from,
+            raw.durable_position,
+            raw.entry_count,
+            raw.page_count,
+            raw.next_sequence,
+            raw.index_generation,
+        ];
+        if counts.iter().any(|count| *count > COUNT_MAX) || raw.run == u32::MAX {
+            return Err(FormatError::Field("a count of the anchor"));
+        }
         let segments = raw
             .index_segments
             .split_at_checked(raw.index_segment_count as usize);

@@ -21,6 +21,18 @@ pub const ANCHORS_OFFSET: u64 = 128 << 10;
 /// Partitions that a device may have.
 pub const PARTITION_COUNT_MAX: usize = 64;
 
+/// The largest alignment that a device may have, in bytes.
+pub const ALIGNMENT_MAX: u32 = 1 << 20;
+
+/// The longest segment that a device may have, in bytes.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 32;
+
+/// Segments that the log partition of a device may have. A start looks at each.
+pub const LOG_SEGMENTS_MAX: u32 = 1 << 20;
+
+/// Positions, generations and sequence numbers of a partition stay below this, so that they can be counted on.
+pub const COUNT_MAX: u64 = 1 << 62;
+
 /// Where segment 0 begins.
 pub const SEGMENTS_OFFSET: u64 = 1 << 20;
 

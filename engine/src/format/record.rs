@@ -260,6 +260,19 @@ pub fn decode_header(bytes: &[u8]) -> Result<RecordHeader, FormatError> {
 }
 
 fn tombstones(raw: &Raw, table: &[u8]) -> Result<Vec<ShardId>, FormatError> {
+    let used = Raw {
+        preamble: raw.preamble,
+        position: raw.position,
+        durable_before: raw.durable_before,
+        header_bytes: raw.header_bytes,
+        table_count: raw.table_count,
+        salt: raw.salt,
+        run: raw.run,
+        ..Raw::zeroed()
+    };
+    if bytemuck::bytes_of(raw) != bytemuck::bytes_of(&used) {
+        return Err(FormatError::Field("fields of a shard in tombstones"));
+    }
     let count = raw.table_count as usize;
     let (table, padding) = table
         .split_at_checked(count.saturating_mul(TOMBSTONE_BYTES))

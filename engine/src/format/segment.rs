@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::layout::BLOCK_BYTES;
+use super::layout::{BLOCK_BYTES, COUNT_MAX};
 use super::{FormatError, Preamble, kind, read, refuse_nonzero, seal};
 
 #[repr(C)]
@@ -91,6 +91,10 @@ impl SegmentHeader {
             2 => Content::Index,
             _ => return Err(FormatError::Field("content of the segment")),
         };
+        let counts = [raw.sequence, raw.previous_end, raw.durable_before];
+        if counts.iter().any(|count| *count > COUNT_MAX) {
+            return Err(FormatError::Field("a count of the segment header"));
+        }
         Ok(SegmentHeader {
             device: raw.device,
             partition: raw.partition,

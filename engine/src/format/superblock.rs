@@ -3,7 +3,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::layout::{BLOCK_BYTES, PARTITION_COUNT_MAX};
+use super::layout::{
+    ALIGNMENT_MAX, BLOCK_BYTES, LOG_SEGMENTS_MAX, PARTITION_COUNT_MAX, SEGMENT_BYTES_MAX,
+};
 use super::{FormatError, Preamble, kind, read, refuse_nonzero, seal};
 use crate::id::Uuid;
 
@@ -130,11 +132,7 @@ impl Superblock {
         raw.mirror_generation = self.mirror_generation;
         (raw.incarnation, raw.alignment, raw.log_segments) =
             (self.incarnation, self.alignment, self.log_segments);
-        raw.data_partition_count = self
-            .partitions
-            .iter()
-            .filter(|entry| entry.kind == PartitionKind::Data)
-            .count() as u16;
+        raw.data_partition_count = data_partition_count(&self.partitions);
         (raw.partition_count, raw.mirror_count) =
             (self.partitions.len() as u16, self.log_mirrors.len() as u16);
         for (slot, mirror) in raw.mirrors.iter_mut().zip(&self.log_mirrors) {
@@ -178,13 +176,10 @@ impl Superblock {
         refuse_nonzero(&raw.reserved, "reserved bytes of the superblock")?;
         refuse_nonzero(&raw.reserved_later, "reserved bytes of the superblock")?;
         refuse_nonzero(&raw.tail, "reserved bytes of the superblock")?;
-        if !raw.alignment.is_power_of_two()
-            || !raw.segment_bytes.is_power_of_two()
-            || raw.segment_bytes < 256 << 10
-        {
-            return Err(FormatError::Field(
-                "alignment and segment length of the superblock",
-            ));
+        check_lengths(&raw)?;
+        let partitions = partitions(&raw)?;
+        if data_partition_count(&partitions) != raw.data_partition_count {
+            return Err(FormatError::Field("number of data partitions"));
         }
         Ok(Superblock {
             cluster: Uuid(raw.cluster),
@@ -197,11 +192,33 @@ impl Superblock {
             log_segments: raw.log_segments,
             writer_node: raw.writer_node,
             writer_epoch: raw.writer_epoch,
-            partitions: partitions(&raw)?,
+            partitions,
             log_mirrors: mirrors(&raw)?,
             mirror_generation: raw.mirror_generation,
             features_compatible: raw.features_compatible,
         })
+    }
+}
+
+fn data_partition_count(partitions: &[PartitionEntry]) -> u16 {
+    let data = partitions
+        .iter()
+        .filter(|entry| entry.kind == PartitionKind::Data);
+    data.count() as u16
+}
+
+/// With these, every segment of the log and the first of every partition has an offset, and a start looks at few enough.
+fn check_lengths(raw: &Raw) -> Result<(), FormatError> {
+    let known = raw.alignment.is_power_of_two()
+        && raw.alignment <= ALIGNMENT_MAX
+        && raw.segment_bytes.is_power_of_two()
+        && (256 << 10..=SEGMENT_BYTES_MAX).contains(&raw.segment_bytes)
+        && raw.log_segments <= LOG_SEGMENTS_MAX;
+    match known {
+        true => Ok(()),
+        false => Err(FormatError::Field(
+            "alignment, segment length and log segments of the superblock",
+        )),
     }
 }
 
@@ -230,7 +247,8 @@ fn partitions(raw: &Raw) -> Result<Vec<PartitionEntry>, FormatError> {
                 3 => PartitionKind::Cache,
                 _ => return Err(FormatError::Field("kind of a partition")),
             };
-            if entry.stride == 0
+            if !(1..=PARTITION_COUNT_MAX).contains(&(entry.stride as usize))
+                || entry.first_segment > LOG_SEGMENTS_MAX + PARTITION_COUNT_MAX as u32
                 || entry.reserved != 0
                 || usize::from(entry.number) >= PARTITION_COUNT_MAX
             {
