@@ -137,7 +137,10 @@ impl Row for Entry {
         let (accessed_nanos, modified_nanos, changed_nanos) =
             (fields.i64()?, fields.i64()?, fields.i64()?);
         let change_counter = fields.u64()?;
-        let etag = read_etag(fields)?;
+        let etag = match flags & FLAG_ETAG {
+            0 => fields.zeros(ETAG_BYTES).map(|()| None)?,
+            _ => Some(read_etag(fields)?),
+        };
         let checksum = read_checksum(fields)?;
         fields.zeros(16)?;
         Ok(Entry {
@@ -153,7 +156,7 @@ impl Row for Entry {
             modified_nanos,
             changed_nanos,
             change_counter,
-            etag: (flags & FLAG_ETAG != 0).then_some(etag),
+            etag,
             checksum,
             commit_sequence: fields.u64()?,
             owner: fields.u64()?,
@@ -193,6 +196,9 @@ impl Row for Place {
         })
     }
 }
+
+/// Digest and number of parts.
+const ETAG_BYTES: usize = 20;
 
 pub(crate) fn write_etag(fields: &mut FieldWriter, etag: ETag) {
     fields.raw(&etag.digest);

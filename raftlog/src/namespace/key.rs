@@ -113,6 +113,10 @@ pub(crate) fn x_at(inode: u64, kind: u8, space: u32, offset: u64) -> Vec<u8> {
 /// Inode, kind, space and offset of an `X` key; the last two are 0 where the kind has none.
 pub(crate) fn parse_x(bytes: &[u8]) -> Option<(u64, u8, u32, u64)> {
     let inode = u64::from_be_bytes(bytes.get(1..9)?.try_into().ok()?);
+    // The version is reserved, see `x`.
+    if bytes.get(9..17)? != [0; 8] {
+        return None;
+    }
     let kind = *bytes.get(17)?;
     if bytes.len() == 18 {
         return Some((inode, kind, 0, 0));
@@ -219,6 +223,8 @@ pub(crate) fn from_groups(mut bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         bytes = rest;
         match usize::from(*mark) {
             more if more == GROUP_BYTES + 1 => out.extend_from_slice(group),
+            // A group of no bytes is the one of an empty key: behind another, that one would have been the last.
+            0 if !out.is_empty() => return None,
             count if count <= GROUP_BYTES => {
                 let (used, padding) = group.split_at(count);
                 out.extend_from_slice(used);
@@ -249,6 +255,10 @@ mod tests {
             let mut tailed = ga.clone();
             tailed.extend_from_slice(b"tail");
             prop_assert_eq!(from_groups(&tailed), Some((a, &b"tail"[..])));
+            if let Some((mark, more)) = ga.split_last().filter(|(mark, _)| **mark == 8) {
+                let longer = [more, &[mark + 1], &[0; 9]].concat();
+                prop_assert_eq!(from_groups(&longer), None);
+            }
         }
 
         #[test]

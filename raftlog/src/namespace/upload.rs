@@ -44,14 +44,16 @@ impl Row for Upload {
         let (initiated_nanos, owner) = (fields.i64()?, fields.u64()?);
         let (commit_sequence, parts_changed) = (fields.u64()?, fields.u64()?);
         let storage_class = read_storage_class(fields.u8()?)?;
-        let algorithm = read_algorithm(fields.u8()?)?;
-        let kind = read_checksum_kind(fields.u8()?)?;
+        let checksum = match read_algorithm(fields.u8()?)? {
+            None => fields.zeros(1).map(|()| None)?,
+            Some(algorithm) => Some((algorithm, read_checksum_kind(fields.u8()?)?)),
+        };
         fields.zeros(5)?;
         Ok(Upload {
             initiated_nanos,
             owner,
             storage_class,
-            checksum: algorithm.map(|algorithm| (algorithm, kind)),
+            checksum,
             commit_sequence,
             parts_changed,
         })

@@ -84,7 +84,12 @@ impl<'a> Reader<'a> {
     pub(crate) fn log_id(&mut self, what: &str) -> Result<LogId, Malformed> {
         let term = self.u64(what)?;
         let node = self.u64(what)?;
-        Ok(types::log_id(term, node, self.u64(what)?))
+        let index = self.u64(what)?;
+        // Behind every entry there is a place for the next.
+        if index == u64::MAX {
+            return Err(Malformed(format!("{what}: no log has an index {index}")));
+        }
+        Ok(types::log_id(term, node, index))
     }
 
     /// A flag, seven reserved bytes, and a log id that counts only where the flag is set.
@@ -92,6 +97,9 @@ impl<'a> Reader<'a> {
         let present = self.flag(what)?;
         self.zeros(7, what)?;
         let id = self.log_id(what)?;
+        if !present && id != types::log_id(0, 0, 0) {
+            return Err(Malformed(format!("{what}: a log id without its flag")));
+        }
         Ok(present.then_some(id))
     }
 
@@ -168,7 +176,11 @@ pub(crate) fn read_membership(
     for _ in 0..count(reader, "voter sets")? {
         let mut voters = BTreeSet::new();
         for _ in 0..count(reader, "voters")? {
-            voters.insert(reader.u64("voter")?);
+            let voter = reader.u64("voter")?;
+            if voters.last().is_some_and(|last| *last >= voter) {
+                return Err(Malformed(format!("voter {voter} is out of order")));
+            }
+            voters.insert(voter);
         }
         configs.push(voters);
     }
@@ -178,6 +190,9 @@ pub(crate) fn read_membership(
         let length = reader.u32("address length")? as usize;
         let address = std::str::from_utf8(reader.bytes(length, "address")?)
             .map_err(|_| Malformed::new("address: not UTF-8"))?;
+        if nodes.last_key_value().is_some_and(|(last, _)| *last >= id) {
+            return Err(Malformed(format!("node {id} is out of order")));
+        }
         nodes.insert(id, BasicNode::new(address));
     }
     if configs.is_empty() && nodes.is_empty() {

@@ -249,7 +249,12 @@ impl Row for Writer {
     fn read(fields: &mut Fields<'_>) -> Result<Writer, Damage> {
         let (number, reactor) = (fields.u32()?, fields.u32()?);
         let (node, registered_nanos) = (fields.u64()?, fields.i64()?);
-        let (last_epoch, open) = (fields.u32()?, fields.u8()? != 0);
+        let last_epoch = fields.u32()?;
+        let open = match fields.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Damage("a mark of an open writer that is neither 0 nor 1")),
+        };
         fields.zeros(3)?;
         Ok(Writer {
             number,
