@@ -97,7 +97,8 @@ impl LogState {
 
     fn truncate(&mut self, after: Option<LogId>) {
         let keep = after.map_or(0, |id| id.index + 1);
-        if self.last.is_some_and(|last| last.index < keep) {
+        // Where no entry is held there is none to keep either: those that the record speaks of have been released.
+        if self.last.is_none_or(|last| last.index < keep) {
             return;
         }
         self.last = after.max(self.purged);
