@@ -6,4 +6,6 @@
 //! | [`namespace`] | what the commands change: the tree of buckets, directories and objects, in LMDB |
 
 pub mod consensus;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod namespace;

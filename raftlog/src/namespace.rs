@@ -22,7 +22,7 @@ mod chunk;
 pub mod command;
 mod describe;
 mod entry;
-mod key;
+pub(crate) mod key;
 mod level;
 mod object;
 pub mod setting;
@@ -37,6 +37,7 @@ pub(crate) use apply::Applier;
 pub use apply::LogEntry;
 pub use body::DroppedScope;
 pub use chunk::{EXTENT_COMMAND_BYTES, Extent, ExtentKind};
+pub(crate) use describe::written_again;
 pub use describe::{describe, describe_key};
 pub use entry::{Entry, EntryKind, Place};
 pub use object::{

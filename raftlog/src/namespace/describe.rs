@@ -149,51 +149,90 @@ fn s_kind(kind: u8) -> &'static str {
 }
 
 fn value_fields(key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
-    match (key.first().copied(), key.get(1).copied()) {
-        (Some(key::DIRECTORY), _) => fields::<Entry>(key, value),
-        (Some(key::INODE), _) => fields::<Place>(key, value),
-        (Some(key::MULTIPART), Some(key::UPLOAD)) => fields::<Upload>(key, value),
-        (Some(key::MULTIPART), Some(key::PART)) => fields::<Part>(key, value),
-        (Some(key::EXTENTS), _) => match key.get(17).copied() {
-            Some(key::X_ATTRIBUTES) => fields::<ObjectAttributes>(key, value),
-            Some(key::X_INLINE) => fields::<InlineRow>(key, value),
-            Some(key::X_EXTENTS) => fields::<ExtentRow>(key, value),
-            Some(key::X_SPANS) => fields::<SpanRow>(key, value),
-            Some(kind) if SETTINGS.contains(&kind) => fields::<SettingRow>(key, value),
-            _ => unknown(key, value),
+    match by_type(&Describe, key, value) {
+        Some(fields) => fields,
+        None => {
+            value::verify(key, value)?;
+            Ok(Description::new().with("unknown_bytes", value.len()))
+        }
+    }
+}
+
+struct Describe;
+
+impl TypedUse for Describe {
+    type Outcome = Result<Description, StoreError>;
+
+    fn of<R: Row + Described>(&self, key: &[u8], value: &[u8]) -> Self::Outcome {
+        value::open::<R>(key, value).map(|row| row.fields())
+    }
+}
+
+/// What is to be done with a row once its type is known.
+trait TypedUse {
+    type Outcome;
+
+    fn of<R: Row + Described>(&self, key: &[u8], value: &[u8]) -> Self::Outcome;
+}
+
+/// Uses a row as what its key says that it is; `None` for a key of no known kind.
+fn by_type<U: TypedUse>(using: &U, key: &[u8], value: &[u8]) -> Option<U::Outcome> {
+    Some(match (key.first().copied(), key.get(1).copied()) {
+        (Some(key::DIRECTORY), _) => using.of::<Entry>(key, value),
+        (Some(key::INODE), _) => using.of::<Place>(key, value),
+        (Some(key::MULTIPART), Some(key::UPLOAD)) => using.of::<Upload>(key, value),
+        (Some(key::MULTIPART), Some(key::PART)) => using.of::<Part>(key, value),
+        (Some(key::EXTENTS), _) => match key.get(17).copied()? {
+            key::X_ATTRIBUTES => using.of::<ObjectAttributes>(key, value),
+            key::X_INLINE => using.of::<InlineRow>(key, value),
+            key::X_EXTENTS => using.of::<ExtentRow>(key, value),
+            key::X_SPANS => using.of::<SpanRow>(key, value),
+            kind if SETTINGS.contains(&kind) => using.of::<SettingRow>(key, value),
+            _ => return None,
         },
-        (Some(key::DROPPED), _) => fields::<DroppedRow>(key, value),
-        (Some(key::SESSION), Some(key::OPEN)) => fields::<Session>(key, value),
-        (Some(key::SESSION), Some(key::ANSWER)) => fields::<AnswerRow>(key, value),
-        (Some(key::SYSTEM), Some(kind)) => system_fields(kind, key, value),
-        _ => unknown(key, value),
+        (Some(key::DROPPED), _) => using.of::<DroppedRow>(key, value),
+        (Some(key::SESSION), Some(key::OPEN)) => using.of::<Session>(key, value),
+        (Some(key::SESSION), Some(key::ANSWER)) => using.of::<AnswerRow>(key, value),
+        (Some(key::SYSTEM), Some(kind)) => return system_by_type(using, kind, key, value),
+        _ => return None,
+    })
+}
+
+fn system_by_type<U: TypedUse>(
+    using: &U,
+    kind: u8,
+    key: &[u8],
+    value: &[u8],
+) -> Option<U::Outcome> {
+    Some(match kind {
+        key::S_APPLIED => using.of::<LogPosition>(key, value),
+        key::S_MEMBERSHIP => using.of::<MembershipRow>(key, value),
+        key::S_GROUP => using.of::<GroupState>(key, value),
+        key::S_CLUSTER => using.of::<ClusterIdentity>(key, value),
+        key::S_LAYOUT => using.of::<Layout>(key, value),
+        key::S_ROOT_KEY => using.of::<RootKey>(key, value),
+        key::S_GEOMETRY => using.of::<Geometry>(key, value),
+        key::S_PLACEMENT_GROUP => using.of::<PlacementGroup>(key, value),
+        key::S_WRITER => using.of::<Writer>(key, value),
+        key::S_EPOCH => using.of::<AllocationEpoch>(key, value),
+        key::S_USAGE => using.of::<BucketUsage>(key, value),
+        _ => return None,
+    })
+}
+
+struct WriteAgain;
+
+impl TypedUse for WriteAgain {
+    type Outcome = Result<Vec<u8>, StoreError>;
+
+    fn of<R: Row + Described>(&self, key: &[u8], value: &[u8]) -> Self::Outcome {
+        value::open::<R>(key, value).map(|row| value::seal(key, &row))
     }
 }
 
-fn system_fields(kind: u8, key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
-    match kind {
-        key::S_APPLIED => fields::<LogPosition>(key, value),
-        key::S_MEMBERSHIP => fields::<MembershipRow>(key, value),
-        key::S_GROUP => fields::<GroupState>(key, value),
-        key::S_CLUSTER => fields::<ClusterIdentity>(key, value),
-        key::S_LAYOUT => fields::<Layout>(key, value),
-        key::S_ROOT_KEY => fields::<RootKey>(key, value),
-        key::S_GEOMETRY => fields::<Geometry>(key, value),
-        key::S_PLACEMENT_GROUP => fields::<PlacementGroup>(key, value),
-        key::S_WRITER => fields::<Writer>(key, value),
-        key::S_EPOCH => fields::<AllocationEpoch>(key, value),
-        key::S_USAGE => fields::<BucketUsage>(key, value),
-        _ => unknown(key, value),
-    }
-}
-
-fn fields<R: Row + Described>(key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
-    value::open::<R>(key, value).map(|row| row.fields())
-}
-
-fn unknown(key: &[u8], value: &[u8]) -> Result<Description, StoreError> {
-    value::verify(key, value)?;
-    Ok(Description::new().with("unknown_bytes", value.len()))
+/// The value as it is written today, where it can be read; `None` for a key of no known kind. For fuzzers.
+pub(crate) fn written_again(key: &[u8], value: &[u8]) -> Option<Result<Vec<u8>, StoreError>> {
+    by_type(&WriteAgain, key, value)
 }
 
 /// A row that can say what it holds.

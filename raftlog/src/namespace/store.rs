@@ -16,9 +16,9 @@ mod error;
 mod inspect;
 #[cfg(test)]
 mod newer;
-mod pages;
+pub(crate) mod pages;
 mod reader;
-mod snapshot;
+pub(crate) mod snapshot;
 pub(crate) mod table;
 mod transaction;
 mod verification;

@@ -161,6 +161,16 @@ impl Replayed {
         Ok(())
     }
 
+    /// Whether every entry that the state of a group holds has a place.
+    fn agrees(&self) -> bool {
+        self.groups.values().all(|(state, log_index)| {
+            let (first, end) = state.held().unwrap_or_default();
+            [first, end.saturating_sub(1)]
+                .into_iter()
+                .all(|index| first == end || log_index.entry(index).is_some())
+        })
+    }
+
     /// What of a snapshot that nothing newer replaces is not there.
     fn damage(&self) -> Option<String> {
         let (group, snapshot) = self.damaged.first_key_value()?;
@@ -168,6 +178,22 @@ impl Replayed {
             "group {group}: pieces of snapshot {snapshot}, the newest, are missing or damaged"
         ))
     }
+}
+
+/// Replays records (kind, body) as those of one mirror. Where they are a log, says whether all that the log states hold has a place.
+///
+/// # Errors
+/// Says why they are none.
+pub(crate) fn replay_records<'r>(
+    records: impl Iterator<Item = (u8, &'r [u8])>,
+) -> Result<bool, String> {
+    let mut replayed = Replayed::default();
+    for (at, (kind, body)) in records.enumerate() {
+        let visited = replayed.visit(JournalPosition(at as u64), kind, body);
+        visited.map_err(|error| error.to_string())?;
+    }
+    replayed.check()?;
+    Ok(replayed.agrees())
 }
 
 /// A partition on the way to becoming a slot.

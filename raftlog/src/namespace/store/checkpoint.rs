@@ -77,7 +77,7 @@ impl State {
 
 /// The content of a side file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SideFile {
+pub(crate) struct SideFile {
     /// The transaction of which it speaks.
     pub(super) transaction: u64,
     pub(super) applied: LogPosition,
@@ -357,7 +357,7 @@ fn meta_transaction(page: &[u8]) -> Option<u64> {
 }
 
 impl SideFile {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.meta_pages.len() + 4);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_be_bytes());
@@ -373,7 +373,7 @@ impl SideFile {
     }
 
     /// The version of a side file, whole, that a newer version than this has written.
-    fn newer_version(bytes: &[u8]) -> Option<u32> {
+    pub(crate) fn newer_version(bytes: &[u8]) -> Option<u32> {
         let (bytes, crc) = bytes.split_last_chunk::<4>()?;
         let version = u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
         let whole = bytes.starts_with(&MAGIC) && u32::from_be_bytes(*crc) == crc32c::crc32c(bytes);
@@ -381,7 +381,7 @@ impl SideFile {
     }
 
     /// `None` for anything but what `encode` wrote.
-    pub(super) fn decode(bytes: &[u8]) -> Option<SideFile> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<SideFile> {
         let (bytes, crc) = bytes.split_last_chunk::<4>()?;
         if u32::from_be_bytes(*crc) != crc32c::crc32c(bytes) {
             return None;

@@ -53,7 +53,7 @@ const DEPTH_MAX: u16 = 32;
 
 /// What is wrong with the file.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is not what LMDB wrote.
     Damaged(String),
     /// It cannot be read.
@@ -82,7 +82,7 @@ struct Tree {
 
 /// The meta page of one transaction.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     page_bytes: usize,
     last_page: u64,
     transaction: u64,
@@ -92,7 +92,7 @@ pub(super) struct Meta {
 
 impl Meta {
     /// The newer of two meta pages; `None` where neither is one.
-    pub(super) fn newest(meta_pages: &[u8]) -> Option<Meta> {
+    pub(crate) fn newest(meta_pages: &[u8]) -> Option<Meta> {
         let pages = meta_pages.chunks_exact(meta_pages.len() / 2);
         pages
             .filter_map(Meta::read)
@@ -166,7 +166,7 @@ impl Order {
 
 /// How much of the file a verification reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// Both trees, with the values that lie in their leaves.
     Trees,
     /// Every page that is in use.
@@ -175,7 +175,7 @@ pub(super) enum Reach {
 
 /// The value of a row.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value<'v> {
+pub(crate) enum Value<'v> {
     Read(&'v [u8]),
     /// A long one, which was not read; its length in bytes.
     Unread(usize),
@@ -185,7 +185,7 @@ pub(super) enum Value<'v> {
 ///
 /// # Errors
 /// The first thing that is wrong, or what `row` says.
-pub(super) fn verify(
+pub(crate) fn verify(
     file: &File,
     meta: &Meta,
     reach: Reach,

@@ -250,7 +250,7 @@ fn summary(bytes: &[u8]) -> PieceSummary {
 }
 
 /// The rows of a piece that must be the one of the manifest.
-fn rows_of(piece: &[u8], expected: PieceSummary) -> Result<Vec<RawRow<'_>>, StoreError> {
+pub(crate) fn rows_of(piece: &[u8], expected: PieceSummary) -> Result<Vec<RawRow<'_>>, StoreError> {
     let Some((header, mut rest)) = piece.split_first_chunk::<PIECE_HEADER_BYTES>() else {
         return Err(damaged("a piece is cut short"));
     };
