@@ -1,13 +1,13 @@
 //! The dependency direction: a crate uses only what stands left of it.
 //!
 //! ```text
-//! engine <- raftlog <- net <- { gateway, mount } <- tools <- { bench, tests }
+//! engine <- raftlog <- net <- { gateway, mount } <- tools <- { bench, tests, tests/fuzz }
 //! ```
 
 use std::collections::BTreeMap;
 
 /// Every crate's folder with its rank: it may use crates of a lower rank only.
-const RANKS: [(&str, u8); 8] = [
+const RANKS: [(&str, u8); 9] = [
     ("engine", 0),
     ("raftlog", 1),
     ("net", 2),
@@ -16,12 +16,14 @@ const RANKS: [(&str, u8); 8] = [
     ("tools", 4),
     ("bench", 5),
     ("tests", 5),
+    ("tests/fuzz", 5),
 ];
 
 /// The folder of a workspace package's name.
 fn folder_of(package: &str) -> Option<&str> {
     match package {
         "strata" => Some("tools"),
+        "strata-fuzz" => Some("tests/fuzz"),
         other => other.strip_prefix("strata-"),
     }
 }

@@ -29,7 +29,10 @@ pub fn check(document: &str, files: &[TreeFile]) -> Vec<String> {
 
 /// A crate's own source, not its tests.
 fn is_module(path: &str) -> bool {
-    path.ends_with(".rs") && path.split('/').nth(1) == Some("src")
+    let fuzz = path
+        .strip_prefix("tests/")
+        .filter(|rest| rest.starts_with("fuzz/"));
+    path.ends_with(".rs") && fuzz.unwrap_or(path).split('/').nth(1) == Some("src")
 }
 
 /// The paths that the map names.
