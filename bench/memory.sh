@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The memory bound: a 5 GiB multipart upload and download, then 1,000 idle and 200 busy connections, at default settings.
 # Samples RssAnon + RssShmem + HugetlbPages of the server ten times a second and prints the peak against 512 MiB.
-# Usage: memory.sh    SIZE=5GiB IDLE=1000 BUSY=200 STRATA_BENCH_DIR=/disk/with/room
+# With DISKS, so many data directories that count as a disk each: 6 are a layout of 4+2.
+# Usage: memory.sh    SIZE=5GiB IDLE=1000 BUSY=200 DISKS=1 STRATA_BENCH_DIR=/disk/with/room
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 bound_mib=512
@@ -24,7 +25,13 @@ peak_mib() {
 }
 
 export STRATA_BENCH_SERVER_CPUS=${STRATA_BENCH_SERVER_CPUS:-0-$(($(nproc) - 1))}
-start_server "$work" 127.0.0.1:0
+directories=()
+for disk in $(seq 2 "${DISKS:-1}"); do
+    mkdir -p "$work/data$disk"
+    directories+=(--data-dir "$work/data$disk")
+done
+[ "${DISKS:-1}" = 1 ] || export STRATA_NODE_ASSUME_SEPARATE_FAILURE_DOMAINS=true
+start_server "$work" 127.0.0.1:0 "${directories[@]}"
 sample "$server_pid" &
 sampler=$!
 wait_for_endpoint 60

@@ -98,6 +98,11 @@ impl Payload {
         }
     }
 
+    /// Whether the bytes still match their CRCs.
+    pub fn is_intact(&self) -> bool {
+        crcs_of(&self.views)[..] == self.cell_crcs[..]
+    }
+
     /// Parts of these bytes as a payload of their own, without a copy. What is a whole cell here and there keeps its CRC.
     ///
     /// # Panics

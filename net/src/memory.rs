@@ -105,12 +105,16 @@ impl Default for BeyondArena {
 }
 
 impl BeyondArena {
-    /// Waits for its turn unless the arena has so much. What is returned is held for as long as the memory.
-    pub async fn turn(&self, bytes: usize) -> Option<Permit> {
-        if Watermark::Read.leaves(bytes) {
-            return None;
+    /// Waits for its turn unless so much of the arena is free. What is returned is held for as long as the memory.
+    ///
+    /// # Errors
+    /// [`NoMemory`] after [`WAIT_MAX`].
+    pub async fn turn(&self, bytes: usize) -> Result<Option<Permit>, NoMemory> {
+        if bytes == 0 || Watermark::Read.leaves(bytes) {
+            return Ok(None);
         }
-        Some(self.turn.acquire(1).await)
+        let turn = reactor::timeout(WAIT_MAX, self.turn.acquire(1)).await;
+        turn.map(Some).map_err(|_| NoMemory)
     }
 }
 

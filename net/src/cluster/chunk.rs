@@ -3,7 +3,6 @@
 //! Invariants: a chunk has an extent only when every slot of its mask has flushed it; an attempt that was refused is freed, and
 //! the next one has another id, so that what a place kept of the first is never taken for the second.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use strata_engine::reactor;
@@ -11,9 +10,10 @@ use strata_engine::{ChunkId, EngineError, Owner, Payload, ShardId, ShardWrite};
 use strata_raftlog::namespace::Extent;
 
 use super::Cluster;
-use super::placement::Target;
+use super::placement::{RefusedBy, Target};
 use super::write::OpenEpoch;
 use crate::error::ClusterError;
+use crate::memory::NoMemory;
 use crate::message::Place;
 
 /// A chunk on its way to the devices.
@@ -25,11 +25,8 @@ pub(super) struct NewChunk {
     pub(super) payload: Payload,
 }
 
-/// Why an attempt to store a chunk has failed, and the places that did not take their shard.
-struct Refusal {
-    error: EngineError,
-    places: BTreeSet<Place>,
-}
+/// Why an attempt to store a chunk has failed: what each place has said that did not take its shard. Never empty.
+type Refusals = Vec<(Place, EngineError)>;
 
 impl NewChunk {
     fn shard(&self, id: ShardId, target: &Target, payload: Payload) -> ShardWrite {
@@ -50,40 +47,45 @@ impl Cluster {
     /// Stores a chunk and waits for all the barriers. Places that are full, have failed or have closed are left out, and the chunk
     /// goes to others as long as there are any.
     pub(super) async fn store_chunk(&self, chunk: NewChunk) -> Result<Extent, ClusterError> {
-        let mut refused_by = BTreeSet::new();
+        let mut refused_by = RefusedBy::default();
         loop {
             let target = self.choose_target(chunk.payload.len() as u32, &refused_by)?;
-            let Refusal { error, places } = match self.store_on(&target, &chunk).await {
+            let parity_bytes = Cluster::parity_bytes(target.scheme, &chunk.payload);
+            let turn = self.inner.parity_memory.turn(parity_bytes).await;
+            let _turn = turn.map_err(|NoMemory| {
+                ClusterError::Busy("no memory became free for parity".to_owned())
+            })?;
+            let shards = self.shards_of(target.scheme, &chunk.payload)?;
+            reactor::yield_if_due().await;
+            let refusals = match self.store_on(&target, &chunk, shards).await {
                 Ok(extent) => return Ok(extent),
-                Err(refusal) => refusal,
+                Err(refusals) => refusals,
             };
-            if !matches!(
-                error,
-                EngineError::Full { .. } | EngineError::Failed { .. } | EngineError::Unavailable(_)
-            ) {
-                return Err(error.into());
+            for (place, error) in refusals {
+                let is_of_place = matches!(
+                    error,
+                    EngineError::Full { .. }
+                        | EngineError::Failed { .. }
+                        | EngineError::Unavailable(_)
+                );
+                if !is_of_place {
+                    return Err(error.into());
+                }
+                tracing::debug!(%error, group = target.group, "other places take the chunk");
+                refused_by.add(place, &error);
             }
-            tracing::debug!(%error, group = target.group, "other places take the chunk");
-            refused_by.extend(places);
         }
     }
 
     /// Stores the shards of a chunk. When a place refuses its own, what the others have stored is freed.
-    async fn store_on(&self, target: &Target, chunk: &NewChunk) -> Result<Extent, Refusal> {
-        let id = ChunkId::new(
-            target.group,
-            chunk.writer,
-            chunk.epoch.epoch,
-            chunk.epoch.next(),
-        );
-        let parity_bytes = Cluster::parity_bytes(target.scheme, &chunk.payload);
-        let _turn = self.inner.parity_memory.turn(parity_bytes).await;
-        let shards = self.shards_of(target.scheme, &chunk.payload);
-        let shards = shards.map_err(|error| Refusal {
-            error,
-            places: BTreeSet::new(),
-        })?;
-        reactor::yield_if_due().await;
+    async fn store_on(
+        &self,
+        target: &Target,
+        chunk: &NewChunk,
+        shards: Vec<Payload>,
+    ) -> Result<Extent, Refusals> {
+        let (epoch, sequence) = (chunk.epoch.epoch, chunk.epoch.next());
+        let id = ChunkId::new(target.group, chunk.writer, epoch, sequence);
         let writes = target.shards.iter().zip(shards).map(|(to, payload)| {
             let shard = ShardId {
                 chunk: id,
@@ -92,27 +94,23 @@ impl Cluster {
             let write = chunk.shard(shard, target, payload);
             async move { (to.place, self.store_shard(to.place, write).await) }
         });
-        let mut refusal: Option<Refusal> = None;
-        for (place, outcome) in futures_util::future::join_all(writes).await {
-            let Err(error) = outcome else { continue };
-            self.note_refusal(place, &error);
-            let refusal = refusal.get_or_insert_with(|| Refusal {
-                error,
-                places: BTreeSet::new(),
-            });
-            refusal.places.insert(place);
-        }
-        match refusal {
-            None => Ok(Extent::whole_chunk(
+        let stored = futures_util::future::join_all(writes).await;
+        let failed = stored
+            .into_iter()
+            .filter_map(|(place, outcome)| Some((place, outcome.err()?)));
+        let refusals: Refusals = failed.collect();
+        if refusals.is_empty() {
+            return Ok(Extent::whole_chunk(
                 id,
                 chunk.payload.len() as u64,
                 target.scheme.geometry().number,
                 target.slot_mask(),
-            )),
-            Some(refusal) => {
-                self.free_chunks([id]).await;
-                Err(refusal)
-            }
+            ));
         }
+        for (place, error) in &refusals {
+            self.note_refusal(*place, error);
+        }
+        self.free_chunks([id]).await;
+        Err(refusals)
     }
 }

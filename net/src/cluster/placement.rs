@@ -62,6 +62,23 @@ enum Use {
     Closed,
 }
 
+/// The places that have refused a chunk.
+#[derive(Debug, Default)]
+pub(super) struct RefusedBy {
+    full: BTreeSet<Place>,
+    closed: BTreeSet<Place>,
+}
+
+impl RefusedBy {
+    pub(super) fn add(&mut self, place: Place, error: &EngineError) {
+        let places = match error {
+            EngineError::Full { .. } => &mut self.full,
+            _ => &mut self.closed,
+        };
+        places.insert(place);
+    }
+}
+
 /// A placement group as the writer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
@@ -132,7 +149,7 @@ impl GroupTable {
         &mut self,
         now: Instant,
         bytes: u32,
-        refused_by: &BTreeSet<Place>,
+        refused_by: &RefusedBy,
         parts: &ClusterParts,
     ) -> Result<Target, ClusterError> {
         self.full_until.retain(|_, until| *until > now);
@@ -149,6 +166,7 @@ impl GroupTable {
         let mut best: Option<(Offer, usize)> = None;
         // The losses that chunks would survive if no place were full.
         let mut losses_with_room = None;
+        let mut enough = None;
         for at in led.chain(any) {
             let uses: Vec<Use> = self.groups[at].slots.iter().map(|at| use_of(*at)).collect();
             let (offer, with_room) = offers(wanted, &uses, parts);
@@ -158,7 +176,12 @@ impl GroupTable {
             {
                 best = Some((offer, at));
             }
-            if best.is_some_and(|(best, _)| best == Offer::of(wanted, true)) {
+            // While places are missing no group may offer all that is wanted: what the devices carry is enough then.
+            let enough = *enough.get_or_insert_with(|| match offer {
+                Some(offer) if offer == Offer::of(wanted, true) => Some(offer),
+                _ => self.best_offer(wanted, use_of, parts),
+            });
+            if enough.is_some() && best.map(|(best, _)| best) == enough {
                 break;
             }
         }
@@ -176,12 +199,29 @@ impl GroupTable {
         Ok(target(&self.groups[at], offer, use_of, parts))
     }
 
-    fn use_of(&self, place: Place, refused_by: &BTreeSet<Place>, parts: &ClusterParts) -> Use {
+    /// The best that any group may offer: that of as many places as there are devices with one that takes shards promptly.
+    fn best_offer(
+        &self,
+        wanted: Scheme,
+        use_of: impl Fn(Place) -> Use,
+        parts: &ClusterParts,
+    ) -> Option<Offer> {
+        let slots = self.groups.iter().flat_map(|group| &group.slots);
+        let places: BTreeSet<Place> = slots.copied().collect();
+        let prompt = places
+            .into_iter()
+            .filter(|place| use_of(*place) == Use::Prompt);
+        let devices: BTreeSet<Uuid> = prompt.map(|place| place.device).collect();
+        let scheme = wanted.within(devices.len(), parts.degraded_writes)?;
+        (scheme.losses() == wanted.losses()).then(|| Offer::of(scheme, true))
+    }
+
+    fn use_of(&self, place: Place, refused_by: &RefusedBy, parts: &ClusterParts) -> Use {
         if !parts.is_writable(place) {
             Use::Closed
-        } else if self.full_until.contains_key(&place) {
+        } else if self.full_until.contains_key(&place) || refused_by.full.contains(&place) {
             Use::Full
-        } else if refused_by.contains(&place) {
+        } else if refused_by.closed.contains(&place) {
             Use::Closed
         } else if parts.is_late(place) {
             Use::Late
@@ -275,7 +315,7 @@ impl Cluster {
     pub(super) fn choose_target(
         &self,
         bytes: u32,
-        refused_by: &BTreeSet<Place>,
+        refused_by: &RefusedBy,
     ) -> Result<Target, ClusterError> {
         let mut groups = self.inner.groups.borrow_mut();
         groups.choose(reactor::now(), bytes, refused_by, &self.inner.parts)

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use strata_raftlog::consensus::group::NamespaceFull;
+use strata_raftlog::namespace::INLINE_BYTES_MAX;
 
 use super::status::{DeviceStatus, LostPartition, NodeLayout, PartitionStatus};
+use crate::cluster::placement::COPIED_CHUNK_BYTES_MAX;
 use crate::message::Place;
-use crate::scheme::Scheme;
 
 /// How much a degradation takes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,12 +83,10 @@ impl Inventory<'_> {
         let full = layout.scheme.shards();
         let weak = places.clone().filter(|places| *places < full).count();
         let most = places.max().filter(|_| weak > 0)?;
-        let (severity, what) = match layout.scheme.within(most, layout.degraded_writes) {
-            Some(scheme) if scheme == layout.scheme => {
-                (Severity::Warning, passed_over(weak, layout.groups.len()))
-            }
-            Some(scheme) => (Severity::Warning, weakened(layout.scheme, scheme)),
-            None => (Severity::Critical, refused(layout.scheme, most)),
+        let (severity, what) = if most >= full {
+            (Severity::Warning, passed_over(weak, layout.groups.len()))
+        } else {
+            weak_everywhere(layout, most)
         };
         Some(Degradation {
             severity,
@@ -133,25 +132,37 @@ impl Inventory<'_> {
 }
 
 fn passed_over(weak: usize, all: usize) -> String {
-    format!("{weak} of {all} placement groups take no new objects; the other groups take them all")
+    format!("{weak} of {all} placement groups are not whole; new objects go to the other groups")
 }
 
-fn weakened(layout: Scheme, scheme: Scheme) -> String {
-    let survives = match scheme.losses() {
+/// What becomes of new objects when no placement group has more places than these.
+fn weak_everywhere(layout: &NodeLayout, places: usize) -> (Severity, String) {
+    let scheme = layout.scheme;
+    let copies = scheme.as_copies();
+    let short_are_whole = copies.within(places, layout.degraded_writes) == Some(copies);
+    let above = if scheme.is_coded() && short_are_whole {
+        COPIED_CHUNK_BYTES_MAX >> 10
+    } else {
+        INLINE_BYTES_MAX as u32 >> 10
+    };
+    let why =
+        format!("no placement group has a disk that can be written for every shard of {scheme}");
+    let Some(weaker) = scheme.within(places, layout.degraded_writes) else {
+        let what = format!(
+            "new objects above {above} KiB are refused with 503: {why}, and the best has {places}, too few for what \
+             storage.degraded_writes allows instead. Smaller objects, reads and deletes go on"
+        );
+        return (Severity::Critical, what);
+    };
+    let survives = match weaker.losses() {
         0 => "no loss of a disk".to_owned(),
         1 => "the loss of one disk".to_owned(),
         more => format!("the loss of {more} disks"),
     };
-    format!(
-        "too few disks can be written for {layout}: new objects above 16 KiB are written as {scheme}, which survives {survives}"
-    )
-}
-
-fn refused(layout: Scheme, places: usize) -> String {
-    format!(
-        "new objects above 16 KiB are refused with 503: {places} disks can be written, too few for {layout} and for what \
-         storage.degraded_writes allows instead. Small objects, reads and deletes go on"
-    )
+    let what = format!(
+        "{why}: new objects above {above} KiB are written as {weaker}, which survives {survives}"
+    );
+    (Severity::Warning, what)
 }
 
 fn missing_device(uuid: &str) -> Degradation {
@@ -262,7 +273,7 @@ mod tests {
     use super::*;
     use crate::node::Partition;
     use crate::node::status::NodeStatus;
-    use crate::scheme::DegradedWrites;
+    use crate::scheme::{DegradedWrites, Scheme};
 
     /// Three devices of one partition each, of which `there` are there, in groups of two.
     fn status(there: u8) -> NodeStatus {

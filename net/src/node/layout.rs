@@ -4,8 +4,15 @@
 //! one is configured, and is replicated state from then on; no placement group has two slots in one failure domain.
 
 use strata_engine::format::superblock::LOG_MIRROR_COUNT_MAX;
+use strata_raftlog::consensus::group::PROPOSAL_BYTES_MAX;
 
 use crate::scheme::Scheme;
+
+/// Placement groups take no more bytes than this in the first command, which is one proposal; there are fewer rotations where they
+/// would.
+const GROUPS_BYTES_MAX: usize = PROPOSAL_BYTES_MAX / 2;
+const GROUP_BYTES: usize = 40;
+const SLOT_BYTES: usize = 20;
 
 /// Says in one line what was chosen and what it survives now that some devices are lost. Those that share a disk count each: it
 /// may survive more.
@@ -16,7 +23,7 @@ pub fn describe(scheme: Scheme, device_count: usize, lost: usize) -> String {
         format!("{device_count} devices")
     };
     if lost > 0 {
-        let survives = match scheme.losses().checked_sub(lost) {
+        let survives = match losses_survived(scheme).checked_sub(lost) {
             None if scheme.is_coded() => {
                 format!(
                     "objects that had more than {} of their shards on lost ones cannot be read",
@@ -30,7 +37,7 @@ pub fn describe(scheme: Scheme, device_count: usize, lost: usize) -> String {
         };
         return format!("{scheme} on {devices}, of which {lost} cannot be used: {survives}");
     }
-    match scheme.losses() {
+    match losses_survived(scheme) {
         0 => format!(
             "{scheme} on {devices}: survives a crash and a power cut, not the loss of a disk"
         ),
@@ -69,10 +76,17 @@ pub fn placement_groups<Device: Copy + PartialEq>(
         (1..=domains.len()).contains(&slots),
         "a layout needs a domain for each slot"
     );
-    let rotations = if slots == 1 { 1 } else { domains.len() - 1 };
+    let others = domains.len() - 1;
+    let group_bytes = GROUP_BYTES + slots * SLOT_BYTES;
+    let rotations_max = GROUPS_BYTES_MAX / (candidates.len() * group_bytes);
+    let rotations = if slots == 1 {
+        1
+    } else {
+        others.min(rotations_max.max(1))
+    };
     let mut groups = Vec::new();
     for leader in candidates {
-        for rotation in 0..rotations {
+        for rotation in (0..rotations).map(|turn| turn * others / rotations) {
             let others: Vec<usize> = followers_of(&domains, leader.domain, rotation)
                 .take(slots - 1)
                 .collect();
@@ -121,6 +135,12 @@ fn member_of<Device: Copy + PartialEq>(
         .iter()
         .find(|candidate| candidate.partition == leader.partition);
     **same.unwrap_or(&members[(usize::from(leader.partition) + turn) % members.len()])
+}
+
+/// Devices that may be lost: of the shards of a chunk, and of the mirrors of the log, of which there are not more than a superblock
+/// can name.
+fn losses_survived(scheme: Scheme) -> usize {
+    scheme.losses().min(log_mirror_count(scheme) - 1)
 }
 
 /// How many mirrors the log has.
@@ -200,6 +220,23 @@ mod tests {
         );
         assert!(told(1).ends_with("of which 1 cannot be used: survives the loss of one more disk"));
         assert!(told(3).ends_with("more than 2 of their shards on lost ones cannot be read"));
+    }
+
+    #[test]
+    fn no_more_is_promised_than_the_log_survives() {
+        let scheme = Scheme::new(16, 8).expect("a scheme");
+        assert!(describe(scheme, 24, 0).ends_with("survives the loss of any 7 disks"));
+        assert!(describe(scheme, 24, 7).ends_with("no further disk"));
+    }
+
+    #[test]
+    fn the_groups_of_many_disks_fit_a_command() {
+        for (devices, partitions, slots) in [(60, 4, 6), (60, 4, 14), (24, 8, 24), (200, 2, 6)] {
+            let groups = placement_groups(&candidates(devices, partitions), slots);
+            let bytes = groups.len() * (GROUP_BYTES + slots * SLOT_BYTES);
+            assert!(bytes <= GROUPS_BYTES_MAX, "{devices} {partitions}: {bytes}");
+            assert!(groups.len() >= devices * usize::from(partitions));
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ const DEVICE_SHARE: usize = 4;
 pub struct LocalStores {
     stores: Rc<RefCell<BTreeMap<Place, ChunkStore>>>,
     read_memory: MemoryQueue,
+    /// Those whose memory was promised wait beside the others, which may wait for them.
+    promised_memory: MemoryQueue,
 }
 
 impl LocalStores {
@@ -68,7 +70,11 @@ impl LocalStores {
         let store = self.at(place)?;
         let bytes = range.len();
         let room = || room_for(&store, bytes, watermark);
-        let room = self.read_memory.wait(room).await;
+        let queue = match watermark {
+            Watermark::Promised => &self.promised_memory,
+            _ => &self.read_memory,
+        };
+        let room = queue.wait(room).await;
         room.unwrap_or_else(|NoMemory| Err(busy("no memory became free for a read")))?;
         store.read(id, range).await
     }

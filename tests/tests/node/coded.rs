@@ -77,7 +77,7 @@ async fn six_directories_survive_the_loss_of_two() {
     let ready = readyz(&server);
     assert_says(
         &ready,
-        "are written as 2+2, which survives the loss of 2 disks",
+        "new objects above 128 KiB are written as 2+2, which survives the loss of 2 disks",
     );
     fill(&server, "second").await;
     assert_there(&server, "second").await;
@@ -120,7 +120,7 @@ async fn a_configured_scheme_is_kept_from_the_first_start_on() {
     assert_there(&server, "first").await;
     assert_says(
         &readyz(&server),
-        "new objects above 16 KiB are refused with 503",
+        "new objects above 128 KiB are refused with 503",
     );
     let refused = server.client().put_object().bucket("coded").key("huge");
     let refused = refused.body(body(4, 1 << 20).into()).send().await;

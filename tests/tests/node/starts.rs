@@ -61,7 +61,7 @@ fn assert_degraded(server: &Server) {
     let ready = Request::new("GET", "/readyz").send(server.metrics());
     let ready = ready.expect("an answer");
     assert_eq!(ready.status, 200, "it serves");
-    let weaker = "- warning: too few disks can be written for 3 copies: new objects above 16 KiB are written as 2 copies";
+    let weaker = "every shard of 3 copies: new objects above 16 KiB are written as 2 copies";
     assert_names(
         &ready.text(),
         &["degraded\n", weaker, "is not there", "To do: "],

@@ -88,6 +88,9 @@ pub(super) fn parity_bytes(scheme: Scheme, chunk: &Payload) -> usize {
 }
 
 /// What each shard of a chunk holds.
+///
+/// # Errors
+/// [`EngineError::Invalid`] for a chunk whose bytes are not what was given any more, and a code that fails.
 pub(super) fn shards_of(
     codecs: &mut Codecs,
     scheme: Scheme,
@@ -103,6 +106,11 @@ pub(super) fn shards_of(
     let codec = codecs.of(scheme).map_err(defect)?;
     let parity = parity_of(codec, data.collect(), scheme.losses(), bytes).map_err(defect)?;
     shards.extend(parity.map(|parity| Payload::of(vec![parity.freeze()])));
+    // Parity and the CRCs of cut cells were computed from the arena, and not from what was given.
+    if !chunk.is_intact() {
+        let why = "a chunk has changed in memory while it was coded".to_owned();
+        return Err(EngineError::Invalid(why));
+    }
     Ok(shards)
 }
 

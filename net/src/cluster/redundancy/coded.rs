@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use strata_engine::reactor::{self, Buffer, BufferView};
@@ -20,9 +21,13 @@ use super::shard_reads::{Answer, Ask, to_the_end};
 use super::stripes::{Cell, Stripes};
 use crate::cluster::Cluster;
 use crate::cluster::shard::ShardPlace;
+use crate::cluster::write::CHUNK_BYTES_MAX;
 use crate::error::ClusterError;
-use crate::memory::{NoMemory, Watermark};
+use crate::memory::{NoMemory, Promise, Watermark};
 use crate::scheme::Scheme;
+
+/// How soon a place is looked at again that has not answered in time and has not been found late.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A chunk that is being read. Its shards are known by their numbers in the scheme.
 pub(super) struct Coded<'a> {
@@ -46,6 +51,7 @@ impl<'a> Coded<'a> {
         places: Vec<Option<ShardPlace>>,
     ) -> Result<Coded<'a>, ClusterError> {
         let bytes = u32::try_from(extent.stored_length).ok();
+        let bytes = bytes.filter(|bytes| (1..=CHUNK_BYTES_MAX as u32).contains(bytes));
         match bytes.filter(|_| places.len() == scheme.shards()) {
             Some(bytes) => Ok(Coded {
                 cluster,
@@ -55,7 +61,7 @@ impl<'a> Coded<'a> {
                 places,
             }),
             None => Err(ClusterError::Corrupt(format!(
-                "the extent of {} names {} slots and {} bytes for {scheme}",
+                "the extent of {} names {} slots and {} bytes, which this version does not read as {scheme}",
                 extent.chunk,
                 places.len(),
                 extent.stored_length
@@ -93,6 +99,7 @@ impl<'a> Coded<'a> {
             of_shard.end = range.end;
         }
         let mut views = Vec::new();
+        let promise = self.promise(self.memory_for(&ranges), trouble).await?;
         if let Some(found) = self.read_ranges(ranges, trouble).await {
             let runs = found
                 .into_iter()
@@ -106,6 +113,10 @@ impl<'a> Coded<'a> {
         if !trouble.has_damage() || cells.len() == 1 {
             return None;
         }
+        drop(promise);
+        let row = self.scheme.data_shards() + 1;
+        let bytes = (cells.len() + row) * CELL_BYTES;
+        let _promise = self.promise(bytes, trouble).await?;
         for (shard, range) in cells {
             let cell = Ranges::from([(shard, range)]);
             views.extend(self.read_ranges(cell, trouble).await?.remove(&shard)?);
@@ -115,16 +126,6 @@ impl<'a> Coded<'a> {
 
     /// Reads ranges of shards, and computes those that cannot be read or whose device does not answer.
     async fn read_ranges(&self, ranges: Ranges, trouble: &mut Trouble) -> Option<Found> {
-        let promised = self
-            .cluster
-            .inner
-            .read_memory
-            .promise(self.memory_for(&ranges));
-        let promised = promised.await.map_err(|NoMemory| {
-            let why = "no memory became free for a read".to_owned();
-            trouble.note_error(EngineError::Busy(why));
-        });
-        let _promised = promised.ok()?;
         let mut found = Found::new();
         let mut waiting = BTreeSet::new();
         let mut asked = FuturesUnordered::new();
@@ -141,10 +142,12 @@ impl<'a> Coded<'a> {
                 asked.push(asking);
             }
         }
+        let mut patience = READ_ELSEWHERE_AFTER;
         loop {
-            let mut answer = reactor::timeout(READ_ELSEWHERE_AFTER, asked.next()).await;
-            if answer.is_err() && !waiting.iter().all(|shard| self.is_late(*shard)) {
-                // What is waited for is memory, and not a device.
+            let mut answer = reactor::timeout(patience, asked.next()).await;
+            if answer.is_err() && !waiting.iter().any(|shard| self.is_late(*shard)) {
+                // What is waited for is memory, or a device that has not been found late yet.
+                patience = LOOK_AGAIN;
                 continue;
             }
             if !matches!(answer, Ok(Some(_))) {
@@ -164,21 +167,33 @@ impl<'a> Coded<'a> {
         }
     }
 
-    /// Bytes of the cells that are read: of k shards where some of the ranges cannot be read as they are.
+    /// Has memory promised, as far as the arena of this reactor tells.
+    async fn promise(&self, bytes: usize, trouble: &mut Trouble) -> Option<Promise> {
+        let promise = self.cluster.inner.read_memory.promise(bytes).await;
+        let promise = promise.map_err(|NoMemory| {
+            let why = "no memory became free for a read".to_owned();
+            trouble.note_error(EngineError::Busy(why));
+        });
+        promise.ok()
+    }
+
+    /// Bytes of the buffers that are read into: of k shards where some of the ranges cannot be read as they are.
     fn memory_for(&self, ranges: &Ranges) -> usize {
-        let cells = |range: &Range<u32>| {
-            let range =
+        let bytes = |range: &Range<u32>| {
+            let cells =
                 range.start as usize / CELL_BYTES..(range.end as usize).div_ceil(CELL_BYTES);
-            range.len()
+            (cells.len() * CELL_BYTES).next_power_of_two()
         };
-        let is_there = |shard: &usize| self.places[*shard].is_some() && !self.is_late(*shard);
-        let count = if ranges.keys().all(is_there) {
-            ranges.values().map(cells).sum()
-        } else {
-            let most = ranges.values().map(cells).max().unwrap_or(0);
-            most * (self.scheme.data_shards() + 1)
+        let parts = self.cluster.parts();
+        let is_there = |shard: &usize| {
+            let place = self.places[*shard].map(|place| place.place);
+            place.is_some_and(|place| !parts.is_late(place) && parts.is_readable(place))
         };
-        count * CELL_BYTES
+        if ranges.keys().all(is_there) {
+            return ranges.values().map(bytes).sum();
+        }
+        let most = ranges.values().map(bytes).max().unwrap_or(0);
+        most * (self.scheme.data_shards() + 1)
     }
 
     fn is_late(&self, shard: usize) -> bool {

@@ -42,7 +42,11 @@ impl Cluster {
         let mut answers = Vec::with_capacity(needed);
         while answers.len() < needed {
             while answers.len() + asked.len() < needed {
-                asked.push(self.clone().ask_shard(chunk, left.next()?));
+                let Some(ask) = left.next() else {
+                    to_the_end(asked);
+                    return None;
+                };
+                asked.push(self.clone().ask_shard(chunk, ask));
             }
             let answer = if left.len() == 0 {
                 asked.next().await

@@ -71,7 +71,7 @@ fn refuse_half_formatted(
         .collect();
     Err(NodeError::Devices(format!(
         "the first start was interrupted before anything was stored, and the devices that it formatted are not all listed \
-         now. List them all; or, to begin anew, delete {}",
+         now, or another scheme is configured. List them all and configure what was; or, to begin anew, delete {}",
         made.join(", ")
     )))
 }

@@ -57,7 +57,7 @@ impl Change<'_, '_> {
             };
             known_geometry = Some((extent.geometry, shards));
             if extent.slot_mask.count_ones() != shards {
-                return invalid("an extent names as many slots as its geometry has shards");
+                return invalid("an extent does not name as many slots as its geometry has shards");
             }
         }
         Ok(())
