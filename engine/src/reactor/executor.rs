@@ -265,6 +265,14 @@ impl Reactor {
         }
     }
 
+    /// The machine of a reactor in a simulated world.
+    pub(super) fn simulation(&self) -> Option<Simulation> {
+        match &self.arm {
+            Arm::Real { .. } => None,
+            Arm::Simulated(simulation) => Some(simulation.clone()),
+        }
+    }
+
     /// The ring of a reactor in the real world.
     pub(super) fn driver(&self) -> &RefCell<Driver> {
         match &self.arm {

@@ -3,23 +3,29 @@
 //! Invariant: a name is durable only after [`sync_directory`] of its directory; the simulated world loses names that
 //! were not synced.
 
+pub mod blocking;
+mod mapped;
+
 use std::fs::TryLockError;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::executor::{Arm, with_current};
+pub use self::mapped::MappedFile;
+use super::executor::{Reactor, try_with_current, with_current};
 use super::offload::offload;
 use super::simulated::{SimulatedLock, Simulation};
 
 fn simulation() -> Option<Simulation> {
-    with_current(|reactor| match &reactor.arm {
-        Arm::Simulated(simulation) => Some(simulation.clone()),
-        Arm::Real { .. } => None,
-    })
+    with_current(Reactor::simulation)
 }
 
-async fn blocking<T: Send + 'static>(
+/// The same, also where no reactor runs: on a helper thread.
+fn simulation_if_any() -> Option<Simulation> {
+    try_with_current(Reactor::simulation).flatten()
+}
+
+async fn on_helper<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -38,7 +44,7 @@ async fn blocking<T: Send + 'static>(
 pub async fn sync_directory(path: &Path) -> io::Result<()> {
     match simulation() {
         Some(simulation) => simulation.sync_directory(path).await,
-        None => blocking(path, |path| std::fs::File::open(path)?.sync_all()).await,
+        None => on_helper(path, |path| std::fs::File::open(path)?.sync_all()).await,
     }
 }
 
@@ -49,7 +55,7 @@ pub async fn sync_directory(path: &Path) -> io::Result<()> {
 pub async fn create_dir_all(path: &Path) -> io::Result<()> {
     match simulation() {
         Some(simulation) => simulation.create_dir_all(path).await,
-        None => blocking(path, |path| std::fs::create_dir_all(path)).await,
+        None => on_helper(path, |path| std::fs::create_dir_all(path)).await,
     }
 }
 
@@ -62,7 +68,7 @@ pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
         return simulation.rename(from, to).await;
     }
     let to = to.to_path_buf();
-    blocking(from, move |from| std::fs::rename(from, to)).await
+    on_helper(from, move |from| std::fs::rename(from, to)).await
 }
 
 /// Removes a file.
@@ -72,7 +78,7 @@ pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub async fn remove_file(path: &Path) -> io::Result<()> {
     match simulation() {
         Some(simulation) => simulation.remove_file(path).await,
-        None => blocking(path, |path| std::fs::remove_file(path)).await,
+        None => on_helper(path, |path| std::fs::remove_file(path)).await,
     }
 }
 
@@ -83,7 +89,7 @@ pub async fn remove_file(path: &Path) -> io::Result<()> {
 pub async fn exists(path: &Path) -> io::Result<bool> {
     match simulation() {
         Some(simulation) => Ok(simulation.exists(path)),
-        None => blocking(path, |path| path.try_exists()).await,
+        None => on_helper(path, |path| path.try_exists()).await,
     }
 }
 
@@ -95,7 +101,7 @@ pub async fn list_directory(path: &Path) -> io::Result<Vec<String>> {
     if let Some(simulation) = simulation() {
         return simulation.list_directory(path);
     }
-    blocking(path, |path| {
+    on_helper(path, |path| {
         let mut names = std::fs::read_dir(path)?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
             .collect::<io::Result<Vec<_>>>()?;
@@ -112,7 +118,7 @@ pub async fn list_directory(path: &Path) -> io::Result<Vec<String>> {
 pub async fn read_small_file(path: &Path) -> io::Result<Vec<u8>> {
     match simulation() {
         Some(simulation) => simulation.read_small_file(path),
-        None => blocking(path, |path| std::fs::read(path)).await,
+        None => on_helper(path, |path| std::fs::read(path)).await,
     }
 }
 
@@ -131,7 +137,7 @@ pub async fn write_small_file(
         return simulation.write_small_file(path, bytes, durable).await;
     }
     let bytes = bytes.to_vec();
-    blocking(path, move |path| {
+    on_helper(path, move |path| {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options
             .write(true)
@@ -164,7 +170,7 @@ pub async fn status(path: &Path) -> io::Result<FileStatus> {
     if let Some(simulation) = simulation() {
         return simulation.status(path);
     }
-    blocking(path, |path| {
+    on_helper(path, |path| {
         let found = std::fs::metadata(path)?;
         Ok(FileStatus {
             is_directory: found.is_dir(),
@@ -192,14 +198,15 @@ pub async fn space(path: &Path) -> io::Result<FileSystemSpace> {
     if let Some(simulation) = simulation() {
         return Ok(simulation.space());
     }
-    blocking(path, |path| {
-        let found = rustix::fs::statvfs(path)?;
-        Ok(FileSystemSpace {
-            total_bytes: found.f_blocks * found.f_frsize,
-            available_bytes: found.f_bavail * found.f_frsize,
-        })
+    on_helper(path, space_of).await
+}
+
+fn space_of(path: &Path) -> io::Result<FileSystemSpace> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(FileSystemSpace {
+        total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        available_bytes: found.f_bavail.saturating_mul(found.f_frsize),
     })
-    .await
 }
 
 /// Keeps others from locking a file, until it is dropped or the process ends.
@@ -221,13 +228,13 @@ pub async fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
         let lock = simulation.try_lock(path)?;
         lock.map(|lock| Held::Simulated { _lock: lock })
     } else {
-        let file = blocking(path, lock_blocking).await?;
+        let file = on_helper(path, lock_real).await?;
         file.map(|file| Held::Real { _file: file })
     };
     Ok(held.map(|held| FileLock { _held: held }))
 }
 
-fn lock_blocking(path: &Path) -> io::Result<Option<std::fs::File>> {
+fn lock_real(path: &Path) -> io::Result<Option<std::fs::File>> {
     let file = std::fs::File::open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

@@ -2,7 +2,7 @@
 //!
 //! Invariants: at most [`THREADS_MAX`] helpers in the process, started when needed and ended when idle; they may use
 //! every core of the process, not only the one of the reactor that started them. In the simulated world the work
-//! runs inline.
+//! runs at once, on the thread of the world, and its result comes later; of work within which the machine stops, never.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,8 +10,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::affinity::unpin;
-use super::executor::{Arm, with_current};
+use super::executor::{Reactor, with_current};
 use super::mailbox::oneshot;
+use super::timer::sleep;
 
 const THREADS_MAX: usize = 4;
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
@@ -110,9 +111,13 @@ impl Pool {
 /// # Panics
 /// When the work panics; when polled outside a reactor.
 pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let simulated = with_current(|reactor| matches!(reactor.arm, Arm::Simulated(_)));
-    if simulated {
-        return work();
+    if let Some(simulation) = with_current(Reactor::simulation) {
+        let result = work();
+        if simulation.crashed() {
+            std::future::pending::<()>().await;
+        }
+        sleep(simulation.delay_of_helper()).await;
+        return result;
     }
     let (sender, receiver) = oneshot();
     POOL.submit(Box::new(move || {

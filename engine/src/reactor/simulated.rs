@@ -1,12 +1,15 @@
 //! The simulated world: a clock that jumps from event to event, a seeded random source, a disk that can lose and tear
 //! what was not flushed. One seed, one run, bit for bit.
 //!
-//! Invariant: everything that can differ between two runs is drawn from the seed and enters the trace hash.
+//! Invariants: everything that can differ between two runs is drawn from the seed and enters the trace hash. The only files of
+//! this machine are copies in a scratch directory for libraries that map their files; they go with the simulation.
 
+mod blocking;
 mod disk;
 mod file;
 mod fs;
 mod image;
+mod mapped;
 mod names;
 mod trace;
 
@@ -18,6 +21,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+pub(super) use self::blocking::{BlockingSimulatedFile, HeldLock};
 pub use self::disk::SimulationCounters;
 use self::disk::{Disk, named};
 pub(super) use self::file::SimulatedFile;
@@ -41,6 +45,8 @@ struct State {
     trace: Trace,
     /// Decides which of several ready reactors has the next turn.
     turns: SeededRandom,
+    /// Decides how long helpers take.
+    helpers: SeededRandom,
     /// Counts starts, so that handles of an earlier run are known.
     run: u64,
 }
@@ -56,9 +62,10 @@ impl Simulation {
             clock: 1,
             wall_clock_ahead: Duration::ZERO,
             random: SeededRandom::new(seeds.next()),
-            disk: Disk::new(seeds.next()),
+            disk: Disk::new(seeds.next(), seed),
             trace: Trace::new(seed),
             turns: SeededRandom::new(seeds.next()),
+            helpers: SeededRandom::new(seeds.next()),
             run: 0,
         };
         Simulation {
@@ -181,18 +188,17 @@ impl Simulation {
         let mut state = self.state.borrow_mut();
         let file = state
             .disk
-            .file_at(path)
+            .number_at(path)
             .ok_or_else(|| named(io::ErrorKind::NotFound, path))?;
-        file.damage(offset, act);
-        Ok(())
+        state.disk.damage(file, offset, act)
     }
 
     /// What a read of the whole file would see now, `None` when no file has the path.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
-        let mut state = self.state.borrow_mut();
-        let image = &state.disk.file_at(path)?.current;
-        let mut bytes = vec![0; image.length as usize];
-        image.read(0, &mut bytes);
+        let state = self.state.borrow();
+        let file = state.disk.number_at(path)?;
+        let mut bytes = vec![0; state.disk.length(file) as usize];
+        state.disk.read_current(file, 0, &mut bytes);
         Some(bytes)
     }
 
@@ -209,7 +215,10 @@ impl Simulation {
 
     /// The arenas of the run go, and its last reactor: nothing may hold their buffers and wakers.
     pub(super) fn end_run(&self) {
-        self.state.borrow_mut().disk.release_buffers();
+        let mut state = self.state.borrow_mut();
+        let State { disk, trace, .. } = &mut *state;
+        disk.release_buffers();
+        disk.unmap_all(trace);
     }
 
     pub(super) fn clock(&self) -> u64 {
@@ -248,6 +257,16 @@ impl Simulation {
             1 => 0,
             _ => self.state.borrow_mut().turns.below(ready as u64) as usize,
         }
+    }
+
+    /// How long a helper takes with the work that it was given.
+    pub(super) fn delay_of_helper(&self) -> Duration {
+        let random = &mut self.state.borrow_mut().helpers;
+        let longer = match random.below(16) {
+            0 => random.below(20_000_000),
+            _ => 0,
+        };
+        Duration::from_nanos(50_000 + random.below(400_000) + longer)
     }
 
     pub(super) fn advance_to(&self, clock: u64) {

@@ -14,6 +14,7 @@ use std::task::Waker;
 use super::super::buffer::Buffer;
 use super::super::random::SeededRandom;
 use super::image::{Change, FileImage};
+use super::mapped::Mappings;
 use super::names::{Entry, Names};
 use super::trace::Trace;
 
@@ -42,6 +43,7 @@ pub struct SimulationCounters {
 pub(super) enum NameChange {
     CreateDirectories(PathBuf),
     Rename(PathBuf, PathBuf),
+    Exchange(PathBuf, PathBuf),
     Remove(PathBuf),
 }
 
@@ -85,6 +87,15 @@ pub(super) struct Faults {
     pub(super) hanging: Vec<PathBuf>,
 }
 
+impl Faults {
+    /// Whether reads of the range fail.
+    fn is_bad(&self, path: &Path, range: &Range<u64>) -> bool {
+        self.bad_ranges.iter().any(|(bad_path, bad)| {
+            bad_path == path && bad.start < range.end && range.start < bad.end
+        })
+    }
+}
+
 /// Whether this operation is the one that fails; counts it.
 fn strikes(countdowns: &mut Vec<u64>) -> bool {
     countdowns.iter_mut().for_each(|left| *left -= 1);
@@ -114,11 +125,14 @@ pub(super) struct Disk {
     pub(super) crash_after: Option<u64>,
     pub(super) crashed: bool,
     pub(super) alignment: usize,
+    /// Files that libraries have mapped.
+    pub(super) mappings: Mappings,
     random: SeededRandom,
 }
 
 impl Disk {
-    pub(super) fn new(seed: u64) -> Disk {
+    /// The second seed decides how closely mapped files are followed.
+    pub(super) fn new(seed: u64, mappings_seed: u64) -> Disk {
         Disk {
             names: Names::default(),
             files: BTreeMap::new(),
@@ -135,6 +149,7 @@ impl Disk {
             crash_after: None,
             crashed: false,
             alignment: 4096,
+            mappings: Mappings::new(mappings_seed),
             random: SeededRandom::new(seed),
         }
     }
@@ -145,9 +160,10 @@ impl Disk {
             .expect("an open file has an image")
     }
 
-    pub(super) fn file_at(&mut self, path: &Path) -> Option<&mut FileImage> {
+    /// The number of the file with this path.
+    pub(super) fn number_at(&self, path: &Path) -> Option<u64> {
         match self.names.look_up(path)? {
-            Entry::File(file) => self.files.get_mut(&file),
+            Entry::File(file) => Some(file),
             Entry::Directory => None,
         }
     }
@@ -192,11 +208,43 @@ impl Disk {
             self.in_flight.insert((due, number), operation);
         }
         if self.crash_after == Some(number) {
-            self.crashed = true;
-            self.crash_after = None;
+            self.crash(trace);
             return None;
         }
         Some(number)
+    }
+
+    /// An operation that is waited for on the spot: it takes effect at once. An error when the machine has stopped, or stops
+    /// now; then it is in flight.
+    pub(super) fn operate_now(
+        &mut self,
+        clock: u64,
+        effect: Effect,
+        trace: &mut Trace,
+    ) -> io::Result<()> {
+        if self.crashed {
+            return Err(stopped());
+        }
+        let number = self.count(&effect, trace);
+        let failure = self.failure(&effect);
+        if self.crash_after == Some(number) {
+            let operation = InFlight {
+                number,
+                effect,
+                failure,
+            };
+            self.in_flight.insert((clock, number), operation);
+            self.crash(trace);
+            return Err(stopped());
+        }
+        self.take_effect(effect, failure).map(drop)
+    }
+
+    /// The machine stops: what libraries have written so far is all that they have written.
+    pub(super) fn crash(&mut self, trace: &mut Trace) {
+        self.crashed = true;
+        self.crash_after = None;
+        self.unmap_all(trace);
     }
 
     fn count(&mut self, effect: &Effect, trace: &mut Trace) -> u64 {
@@ -256,9 +304,7 @@ impl Disk {
             } => {
                 let range = *offset..offset + *length as u64;
                 let path = &self.paths[file];
-                let bad = self.faults.bad_ranges.iter().any(|(bad_path, bad)| {
-                    bad_path == path && bad.start < range.end && range.start < bad.end
-                });
+                let bad = self.faults.is_bad(path, &range);
                 (strikes(&mut self.faults.read) || bad).then_some(libc::EIO)
             }
             Effect::Change { file, change } => {
@@ -312,6 +358,21 @@ impl Disk {
             _ => 0,
         });
         lengths.sum()
+    }
+
+    /// Reads what is there, on the spot: no operation with a number, and none that a crash is planned for.
+    pub(super) fn read_now(&self, file: u64, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.crashed {
+            return Err(stopped());
+        }
+        let range = offset..offset + bytes.len() as u64;
+        if self.faults.is_bad(&self.paths[&file], &range) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        let length = self.length(file);
+        let count = length.saturating_sub(offset).min(bytes.len() as u64) as usize;
+        self.read_current(file, offset, &mut bytes[..count]);
+        Ok(count)
     }
 
     fn exceeds_space(&self, file: u64, length: u64) -> bool {
@@ -429,6 +490,19 @@ impl Disk {
                 }
                 self.names.rename(&from, &to, entry);
             }
+            NameChange::Exchange(one, other) => {
+                let look_up = |path: &Path| {
+                    let found = self.names.look_up(path);
+                    found.ok_or_else(|| named(io::ErrorKind::NotFound, path))
+                };
+                let entries = (look_up(&one)?, look_up(&other)?);
+                for (path, entry) in [(&other, entries.0), (&one, entries.1)] {
+                    if let Entry::File(file) = entry {
+                        self.paths.insert(file, path.clone());
+                    }
+                }
+                self.names.exchange((&one, entries.0), (&other, entries.1));
+            }
             NameChange::Remove(path) => match self.names.look_up(&path) {
                 Some(Entry::File(_)) => self.names.remove(&path),
                 Some(Entry::Directory) => return Err(named(io::ErrorKind::IsADirectory, &path)),
@@ -499,6 +573,10 @@ impl Disk {
         }
         self.crashed = false;
     }
+}
+
+pub(super) fn stopped() -> io::Error {
+    io::Error::other("the machine has stopped")
 }
 
 pub(super) fn named(kind: io::ErrorKind, path: &Path) -> io::Error {

@@ -5,12 +5,15 @@
 //! vouch for them, and a power cut resolves them by chance like everything unsynced.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 use super::super::random::SeededRandom;
 
 /// The unit in which an unsynced write may be torn.
 pub(super) const SECTOR_BYTES: usize = 512;
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 
 /// Sparse bytes with a length; what was never written reads as zeroes.
 #[derive(Clone, Default)]
@@ -40,6 +43,23 @@ impl Image {
             content[within..within + source.len()].copy_from_slice(source);
         }
         self.length = self.length.max(offset + bytes.len() as u64);
+    }
+
+    /// Whether a read there would give these bytes, which reach over the end of no page.
+    pub(super) fn holds(&self, offset: u64, bytes: &[u8]) -> bool {
+        let within = (offset % PAGE_BYTES as u64) as usize;
+        match self.pages.get(&(offset / PAGE_BYTES as u64)) {
+            Some(content) => content[within..].starts_with(bytes),
+            None => bytes.iter().all(|byte| *byte == 0),
+        }
+    }
+
+    /// Writes all of it to an empty file of this machine.
+    pub(super) fn write_to(&self, file: &File) -> io::Result<()> {
+        for (page, content) in &self.pages {
+            file.write_all_at(&content[..], page * PAGE_BYTES as u64)?;
+        }
+        file.set_len(self.length)
     }
 
     fn set_length(&mut self, length: u64) {
@@ -101,6 +121,7 @@ fn pieces(
 }
 
 /// What an operation does to a file.
+#[derive(Clone)]
 pub(super) enum Change {
     Write { offset: u64, bytes: Vec<u8> },
     Length(u64),

@@ -1,7 +1,7 @@
 //! The directory tree of a simulated machine.
 //!
 //! Invariants: `current` is what is seen; a change of a name is durable only after its directory was synced; a power
-//! cut keeps or loses every other change by chance, each rename as a whole, and what hangs below a lost directory
+//! cut keeps or loses every other change by chance, each rename and exchange as a whole, and what hangs below a lost directory
 //! is lost with it.
 
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ enum Change {
     Set(PathBuf, Entry),
     Remove(PathBuf),
     Rename(PathBuf, PathBuf, Entry),
+    /// What two names stand for from now on.
+    Exchange([(PathBuf, Entry); 2]),
 }
 
 impl Change {
@@ -31,6 +33,9 @@ impl Change {
             Change::Rename(from, to, _) => {
                 from.parent() == Some(directory) || to.parent() == Some(directory)
             }
+            Change::Exchange(names) => names
+                .iter()
+                .any(|(path, _)| path.parent() == Some(directory)),
         }
     }
 
@@ -42,6 +47,7 @@ impl Change {
                 tree.remove(&from);
                 tree.insert(to, entry);
             }
+            Change::Exchange(names) => tree.extend(names),
         }
     }
 }
@@ -77,6 +83,15 @@ impl Names {
         self.current.insert(to.to_path_buf(), entry);
         self.changes
             .push(Change::Rename(from.to_path_buf(), to.to_path_buf(), entry));
+    }
+
+    pub(super) fn exchange(&mut self, one: (&Path, Entry), other: (&Path, Entry)) {
+        let names = [
+            (one.0.to_path_buf(), other.1),
+            (other.0.to_path_buf(), one.1),
+        ];
+        self.current.extend(names.clone());
+        self.changes.push(Change::Exchange(names));
     }
 
     pub(super) fn sync(&mut self, directory: &Path) {
