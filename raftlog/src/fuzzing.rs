@@ -84,6 +84,7 @@ pub fn data_file(file: &File, meta_pages: &[u8], everything: bool) -> Option<u64
         rows += 1;
         Ok(())
     };
-    pages::verify(file, &meta, reach, &mut count).ok()?;
+    let file = file.try_clone().expect("a descriptor").into();
+    pages::verify(&file, &meta, reach, &mut count).ok()?;
     Some(rows)
 }

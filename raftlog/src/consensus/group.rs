@@ -363,7 +363,7 @@ impl Group {
             task.await;
         }
         let checkpoint = match self.0.shared.store.doubted() {
-            None => housekeeping::checkpoint(&self.0.shared).await,
+            None => housekeeping::checkpoint(&self.0.shared.store).await,
             Some(_) => housekeeping::drop_checkpoint(&self.0.shared).await,
         };
         if self.0.raft.shutdown().await.is_err() {

@@ -25,13 +25,14 @@ mod verification;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 pub use checkpoint::Checkpoint;
 pub use error::StoreError;
 pub use inspect::{Inspected, describe_checkpoint, inspect};
 pub use reader::Reader;
 pub use snapshot::{Manifest, PieceSummary, SnapshotReader};
+use strata_engine::reactor::fs::blocking::space;
 pub use transaction::Transaction;
 
 use crate::namespace::command::FEATURE_LEVEL;
@@ -86,8 +87,6 @@ struct Inner {
     // The order of the fields is the order in which they are dropped: the lock goes last.
     writer: Mutex<WriterState>,
     checkpoints: Mutex<checkpoint::State>,
-    /// Signalled when a checkpoint ends.
-    checkpoint_ended: Condvar,
     /// Why the state cannot be trusted.
     doubt: OnceLock<String>,
     verification: Verification,
@@ -137,7 +136,6 @@ impl NamespaceStore {
         let inner = Inner {
             writer: Mutex::new(writer),
             checkpoints,
-            checkpoint_ended: Condvar::new(),
             doubt: OnceLock::new(),
             verification: Verification::default(),
             version: AtomicU64::new(1),
@@ -269,10 +267,8 @@ impl NamespaceStore {
     /// `Io` where it cannot be asked.
     pub fn disk_free(&self) -> Result<u64, StoreError> {
         let dir = &self.inner.environment.dir;
-        let asked = rustix::fs::statvfs(dir.as_path());
-        let found =
-            asked.map_err(|error| environment::io("ask for the space of", dir)(error.into()))?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        let found = space(dir).map_err(environment::io("ask for the space of", dir))?;
+        Ok(found.available_bytes)
     }
 
     fn writer(&self) -> MutexGuard<'_, WriterState> {

@@ -11,7 +11,8 @@ use strata_raftlog::namespace::store::NamespaceStore;
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, setting};
 
 use crate::support::{
-    Acknowledged, BUCKET, Client, SEGMENT_BYTES, config, format, format_with, keys, live, simulate,
+    Acknowledged, BUCKET, Client, SEGMENT_BYTES, config, format, format_with, keys, live,
+    new_place, simulate,
 };
 
 fn settings() -> GroupConfig {
@@ -76,11 +77,11 @@ fn tags(document: Option<Vec<u8>>) -> SetBucketSetting {
 
 #[test]
 fn bodies_make_room_for_names_and_deletes_bring_it_back() {
-    let metadata = tempfile::tempdir().expect("a directory");
+    let metadata = new_place();
     let acknowledged = Acknowledged::default();
     simulate(&Simulation::new(4), async || {
         let paths = format(Path::new("/devices"), 1).await;
-        let short = live(&paths, metadata.path(), settings(), async |group, store| {
+        let short = live(&paths, &metadata, settings(), async |group, store| {
             let statistics = group.statistics();
             assert_eq!(statistics.inline_bytes_max(), INLINE_BYTES_MAX as u64);
             let mut client = Client::new(group, &acknowledged).await;
@@ -103,7 +104,7 @@ fn bodies_make_room_for_names_and_deletes_bring_it_back() {
             short
         });
         let left = short.await + 1;
-        live(&paths, metadata.path(), settings(), async |_, store| {
+        live(&paths, &metadata, settings(), async |_, store| {
             assert_eq!(keys(store).len(), left);
         })
         .await;
@@ -112,16 +113,16 @@ fn bodies_make_room_for_names_and_deletes_bring_it_back() {
 
 #[test]
 fn a_node_with_a_full_log_starts_again_and_deletes() {
-    let metadata = tempfile::tempdir().expect("a directory");
+    let metadata = new_place();
     let acknowledged = Acknowledged::default();
     simulate(&Simulation::new(5), async || {
         let paths = format(Path::new("/devices"), 1).await;
-        live(&paths, metadata.path(), settings(), async |group, _| {
+        live(&paths, &metadata, settings(), async |group, _| {
             let mut client = Client::new(group, &acknowledged).await;
             fill(&mut client).await;
         })
         .await;
-        live(&paths, metadata.path(), settings(), async |group, store| {
+        live(&paths, &metadata, settings(), async |group, store| {
             reactor::sleep(Duration::from_millis(300)).await;
             // A session, also when the log is full.
             let mut client = Client::returning(2, group, &acknowledged).await;
@@ -142,11 +143,11 @@ fn on_new_group(
     segment_bytes: u64,
     work: impl AsyncFnOnce(&NamespaceStore, &mut Client, &Acknowledged),
 ) {
-    let metadata = tempfile::tempdir().expect("a directory");
+    let metadata = new_place();
     let acknowledged = Acknowledged::default();
     simulate(&Simulation::new(seed), async || {
         let paths = format_with(Path::new("/devices"), 1, segment_bytes).await;
-        live(&paths, metadata.path(), settings(), async |group, store| {
+        live(&paths, &metadata, settings(), async |group, store| {
             let mut client = Client::new(group, &acknowledged).await;
             work(store, &mut client, &acknowledged).await;
         })

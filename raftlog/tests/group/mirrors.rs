@@ -8,7 +8,9 @@ use strata_raftlog::consensus::group::{GroupError, ProposeError};
 use strata_raftlog::consensus::log::LogError;
 use strata_raftlog::namespace::command::{Noop, Proposer};
 
-use crate::support::{Acknowledged, Client, check, config, format, keys, live, simulate, start};
+use crate::support::{
+    Acknowledged, Client, check, config, format, keys, live, new_place, simulate, start,
+};
 
 /// A simulation with formatted devices on which a group has written some objects.
 fn written(devices: u8, mirrors: usize, acknowledged: &Acknowledged) -> (Simulation, Vec<PathBuf>) {
@@ -22,21 +24,16 @@ fn written(devices: u8, mirrors: usize, acknowledged: &Acknowledged) -> (Simulat
 }
 
 async fn put_some(paths: &[PathBuf], mirrors: usize, acknowledged: &Acknowledged, count: usize) {
-    let metadata = tempfile::tempdir().expect("a directory");
-    let life = live(
-        paths,
-        metadata.path(),
-        config(mirrors),
-        async |group, store| {
-            check(store, acknowledged, "before putting");
-            let mut client = Client::new(group, acknowledged).await;
-            let already = acknowledged.borrow().len();
-            for number in already..already + count {
-                let put = client.put(&format!("key{number}"), 3000).await;
-                put.expect("put");
-            }
-        },
-    );
+    let metadata = new_place();
+    let life = live(paths, &metadata, config(mirrors), async |group, store| {
+        check(store, acknowledged, "before putting");
+        let mut client = Client::new(group, acknowledged).await;
+        let already = acknowledged.borrow().len();
+        for number in already..already + count {
+            let put = client.put(&format!("key{number}"), 3000).await;
+            put.expect("put");
+        }
+    });
     life.await;
 }
 
@@ -46,8 +43,8 @@ async fn restart(
     mirrors: usize,
     acknowledged: &Acknowledged,
 ) -> Result<Vec<String>, GroupError> {
-    let metadata = tempfile::tempdir().expect("a directory");
-    let (group, store) = start(paths, metadata.path(), config(mirrors)).await?;
+    let metadata = new_place();
+    let (group, store) = start(paths, &metadata, config(mirrors)).await?;
     check(&store, acknowledged, "after a restart");
     let remarks = group.report.remarks.clone();
     group.stop().await.expect("a stop");
@@ -123,8 +120,8 @@ fn a_flush_that_fails_costs_a_mirror_and_no_object() {
     let acknowledged = Acknowledged::default();
     let (simulation, paths) = written(2, 2, &acknowledged);
     simulate(&simulation, async || {
-        let metadata = tempfile::tempdir().expect("a directory");
-        let life = live(&paths, metadata.path(), config(2), async |group, _| {
+        let metadata = new_place();
+        let life = live(&paths, &metadata, config(2), async |group, _| {
             let mut client = Client::new(group, &acknowledged).await;
             simulation.fail_sync(1);
             for number in 0..10 {
@@ -143,8 +140,8 @@ fn a_mirror_that_does_not_answer_is_left_out_and_holds_up_no_stop() {
     let acknowledged = Acknowledged::default();
     let (simulation, paths) = written(3, 3, &acknowledged);
     simulate(&simulation, async || {
-        let metadata = tempfile::tempdir().expect("a directory");
-        let life = live(&paths, metadata.path(), config(3), async |group, _| {
+        let metadata = new_place();
+        let life = live(&paths, &metadata, config(3), async |group, _| {
             let mut client = Client::new(group, &acknowledged).await;
             simulation.hang(&paths[0]);
             let begun = reactor::now();
@@ -179,8 +176,8 @@ async fn beside_a_new_one(paths: &[PathBuf], kept: usize) -> Vec<PathBuf> {
 
 /// Loses both mirrors of a new group, one after the other, with an object put before and one between. Says which was first.
 async fn lose_both(simulation: &Simulation, paths: &[PathBuf]) -> usize {
-    let metadata = tempfile::tempdir().expect("a directory");
-    let started = start(paths, metadata.path(), config(2)).await;
+    let metadata = new_place();
+    let started = start(paths, &metadata, config(2)).await;
     let (group, _) = started.expect("a start");
     let mut client = Client::new(&group, &Acknowledged::default()).await;
     client.put("before", 10).await.expect("put on both");
@@ -210,15 +207,15 @@ fn losing_one_mirror_is_survived_and_losing_both_stops_the_group() {
     simulation.power_cut();
     simulate(&simulation, async || {
         // The mirror that was lost first knows nothing of `after`; alone, nobody can tell that it is stale.
-        let metadata = tempfile::tempdir().expect("a directory");
+        let metadata = new_place();
         let stale = beside_a_new_one(&paths, first).await;
-        live(&stale, metadata.path(), config(2), async |_, store| {
+        live(&stale, &metadata, config(2), async |_, store| {
             assert_eq!(keys(store), ["before"]);
         })
         .await;
         // It must not be believed where the other one is there.
-        let metadata = tempfile::tempdir().expect("a directory");
-        live(&paths, metadata.path(), config(2), async |group, store| {
+        let metadata = new_place();
+        live(&paths, &metadata, config(2), async |group, store| {
             assert_eq!(keys(store), ["after", "before"]);
             expect_remark(&group.report.remarks, "rebuilt");
             assert_eq!(group.statistics().mirrors(), 2);

@@ -8,7 +8,7 @@ use strata_raftlog::consensus::group::{Group, GroupConfig, ProposeError};
 use strata_raftlog::namespace::command::{Answer, LeaseInodes, Noop, Proposer, RaiseFeatureLevel};
 use strata_raftlog::namespace::{INLINE_BYTES_MAX, LogEntry, LogPosition};
 
-use crate::support::{Acknowledged, Client, config, format, live, simulate, start};
+use crate::support::{Acknowledged, Client, config, format, live, new_place, simulate, start};
 
 const MIRRORS: u64 = 2;
 
@@ -23,10 +23,10 @@ async fn flushes(simulation: &Simulation, work: impl AsyncFnOnce()) -> u64 {
 
 /// A client of a new group on two mirrors.
 fn on_two_mirrors(simulation: &Simulation, work: impl AsyncFnOnce(&mut Client)) {
-    let metadata = tempfile::tempdir().expect("a directory");
+    let metadata = new_place();
     simulate(simulation, async || {
         let paths = format(Path::new("/devices"), MIRRORS as u8).await;
-        live(&paths, metadata.path(), config(2), async |group, _| {
+        live(&paths, &metadata, config(2), async |group, _| {
             work(&mut Client::new(group, &Acknowledged::default()).await).await;
         })
         .await;
@@ -68,11 +68,9 @@ fn puts_at_once_share_flushes() {
 fn a_repeated_proposal_gets_its_first_answer() {
     let simulation = Simulation::new(3);
     let (paths, proposer, first) = simulate(&simulation, async || {
-        let metadata = tempfile::tempdir().expect("a directory");
+        let metadata = new_place();
         let paths = format(Path::new("/devices"), 1).await;
-        let (group, _) = start(&paths, metadata.path(), config(1))
-            .await
-            .expect("a start");
+        let (group, _) = start(&paths, &metadata, config(1)).await.expect("a start");
         let mut client = Client::new(&group, &Acknowledged::default()).await;
         let proposer = client.next();
         let lease = || LeaseInodes { count: 10 };
@@ -83,8 +81,8 @@ fn a_repeated_proposal_gets_its_first_answer() {
     });
     simulation.power_cut();
     simulate(&simulation, async || {
-        let other = tempfile::tempdir().expect("another directory");
-        live(&paths, other.path(), config(1), async |group, _| {
+        let other = new_place();
+        live(&paths, &other, config(1), async |group, _| {
             let again = group.propose(LeaseInodes { count: 10 }, proposer).await;
             assert_eq!(again.expect("an answer"), first);
         })
@@ -100,14 +98,14 @@ async fn noop(group: &Group) -> Result<Answer, ProposeError> {
 
 #[test]
 fn too_many_proposals_are_pushed_back() {
-    let metadata = tempfile::tempdir().expect("a directory");
+    let metadata = new_place();
     simulate(&Simulation::new(4), async || {
         let paths = format(Path::new("/devices"), 1).await;
         let settings = GroupConfig {
             outstanding_max: 4,
             ..config(1)
         };
-        live(&paths, metadata.path(), settings, async |group, _| {
+        live(&paths, &metadata, settings, async |group, _| {
             let tries = (0..8).map(|_| noop(group));
             let answers = futures_util::future::join_all(tries).await;
             let refused = |answer: &&_| **answer == Err(ProposeError::Busy);
@@ -135,12 +133,10 @@ fn a_level_that_is_not_followed_here_is_refused_before_it_is_appended() {
 
 #[test]
 fn a_failing_state_machine_stops_the_group_and_says_why() {
-    let metadata = tempfile::tempdir().expect("a directory");
+    let metadata = new_place();
     simulate(&Simulation::new(5), async || {
         let paths = format(Path::new("/devices"), 1).await;
-        let (group, store) = start(&paths, metadata.path(), config(1))
-            .await
-            .expect("a start");
+        let (group, store) = start(&paths, &metadata, config(1)).await.expect("a start");
         // No namespace store accepts an entry that follows none: what was applied is taken back.
         let position = LogPosition {
             term: 99,

@@ -8,13 +8,9 @@ use strata_engine::reactor::{self, Simulation, World};
 use strata_raftlog::consensus::group::{GroupConfig, ProposeError};
 
 use crate::support::{
-    Acknowledged, Client, check, config, format, format_with, journal_of, keys, live, records, run,
-    simulate, start,
+    Acknowledged, Client, check, config, directory, format, format_with, journal_of, keys, live,
+    new_place, records, run, simulate, start,
 };
-
-fn directory() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a disk")
-}
 
 #[test]
 fn everything_is_there_after_a_restart() {
@@ -147,8 +143,8 @@ fn a_node_that_starts_again_and_again_keeps_room_in_its_log() {
     // Every start begins a new one of eight segments.
     for life in 0..40 {
         simulate(&simulation, async || {
-            let metadata = tempfile::tempdir().expect("a directory");
-            let started = start(&paths, metadata.path(), config(2)).await;
+            let metadata = new_place();
+            let started = start(&paths, &metadata, config(2)).await;
             let (group, store) = started.unwrap_or_else(|error| panic!("life {life}: {error}"));
             check(&store, &acknowledged, &format!("life {life}"));
             let mut client = Client::new(&group, &acknowledged).await;
@@ -166,16 +162,16 @@ async fn put_numbered(client: &mut Client, count: usize, size: usize) {
 
 #[test]
 fn a_restart_finds_everything() {
-    let metadata = tempfile::tempdir().expect("a directory");
+    let metadata = new_place();
     simulate(&Simulation::new(4), async || {
         let paths = format(Path::new("/devices"), 2).await;
-        live(&paths, metadata.path(), config(2), async |group, _| {
+        live(&paths, &metadata, config(2), async |group, _| {
             assert!(group.statistics().is_leader());
             let mut client = Client::new(group, &Acknowledged::default()).await;
             put_numbered(&mut client, 50, 100).await;
         })
         .await;
-        live(&paths, metadata.path(), config(2), async |group, store| {
+        live(&paths, &metadata, config(2), async |group, store| {
             assert_eq!(keys(store).len(), 50);
             assert_eq!(group.statistics().term(), 2);
         })
@@ -187,9 +183,9 @@ fn a_restart_finds_everything() {
 fn without_the_metadata_directory_the_log_gives_everything_back() {
     let simulation = Simulation::new(5);
     let paths = simulate(&simulation, async || {
-        let metadata = tempfile::tempdir().expect("a directory");
+        let metadata = new_place();
         let paths = format(Path::new("/devices"), 2).await;
-        let started = start(&paths, metadata.path(), config(2)).await;
+        let started = start(&paths, &metadata, config(2)).await;
         let (group, _) = started.expect("a start");
         let mut client = Client::new(&group, &Acknowledged::default()).await;
         put_numbered(&mut client, 300, 1000).await;
@@ -197,8 +193,8 @@ fn without_the_metadata_directory_the_log_gives_everything_back() {
     });
     simulation.power_cut();
     simulate(&simulation, async || {
-        let other = tempfile::tempdir().expect("another directory");
-        live(&paths, other.path(), config(2), async |_, store| {
+        let other = new_place();
+        live(&paths, &other, config(2), async |_, store| {
             assert_eq!(keys(store).len(), 300);
         })
         .await;
@@ -216,9 +212,9 @@ fn a_snapshot_shortens_the_log_and_replaces_the_metadata_directory() {
         ..config(2)
     };
     let paths = simulate(&simulation, async || {
-        let metadata = tempfile::tempdir().expect("a directory");
+        let metadata = new_place();
         let paths = format_with(Path::new("/devices"), 2, SEGMENT_BYTES).await;
-        let started = start(&paths, metadata.path(), settings).await;
+        let started = start(&paths, &metadata, settings).await;
         let (group, _) = started.expect("a start");
         let mut client = Client::new(&group, &Acknowledged::default()).await;
         for _ in 0..10 {
@@ -236,10 +232,10 @@ fn a_snapshot_shortens_the_log_and_replaces_the_metadata_directory() {
         let held = records(&journal_of(&paths[0]).await).await.len();
         assert!(held < 400, "{held} records are held");
         // The metadata directory and one of the mirrors are gone.
-        let other = tempfile::tempdir().expect("another directory");
+        let other = new_place();
         let new = format_with(Path::new("/others"), 2, SEGMENT_BYTES).await;
         let left = [new[0].clone(), paths[1].clone()];
-        live(&left, other.path(), config(2), async |group, store| {
+        live(&left, &other, config(2), async |group, store| {
             assert_eq!(keys(store).len(), 40);
             let remarks = &group.report.remarks;
             assert!(remarks.iter().any(|remark| remark.contains("rebuilt")));

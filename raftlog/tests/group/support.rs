@@ -1,6 +1,6 @@
 //! Devices, a group on them, and a client that remembers what was acknowledged.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use strata_raftlog::consensus::log::{Log, LogPartition, LogReport};
 use strata_raftlog::namespace::command::{
     Answer, Command, CreateBucket, LeaseInodes, OpenSession, Proposer, PutObject,
 };
-use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
+use strata_raftlog::namespace::store::{NamespaceStore, Opened, StoreOptions};
 use strata_raftlog::namespace::{Body, ListQuery, Listing};
 
 use crate::commands::{self, initialise};
@@ -39,6 +39,20 @@ pub fn run<T>(world: World, main: impl AsyncFnOnce() -> T) -> Result<T, ReactorE
 /// Runs on a simulated machine to the end.
 pub fn simulate<T>(simulation: &Simulation, main: impl AsyncFnOnce() -> T) -> T {
     run(World::Simulated(simulation.clone()), main).expect("a run")
+}
+
+/// A directory on a disk of this machine.
+pub fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a disk")
+}
+
+/// A place on a simulated machine where no namespace lies yet.
+pub fn new_place() -> PathBuf {
+    thread_local! {
+        static PLACES: Cell<u32> = const { Cell::new(0) };
+    }
+    PLACES.set(PLACES.get() + 1);
+    PathBuf::from(format!("/metadata{}", PLACES.get()))
 }
 
 /// Formats so many devices in a directory.
@@ -120,6 +134,8 @@ pub fn config(mirrors: usize) -> GroupConfig {
 pub struct Started {
     group: Group,
     pub report: LogReport,
+    /// What was found of the namespace.
+    pub opened: Opened,
 }
 
 impl Started {
@@ -139,23 +155,30 @@ impl Deref for Started {
 /// Starts a group on devices, with the namespace in a directory.
 pub async fn start(
     paths: &[PathBuf],
-    metadata: &Path,
+    metadata: impl AsRef<Path>,
     config: GroupConfig,
 ) -> Result<(Started, NamespaceStore), GroupError> {
     let options = StoreOptions {
         map_bytes: 64 << 20,
     };
-    let (store, _) = NamespaceStore::open(metadata, options).expect("a store");
+    let metadata = metadata.as_ref().to_owned();
+    let opening = reactor::offload(move || NamespaceStore::open(&metadata, options));
+    let (store, opened) = opening.await.expect("a store");
     let (log, report) = Log::open(partitions(paths).await, config.mirrors).await?;
     let group = Group::start(config, log, store.clone(), Sender::Unreachable).await?;
     group.lead().await?;
-    Ok((Started { group, report }, store))
+    let started = Started {
+        group,
+        report,
+        opened,
+    };
+    Ok((started, store))
 }
 
 /// A life of a group: starts it, works, and stops it.
 pub async fn live<T>(
     paths: &[PathBuf],
-    metadata: &Path,
+    metadata: impl AsRef<Path>,
     config: GroupConfig,
     work: impl AsyncFnOnce(&Started, &NamespaceStore) -> T,
 ) -> T {

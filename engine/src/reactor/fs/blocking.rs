@@ -149,6 +149,13 @@ enum Place {
     Simulated(BlockingSimulatedFile),
 }
 
+impl From<std::fs::File> for File {
+    /// A file of this machine.
+    fn from(file: std::fs::File) -> File {
+        File(Place::Real(file))
+    }
+}
+
 impl File {
     /// Opens a file to read it.
     ///

@@ -12,7 +12,7 @@ use strata_engine::reactor;
 
 use super::{GroupError, Inner, Shared, machine};
 use crate::consensus::log::{LogError, LogId, Space};
-use crate::namespace::store::{StoreError, Usage};
+use crate::namespace::store::{NamespaceStore, StoreError, Usage};
 use crate::namespace::{INLINE_BYTES_MAX, LogPosition};
 
 const TICK: Duration = Duration::from_millis(100);
@@ -142,7 +142,7 @@ pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
     let shared = &inner.shared;
     let stopped = |error: TurnError| GroupError::Stopped(shared.cause(&error));
     let before = shared.log.snapshot_number();
-    checkpoint(shared).await?;
+    checkpoint(&shared.store).await?;
     done.shortened = false;
     let mut idle = 0;
     while done.released.is_none() && idle < SHORTEN_TURNS_IDLE {
@@ -172,7 +172,7 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     let snapshot = inner.raft.metrics().borrow_watched().snapshot;
     let holds_back = is_short(inner) && snapshot > machine::log_id_of(shared.store.durable());
     if ahead >= inner.config.checkpoint_entries || (ahead > 0 && waited) || holds_back {
-        match checkpoint(shared).await {
+        match checkpoint(&shared.store).await {
             Err(StoreError::NoSpace) => {
                 tracing::warn!("no room for a checkpoint of the metadata; it is tried again");
             }
@@ -215,10 +215,12 @@ async fn snapshot_begins(inner: &Inner, done: &mut Done) -> Result<bool, TurnErr
     }
 }
 
-/// A durable checkpoint of the namespace as it is; the waiting is done off the core.
-pub(super) async fn checkpoint(shared: &Shared) -> Result<(), StoreError> {
-    let begun = shared.store.begin_checkpoint()?;
-    reactor::offload(move || begun.finish()).await?;
+/// A durable checkpoint of the namespace as it is; the waiting is done off the core, in two parts, so that others have turns
+/// between them in the simulated world too.
+pub(super) async fn checkpoint(store: &NamespaceStore) -> Result<(), StoreError> {
+    let begun = store.begin_checkpoint()?;
+    let synced = reactor::offload(move || begun.sync()).await?;
+    reactor::offload(move || synced.finish()).await?;
     Ok(())
 }
 

@@ -32,6 +32,9 @@ const BATCH_BYTES: usize = 256 << 10;
 const TURNS: usize = 6;
 /// Between two looks at a file system that was full.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
+/// How long a full map waits for the checkpoint that is under way, and between two looks at it.
+const CHECKPOINT_WAIT_MAX: Duration = Duration::from_secs(30);
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(1);
 /// A snapshot up to this size is installed from memory, a larger one piece by piece.
 const INSTALL_AT_ONCE_BYTES: u64 = 64 << 20;
 /// Pieces in memory while a larger one is installed.
@@ -232,10 +235,20 @@ async fn apply_in_turns(
     Ok(answers)
 }
 
-/// Makes a checkpoint, by a helper thread. Where there is no room for one, that is waited for too.
+/// Makes a checkpoint, after the one that may be under way: pages that only older ones needed can be used again. Where there is
+/// no room for one, that is waited for too.
 async fn make_room(store: &NamespaceStore) -> Result<(), StoreError> {
-    let store = store.clone();
-    match reactor::offload(move || store.make_room()).await {
+    tracing::warn!(
+        "no room for the metadata: making a checkpoint, so that pages of the last one can be used again"
+    );
+    let begun = reactor::now();
+    while store.makes_checkpoint() {
+        if begun.elapsed() > CHECKPOINT_WAIT_MAX {
+            return Err(StoreError::Full);
+        }
+        reactor::sleep(CHECKPOINT_PAUSE).await;
+    }
+    match super::housekeeping::checkpoint(store).await {
         Err(StoreError::NoSpace) => Ok(()),
         made => made,
     }
@@ -315,7 +328,7 @@ impl RaftStateMachine<Types> for Machine {
             let kept = keep(&self.shared.log, &snapshot).await;
             kept.map_err(|error| self.fail(&error))?;
         }
-        let checkpoint = super::housekeeping::checkpoint(&self.shared).await;
+        let checkpoint = super::housekeeping::checkpoint(&self.shared.store).await;
         checkpoint.map_err(|error| self.fail(&error))
     }
 

@@ -21,20 +21,16 @@
 #[cfg(test)]
 mod power_cut;
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
 
 use super::environment::{DATA_FILE, Environment, Found, SIDE_FILE, SIDE_FILE_SPARE, io, sync_dir};
 use super::pages::{self, Meta};
 use super::{Inner, NamespaceStore, StoreError};
 use crate::namespace::{LogPosition, Tally};
 use heed::{RoTxn, WithoutTls};
-use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with};
-use rustix::io::Errno;
-use tracing::warn;
+use strata_engine::reactor::fs::blocking::{self, File};
 
 /// Room for the data file to grow into that is taken before it is needed, so that deletes go on when others have filled the
 /// file system: this share of the map, so many bytes at most.
@@ -44,9 +40,6 @@ const GROWTH_BYTES_MAX: u64 = 32 << 20;
 const MAGIC: [u8; 8] = *b"STRATAck";
 const VERSION: u32 = 5;
 const HEADER_BYTES: usize = 64;
-
-/// How long a full map waits for the checkpoint that is under way.
-const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Page sizes that LMDB uses.
 const PAGE_BYTES_MIN: usize = 512;
@@ -92,6 +85,8 @@ pub struct Checkpoint {
     inner: Arc<Inner>,
     pin: Option<RoTxn<'static, WithoutTls>>,
     side: SideFile,
+    /// Its pages are on the device.
+    data_synced: bool,
 }
 
 impl NamespaceStore {
@@ -130,30 +125,13 @@ impl NamespaceStore {
             inner: self.inner.clone(),
             pin: Some(pin),
             side,
+            data_synced: false,
         })
     }
 
-    /// Makes a checkpoint here, after the one that may be under way: pages that only older ones
-    /// needed can be used again.
-    ///
-    /// Blocks for as long as a checkpoint takes: for a helper thread.
-    ///
-    /// # Errors
-    /// `Full` where the checkpoint under way does not end; those of [`Checkpoint::finish`].
-    pub(crate) fn make_room(&self) -> Result<(), StoreError> {
-        warn!(
-            "no room for the metadata: making a checkpoint, so that pages of the last one can be used again"
-        );
-        let running = self.checkpoints();
-        let ended = &self.inner.checkpoint_ended;
-        let waited = ended.wait_timeout_while(running, WAIT_MAX, |state| state.running);
-        let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-        if state.running {
-            return Err(StoreError::Full);
-        }
-        drop(state);
-        self.begin_checkpoint()?.finish()?;
-        Ok(())
+    /// Whether a checkpoint is under way: there is no other before it has ended.
+    pub(crate) fn makes_checkpoint(&self) -> bool {
+        self.checkpoints().running
     }
 
     /// The position in the log that is durable here: the log may be purged up to it.
@@ -168,10 +146,8 @@ impl NamespaceStore {
     pub(crate) fn drop_checkpoint(&self) -> Result<(), StoreError> {
         let dir = &self.inner.environment.dir;
         let path = dir.join(SIDE_FILE);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(io("remove", &path)(error))
-            }
+        match blocking::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", &path)(error)),
             _ => sync_dir(dir),
         }
     }
@@ -204,14 +180,36 @@ impl Inner {
 }
 
 impl Checkpoint {
+    /// Does the longer part of [`finish`](Checkpoint::finish), and nothing more: the data file is synced. Blocks on the device:
+    /// not for a core that serves.
+    ///
+    /// # Errors
+    /// Those of `finish`.
+    pub fn sync(mut self) -> Result<Checkpoint, StoreError> {
+        let synced = self.sync_data();
+        self.noted(synced)?;
+        self.data_synced = true;
+        Ok(self)
+    }
+
     /// Makes the checkpoint durable; returns the position in the log that it holds. Blocks on the
     /// device: not for a core that serves.
     ///
     /// # Errors
     /// `NoSpace`, where the one before stays in force; `Io`, after which the store refuses all further writes.
     pub fn finish(mut self) -> Result<LogPosition, StoreError> {
-        match self.sync_data().and_then(|()| self.write_side_file()) {
-            Ok(()) => Ok(self.release_older()),
+        if !self.data_synced {
+            self = self.sync()?;
+        }
+        let written = self.write_side_file();
+        self.noted(written)?;
+        Ok(self.release_older())
+    }
+
+    /// Takes note of what stops the store.
+    fn noted(&self, result: Result<(), StoreError>) -> Result<(), StoreError> {
+        match result {
+            Ok(()) => Ok(()),
             Err(StoreError::NoSpace) => Err(StoreError::NoSpace),
             Err(error) => {
                 let mut writer = match self.inner.writer.lock() {
@@ -225,15 +223,18 @@ impl Checkpoint {
     }
 
     fn sync_data(&self) -> Result<(), StoreError> {
-        let Environment { env, dir, .. } = &self.inner.environment;
+        let Environment { env, dir, data, .. } = &self.inner.environment;
         // LMDB's own descriptor, open for as long as it writes: no error of writing back is missed.
-        let file = env.try_clone_inner_file()?;
-        file.sync_all().map_err(|source| StoreError::Io {
+        let own = env.try_clone_inner_file()?;
+        data.sync(&own).map_err(|source| StoreError::Io {
             action: "sync",
             path: dir.join(DATA_FILE),
             source,
         })?;
-        reserve_growth(&file, env.info().map_size as u64);
+        if let Ok(metadata) = own.metadata() {
+            let map_bytes = env.info().map_size as u64;
+            data.reserve(&own, growth(map_bytes, metadata.len()));
+        }
         Ok(())
     }
 
@@ -253,7 +254,6 @@ impl Checkpoint {
 impl Drop for Checkpoint {
     fn drop(&mut self) {
         self.inner.checkpoints().running = false;
-        self.inner.checkpoint_ended.notify_all();
     }
 }
 
@@ -265,13 +265,13 @@ pub(super) fn restore(dir: &Path) -> Result<Result<SideFile, Found>, StoreError>
     sync_dir(dir)?;
     let (data, path) = (dir.join(DATA_FILE), dir.join(SIDE_FILE));
     let doubtful = |why: &str| Ok(Err(Found::Doubtful(why.to_owned())));
-    let bytes = match fs::read(&path) {
+    let bytes = match blocking::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !data.exists() => {
-            return Ok(Err(Found::Nothing));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return doubtful("it has no checkpoint");
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match blocking::exists(&data).map_err(io("look for", &data))? {
+                false => Ok(Err(Found::Nothing)),
+                true => doubtful("it has no checkpoint"),
+            };
         }
         Err(error) => return Err(io("read", &path)(error)),
     };
@@ -282,9 +282,9 @@ pub(super) fn restore(dir: &Path) -> Result<Result<SideFile, Found>, StoreError>
     let Some(side) = SideFile::decode(&bytes) else {
         return doubtful("its checkpoint's side file is damaged");
     };
-    let file = match File::options().read(true).write(true).open(&data) {
+    let file = match File::open_to_write(&data) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             return doubtful("its data file is gone");
         }
         Err(error) => return Err(io("open", &data)(error)),
@@ -302,37 +302,36 @@ fn write_side_file(dir: &Path, side: &SideFile) -> Result<(), StoreError> {
     let (spare, path) = (dir.join(SIDE_FILE_SPARE), dir.join(SIDE_FILE));
     let bytes = side.encode();
     write_over(&spare, &bytes)?;
-    match renameat_with(CWD, &spare, CWD, &path, RenameFlags::EXCHANGE) {
-        Ok(()) => {}
+    if let Err(error) = blocking::exchange(&spare, &path) {
         // The first checkpoint of a directory has nothing to exchange with; some file systems exchange nothing.
-        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            fs::rename(&spare, &path).map_err(io("rename", &spare))?;
-            // The room for the next one. Where there is none now, the next one asks for it.
-            let _ = write_over(&spare, &bytes);
+        let replaces = [
+            ErrorKind::NotFound,
+            ErrorKind::InvalidInput,
+            ErrorKind::Unsupported,
+        ];
+        if !replaces.contains(&error.kind()) {
+            return Err(io("exchange", &spare)(error));
         }
-        Err(error) => return Err(io("exchange", &spare)(error.into())),
+        blocking::rename(&spare, &path).map_err(io("rename", &spare))?;
+        // The room for the next one. Where there is none now, the next one asks for it.
+        let _ = write_over(&spare, &bytes);
     }
     sync_dir(dir)
 }
 
 /// Writes a whole file, over what it holds where it is there.
 fn write_over(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut options = File::options();
-    let file = options.create(true).truncate(false).write(true).open(path);
-    let file = file.map_err(io("open", path))?;
+    let file = File::create(path).map_err(io("open", path))?;
     file.write_all_at(bytes, 0).map_err(io("write", path))?;
-    file.set_len(bytes.len() as u64)
-        .and_then(|()| file.sync_all())
+    file.set_length(bytes.len() as u64)
+        .and_then(|()| file.sync())
         .map_err(io("sync", path))
 }
 
-/// Takes room behind the end of the data file. Where there is none, or the file system has no such thing, it is not there.
-fn reserve_growth(file: &File, map_bytes: u64) {
+/// How much room is taken behind the end of the data file.
+fn growth(map_bytes: u64, file_bytes: u64) -> u64 {
     let wanted = (map_bytes / GROWTH_SHARE).min(GROWTH_BYTES_MAX);
-    if let Ok(metadata) = file.metadata() {
-        let room = wanted.min(map_bytes.saturating_sub(metadata.len()));
-        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, metadata.len(), room);
-    }
+    wanted.min(map_bytes.saturating_sub(file_bytes))
 }
 
 fn read_meta_pages(dir: &Path, page_bytes: usize) -> Result<Vec<u8>, StoreError> {

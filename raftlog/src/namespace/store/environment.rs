@@ -1,10 +1,11 @@
 //! Opening the environment: the lock, the restored checkpoint, LMDB.
 
-use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
+use strata_engine::reactor::fs::MappedFile;
+use strata_engine::reactor::fs::blocking::{self, Lock};
 use tracing::warn;
 
 use super::checkpoint::{SideFile, restore};
@@ -34,9 +35,11 @@ thread_local! {
 pub(super) struct Environment {
     pub(super) table: Table,
     pub(super) env: Env<WithoutTls>,
+    /// The data file as LMDB has it.
+    pub(super) data: MappedFile,
     pub(super) dir: PathBuf,
     /// Held until LMDB has closed its files.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What was found in a directory.
@@ -74,14 +77,14 @@ pub(super) fn open(
     options: StoreOptions,
     newest_level: u16,
 ) -> Result<(Environment, Found), StoreError> {
-    fs::create_dir_all(dir).map_err(io("create", dir))?;
+    create_dir(dir)?;
     let lock = lock(dir)?;
     // No other process has the environment open: what LMDB's lock file says of readers is of the
     // dead.
     remove(&dir.join(LMDB_LOCK_FILE))?;
     let opened = open_restored(dir, options, newest_level)?;
-    let (env, table, found) = match opened {
-        Ok((env, table, side)) => (env, table, Found::Checkpoint(side)),
+    let (lmdb, found) = match opened {
+        Ok((lmdb, side)) => (lmdb, Found::Checkpoint(side)),
         Err(found) => {
             if let Some(why) = found.doubt() {
                 warn!(
@@ -89,27 +92,33 @@ pub(super) fn open(
                     "the metadata cannot be trusted; it is rebuilt from snapshot and log"
                 );
             }
-            let (env, table) = open_empty(dir, options, newest_level)?;
-            (env, table, found)
+            (open_empty(dir, options, newest_level)?, found)
         }
     };
+    let Lmdb { env, table, data } = lmdb;
     let environment = Environment {
         table,
         env,
+        data,
         dir: dir.to_owned(),
         _lock: lock,
     };
     Ok((environment, found))
 }
 
-type Restored = (Env<WithoutTls>, Table, SideFile);
+/// What LMDB has open.
+struct Lmdb {
+    env: Env<WithoutTls>,
+    table: Table,
+    data: MappedFile,
+}
 
 /// The state of the last checkpoint; `Err` says why there is none. Nothing is mapped before its trees have been verified.
 fn open_restored(
     dir: &Path,
     options: StoreOptions,
     newest_level: u16,
-) -> Result<Result<Restored, Found>, StoreError> {
+) -> Result<Result<(Lmdb, SideFile), Found>, StoreError> {
     let doubtful = |why: String| Ok(Err(Found::Doubtful(why)));
     let side = match restore(dir)? {
         Ok(side) => side,
@@ -119,18 +128,14 @@ fn open_restored(
         return doubtful(why);
     }
     match open_env(dir, options, newest_level) {
-        Ok((env, table)) if holds(&env, table, &side)? => Ok(Ok((env, table, side))),
+        Ok(lmdb) if holds(&lmdb.env, lmdb.table, &side)? => Ok(Ok((lmdb, side))),
         Ok(_) => doubtful("it is not in the state of its checkpoint".to_owned()),
         Err(OpenError::Damaged(error)) => doubtful(error),
         Err(OpenError::Failed(error)) => Err(error),
     }
 }
 
-fn open_empty(
-    dir: &Path,
-    options: StoreOptions,
-    newest_level: u16,
-) -> Result<(Env<WithoutTls>, Table), StoreError> {
+fn open_empty(dir: &Path, options: StoreOptions, newest_level: u16) -> Result<Lmdb, StoreError> {
     discard(dir)?;
     open_env(dir, options, newest_level).map_err(|error| match error {
         OpenError::Damaged(error) => StoreError::Lmdb(error),
@@ -170,12 +175,13 @@ impl From<heed::Error> for OpenError {
     }
 }
 
-fn open_env(
-    dir: &Path,
-    options: StoreOptions,
-    newest_level: u16,
-) -> Result<(Env<WithoutTls>, Table), OpenError> {
-    let file_bytes = fs::metadata(dir.join(DATA_FILE)).map_or(0, |metadata| metadata.len());
+fn open_env(dir: &Path, options: StoreOptions, newest_level: u16) -> Result<Lmdb, OpenError> {
+    let path = dir.join(DATA_FILE);
+    let file_bytes = match blocking::File::open(&path).and_then(|file| file.length()) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(OpenError::Failed(io("read", &path)(error))),
+    };
     let map_bytes = (options.map_bytes as u64)
         .max(file_bytes)
         .next_multiple_of(64 * 1024);
@@ -184,11 +190,14 @@ fn open_env(
     // SAFETY: the flag does not break transactions within this process; what a power cut may leave
     // is put right by the checkpoint before LMDB reads the file.
     unsafe { open.flags(EnvFlags::NO_SYNC) };
+    let data = MappedFile::prepare(dir, DATA_FILE);
+    let data = data.map_err(|error| OpenError::Failed(io("prepare", &path)(error)))?;
     // SAFETY: the exclusive lock on the directory keeps other processes from changing or truncating
     // the file while it is mapped, and heed refuses a second environment of this process.
-    let env = unsafe { open.open(dir) }?;
+    let env = unsafe { open.open(data.host_directory()) }?;
     let table = Table::new(open_database(&env)?, newest_level);
-    Ok((env, table))
+    data.written();
+    Ok(Lmdb { env, table, data })
 }
 
 fn open_database(env: &Env<WithoutTls>) -> Result<Database<'static, Bytes, Bytes>, heed::Error> {
@@ -201,24 +210,29 @@ fn open_database(env: &Env<WithoutTls>) -> Result<Database<'static, Bytes, Bytes
     Ok(opened.unwrap_commit())
 }
 
-fn lock(dir: &Path) -> Result<File, StoreError> {
+/// Makes a directory and those above it. Each that is new outlives a power cut: without it no checkpoint in it does.
+fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    if blocking::exists(dir).map_err(io("look for", dir))? {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    create_dir(parent)?;
+    blocking::create_dir_all(dir).map_err(io("create", dir))?;
+    sync_dir(parent)
+}
+
+fn lock(dir: &Path) -> Result<Lock, StoreError> {
     try_lock(dir)?.ok_or_else(|| StoreError::Locked(dir.to_owned()))
 }
 
 /// The lock on the directory; `None` where another process holds it.
-pub(super) fn try_lock(dir: &Path) -> Result<Option<File>, StoreError> {
+pub(super) fn try_lock(dir: &Path) -> Result<Option<Lock>, StoreError> {
     let path = dir.join(LOCK_FILE);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path);
-    let file = file.map_err(io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(io("lock", &path)(error)),
-    }
+    blocking::try_lock(&path).map_err(io("lock", &path))
 }
 
 /// Drops what cannot be trusted.
@@ -232,7 +246,7 @@ fn discard(dir: &Path) -> Result<(), StoreError> {
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
+    match blocking::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(io("remove", path)(error))
         }
@@ -243,9 +257,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     #[cfg(test)]
     DIRECTORY_SYNCS.set(DIRECTORY_SYNCS.get() + 1);
-    File::open(dir)
-        .and_then(|file| file.sync_all())
-        .map_err(io("sync", dir))
+    blocking::sync_directory(dir).map_err(io("sync", dir))
 }
 
 pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {

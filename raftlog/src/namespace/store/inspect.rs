@@ -1,8 +1,9 @@
 //! Reading all rows for `strata inspect`, beside a running server or without one.
 //!
-//! Nothing of the directory is changed. Where no server runs, the data file may be in any state
-//! after a power cut: a copy of it is put into the state of the checkpoint and read instead. A server can start as soon as
-//! that copy is made; and the copy has lost its name before the first row is read, so that no end of the process leaves it.
+//! The directory is one of this machine: nothing inspects a simulated one. Nothing of it is changed. Where no server runs, the
+//! data file may be in any state after a power cut: a copy of it is put into the state of the checkpoint and read instead. A
+//! server can start as soon as that copy is made; and the copy has lost its name before the first row is read, so that no end
+//! of the process leaves it.
 
 use std::fs::{self, DirBuilder};
 use std::ops::Bound;

@@ -18,11 +18,9 @@
 mod tests;
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
 
-use rustix::fs::{Advice, fadvise};
+use strata_engine::reactor::fs::blocking::File;
 
 use super::StoreError;
 
@@ -223,7 +221,7 @@ pub(crate) fn verify(
 /// # Errors
 /// It is cut short, or cannot be asked.
 pub(super) fn check_length(file: &File, meta: &Meta) -> Checked<()> {
-    let length = file.metadata().map_err(Fault::Unreadable)?.len();
+    let length = file.length().map_err(Fault::Unreadable)?;
     match meta.file_bytes() {
         Some(needed) if needed <= length => Ok(()),
         _ => damaged(format!(
@@ -463,11 +461,12 @@ impl Walk<'_> {
 
     /// Says which pages are read next, so that the device fetches them at once and not one after the other.
     fn announce(&self, children: &[(u64, Option<Vec<u8>>)]) {
-        let page_bytes = self.meta.page_bytes as u64;
+        let Some(page_bytes) = NonZeroU64::new(self.meta.page_bytes as u64) else {
+            return;
+        };
         for (child, _) in children {
-            let at = child.saturating_mul(page_bytes);
-            // Advice that is not taken costs time alone.
-            let _ = fadvise(self.file, at, NonZeroU64::new(page_bytes), Advice::WillNeed);
+            let at = child.saturating_mul(page_bytes.get());
+            self.file.will_need(at, page_bytes);
         }
     }
 

@@ -118,6 +118,7 @@ impl NamespaceStore {
             return Err(damaged("the pieces are not those of the manifest"));
         }
         writer.tally = txn.commit()?;
+        environment.data.written();
         self.committed(true);
         writer.applied = applied;
         Ok(applied)

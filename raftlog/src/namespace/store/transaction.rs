@@ -3,7 +3,7 @@
 //! Invariants: nothing of a transaction counts, and no view shows any of it, before its commit; there is one at a time, which is
 //! LMDB's rule; whatever fails in it but for room fails the store, because nothing may be skipped.
 
-use super::{NamespaceStore, StoreError};
+use super::{Checkpoint, NamespaceStore, StoreError};
 use crate::namespace::command::Answer;
 use crate::namespace::{Applier, LogEntry, LogPosition, WriteTxn};
 
@@ -42,15 +42,16 @@ impl NamespaceStore {
     /// Applies entries of the log, in one transaction, without a sync. One answer for each.
     ///
     /// Pages that the last checkpoint needs are not used again before the next. Where that fills the map, a checkpoint is made
-    /// here, which blocks on the device: not for a core that serves, see [`begin`](NamespaceStore::begin).
+    /// here, unless one is under way; it blocks on the device: not for a core that serves, see
+    /// [`begin`](NamespaceStore::begin).
     ///
     /// # Errors
     /// Every error stops the group: nothing of the batch is kept, and nothing is applied any more.
     pub fn apply(&self, batch: &[(LogPosition, LogEntry<'_>)]) -> Result<Vec<Answer>, StoreError> {
         let mut result = self.apply_once(batch);
         if matches!(result, Err(StoreError::Full)) {
-            let room = self.make_room();
-            result = room.and_then(|()| self.apply_once(batch));
+            let room = self.begin_checkpoint().and_then(Checkpoint::finish);
+            result = room.and_then(|_| self.apply_once(batch));
         }
         result.inspect_err(|error| self.fail(error))
     }
@@ -101,8 +102,8 @@ impl Transaction<'_> {
     /// Applies an entry, which must follow the last one.
     ///
     /// # Errors
-    /// `Full` and `NoSpace`: the transaction is to be dropped, and all its entries can be applied again, after
-    /// [`make_room`](NamespaceStore::make_room) or when the file system has room. Every other error stops the group.
+    /// `Full` and `NoSpace`: the transaction is to be dropped, and all its entries can be applied again, after a checkpoint or
+    /// when the file system has room. Every other error stops the group.
     pub fn apply(
         &mut self,
         position: LogPosition,
@@ -126,6 +127,7 @@ impl Transaction<'_> {
             writer.check()?;
             writer.tally = txn.commit()?;
             writer.applied = applied;
+            store.inner.environment.data.written();
             Ok(())
         });
         store.noted(committed)?;

@@ -5,13 +5,12 @@
 //! - a long value that nothing has verified yet is verified by whoever reads it, as every value is;
 //! - the pages of the checkpoint are pinned until all of them have been read, so that none is written over meanwhile.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heed::{RoTxn, WithoutTls};
+use strata_engine::reactor::fs::blocking::File;
 use tracing::info;
 
 use super::checkpoint::SideFile;

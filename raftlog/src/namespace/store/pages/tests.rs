@@ -94,7 +94,7 @@ impl Stored {
         let dir = tempfile::tempdir().expect("a directory");
         filled(dir.path());
         let path = dir.path().join(DATA_FILE);
-        let file = File::options().read(true).write(true).open(&path);
+        let file = File::open_to_write(&path);
         let side = fs::read(dir.path().join(SIDE_FILE)).expect("a side file");
         let side = SideFile::decode(&side).expect("a sound one");
         Stored {
@@ -257,7 +257,7 @@ fn a_file_that_is_cut_short_is_noticed() {
     let stored = Stored::new();
     let last = stored.meta.last_page * stored.meta.page_bytes as u64;
     for length in [last, last / 2, 4096, 1, 0] {
-        stored.file.set_len(length).expect("cut");
+        stored.file.set_length(length).expect("cut");
         for reach in [Reach::Trees, Reach::Everything] {
             assert!(stored.fault(reach).is_some(), "{length} bytes");
         }
@@ -276,7 +276,7 @@ fn an_older_version_of_a_page_is_noticed() {
     let side = fs::read(dir.path().join(SIDE_FILE)).expect("a side file");
     let side = SideFile::decode(&side).expect("a sound one");
     let meta = Meta::newest(&side.meta_pages).expect("a meta page");
-    let file = File::options().read(true).write(true).open(&path);
+    let file = File::open_to_write(&path);
     let file = file.expect("a data file");
     let mut lost = 0;
     let page_bytes = meta.page_bytes;
