@@ -80,7 +80,7 @@ pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
         })
         .collect();
     refuse_duplicates(&candidates)?;
-    let first_start = decide(config, &candidates)?;
+    let first_start = decide(config, &candidates).await?;
     let (missing, candidates) = candidates
         .into_iter()
         .partition::<Vec<_>, _>(|candidate| candidate.absence().is_some());
@@ -267,7 +267,7 @@ fn refuse_duplicates(candidates: &[Candidate]) -> Result<(), NodeError> {
 }
 
 /// Whether this is a first start.
-fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, NodeError> {
+async fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, NodeError> {
     let formatted: Vec<(&Superblock, &Path)> = candidates
         .iter()
         .filter_map(|candidate| match &candidate.found {
@@ -276,7 +276,7 @@ fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, NodeErr
         })
         .collect();
     let Some((first, first_path)) = formatted.first() else {
-        return decide_without_devices(config, candidates);
+        return decide_without_devices(config, candidates).await;
     };
     for (superblock, path) in &formatted {
         if superblock.cluster != first.cluster {
@@ -313,7 +313,7 @@ fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, NodeErr
     }
 }
 
-fn decide_without_devices(
+async fn decide_without_devices(
     config: &NodeConfig,
     candidates: &[Candidate],
 ) -> Result<bool, NodeError> {
@@ -325,7 +325,8 @@ fn decide_without_devices(
             "{why}, and no other place holds a device: nothing was formatted. Put the disk right, or restore the device"
         )));
     }
-    if config.metadata_dir.join("data.mdb").exists() {
+    let metadata = fs::exists(&config.metadata_dir.join("data.mdb")).await;
+    if metadata.map_err(|error| NodeError::Devices(error.to_string()))? {
         return Err(NodeError::Devices(format!(
             "{} holds the metadata of a cluster, but no data directory holds a device of it. Nothing was formatted. Check \
              storage.data_dir; to begin anew, move the metadata away",

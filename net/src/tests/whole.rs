@@ -1,6 +1,6 @@
 //! The real node, all its reactors, in the simulated world: from empty disks to objects that outlive a power cut.
 //!
-//! LMDB lies in a directory of this machine in either world. It is a cache of the log, so a power cut takes it away here.
+//! The metadata directory is one of the machine, so a power cut leaves LMDB's file torn, and the checkpoint has to put it right.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,13 @@ const DISKS: usize = 3;
 const CORES: usize = 3;
 /// Objects that each reactor stores.
 const OBJECTS: usize = 3;
+/// Between two objects of a reactor: long enough for checkpoints of the metadata.
+const PAUSE: Duration = Duration::from_secs(4);
 const CAPACITY_BYTES: u64 = DISKS as u64 * node::format::CAPACITY_BYTES_MIN;
+
+/// Where the metadata lies, and a place where nothing lies yet.
+const METADATA: &str = "/metadata";
+const OTHER_METADATA: &str = "/other";
 
 /// A machine with empty, mounted disks.
 fn machine(seed: u64) -> Simulation {
@@ -29,6 +35,10 @@ fn machine(seed: u64) -> Simulation {
     run(&simulation, 2, async || {
         for disk in disks() {
             fs::create_dir_all(&disk).await.expect("a directory");
+        }
+        for metadata in [METADATA, OTHER_METADATA] {
+            let made = fs::create_dir_all(Path::new(metadata)).await;
+            made.expect("a directory");
         }
         fs::sync_directory(Path::new("/")).await.expect("synced");
     });
@@ -42,11 +52,11 @@ fn disks() -> Vec<PathBuf> {
         .collect()
 }
 
-fn config(metadata_dir: &Path) -> NodeConfig {
+fn config(metadata_dir: &str) -> NodeConfig {
     NodeConfig {
         node_id: 1,
         data_dirs: disks(),
-        metadata_dir: metadata_dir.to_owned(),
+        metadata_dir: PathBuf::from(metadata_dir),
         cores: (0..CORES).collect(),
         assume_separate_failure_domains: true,
         scheme: None,
@@ -82,7 +92,7 @@ type Acknowledged = Arc<Mutex<BTreeSet<String>>>;
 /// Runs a node on the machine until `serve` has ended on every reactor.
 fn start(
     simulation: &Simulation,
-    metadata_dir: &Path,
+    metadata_dir: &str,
     serve: impl AsyncFn(Cluster) + Clone + Send + 'static,
 ) -> Result<Arc<NodeStatus>, NodeError> {
     let status = Arc::new(NodeStatus::default());
@@ -114,6 +124,7 @@ async fn store_and_read(cluster: Cluster, acknowledged: Acknowledged) {
         let key = key(reactor, number);
         put(&cluster, &key, &body(&key)).await.expect("stored");
         acknowledged.lock().expect("no panic").insert(key);
+        reactor::sleep(PAUSE).await;
     }
     for (other, number) in (0..CORES).flat_map(|other| (0..OBJECTS).map(move |at| (other, at))) {
         let key = key(other, number);
@@ -124,12 +135,12 @@ async fn store_and_read(cluster: Cluster, acknowledged: Acknowledged) {
 
 async fn wait_for(cluster: &Cluster, key: &str) {
     while object(cluster, key).is_none() {
-        reactor::sleep(Duration::from_millis(1)).await;
+        reactor::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Reads what was acknowledged, on every reactor.
-fn check(simulation: &Simulation, metadata_dir: &Path, acknowledged: &Acknowledged) {
+/// Reads what was acknowledged, on every reactor; whether the namespace was rebuilt from snapshot and log.
+fn check(simulation: &Simulation, metadata_dir: &str, acknowledged: &Acknowledged) -> bool {
     let keys = acknowledged.lock().expect("no panic").clone();
     let reads = async move |cluster: Cluster| {
         for key in &keys {
@@ -138,7 +149,9 @@ fn check(simulation: &Simulation, metadata_dir: &Path, acknowledged: &Acknowledg
         }
     };
     let status = start(simulation, metadata_dir, reads).expect("a start");
-    assert!(!status.report().first_start);
+    let report = status.report();
+    assert!(!report.first_start);
+    report.namespace_rebuilt.is_some()
 }
 
 fn stores(acknowledged: &Acknowledged) -> impl AsyncFn(Cluster) + Clone + Send + 'static {
@@ -150,14 +163,12 @@ fn stores(acknowledged: &Acknowledged) -> impl AsyncFn(Cluster) + Clone + Send +
 fn a_whole_node_starts_stores_stops_and_starts_again() {
     let whole = |seed| {
         let (simulation, acknowledged) = (machine(seed), Acknowledged::default());
-        let metadata = tempfile::tempdir().expect("a directory");
-        let status = start(&simulation, metadata.path(), stores(&acknowledged)).expect("a start");
+        let status = start(&simulation, METADATA, stores(&acknowledged)).expect("a start");
         assert!(status.report().first_start && status.phase() == Phase::Stopping);
         let stored = acknowledged.lock().expect("no panic").len();
         assert_eq!(stored, CORES * OBJECTS);
-        check(&simulation, metadata.path(), &acknowledged);
-        let empty = tempfile::tempdir().expect("a directory");
-        check(&simulation, empty.path(), &acknowledged);
+        assert!(!check(&simulation, METADATA, &acknowledged));
+        assert!(check(&simulation, OTHER_METADATA, &acknowledged));
         simulation.trace_hash()
     };
     let first = whole(1);
@@ -166,56 +177,76 @@ fn a_whole_node_starts_stores_stops_and_starts_again() {
 }
 
 /// What ends the process in the middle, and what its next start finds.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum End {
-    /// The metadata directory and all that was written are as they were.
+    /// Everything that was written is as it was.
     Killed,
-    /// What was not flushed is lost or torn, and the metadata directory is empty.
+    /// What was not flushed is lost or torn, of LMDB's file too.
     PowerCut,
+    /// The same, and the metadata directory is empty.
+    PowerCutAndLoss,
 }
 
-/// Ends a node when its disks are asked for the operation, then starts it again; how many acknowledged objects it then had.
-fn end_and_check(seed: u64, operation: u64, end: End) -> usize {
+/// Ends a node when its disks are asked for the operation, then starts it again: how many acknowledged objects it then had,
+/// and whether it had to rebuild its namespace. Before the first of them nothing is asked of the next start.
+fn end_and_check(seed: u64, operation: u64, end: End) -> (usize, bool) {
     let (simulation, acknowledged) = (machine(seed), Acknowledged::default());
-    let metadata = tempfile::tempdir().expect("a directory");
     simulation.crash_after(operation);
-    let ended = start(&simulation, metadata.path(), stores(&acknowledged));
+    let ended = start(&simulation, METADATA, stores(&acknowledged));
     assert!(
         matches!(ended, Err(NodeError::Reactor(ReactorError::Crashed))),
         "seed {seed}, operation {operation}: {ended:?}"
     );
     let metadata = match end {
-        End::Killed => metadata,
+        End::Killed => METADATA,
         End::PowerCut => {
             simulation.power_cut();
-            tempfile::tempdir().expect("a directory")
+            METADATA
+        }
+        End::PowerCutAndLoss => {
+            simulation.power_cut();
+            OTHER_METADATA
         }
     };
     let stored = acknowledged.lock().expect("no panic").len();
-    if stored > 0 {
-        check(&simulation, metadata.path(), &acknowledged);
-    }
-    stored
+    let rebuilt = stored > 0 && check(&simulation, metadata, &acknowledged);
+    (stored, rebuilt)
 }
 
 #[test]
 fn what_a_node_has_acknowledged_survives_its_end_at_any_operation() {
     const PARTS: u64 = 24;
-    for (seed, end) in [(3, End::PowerCut), (4, End::Killed)] {
+    let (mut restored, mut rebuilt) = (0, 0);
+    let ends = [End::PowerCut, End::Killed, End::PowerCutAndLoss];
+    for (seed, end) in (3..).zip(ends) {
         let operations = {
             let simulation = machine(seed);
-            let metadata = tempfile::tempdir().expect("a directory");
             let serve = stores(&Acknowledged::default());
-            start(&simulation, metadata.path(), serve).expect("a start");
+            start(&simulation, METADATA, serve).expect("a start");
             simulation.counters().operations
         };
         let parts = (1..PARTS).map(|part| operations * part / PARTS);
-        let stored: Vec<usize> = parts
+        let ended: Vec<(usize, bool)> = parts
             .map(|operation| end_and_check(seed, operation, end))
             .collect();
-        let partly = stored
+        let partly = ended
             .iter()
-            .filter(|count| (1..CORES * OBJECTS).contains(*count));
-        assert!(partly.count() > 3, "{stored:?}");
+            .filter(|(count, _)| (1..CORES * OBJECTS).contains(count));
+        assert!(partly.count() > 3, "{end:?}: {ended:?}");
+        let with_objects = ended.iter().copied().filter(|(stored, _)| *stored > 0);
+        let (found, made): (Vec<_>, Vec<_>) = with_objects.partition(|(_, rebuilt)| !rebuilt);
+        // A checkpoint is durable before the first object is stored.
+        let lost = matches!(end, End::PowerCutAndLoss);
+        assert!(
+            if lost {
+                found.is_empty()
+            } else {
+                made.is_empty()
+            },
+            "{end:?}: {ended:?}"
+        );
+        restored += found.len();
+        rebuilt += made.len();
     }
+    assert!(restored > 10 && rebuilt > 5, "{restored} and {rebuilt}");
 }
