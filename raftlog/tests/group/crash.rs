@@ -143,10 +143,10 @@ impl Machine {
 
 /// Crashes at operation `at` of the first life and at a third of it in the second, which recovers; then
 /// lives on. Gives the machine, or nothing where the first life has fewer operations.
-fn crash_at(seed: u64, at: u64, end: End) -> Option<Machine> {
-    let machine = Machine::new(seed, format!("seed {seed}, crash at {at}, {end:?}"));
-    for at in [Some(at), Some(at / 3 + 1)] {
-        if !machine.live_until(at) {
+fn crash_at(seed: u64, at: u64, ends: [End; 2]) -> Option<Machine> {
+    let machine = Machine::new(seed, format!("seed {seed}, crash at {at}, {ends:?}"));
+    for (at, end) in [at, at / 3 + 1].into_iter().zip(ends) {
+        if !machine.live_until(Some(at)) {
             return None;
         }
         machine.end(end);
@@ -158,9 +158,15 @@ fn crash_at(seed: u64, at: u64, end: End) -> Option<Machine> {
 #[test]
 fn what_was_acknowledged_survives_a_crash_at_any_operation() {
     let mut crashes = 0;
-    let ends = [End::Kill, End::PowerCut, End::PowerCutAndLoss];
-    for (at, end) in (1..).step_by(3).zip(ends.into_iter().cycle()) {
-        if crash_at(at, at, end).is_none() {
+    let ends = [
+        [End::Kill, End::Kill],
+        [End::PowerCut, End::PowerCut],
+        [End::PowerCut, End::PowerCutAndLoss],
+        [End::Kill, End::PowerCut],
+        [End::PowerCutAndLoss, End::Kill],
+    ];
+    for (at, ends) in (1..).step_by(3).zip(ends.into_iter().cycle()) {
+        if crash_at(at, at, ends).is_none() {
             break;
         }
         crashes += 1;
@@ -173,7 +179,7 @@ fn a_power_cut_leaves_the_checkpoint_or_none_where_none_was_made() {
     let (mut restored, mut rebuilt) = (0, 0);
     // The first operations make a namespace and its first checkpoint; the last time it is one of many.
     for at in (1..=30).chain([60, 100, 140, 180]) {
-        let machine = crash_at(1000 + at, at, End::PowerCut).expect("a crash");
+        let machine = crash_at(1000 + at, at, [End::PowerCut; 2]).expect("a crash");
         restored += machine.restored.get();
         rebuilt += machine.rebuilt.get();
     }
@@ -186,7 +192,7 @@ fn a_power_cut_leaves_the_checkpoint_or_none_where_none_was_made() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {
-        let machine = crash_at(5, 120, End::PowerCut).expect("a crash");
+        let machine = crash_at(5, 120, [End::Kill, End::PowerCut]).expect("a crash");
         machine.simulation.trace_hash()
     };
     assert_eq!(run(), run());
