@@ -193,7 +193,7 @@ mod tests {
                 vec![cell(0), cell(2)],
                 vec![cell(1), 3 * CELL_BYTES..3 * CELL_BYTES + 9000],
                 vec![0..4096, cell(1)],
-                vec![CELL_BYTES - 4096..CELL_BYTES + 4096],
+                vec![CELL_BYTES - 4096..CELL_BYTES + 4096, 0..4096],
                 vec![],
             ];
             for ranges in cases {

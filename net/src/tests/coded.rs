@@ -372,7 +372,9 @@ async fn store_without(away: &[usize], degraded_writes: DegradedWrites) -> Optio
 #[test]
 fn with_devices_away_new_chunks_are_of_a_weaker_scheme() {
     use DegradedWrites::{Any, Refuse, Safe};
-    let cases: [(&[usize], DegradedWrites, Option<(u64, u16)>); 9] = [
+    /// What is away and allowed, and the mask and geometry of a chunk then.
+    type Case = (&'static [usize], DegradedWrites, Option<(u64, u16)>);
+    let cases: [Case; 9] = [
         (&[], Safe, Some((0b11_1111, 0x0402))),
         (&[1], Safe, Some((0b11_1101, 0x0302))),
         (&[1, 5], Safe, Some((0b01_1101, 0x0202))),

@@ -17,23 +17,30 @@ use crate::node::status::{NodeStatus, Phase};
 use crate::node::{self, NodeConfig, NodeError, Serving};
 use crate::scheme::DegradedWrites;
 
-const DISKS: usize = 3;
+/// Disks of a node that keeps copies, and of one that keeps coded chunks.
+const COPIES: std::ops::Range<usize> = 0..3;
+const CODED: std::ops::Range<usize> = 0..6;
 const CORES: usize = 3;
 /// Objects that each reactor stores.
 const OBJECTS: usize = 3;
 /// Between two objects of a reactor: long enough for checkpoints of the metadata.
 const PAUSE: Duration = Duration::from_secs(4);
-const CAPACITY_BYTES: u64 = DISKS as u64 * node::format::CAPACITY_BYTES_MIN;
 
 /// Where the metadata lies, and a place where nothing lies yet.
 const METADATA: &str = "/metadata";
 const OTHER_METADATA: &str = "/other";
 
+/// A machine, and the disks of it that a node is told of.
+struct Machine {
+    simulation: Simulation,
+    disks: Vec<usize>,
+}
+
 /// A machine with empty, mounted disks.
-fn machine(seed: u64) -> Simulation {
+fn machine(seed: u64, disks: std::ops::Range<usize>) -> Machine {
     let simulation = Simulation::new(seed);
     run(&simulation, 2, async || {
-        for disk in disks() {
+        for disk in paths(&CODED.collect::<Vec<_>>()) {
             fs::create_dir_all(&disk).await.expect("a directory");
         }
         for metadata in [METADATA, OTHER_METADATA] {
@@ -42,26 +49,29 @@ fn machine(seed: u64) -> Simulation {
         }
         fs::sync_directory(Path::new("/")).await.expect("synced");
     });
-    simulation
+    Machine {
+        simulation,
+        disks: disks.collect(),
+    }
 }
 
-fn disks() -> Vec<PathBuf> {
-    let numbers = 0..DISKS;
-    numbers
+fn paths(disks: &[usize]) -> Vec<PathBuf> {
+    let paths = disks.iter();
+    paths
         .map(|disk| PathBuf::from(format!("/disk{disk}")))
         .collect()
 }
 
-fn config(metadata_dir: &str) -> NodeConfig {
+fn config(disks: &[usize], metadata_dir: &str) -> NodeConfig {
     NodeConfig {
         node_id: 1,
-        data_dirs: disks(),
+        data_dirs: paths(disks),
         metadata_dir: PathBuf::from(metadata_dir),
         cores: (0..CORES).collect(),
         assume_separate_failure_domains: true,
         scheme: None,
         degraded_writes: DegradedWrites::Safe,
-        capacity_bytes: Some(CAPACITY_BYTES),
+        capacity_bytes: Some(disks.len() as u64 * node::format::CAPACITY_BYTES_MIN),
         arena_bytes: 16 << 20,
         metadata_map_bytes: 256 << 20,
         first_root_key: RootKey {
@@ -91,7 +101,7 @@ type Acknowledged = Arc<Mutex<BTreeSet<String>>>;
 
 /// Runs a node on the machine until `serve` has ended on every reactor.
 fn start(
-    simulation: &Simulation,
+    machine: &Machine,
     metadata_dir: &str,
     serve: impl AsyncFn(Cluster) + Clone + Send + 'static,
 ) -> Result<Arc<NodeStatus>, NodeError> {
@@ -105,8 +115,9 @@ fn start(
             serve(cluster).await;
         }) as Serving
     };
-    let world = World::Simulated(simulation.clone());
-    node::run(world, config(metadata_dir), status.clone(), front_end)?;
+    let world = World::Simulated(machine.simulation.clone());
+    let config = config(&machine.disks, metadata_dir);
+    node::run(world, config, status.clone(), front_end)?;
     Ok(status)
 }
 
@@ -140,7 +151,7 @@ async fn wait_for(cluster: &Cluster, key: &str) {
 }
 
 /// Reads what was acknowledged, on every reactor; whether the namespace was rebuilt from snapshot and log.
-fn check(simulation: &Simulation, metadata_dir: &str, acknowledged: &Acknowledged) -> bool {
+fn check(machine: &Machine, metadata_dir: &str, acknowledged: &Acknowledged) -> bool {
     let keys = acknowledged.lock().expect("no panic").clone();
     let reads = async move |cluster: Cluster| {
         for key in &keys {
@@ -148,7 +159,7 @@ fn check(simulation: &Simulation, metadata_dir: &str, acknowledged: &Acknowledge
             assert!(get(&cluster, key).await.expect("read") == body(key));
         }
     };
-    let status = start(simulation, metadata_dir, reads).expect("a start");
+    let status = start(machine, metadata_dir, reads).expect("a start");
     let report = status.report();
     assert!(!report.first_start);
     report.namespace_rebuilt.is_some()
@@ -162,14 +173,14 @@ fn stores(acknowledged: &Acknowledged) -> impl AsyncFn(Cluster) + Clone + Send +
 #[test]
 fn a_whole_node_starts_stores_stops_and_starts_again() {
     let whole = |seed| {
-        let (simulation, acknowledged) = (machine(seed), Acknowledged::default());
-        let status = start(&simulation, METADATA, stores(&acknowledged)).expect("a start");
+        let (machine, acknowledged) = (machine(seed, COPIES), Acknowledged::default());
+        let status = start(&machine, METADATA, stores(&acknowledged)).expect("a start");
         assert!(status.report().first_start && status.phase() == Phase::Stopping);
         let stored = acknowledged.lock().expect("no panic").len();
         assert_eq!(stored, CORES * OBJECTS);
-        assert!(!check(&simulation, METADATA, &acknowledged));
-        assert!(check(&simulation, OTHER_METADATA, &acknowledged));
-        simulation.trace_hash()
+        assert!(!check(&machine, METADATA, &acknowledged));
+        assert!(check(&machine, OTHER_METADATA, &acknowledged));
+        machine.simulation.trace_hash()
     };
     let first = whole(1);
     assert_eq!(first, whole(1), "the seed decides everything");
@@ -187,30 +198,56 @@ enum End {
     PowerCutAndLoss,
 }
 
-/// Ends a node when its disks are asked for the operation, then starts it again: how many acknowledged objects it then had,
-/// and whether it had to rebuild its namespace. Before the first of them nothing is asked of the next start.
-fn end_and_check(seed: u64, operation: u64, end: End) -> (usize, bool) {
-    let (simulation, acknowledged) = (machine(seed), Acknowledged::default());
-    simulation.crash_after(operation);
-    let ended = start(&simulation, METADATA, stores(&acknowledged));
+/// Ends a node when its disks are asked for the operation, then starts it again without some of its disks: how many acknowledged
+/// objects it then had, and whether it had to rebuild its namespace. Before the first of them nothing is asked of the next start.
+fn end_and_check(mut machine: Machine, operation: u64, end: End, lost: &[usize]) -> (usize, bool) {
+    let acknowledged = Acknowledged::default();
+    machine.simulation.crash_after(operation);
+    let ended = start(&machine, METADATA, stores(&acknowledged));
     assert!(
         matches!(ended, Err(NodeError::Reactor(ReactorError::Crashed))),
-        "seed {seed}, operation {operation}: {ended:?}"
+        "operation {operation}: {ended:?}"
     );
     let metadata = match end {
         End::Killed => METADATA,
         End::PowerCut => {
-            simulation.power_cut();
+            machine.simulation.power_cut();
             METADATA
         }
         End::PowerCutAndLoss => {
-            simulation.power_cut();
+            machine.simulation.power_cut();
             OTHER_METADATA
         }
     };
+    machine.disks.retain(|disk| !lost.contains(disk));
     let stored = acknowledged.lock().expect("no panic").len();
-    let rebuilt = stored > 0 && check(&simulation, metadata, &acknowledged);
+    let rebuilt = stored > 0 && check(&machine, metadata, &acknowledged);
     (stored, rebuilt)
+}
+
+/// How many operations a node asks of its disks while it stores everything.
+fn operations_of(machine: &Machine) -> u64 {
+    let serve = stores(&Acknowledged::default());
+    start(machine, METADATA, serve).expect("a start");
+    machine.simulation.counters().operations
+}
+
+#[test]
+fn what_a_coded_node_has_acknowledged_survives_its_end_and_the_loss_of_two_disks() {
+    const PARTS: u64 = 14;
+    let operations = operations_of(&machine(7, CODED));
+    let ends = [End::PowerCut, End::Killed, End::PowerCutAndLoss];
+    let ended = (1..PARTS).zip(ends.into_iter().cycle()).map(|(part, end)| {
+        let lost = [part as usize % 6, (part as usize * 5 + 3) % 6];
+        // The first half of them is the start.
+        let operation = (operations + operations * part / PARTS) / 2;
+        end_and_check(machine(7, CODED), operation, end, &lost).0
+    });
+    let ended: Vec<usize> = ended.collect();
+    let partly = ended
+        .iter()
+        .filter(|count| (1..CORES * OBJECTS).contains(count));
+    assert!(partly.count() > 3, "{ended:?}");
 }
 
 #[test]
@@ -219,15 +256,10 @@ fn what_a_node_has_acknowledged_survives_its_end_at_any_operation() {
     let (mut restored, mut rebuilt) = (0, 0);
     let ends = [End::PowerCut, End::Killed, End::PowerCutAndLoss];
     for (seed, end) in (3..).zip(ends) {
-        let operations = {
-            let simulation = machine(seed);
-            let serve = stores(&Acknowledged::default());
-            start(&simulation, METADATA, serve).expect("a start");
-            simulation.counters().operations
-        };
+        let operations = operations_of(&machine(seed, COPIES));
         let parts = (1..PARTS).map(|part| operations * part / PARTS);
         let ended: Vec<(usize, bool)> = parts
-            .map(|operation| end_and_check(seed, operation, end))
+            .map(|operation| end_and_check(machine(seed, COPIES), operation, end, &[]))
             .collect();
         let partly = ended
             .iter()

@@ -4,7 +4,7 @@
 //! goes through a mailbox here too.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,7 +132,6 @@ pub struct Node {
     pub statistics: BTreeMap<Place, Arc<ChunkStoreStatistics>>,
     locals: Vec<LocalStores>,
     stores: BTreeMap<Place, ChunkStore>,
-    _metadata: tempfile::TempDir,
 }
 
 impl Node {
@@ -166,12 +165,11 @@ impl Node {
                 places.push(place);
             }
         }
-        let metadata = tempfile::tempdir().expect("a directory");
         let options = StoreOptions {
             map_bytes: 256 << 20,
         };
         let (namespace, _) =
-            NamespaceStore::open(metadata.path(), options).expect("an empty namespace");
+            NamespaceStore::open(Path::new("/metadata"), options).expect("an empty namespace");
         let applier = Applier::new(namespace.clone());
         let mut peers = Vec::new();
         for local in &locals {
@@ -207,7 +205,6 @@ impl Node {
             statistics,
             locals,
             stores,
-            _metadata: metadata,
         }
     }
 

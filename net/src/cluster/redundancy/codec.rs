@@ -4,6 +4,7 @@
 //! data shard ends before the others, zeros follow.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use strata_engine::erasure::{Code, Codec, ErasureError, Geometry};
 use strata_engine::reactor::{self, Buffer, BufferView};
@@ -23,13 +24,14 @@ pub(in crate::cluster) struct Codecs {
 
 impl Codecs {
     fn of(&mut self, scheme: Scheme) -> Result<&mut Codec, ErasureError> {
-        if !self.by_scheme.contains_key(&scheme) {
-            let (k, m) = (scheme.data_shards(), scheme.losses());
-            let codec = Codec::new(Geometry::new(Code::CauchyGf8, k, m)?)?;
-            self.by_scheme.insert(scheme, codec);
+        match self.by_scheme.entry(scheme) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let (k, m) = (scheme.data_shards(), scheme.losses());
+                let codec = Codec::new(Geometry::new(Code::CauchyGf8, k, m)?)?;
+                Ok(new.insert(codec))
+            }
         }
-        let codec = self.by_scheme.get_mut(&scheme);
-        codec.ok_or_else(|| ErasureError::Bug("a codec is not kept".to_owned()))
     }
 }
 
