@@ -258,11 +258,9 @@ fn a_scheme_has_two_halves() {
         ("data_shards = 4\nparity_shards = 0", "single copy"),
         ("data_shards = 17\nparity_shards = 2", "16"),
     ] {
-        let problems = problems_of(&format!("[erasure_coding]\n{text}\n"));
-        assert!(
-            problems.len() == 1 && problems[0].contains(told),
-            "{text}: {problems:?}"
-        );
+        let (_directory, path) = written(&format!("[erasure_coding]\n{text}\n"));
+        let refused = load(Some(path), Findings::default(), &[]).expect_err("refused");
+        assert!(refused.to_string().contains(told), "{text}: {refused}");
     }
 }
 
