@@ -13,11 +13,6 @@ scratch layouts
 missed=0
 declare -A figures
 
-# ticks: processor time of the server so far, user and system, in clock ticks.
-ticks() {
-    awk '{ print $14 + $15 }' "/proc/$server_pid/stat"
-}
-
 # serve SCHEME: starts a server of six directories in that scheme; those that are away stay so.
 serve() {
     local directories=()
@@ -76,23 +71,10 @@ for pair in $(seq "$pairs"); do
 done
 rm -rf "$work/store"
 
-# verdict NAME BOUND UNIT FIGURE CONTROL
-verdict() {
-    local a b share word=held
-    read -ra a <<<"${figures[$4]}"
-    read -ra b <<<"${figures[$5]}"
-    share=$(ratio "$(median "${a[@]}")" "$(median "${b[@]}")")
-    if ! holds "$share $2"; then
-        word=missed
-        missed=$((missed + 1))
-    fi
-    echo "$1: $(median "${a[@]}") (spread $(spread "${a[@]}")) $3 against $(median "${b[@]}") (spread $(spread "${b[@]}")), ratio $share (bound $2): $word"
-}
-
-verdict "PUT 16 MiB, 4+2 against three copies" "<= 0.7" "us a MiB" "cpu,put 4+2" "cpu,put 1+2"
-verdict "GET 16 MiB, 4+2 against three copies" "<= 2" "us a MiB" "cpu,get 4+2" "cpu,get 1+2"
+verdict "PUT 16 MiB, 4+2 against three copies" "<= 0.7" "us a MiB" "${figures[cpu,put 4+2]}" "${figures[cpu,put 1+2]}" "three copies"
+verdict "GET 16 MiB, 4+2 against three copies" "<= 2" "us a MiB" "${figures[cpu,get 4+2]}" "${figures[cpu,get 1+2]}" "three copies"
 for size in "64 KiB" "1 MiB"; do
-    verdict "GET $size, one away against none" ">= 0.8" "a second" "rate,$size 1 away" "rate,$size 0 away"
-    verdict "GET $size, two away against none" ">= 0.6" "a second" "rate,$size 2 away" "rate,$size 0 away"
+    verdict "GET $size, one away against none" ">= 0.8" "a second" "${figures[rate,$size 1 away]}" "${figures[rate,$size 0 away]}" "the whole"
+    verdict "GET $size, two away against none" ">= 0.6" "a second" "${figures[rate,$size 2 away]}" "${figures[rate,$size 0 away]}" "the whole"
 done
 [ $missed = 0 ]

@@ -49,6 +49,25 @@ field() {
     sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"
 }
 
+# ticks: processor time of the server so far, user and system, in clock ticks.
+ticks() {
+    awk '{ print $14 + $15 }' "/proc/$server_pid/stat"
+}
+
+# verdict NAME BOUND UNIT FIGURES CONTROL CONTROL_NAME: prints medians, spreads, their ratio and whether the bound (such as "<= 4")
+# holds; counts in $missed where it does not.
+verdict() {
+    local a b share word=held
+    read -ra a <<<"$4"
+    read -ra b <<<"$5"
+    share=$(ratio "$(median "${a[@]}")" "$(median "${b[@]}")")
+    if ! holds "$share $2"; then
+        word=missed
+        missed=$((missed + 1))
+    fi
+    echo "$1: $(median "${a[@]}") (spread $(spread "${a[@]}")) $3 against $(median "${b[@]}") of $6 (spread $(spread "${b[@]}")), ratio $share (bound $2): $word"
+}
+
 # ratio A B: A / B with three digits.
 ratio() {
     awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", (b > 0) ? a / b : 0 }'

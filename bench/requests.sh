@@ -15,11 +15,6 @@ missed=0
 names=(get put delete list put16 get16)
 declare -A figures
 
-# ticks: processor time of the server so far, user and system, in clock ticks.
-ticks() {
-    awk '{ print $14 + $15 }' "/proc/$server_pid/stat"
-}
-
 # load NAME KEYS COMMAND OPTIONS...: runs a load and notes microseconds of the server a request (or a key, where a request has
 # KEYS of them).
 load() {
@@ -84,24 +79,11 @@ for pair in $(seq "$pairs"); do
 done
 rm -rf "$work/store"
 
-# verdict NAME BOUND OURS CONTROL CONTROL_NAME
-verdict() {
-    local a b share word=held
-    read -ra a <<<"$3"
-    read -ra b <<<"$4"
-    share=$(ratio "$(median "${a[@]}")" "$(median "${b[@]}")")
-    if ! holds "$share <= $2"; then
-        word=missed
-        missed=$((missed + 1))
-    fi
-    echo "$1: $(median "${a[@]}") (spread $(spread "${a[@]}")) us against $(median "${b[@]}") of $5 (spread $(spread "${b[@]}")), ratio $share (bound <= $2): $word"
-}
-
-verdict "GET 4 KiB" 4 "${figures[ours,get]}" "$hello" "hyper's hello"
-verdict "PUT 4 KiB" 0.55 "${figures[ours,put]}" "${figures[other,put]}" "the other build"
-verdict "batch DELETE, per key" 0.4 "${figures[ours,delete]}" "${figures[other,delete]}" "the other build"
-verdict "LIST, per key" 0.5 "${figures[ours,list]}" "${figures[other,list]}" "the other build"
-verdict "PUT 16 MiB" 1.0 "${figures[ours,put16]}" "${figures[other,put16]}" "the other build"
-verdict "GET 16 MiB" 1.0 "${figures[ours,get16]}" "${figures[other,get16]}" "the other build"
+verdict "GET 4 KiB" "<= 4" us "${figures[ours,get]}" "$hello" "hyper's hello"
+verdict "PUT 4 KiB" "<= 0.55" us "${figures[ours,put]}" "${figures[other,put]}" "the other build"
+verdict "batch DELETE, per key" "<= 0.4" us "${figures[ours,delete]}" "${figures[other,delete]}" "the other build"
+verdict "LIST, per key" "<= 0.5" us "${figures[ours,list]}" "${figures[other,list]}" "the other build"
+verdict "PUT 16 MiB" "<= 1.0" us "${figures[ours,put16]}" "${figures[other,put16]}" "the other build"
+verdict "GET 16 MiB" "<= 1.0" us "${figures[ours,get16]}" "${figures[other,get16]}" "the other build"
 echo "GET 4 KiB of the other build: $(read -ra a <<<"${figures[other,get]}"; median "${a[@]}") us"
 [ $missed = 0 ]
