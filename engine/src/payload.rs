@@ -114,8 +114,7 @@ impl Payload {
             let first = views.len();
             self.push_views(range.clone(), &mut views);
             let is_cell = range.len() == CELL_BYTES && range.start.is_multiple_of(CELL_BYTES);
-            let crc = self.cell_crcs[range.start / CELL_BYTES];
-            if !(is_cell && crcs.take_cell(crc)) {
+            if !(is_cell && crcs.take_cell(self.cell_crcs[range.start / CELL_BYTES])) {
                 views[first..].iter().for_each(|view| crcs.update(view));
             }
         }
@@ -189,12 +188,13 @@ mod tests {
             let whole: Vec<u8> = views.iter().flat_map(|view| view.to_vec()).collect();
             let payload = Payload::of(views);
             let cell = |number: usize| number * CELL_BYTES..(number + 1) * CELL_BYTES;
-            let cases: [Vec<Range<usize>>; 5] = [
+            let cases: [Vec<Range<usize>>; 6] = [
                 vec![cell(0), cell(2)],
                 vec![cell(1), 3 * CELL_BYTES..3 * CELL_BYTES + 9000],
                 vec![0..4096, cell(1)],
                 vec![CELL_BYTES - 4096..CELL_BYTES + 4096, 0..4096],
                 vec![],
+                vec![cell(0), 3 * CELL_BYTES + 9000..3 * CELL_BYTES + 9000],
             ];
             for ranges in cases {
                 let expected: Vec<u8> = ranges

@@ -2,7 +2,8 @@
 //!
 //! Map, in the order of a write:
 //! - [`cluster`]: the client of a front end on one reactor: `write` (bytes into chunks), `read` (chunks into bytes),
-//!   `metadata` (changes of names), `placement` (which partitions hold a chunk), `free` (chunks that are no longer wanted),
+//!   `metadata` (changes of names), `placement` (which partitions hold a chunk), `redundancy` (chunks into shards and back),
+//!   `free` (chunks that are no longer wanted),
 //!   `read_repair` (copies that a read found damaged or missing);
 //! - [`node`]: the other side: `store` and `fetch` on the reactor that owns a partition, `reclaim` of space and collection of `orphans`
 //!   nobody refers to, and the start and stop of a node;

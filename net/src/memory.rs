@@ -1,8 +1,8 @@
 //! How much of a reactor's arena reads and uploads leave free, and how they wait for it.
 //!
 //! Invariants: reads go on where uploads wait, because an upload may be a copy that waits for a read; those who wait are served
-//! in the order they came; nobody waits longer than [`WAIT_MAX`]; who needs several buffers at once has all of them promised before
-//! it takes the first, so that no two wait for what the other holds.
+//! in the order they came; nobody waits longer than [`WAIT_MAX`]; who reads into several buffers at once has them promised before
+//! it takes the first, as far as the arena of its own reactor tells, which keeps readers from waiting for what each other holds.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -35,10 +35,10 @@ pub(crate) const COPIED_CHUNK_BYTES_MAX: u32 = 128 << 10;
 
 /// Where the shards of a new chunk go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub(super) group: u32,
     pub(super) epoch: u32,
-    pub(super) scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// As many as the scheme has shards, by ascending slot: the first holds the first data shard.
     pub(super) shards: Vec<ShardPlace>,
 }
@@ -64,13 +64,13 @@ enum Use {
 
 /// The places that have refused a chunk.
 #[derive(Debug, Default)]
-pub(super) struct RefusedBy {
+pub(crate) struct RefusedBy {
     full: BTreeSet<Place>,
     closed: BTreeSet<Place>,
 }
 
 impl RefusedBy {
-    pub(super) fn add(&mut self, place: Place, error: &EngineError) {
+    pub(crate) fn add(&mut self, place: Place, error: &EngineError) {
         let places = match error {
             EngineError::Full { .. } => &mut self.full,
             _ => &mut self.closed,
@@ -312,7 +312,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Full`] when every group that can be written is full, [`ClusterError::Unavailable`] when none can be
     /// written.
-    pub(super) fn choose_target(
+    pub(crate) fn choose_target(
         &self,
         bytes: u32,
         refused_by: &RefusedBy,

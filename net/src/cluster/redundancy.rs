@@ -43,7 +43,7 @@ impl Cluster {
     /// Plans a write: what each shard of a chunk holds, in the order of the scheme's shards.
     ///
     /// # Errors
-    /// A code that fails, which is a defect.
+    /// A chunk that has changed in memory since it was given, and a code that fails, which is a defect.
     pub(super) fn shards_of(
         &self,
         scheme: Scheme,

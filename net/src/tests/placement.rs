@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use strata_engine::EngineError;
 use strata_engine::reactor::{self, Simulation};
 use strata_raftlog::namespace::INLINE_BYTES_MAX;
 
 use super::world::{Node, Shape, content, path_of, run};
+use crate::cluster::placement::RefusedBy;
 use crate::error::ClusterError;
+use crate::scheme::Scheme;
 
 /// Stores objects of 1 MiB until one is refused; how many were taken.
 async fn fill(node: &Node) -> (usize, ClusterError) {
@@ -157,5 +160,30 @@ fn a_partition_that_has_closed_is_named_and_gets_no_new_chunk() {
                 .expect("the other partition takes it");
         }
         assert_eq!(node.degradations(), ["placement", "partition_closed"]);
+    });
+}
+
+#[test]
+fn a_place_that_was_full_for_a_chunk_stays_so_however_long_it_takes() {
+    run(&Simulation::new(6), 16, async || {
+        let shape = Shape {
+            devices: 3,
+            scheme: Scheme::copies(3),
+            groups: vec![vec![0, 1, 2]],
+            ..Shape::mirrored(8)
+        };
+        let node = Node::start(&shape).await;
+        let without = |error: EngineError| {
+            let mut refused_by = RefusedBy::default();
+            refused_by.add(node.places[2], &error);
+            let target = node.cluster.choose_target(300_000, &refused_by);
+            target.map(|target| target.scheme)
+        };
+        let closed = without(EngineError::Unavailable("closed".to_owned()));
+        assert_eq!(closed.expect("two places are left"), Scheme::copies(2));
+        let full = without(EngineError::Full {
+            what: "a partition".to_owned(),
+        });
+        assert!(matches!(full, Err(ClusterError::Full(_))), "{full:?}");
     });
 }

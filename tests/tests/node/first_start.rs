@@ -20,6 +20,21 @@ fn strata(folder: &Path) -> Command {
     command
 }
 
+/// A server on ports that the system chooses.
+fn server(folder: &Path) -> Command {
+    let mut command = strata(folder);
+    command.arg("server");
+    for flag in [
+        "--s3-addr",
+        "--metrics-addr",
+        "--metadata-addr",
+        "--data-addr",
+    ] {
+        command.args([flag, "127.0.0.1:0"]);
+    }
+    command
+}
+
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(scratch()).expect("a folder")
 }
@@ -54,16 +69,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_start_without_configuration_makes_a_key_that_only_the_owner_reads() {
     let folder = folder();
-    let mut command = strata(folder.path());
-    command.arg("server");
-    for flag in [
-        "--s3-addr",
-        "--metrics-addr",
-        "--metadata-addr",
-        "--data-addr",
-    ] {
-        command.args([flag, "127.0.0.1:0"]);
-    }
+    let mut command = server(folder.path());
     command.args(["--capacity", "1GiB"]);
     let log = folder.path().join("log");
     let file = || {
@@ -141,16 +147,7 @@ fn unknown_keys_name_the_nearest_known_one() {
 #[test]
 fn a_scheme_that_needs_more_disks_than_there_are_is_refused() {
     let folder = folder();
-    let mut command = strata(folder.path());
-    command.arg("server");
-    for flag in [
-        "--s3-addr",
-        "--metrics-addr",
-        "--metadata-addr",
-        "--data-addr",
-    ] {
-        command.args([flag, "127.0.0.1:0"]);
-    }
+    let mut command = server(folder.path());
     command
         .env("STRATA_ERASURE_CODING_DATA_SHARDS", "4")
         .env("STRATA_ERASURE_CODING_PARITY_SHARDS", "2");

@@ -103,7 +103,7 @@ async fn status_tells_a_healthy_server_from_none() {
     let process = format!("process {}", server.process_id());
     assert_names(
         &said,
-        &["HEALTHY", &process, "chunks", "1 of 1 copies written"],
+        &["HEALTHY", &process, "shards", "1 of 1 copies written"],
     );
     assert!(!said.contains("What is wrong"), "{said}");
     server.kill();

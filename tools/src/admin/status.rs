@@ -132,7 +132,7 @@ fn device_line(device: &Value) -> String {
 
 fn capacity_line(capacity: &Value) -> String {
     format!(
-        "{} of {} free; {} of {} chunks",
+        "{} of {} free; {} of {} shards",
         size(number(capacity, "free_bytes")),
         size(number(capacity, "total_bytes")),
         number(capacity, "chunks"),
@@ -230,7 +230,7 @@ mod tests {
             "  device    ok       /a/strata.device (a)",
             "  device    failed   /b/strata.device (b): EIO",
             "  device    missing  c",
-            "  capacity  1.5 GiB of 3.0 GiB free; 2 of 9 chunks",
+            "  capacity  1.5 GiB of 3.0 GiB free; 2 of 9 shards",
             "  buckets   2 with 3 objects of 1.5 KiB together",
             "  names     /m, 4.0 KiB of 64.0 GiB used",
             "  log       1 of 3 copies written, 10 B of 2.0 KiB used",
