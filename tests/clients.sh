@@ -120,7 +120,7 @@ run_client() {
         if [ -n "$must_be_there" ]; then echo "FAILED  $1: $needs is not there"; else echo "skipped $1: $needs is not there"; fi
         return
     fi
-    timeout --kill-after=10 300 "${program[@]}" >"$log" 2>"$log.stderr"
+    timeout --kill-after=10 200 "${program[@]}" >"$log" 2>"$log.stderr"
     status=$?
     ok=$(grep -c '^ok ' "$log") bad=$(grep -c '^FAILED ' "$log")
     if [ $bad = 0 ] && { [ $status != 0 ] || [ $ok = 0 ]; }; then
