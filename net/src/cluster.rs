@@ -7,7 +7,7 @@ pub mod metadata;
 pub mod placement;
 pub mod read;
 mod read_repair;
-mod redundancy;
+pub(crate) mod redundancy;
 mod settings;
 mod shard;
 pub mod write;
@@ -60,9 +60,8 @@ struct Inner {
     read_memory: Promises,
     /// Places of which it was reported that a copy could not be read.
     reported: RefCell<BTreeSet<Place>>,
-    /// Whether read repair is under way, and how many copies it has written anew.
+    /// Whether read repair is under way.
     repairing: Cell<bool>,
-    repaired: Cell<u64>,
     reader: Reader,
     /// Whether the transaction that the reader keeps is about to be released.
     releasing: Cell<bool>,
@@ -93,7 +92,6 @@ impl Cluster {
             read_memory: Promises::default(),
             reported: RefCell::default(),
             repairing: Cell::default(),
-            repaired: Cell::default(),
             reader: Reader::new(parts.namespace.clone()),
             releasing: Cell::default(),
             settings: RefCell::default(),

@@ -41,6 +41,14 @@ pub enum NodeRequest {
         Watermark,
         OneSender<Result<Vec<BufferView>, EngineError>>,
     ),
+    /// Say of each shard whether it is there, as the index has it.
+    Holds(
+        Place,
+        Vec<ShardId>,
+        OneSender<Result<Vec<bool>, EngineError>>,
+    ),
+    /// Read all of a shard and compare it with its checksums; answered with its bytes' number.
+    Verify(Place, ShardId, OneSender<Result<u64, EngineError>>),
     /// Say whose bytes a shard holds.
     Owner(Place, ShardId, OneSender<Result<Owner, EngineError>>),
     /// Free shards; answered when their tombstones are durable.

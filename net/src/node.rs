@@ -15,6 +15,7 @@ pub mod orphans;
 pub mod propose;
 pub mod readers;
 pub mod reclaim;
+pub mod repair;
 pub mod serve;
 pub(crate) mod staleness;
 pub mod start;
@@ -36,6 +37,7 @@ use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::scheme::{DegradedWrites, Scheme};
 use readers::Readers;
+use repair::Redundancy;
 use status::NodeStatus;
 
 /// Requests that may wait in one reactor's mailbox.
@@ -126,6 +128,8 @@ pub struct ClusterParts {
     pub degraded_writes: DegradedWrites,
     /// Readers under way on every reactor.
     pub readers: Arc<Readers>,
+    /// What is known of the redundancy of the chunks.
+    pub redundancy: Arc<Redundancy>,
     /// What the node shows of itself.
     pub status: Arc<NodeStatus>,
 }
@@ -140,6 +144,13 @@ impl ClusterParts {
     pub fn is_writable(&self, place: Place) -> bool {
         let partition = self.partitions.get(&place);
         partition.is_some_and(Partition::is_writable)
+    }
+
+    /// The partitions that take shards, full ones among them.
+    pub fn writable_places(&self) -> Vec<Place> {
+        let places = self.partitions.iter();
+        let writable = places.filter(|(_, partition)| partition.is_writable());
+        writable.map(|(place, _)| *place).collect()
     }
 
     /// Whether reads of a partition's device are expected to succeed.

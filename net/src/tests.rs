@@ -4,6 +4,7 @@ mod coded;
 mod memory;
 mod placement;
 mod reads;
+mod repair;
 mod space;
 mod staleness;
 mod whole;

@@ -53,8 +53,8 @@ pub use tally::Tally;
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;
 pub use view::{
-    BodyPiece, Bucket, ChunkPage, DroppedBody, ListPage, ListQuery, ListedObject, ListedUpload,
-    Listing, Object, PieceSource, UploadPage, UploadQuery, View,
+    BodiesPage, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, ListPage, ListQuery,
+    ListedObject, ListedUpload, Listing, Object, PieceSource, UploadPage, UploadQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.

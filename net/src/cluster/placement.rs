@@ -321,6 +321,11 @@ impl Cluster {
         groups.choose(reactor::now(), bytes, refused_by, &self.inner.parts)
     }
 
+    /// The scheme of the layout.
+    pub(crate) fn scheme_wanted(&self) -> Scheme {
+        self.inner.groups.borrow().scheme
+    }
+
     /// The slots of a group by number, for reads.
     pub(super) fn slots_of(&self, number: u32) -> Option<Vec<Place>> {
         self.with_group(number, |group| group.slots.clone())

@@ -13,11 +13,6 @@ use super::Cluster;
 use super::shard::ShardPlace;
 
 impl Cluster {
-    /// Shards that this reactor has written anew since its start.
-    pub fn repaired_shards(&self) -> u64 {
-        self.inner.repaired.get()
-    }
-
     /// Begins to write the shards of a chunk anew that a read found bad, unless another chunk is being repaired. A newer record
     /// of a shard stands for it from then on, and compaction takes a damaged one away. A device that fails every read is left
     /// alone: the new shard could not be read either.
@@ -31,18 +26,7 @@ impl Cluster {
         let cluster = self.clone();
         let work = async move {
             for shard in bad {
-                let (device, partition) = (shard.place.device, shard.place.partition);
-                let chunk = extent.chunk;
-                match cluster.repair_shard(&extent, shard).await {
-                    Ok(()) => {
-                        let repaired = cluster.repaired_shards() + 1;
-                        cluster.inner.repaired.set(repaired);
-                        tracing::info!(%chunk, %device, partition, repaired, "read repair: a shard was written anew");
-                    }
-                    Err(error) => {
-                        tracing::warn!(%chunk, %device, partition, %error, "read repair: a shard could not be written anew");
-                    }
-                }
+                cluster.mend(&extent, shard).await;
             }
             cluster.inner.repairing.set(false);
             drop(pin);
@@ -50,7 +34,24 @@ impl Cluster {
         reactor::spawn(TaskClass::Background, work).detach();
     }
 
-    async fn repair_shard(&self, extent: &Extent, bad: ShardPlace) -> Result<(), EngineError> {
+    /// Writes a shard of a chunk anew from the others, and says in the log when that cannot be done. The inode of the body must be
+    /// pinned, and the body known to be needed since then.
+    pub(crate) async fn mend(&self, extent: &Extent, bad: ShardPlace) {
+        let (device, partition) = (bad.place.device, bad.place.partition);
+        let chunk = extent.chunk;
+        match self.write_anew(extent, bad).await {
+            Ok(bytes) => {
+                self.inner.parts.redundancy.count_repaired(bytes);
+                tracing::debug!(%chunk, %device, partition, bytes, "a shard was written anew");
+            }
+            Err(error) => {
+                tracing::warn!(%chunk, %device, partition, %error, "a shard could not be written anew");
+            }
+        }
+    }
+
+    /// Returns the bytes of the shard.
+    async fn write_anew(&self, extent: &Extent, bad: ShardPlace) -> Result<u64, EngineError> {
         let unavailable = || EngineError::Unavailable("too few others can be read".to_owned());
         let owner = self.owner_by(extent).await?;
         let layout_epoch = self.epoch_of(extent.chunk.placement_group());
@@ -69,8 +70,14 @@ impl Cluster {
             owner,
             payload: rebuilt.ok_or_else(unavailable)?,
         };
-        let stored = self.store_shard(bad.place, shard).await;
-        stored.inspect_err(|error| self.note_refusal(bad.place, error))
+        let bytes = shard.payload.len() as u64;
+        match self.store_shard(bad.place, shard).await {
+            Ok(()) => Ok(bytes),
+            Err(error) => {
+                self.note_refusal(bad.place, &error);
+                Err(error)
+            }
+        }
     }
 
     /// Whose bytes a chunk holds, as the first of its shards says that can.

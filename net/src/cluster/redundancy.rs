@@ -9,6 +9,7 @@
 
 mod codec;
 mod coded;
+mod health;
 mod mirrored;
 mod shard_reads;
 mod stripes;
@@ -21,6 +22,7 @@ use strata_engine::reactor::BufferView;
 use strata_engine::{CELL_BYTES, EngineError, Payload};
 use strata_raftlog::namespace::Extent;
 
+pub(crate) use health::ChunkHealth;
 pub(crate) use trouble::Trouble;
 
 use super::Cluster;
@@ -152,7 +154,7 @@ impl Cluster {
         (is_late, self.peer_of(place).is_some())
     }
 
-    fn scheme_of(&self, extent: &Extent) -> Result<Scheme, ClusterError> {
+    pub(super) fn scheme_of(&self, extent: &Extent) -> Result<Scheme, ClusterError> {
         let number = extent.geometry;
         if let Some(known) = self.inner.schemes.borrow().get(&number) {
             return Ok(*known);

@@ -47,6 +47,28 @@ impl Cluster {
         self.ask(place, request).await
     }
 
+    /// Whether each of some shards of a place is there, as its index has it.
+    pub(crate) async fn holds_shards(
+        &self,
+        place: Place,
+        ids: Vec<ShardId>,
+    ) -> Result<Vec<bool>, EngineError> {
+        if !self.is_elsewhere(place) {
+            return self.inner.local.holds(place, &ids).await;
+        }
+        let request = |reply| NodeRequest::Holds(place, ids, reply);
+        self.ask(place, request).await
+    }
+
+    /// Reads all of a shard where it lies and compares it with its checksums; returns how many bytes it has.
+    pub(crate) async fn verify_shard(&self, place: Place, id: ShardId) -> Result<u64, EngineError> {
+        if !self.is_elsewhere(place) {
+            return self.inner.local.verify(place, id).await;
+        }
+        let request = |reply| NodeRequest::Verify(place, id, reply);
+        self.ask(place, request).await
+    }
+
     /// Whose bytes a shard holds.
     pub(super) async fn owner_of_shard(
         &self,

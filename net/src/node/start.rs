@@ -19,6 +19,7 @@ use super::discover;
 use super::format::{self, NodeDevice};
 use super::propose::Metadata;
 use super::readers::Readers;
+use super::repair::Redundancy;
 use super::serve::{serve_mailbox, serve_until_stopped};
 use super::staleness;
 use super::status::{NodeStatus, Phase};
@@ -105,12 +106,15 @@ async fn bring_up(
     status.set_layout(layout);
     report.namespace_rebuilt = rebuilt.filter(|_| !first_start);
     status.set_report(report);
+    let redundancy = Arc::new(Redundancy::new(peers.len()));
+    status.set_redundancy(redundancy.clone());
     let parts = ClusterParts {
         node_id: config.node_id,
         peers: peers.to_vec(),
         partitions: recovered.partitions,
         namespace,
         readers: Readers::new(peers.len()),
+        redundancy,
         degraded_writes: config.degraded_writes,
         status: status.clone(),
     };

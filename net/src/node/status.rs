@@ -14,6 +14,7 @@ pub use super::bucket_usage::BucketUsages;
 use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
 use super::layout;
+use super::repair::Redundancy;
 use crate::message::Place;
 use crate::node::Partition;
 use crate::scheme::{DegradedWrites, Scheme};
@@ -113,6 +114,7 @@ struct Inner {
     /// Once it is known.
     layout: Option<NodeLayout>,
     group: Option<Arc<GroupStatistics>>,
+    redundancy: Option<Arc<Redundancy>>,
     bucket_usages: Arc<BucketUsages>,
 }
 
@@ -279,6 +281,15 @@ impl NodeStatus {
     /// The statistics of the Raft group, once it is up.
     pub fn group(&self) -> Option<Arc<GroupStatistics>> {
         self.lock().group.clone()
+    }
+
+    /// What is known of the redundancy of the chunks, once they are served.
+    pub fn redundancy(&self) -> Option<Arc<Redundancy>> {
+        self.lock().redundancy.clone()
+    }
+
+    pub(super) fn set_redundancy(&self, redundancy: Arc<Redundancy>) {
+        self.lock().redundancy = Some(redundancy);
     }
 
     /// What the buckets held a few seconds ago.

@@ -19,6 +19,9 @@ use crate::message::{NodeRequest, Place, Scanned};
 /// The part of a reactor's arena that reads of one device may hold, as a divisor.
 const DEVICE_SHARE: usize = 4;
 
+/// Bytes of a shard that are read at a time to be verified.
+const VERIFIED_AT_A_TIME: u32 = 256 << 10;
+
 /// The stores of one reactor.
 #[derive(Clone, Default)]
 pub struct LocalStores {
@@ -108,6 +111,33 @@ impl LocalStores {
         self.at(place)?.owner(id).await
     }
 
+    /// Whether each of some shards is there, as the index has it.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] when the partition is not here, and those of [`ChunkStore::look_up`].
+    pub async fn holds(&self, place: Place, ids: &[ShardId]) -> Result<Vec<bool>, EngineError> {
+        let store = self.at(place)?;
+        let mut held = Vec::with_capacity(ids.len());
+        for id in ids {
+            held.push(store.look_up(*id).await?.is_some());
+        }
+        Ok(held)
+    }
+
+    /// Reads all of a shard, a piece at a time, and compares it with its checksums; returns how many bytes it has.
+    ///
+    /// # Errors
+    /// Those of [`LocalStores::fetch`].
+    pub async fn verify(&self, place: Place, id: ShardId) -> Result<u64, EngineError> {
+        let found = self.at(place)?.look_up(id).await?;
+        let bytes = found.ok_or(EngineError::NotFound)?.payload_bytes;
+        for start in (0..bytes).step_by(VERIFIED_AT_A_TIME as usize) {
+            let end = (start + VERIFIED_AT_A_TIME).min(bytes);
+            self.fetch(place, id, start..end, Watermark::Read).await?;
+        }
+        Ok(u64::from(bytes))
+    }
+
     /// The partitions that are here.
     pub fn places(&self) -> Vec<Place> {
         self.stores.borrow().keys().copied().collect()
@@ -134,6 +164,12 @@ impl LocalStores {
             }
             NodeRequest::Fetch(place, id, range, watermark, reply) => {
                 spawn(async move { answer(reply, local.fetch(place, id, range, watermark).await) });
+            }
+            NodeRequest::Holds(place, ids, reply) => {
+                spawn(async move { answer(reply, local.holds(place, &ids).await) });
+            }
+            NodeRequest::Verify(place, id, reply) => {
+                spawn(async move { answer(reply, local.verify(place, id).await) });
             }
             NodeRequest::Owner(place, id, reply) => {
                 spawn(async move { answer(reply, local.owner(place, id).await) });

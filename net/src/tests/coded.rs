@@ -203,7 +203,7 @@ fn a_damaged_shard_is_written_anew() {
         assert_eq!(device, 2);
         assert!(node.get("k").await.expect("computed") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.repaired_shards(), 1);
+        assert_eq!(node.repaired_shards(), 1);
         // Two more may be lost now: the new shard is whole.
         node.lose_reactor(0).await;
         node.lose_reactor(1).await;
@@ -223,7 +223,7 @@ fn a_missing_shard_is_written_anew() {
             assert!(node.get("k").await.expect("computed") == body);
             reactor::sleep(Duration::from_secs(1)).await;
         }
-        assert_eq!(node.cluster.repaired_shards(), 2, "of both chunks");
+        assert_eq!(node.repaired_shards(), 2, "of both chunks");
         node.lose_reactor(0).await;
         node.lose_reactor(1).await;
         assert!(node.get("k").await.expect("from the new shard") == body);
@@ -246,7 +246,7 @@ fn shards_that_are_damaged_in_different_rows_give_the_whole() {
             assert!(node.get("k").await.expect("row by row") == body);
             reactor::sleep(Duration::from_secs(1)).await;
         }
-        assert_eq!(node.cluster.repaired_shards(), 4);
+        assert_eq!(node.repaired_shards(), 4);
         node.lose_reactor(4).await;
         node.lose_reactor(5).await;
         assert!(node.get("k").await.expect("all data is whole") == body);

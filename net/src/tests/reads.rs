@@ -47,7 +47,7 @@ fn a_damaged_copy_is_written_anew() {
         damage(&simulation, 0, &body, 3);
         assert!(node.get("k").await.expect("from the other copy") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.repaired_shards(), 1);
+        assert_eq!(node.repaired_shards(), 1);
         node.lose_reactor(1).await;
         assert!(node.get("k").await.expect("from the new copy") == body);
         assert_eq!((node.shards(0), node.shards(1)), (1, 1));
@@ -180,7 +180,7 @@ fn copies_that_are_damaged_apart_are_all_written_anew() {
         damage(&simulation, 1, &body, 2);
         assert!(node.get("k").await.expect("cell by cell") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.repaired_shards(), 2);
+        assert_eq!(node.repaired_shards(), 2);
         node.lose_reactor(1).await;
         assert!(node.get("k").await.expect("from one copy") == body);
     });
@@ -200,7 +200,7 @@ fn a_missing_copy_is_written_anew() {
         assert_eq!(node.shards(0), 0);
         assert!(node.get("k").await.expect("from the other copy") == body);
         reactor::sleep(Duration::from_secs(1)).await;
-        assert_eq!(node.cluster.repaired_shards(), 1);
+        assert_eq!(node.repaired_shards(), 1);
         node.lose_reactor(1).await;
         assert!(node.get("k").await.expect("from the new copy") == body);
     });
@@ -223,7 +223,7 @@ fn a_device_that_fails_every_read_is_flagged_and_not_written_over_and_over() {
             reactor::sleep(Duration::from_millis(200)).await;
         }
         assert_eq!(node.degradations(), ["device_unreadable"]);
-        let repaired = node.cluster.repaired_shards();
+        let repaired = node.repaired_shards();
         assert!(repaired < 16, "{repaired}");
     });
 }

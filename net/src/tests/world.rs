@@ -31,6 +31,7 @@ use crate::cluster::write::SPACE_FILE;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::node::readers::Readers;
+use crate::node::repair::Redundancy;
 use crate::node::status::{NodeLayout, NodeStatus};
 use crate::node::store::LocalStores;
 use crate::node::{ClusterParts, Partition};
@@ -189,6 +190,7 @@ impl Node {
         let parts = ClusterParts {
             node_id: 1,
             readers: Readers::new(peers.len()),
+            redundancy: Arc::new(Redundancy::new(peers.len())),
             degraded_writes: shape.degraded_writes,
             peers,
             partitions,
@@ -271,6 +273,11 @@ impl Node {
     pub fn degradations(&self) -> Vec<&'static str> {
         let found = self.cluster.parts().status.degradations().into_iter();
         found.map(|degradation| degradation.kind).collect()
+    }
+
+    /// Shards that were written anew.
+    pub fn repaired_shards(&self) -> u64 {
+        self.cluster.parts().redundancy.repaired().0
     }
 
     /// Ends the writer of a place, as an error that is not the device's does.

@@ -2,6 +2,7 @@
 //! some steps of a listing, because pages that it may read cannot be used again.
 
 mod body;
+mod every_body;
 mod list;
 mod system;
 mod uploads;
@@ -9,6 +10,7 @@ mod uploads;
 use heed::{RoTxn, WithoutTls};
 
 pub use body::{BodyPiece, ChunkPage, DroppedBody, PieceSource};
+pub use every_body::{BodiesPage, BodyPosition};
 pub use list::{ListPage, ListQuery, ListedObject, Listing};
 pub use uploads::{ListedUpload, UploadPage, UploadQuery};
 

@@ -2,6 +2,7 @@
 
 #[path = "../support/commands.rs"]
 mod commands;
+mod every_body;
 mod full_disk;
 mod golden;
 mod levels;

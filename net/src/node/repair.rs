@@ -1,0 +1,141 @@
+//! Repair and scrub: chunks of which shards are not where they belong get them back, the most endangered first.
+//!
+//! Every reactor walks its share of the bodies that the namespace names: at the start, when devices come or go, when somebody asks,
+//! and once in a while. The first walk only counts; the next ones write shards anew; the last one finds nothing more to do,
+//! which is the proof. A scrub walks in the same way and reads every shard besides.
+//!
+//! Invariants: a shard is written anew only for a body that was needed after its inode was pinned; a chunk counts as whole only when
+//! the stores said so in the walk that is reported; a walk that failed reports nothing; nothing needs to be remembered over a
+//! restart, because what is missing is found again.
+
+mod survey;
+mod walk;
+
+use std::time::Duration;
+
+use strata_engine::reactor::{self, Instant, TaskClass};
+
+use crate::cluster::Cluster;
+use crate::error::ClusterError;
+use crate::message::Place;
+use survey::Kind;
+pub use survey::{Progress, Redundancy, Survey, Surveyed};
+pub(crate) use walk::ShareOf;
+use walk::{Mode, Walk};
+
+/// How long after the start the first walk begins, so that it does not compete with the first requests.
+const FIRST_WALK_AFTER: Duration = Duration::from_secs(10);
+
+/// How often everything is looked over when nothing seems to have changed.
+const PERIOD: Duration = Duration::from_secs(3600);
+
+/// When a walk is tried again that could not be ended, or left undone what could be done.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether there is cause for a walk.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a scrub of everything may have been ago before the next begins.
+const SCRUB_PERIOD: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Starts repair and scrub on this reactor.
+pub(super) fn spawn(cluster: &Cluster) -> [reactor::Task<()>; 2] {
+    let (repairing, scrubbing) = (cluster.clone(), cluster.clone());
+    [
+        reactor::spawn(TaskClass::Background, repair_for_ever(repairing)),
+        reactor::spawn(TaskClass::Background, scrub_for_ever(scrubbing)),
+    ]
+}
+
+async fn repair_for_ever(cluster: Cluster) {
+    let redundancy = cluster.parts().redundancy.clone();
+    reactor::sleep(FIRST_WALK_AFTER).await;
+    loop {
+        let (asked, writable) = (redundancy.surveys_asked(), writable_places(&cluster));
+        let pause = match repair(&cluster, own_share(&cluster)).await {
+            Ok(survey) => {
+                let pause = if survey.repairable == 0 {
+                    PERIOD
+                } else {
+                    RETRY_AFTER
+                };
+                redundancy.report(reactor::index(), Kind::Survey, asked, survey);
+                pause
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the walk that looks for missing shards stopped; it begins again");
+                RETRY_AFTER
+            }
+        };
+        let until = reactor::now() + pause;
+        wait(until, || {
+            redundancy.surveys_asked() != asked || writable_places(&cluster) != writable
+        })
+        .await;
+    }
+}
+
+fn own_share(cluster: &Cluster) -> ShareOf {
+    ShareOf {
+        index: reactor::index(),
+        count: cluster.parts().peers.len(),
+    }
+}
+
+/// Walks over a share of all bodies until nothing is left that can be done now; returns what the last walk found.
+pub(crate) async fn repair(cluster: &Cluster, share: ShareOf) -> Result<Survey, ClusterError> {
+    let walk = Walk::new(cluster, share);
+    let mut survey = walk.run(Mode::Survey).await?;
+    while let Some(losses_left) = survey.most_endangered() {
+        let after = walk.run(Mode::Repair { losses_left }).await?;
+        let has_helped = after.repairable < survey.repairable;
+        survey = after;
+        if !has_helped {
+            tracing::warn!(
+                chunks = survey.repairable,
+                "chunks lack shards that could not be written anew; it is tried again"
+            );
+            break;
+        }
+    }
+    Ok(survey)
+}
+
+async fn scrub_for_ever(cluster: Cluster) {
+    let redundancy = cluster.parts().redundancy.clone();
+    let mut asked = redundancy.scrubs_asked();
+    let mut due = reactor::now() + SCRUB_PERIOD;
+    loop {
+        wait(due, || redundancy.scrubs_asked() != asked).await;
+        asked = redundancy.scrubs_asked();
+        let scrubbed = scrub(&cluster, own_share(&cluster)).await;
+        due = reactor::now()
+            + match scrubbed {
+                Ok(survey) => {
+                    redundancy.report(reactor::index(), Kind::Scrub, asked, survey);
+                    SCRUB_PERIOD
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the scrub stopped; it begins again");
+                    RETRY_AFTER
+                }
+            };
+    }
+}
+
+/// Reads every shard of a share of all bodies, and writes anew what is damaged or missing.
+pub(crate) async fn scrub(cluster: &Cluster, share: ShareOf) -> Result<Survey, ClusterError> {
+    Walk::new(cluster, share).run(Mode::Scrub).await
+}
+
+/// Waits until there is cause, at the latest until `end`.
+async fn wait(end: Instant, is_cause: impl Fn() -> bool) {
+    while reactor::now() < end && !is_cause() {
+        reactor::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The places that take shards, full ones among them.
+fn writable_places(cluster: &Cluster) -> Vec<Place> {
+    cluster.parts().writable_places()
+}

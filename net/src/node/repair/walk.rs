@@ -1,0 +1,200 @@
+//! A walk over the chunks of this reactor's share of all bodies.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use strata_engine::reactor;
+use strata_raftlog::namespace::{BodiesPage, BodyPosition, Extent};
+
+use super::Survey;
+use super::survey::Kind;
+use crate::cluster::Cluster;
+use crate::cluster::redundancy::ChunkHealth;
+use crate::error::ClusterError;
+
+/// Rows of the namespace that are read in one turn.
+const ROWS_PER_TURN: usize = 32;
+
+/// Chunks that a reactor repairs or verifies at a time: enough to keep the devices busy while one waits for the slowest of its shards.
+const CHUNKS_AT_A_TIME: usize = 4;
+
+/// Bytes that a scrub reads in a second, on each reactor. A device of 4 TB is read in 9 hours by two of them.
+const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
+
+/// What a walk does beside counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Nothing.
+    Survey,
+    /// Writes the bad shards anew of chunks that survive no more further losses than these.
+    Repair {
+        /// The further losses.
+        losses_left: usize,
+    },
+    /// Reads every shard, and writes anew what it finds bad.
+    Scrub,
+}
+
+impl Mode {
+    fn kind(self) -> Kind {
+        match self {
+            Mode::Survey | Mode::Repair { .. } => Kind::Survey,
+            Mode::Scrub => Kind::Scrub,
+        }
+    }
+}
+
+/// How whole a chunk is, and how many of its shards were written anew.
+type Attended = (ChunkHealth, usize);
+
+/// Which of so many equal shares of all bodies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShareOf {
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+}
+
+/// A walk over a share of all bodies.
+pub(super) struct Walk<'a> {
+    cluster: &'a Cluster,
+    share: ShareOf,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(cluster: &'a Cluster, share: ShareOf) -> Walk<'a> {
+        Walk { cluster, share }
+    }
+
+    /// Walks once from the beginning to the end; what was repaired counts as whole.
+    ///
+    /// # Errors
+    /// Those of reading the namespace, and rows that name what does not exist.
+    pub(super) async fn run(&self, mode: Mode) -> Result<Survey, ClusterError> {
+        let redundancy = &self.cluster.parts().redundancy;
+        let walked = self.walk(mode).await;
+        redundancy.note(reactor::index(), mode.kind(), None);
+        walked
+    }
+
+    async fn walk(&self, mode: Mode) -> Result<Survey, ClusterError> {
+        let share = self.inodes()?;
+        let losses_wanted = self.cluster.scheme_wanted().losses();
+        let mut survey = Survey::default();
+        let mut from = Some(BodyPosition {
+            inode: share.start,
+            ..BodyPosition::default()
+        });
+        while let Some(at) = from.filter(|at| at.inode < share.end) {
+            let begun = reactor::now();
+            let mut page = self
+                .cluster
+                .read(|view| view.every_extent(at, ROWS_PER_TURN))?;
+            page.extents.retain(|(at, _)| at.inode < share.end);
+            from = page.next;
+            let before = survey.verified_bytes;
+            for (health, mended) in self.healths(mode, page).await? {
+                survey.add(&health, mended, losses_wanted);
+            }
+            let redundancy = &self.cluster.parts().redundancy;
+            redundancy.note(reactor::index(), mode.kind(), Some(&survey));
+            let verified = survey.verified_bytes - before;
+            let pace = Duration::from_nanos(verified * 1_000_000_000 / SCRUB_BYTES_PER_SECOND);
+            reactor::sleep_until(begun + pace).await;
+            reactor::yield_now().await;
+        }
+        Ok(survey)
+    }
+
+    /// The inodes of the share. Those that are given out from now on belong to the last one.
+    fn inodes(&self) -> Result<Range<u64>, ClusterError> {
+        let group = self.cluster.read(|view| view.group())?;
+        let next = group.map_or(0, |group| group.next_inode);
+        let (index, count) = (self.share.index as u64, self.share.count as u64);
+        let bound = |share: u64| next.div_ceil(count) * share;
+        let is_last = index + 1 == count;
+        Ok(bound(index)..if is_last { u64::MAX } else { bound(index + 1) })
+    }
+
+    /// How whole the chunks of a page are that a name needs, after what the mode does about it.
+    async fn healths(&self, mode: Mode, page: BodiesPage) -> Result<Vec<Attended>, ClusterError> {
+        let extents: Vec<Extent> = page
+            .extents
+            .iter()
+            .map(|(_, extent)| extent.clone())
+            .collect();
+        let mut healths = Vec::new();
+        let mut doubtful = Vec::new();
+        if mode == Mode::Scrub {
+            doubtful = page.extents;
+        } else {
+            let found = self.cluster.look_over(&extents).await?;
+            for (health, named) in found.into_iter().zip(page.extents) {
+                match health.is_whole() {
+                    true => healths.push((health, 0)),
+                    false => doubtful.push(named),
+                }
+            }
+        }
+        let attending = doubtful
+            .iter()
+            .map(|(at, extent)| self.attend(mode, *at, extent));
+        let mut attended = stream::iter(attending).buffer_unordered(CHUNKS_AT_A_TIME);
+        while let Some(attended) = attended.next().await {
+            healths.extend(attended?);
+        }
+        Ok(healths)
+    }
+
+    /// Looks at one chunk again, now that its space is kept, and does what the mode asks; `None` where no name needs it any more.
+    async fn attend(
+        &self,
+        mode: Mode,
+        at: BodyPosition,
+        extent: &Extent,
+    ) -> Result<Option<Attended>, ClusterError> {
+        let cluster = self.cluster;
+        let _pin = cluster.parts().readers.pin(reactor::index(), at.inode);
+        if !self.is_needed(at, extent)? {
+            return Ok(None);
+        }
+        let health = self.health(mode, extent).await?;
+        let is_due = match mode {
+            Mode::Survey => false,
+            Mode::Repair { losses_left } => health.losses_left.unwrap_or(0) <= losses_left,
+            Mode::Scrub => true,
+        };
+        if !is_due || health.bad.is_empty() {
+            return Ok(Some((health, 0)));
+        }
+        for shard in &health.bad {
+            cluster.mend(extent, *shard).await;
+        }
+        let mut after = self.health(mode, extent).await?;
+        after.verified_bytes += health.verified_bytes;
+        let mended = health.bad.difference(&after.bad).count();
+        Ok(Some((after, mended)))
+    }
+
+    async fn health(&self, mode: Mode, extent: &Extent) -> Result<ChunkHealth, ClusterError> {
+        if mode == Mode::Scrub {
+            return self.cluster.verify_chunk(extent).await;
+        }
+        let looked = self.cluster.look_over(std::slice::from_ref(extent)).await?;
+        let missing = || ClusterError::Bug("a chunk was looked over without a result".to_owned());
+        looked.into_iter().next().ok_or_else(missing)
+    }
+
+    /// Whether the extent is still where it was found and belongs to a body that a name needs. Asked in the turn in which its inode was
+    /// pinned.
+    fn is_needed(&self, at: BodyPosition, extent: &Extent) -> Result<bool, ClusterError> {
+        self.cluster.read(|view| {
+            if !view.is_body_needed(at.inode, at.space)? {
+                return Ok(false);
+            }
+            let there = view.extents(at.inode, at.space, at.offset, 1)?;
+            let found = there.iter().find(|(offset, _)| *offset == at.offset);
+            Ok(found.is_some_and(|(_, found)| found == extent))
+        })
+    }
+}
