@@ -53,6 +53,8 @@ struct Inner {
     inodes: RefCell<std::ops::Range<u64>>,
     writer: WriterEpoch,
     groups: RefCell<placement::GroupTable>,
+    /// Changes of the placement groups that are in the table.
+    layout_changes_seen: Cell<u64>,
     schemes: RefCell<redundancy::KnownSchemes>,
     codecs: RefCell<redundancy::Codecs>,
     chunk_memory: MemoryQueue,
@@ -85,6 +87,7 @@ impl Cluster {
             inodes: RefCell::new(0..0),
             writer: WriterEpoch::unregistered(),
             groups: RefCell::new(placement::GroupTable::empty()),
+            layout_changes_seen: Cell::default(),
             schemes: RefCell::default(),
             codecs: RefCell::default(),
             chunk_memory: MemoryQueue::default(),
@@ -102,9 +105,8 @@ impl Cluster {
             inner: Rc::new(inner),
         };
         cluster.load_placement_groups()?;
-        let known = cluster.read(|view| Ok((view.placement_groups()?, view.writers()?)));
-        let (groups, writers) = known?;
-        cluster.inner.local.fence(&groups, &writers);
+        let writers = cluster.read(|view| view.writers())?;
+        cluster.inner.local.fence(&[], &writers);
         cluster.register_writer().await?;
         Ok(cluster)
     }

@@ -14,6 +14,7 @@ use crate::error::ClusterError;
 use crate::memory::Watermark;
 use crate::node::ClusterParts;
 use crate::node::open::{OpenReport, OpenRequest};
+use crate::node::replace::Replacement;
 
 /// A data partition: its device and its number on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +60,8 @@ pub enum NodeRequest {
         Proposer,
         OneSender<Result<Answer, ClusterError>>,
     ),
+    /// Replace a lost device; only the metadata core is asked.
+    Replace(Replacement),
     /// Begin to serve with this cluster client; answered when serving has ended.
     Serve(Arc<ClusterParts>, OneSender<()>),
     /// Close the stores and end the reactor.

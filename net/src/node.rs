@@ -12,23 +12,25 @@ pub mod format;
 pub mod layout;
 pub mod open;
 pub mod orphans;
+mod partition;
 pub mod propose;
 pub mod readers;
 pub mod reclaim;
 pub mod repair;
+pub mod replace;
 pub mod serve;
 pub(crate) mod staleness;
 pub mod start;
 pub mod status;
 pub mod store;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use strata_engine::Uuid;
 use strata_engine::reactor::{self, Main, OneSender, ReactorConfig, Sender, World};
-use strata_engine::{ChunkStore, ChunkStoreStatistics, DeviceHealth, Uuid};
 use strata_raftlog::namespace::RootKey;
 use strata_raftlog::namespace::store::NamespaceStore;
 
@@ -36,6 +38,7 @@ use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::scheme::{DegradedWrites, Scheme};
+pub use partition::{Partition, Partitions};
 use readers::Readers;
 use repair::Redundancy;
 use status::NodeStatus;
@@ -87,33 +90,6 @@ pub enum NodeError {
     Ended(String),
 }
 
-/// A data partition that is there.
-#[derive(Debug, Clone)]
-pub struct Partition {
-    /// The reactor that owns it.
-    pub reactor: usize,
-    /// Whether its device works.
-    pub health: Arc<DeviceHealth>,
-    /// What it has done and holds.
-    pub statistics: Arc<ChunkStoreStatistics>,
-}
-
-impl Partition {
-    /// A store of this reactor.
-    pub(crate) fn of(store: &ChunkStore) -> Partition {
-        Partition {
-            reactor: reactor::index(),
-            health: store.device_health().clone(),
-            statistics: store.statistics(),
-        }
-    }
-
-    /// Whether neither its device has failed nor its log has closed. Takes no lock: every new chunk asks.
-    pub fn is_writable(&self) -> bool {
-        self.health.failure().is_none() && self.statistics.log.closed().is_none()
-    }
-}
-
 /// What all reactors of a node share.
 pub struct ClusterParts {
     /// The node's number.
@@ -121,7 +97,7 @@ pub struct ClusterParts {
     /// The mailbox of each reactor.
     pub peers: Vec<Sender<NodeRequest>>,
     /// Every data partition that is there.
-    pub partitions: BTreeMap<Place, Partition>,
+    pub partitions: Partitions,
     /// The namespace, for reading on every core.
     pub namespace: NamespaceStore,
     /// What becomes of new chunks when some devices cannot be written.
@@ -132,17 +108,24 @@ pub struct ClusterParts {
     pub redundancy: Arc<Redundancy>,
     /// What the node shows of itself.
     pub status: Arc<NodeStatus>,
+    /// Changes of the placement groups since the start: whoever has read them before reads them again.
+    pub layout_changes: AtomicU64,
 }
 
 impl ClusterParts {
+    /// Has every reactor read the placement groups again before it uses them.
+    pub(crate) fn note_layout_change(&self) {
+        self.layout_changes.fetch_add(1, Ordering::Release);
+    }
+
     /// The reactor that owns a partition; `None` when its device is not there.
     pub fn owner_of(&self, place: Place) -> Option<usize> {
-        Some(self.partitions.get(&place)?.reactor)
+        Some(self.partitions.get(place)?.reactor)
     }
 
     /// Whether a partition is there and takes shards, unless it is full.
     pub fn is_writable(&self, place: Place) -> bool {
-        let partition = self.partitions.get(&place);
+        let partition = self.partitions.get(place);
         partition.is_some_and(Partition::is_writable)
     }
 
@@ -150,18 +133,18 @@ impl ClusterParts {
     pub fn writable_places(&self) -> Vec<Place> {
         let places = self.partitions.iter();
         let writable = places.filter(|(_, partition)| partition.is_writable());
-        writable.map(|(place, _)| *place).collect()
+        writable.map(|(place, _)| place).collect()
     }
 
     /// Whether reads of a partition's device are expected to succeed.
     pub fn is_readable(&self, place: Place) -> bool {
-        let partition = self.partitions.get(&place);
+        let partition = self.partitions.get(place);
         partition.is_some_and(|partition| !partition.health.fails_all_reads())
     }
 
     /// Whether a partition's device has left an operation without an answer for a second.
     pub fn is_late(&self, place: Place) -> bool {
-        let partition = self.partitions.get(&place);
+        let partition = self.partitions.get(place);
         partition.is_some_and(|partition| partition.health.is_late())
     }
 

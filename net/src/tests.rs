@@ -5,6 +5,7 @@ mod memory;
 mod placement;
 mod reads;
 mod repair;
+mod replacing;
 mod space;
 mod staleness;
 mod whole;

@@ -1,10 +1,14 @@
-//! `strata admin` and `strata status`: what an administrator asks of a running server from its own machine, through its admin socket.
+//! `strata admin`, `strata status` and the like: what an administrator asks of a running server from its own machine, through its admin socket.
 //!
 //! Invariant: nothing is reported as done that the server has not answered.
 //!
-//! - [`protocol`]: what is said on the socket; [`status`]: the command `strata status`.
+//! - [`protocol`]: what is said on the socket; [`status`]: the command `strata status`; [`devices`], [`redundancy`]: `strata device`,
+//!   `strata repair` and `strata scrub`.
 
+pub mod devices;
 pub mod protocol;
+pub mod redundancy;
+mod shown;
 pub mod status;
 
 use std::io::{self, IsTerminal, Write};
@@ -71,6 +75,14 @@ fn ask_at(metadata_dir: &Path, request: &Request) -> io::Result<String> {
     stream.set_read_timeout(Some(ANSWER_TIME))?;
     stream.write_all((request.encode() + "\n").as_bytes())?;
     protocol::read_line(&stream)
+}
+
+/// What was answered, as JSON or as a table for people.
+fn said(answer: &Value, as_json: bool, table: impl Fn(&Value) -> String) -> String {
+    match as_json {
+        true => format!("{answer:#}\n"),
+        false => table(answer),
+    }
 }
 
 /// Brings a new root key into force: the one of the two variables if they are set, else one that the server makes.

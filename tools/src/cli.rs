@@ -53,6 +53,15 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
+    /// List the devices of the running server, or replace a lost one
+    #[command(subcommand, arg_required_else_help = true)]
+    Device(DeviceCommands),
+    /// Show whether all chunks have their shards; what is missing is repaired without being asked
+    #[command(subcommand, arg_required_else_help = true)]
+    Repair(RepairCommands),
+    /// Read all chunks of the running server and compare them with their checksums
+    #[command(subcommand, arg_required_else_help = true)]
+    Scrub(ScrubCommands),
     /// Check or show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommands),
@@ -108,6 +117,59 @@ enum AdminCommands {
     RootKey {
         #[command(flatten)]
         flags: KeyFlags<Places>,
+    },
+}
+
+#[derive(Subcommand)]
+enum DeviceCommands {
+    /// Show every device with its state and what it holds
+    List {
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a new device in the place of one that is missing or has failed, while the server runs
+    ///
+    /// The new one is formatted in an empty directory on a disk of its own. Repair then writes to it what the lost one held. A
+    /// device that works is not replaced.
+    Replace {
+        /// The lost device: its uuid, or the path that it had
+        lost: String,
+        /// The empty directory
+        place: PathBuf,
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+    },
+}
+
+#[derive(Subcommand)]
+enum RepairCommands {
+    /// Show how many chunks lack shards, and what is being done
+    Status {
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum ScrubCommands {
+    /// Begin to read everything
+    Start {
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+    },
+    /// Show how far it is, or what the last one has found
+    Status {
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -170,6 +232,21 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
             working(admin::replace_root_key(&load(flags)?.config))
         }
         Commands::Status { flags, json } => status(&load(flags)?, json).map_err(Failure::Working),
+        Commands::Device(DeviceCommands::List { flags, json }) => {
+            told(admin::devices::devices(&load(flags)?.config, json))
+        }
+        Commands::Device(DeviceCommands::Replace { lost, place, flags }) => {
+            told(admin::devices::replace(&load(flags)?.config, &lost, &place))
+        }
+        Commands::Repair(RepairCommands::Status { flags, json }) => {
+            told(admin::redundancy::repair_status(&load(flags)?.config, json))
+        }
+        Commands::Scrub(ScrubCommands::Start { flags }) => {
+            told(admin::redundancy::start_scrub(&load(flags)?.config))
+        }
+        Commands::Scrub(ScrubCommands::Status { flags, json }) => {
+            told(admin::redundancy::scrub_status(&load(flags)?.config, json))
+        }
         Commands::Config(ConfigCommands::Check { flags }) => check(&load(flags)?),
         Commands::Config(ConfigCommands::Show { flags, json }) => {
             working(show(&load(flags)?, json))
@@ -182,6 +259,13 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         } => working(inspect::run(&path, inspect::Options { limit, at, json })),
         Commands::Version { json } => working(print(&version::describe(json))),
     }
+}
+
+/// Prints what a server has answered.
+fn told(answer: Result<String, String>) -> Result<ExitCode, Failure> {
+    let printed = answer.and_then(|text| print(&text));
+    printed.map_err(Failure::Working)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn load<C>(flags: KeyFlags<C>) -> Result<Loaded, Failure> {

@@ -68,6 +68,9 @@ impl Cluster {
                         | EngineError::Failed { .. }
                         | EngineError::Unavailable(_)
                 );
+                if matches!(error, EngineError::Stale(_)) && self.has_changed(&target) {
+                    continue;
+                }
                 if !is_of_place {
                     return Err(error.into());
                 }

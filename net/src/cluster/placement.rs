@@ -7,7 +7,9 @@
 //! Long chunks go to the groups in turn; short ones follow each other to one group, so that those that wait together share a
 //! barrier.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use strata_engine::reactor::Instant;
@@ -297,6 +299,7 @@ impl Cluster {
                 "the namespace holds no layout, or no placement groups".to_owned(),
             ));
         };
+        self.inner.local.fence(&rows, &[]);
         let here = reactor::index();
         let leads = |group: &Group| {
             let first = group.slots.first();
@@ -305,6 +308,23 @@ impl Cluster {
         let groups = rows.iter().map(group_of).collect();
         *self.inner.groups.borrow_mut() = GroupTable::new(scheme, groups, leads);
         Ok(())
+    }
+
+    /// The placement groups as they are now.
+    fn groups(&self) -> &RefCell<GroupTable> {
+        let changes = self.inner.parts.layout_changes.load(Ordering::Acquire);
+        if self.inner.layout_changes_seen.replace(changes) != changes
+            && let Err(error) = self.load_placement_groups()
+        {
+            tracing::warn!(%error, "changed placement groups cannot be read; the old ones stay");
+        }
+        &self.inner.groups
+    }
+
+    /// Whether a write that a place found stale may be decided anew: its placement group has changed since.
+    pub(super) fn has_changed(&self, target: &Target) -> bool {
+        self.epoch_of(target.group)
+            .is_some_and(|epoch| epoch > target.epoch)
     }
 
     /// Where the next chunk goes, of so many bytes, which some places have refused before.
@@ -317,13 +337,13 @@ impl Cluster {
         bytes: u32,
         refused_by: &RefusedBy,
     ) -> Result<Target, ClusterError> {
-        let mut groups = self.inner.groups.borrow_mut();
+        let mut groups = self.groups().borrow_mut();
         groups.choose(reactor::now(), bytes, refused_by, &self.inner.parts)
     }
 
     /// The scheme of the layout.
     pub(crate) fn scheme_wanted(&self) -> Scheme {
-        self.inner.groups.borrow().scheme
+        self.groups().borrow().scheme
     }
 
     /// The slots of a group by number, for reads.
@@ -337,7 +357,7 @@ impl Cluster {
     }
 
     fn with_group<R>(&self, number: u32, read: impl FnOnce(&Group) -> R) -> Option<R> {
-        let table = self.inner.groups.borrow();
+        let table = self.groups().borrow();
         let at = table
             .groups
             .binary_search_by_key(&number, |group| group.number);

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use strata_raftlog::consensus::group::NamespaceFull;
 use strata_raftlog::namespace::INLINE_BYTES_MAX;
 
+use super::repair::Survey;
 use super::status::{DeviceStatus, LostPartition, NodeLayout, PartitionStatus};
 use crate::cluster::placement::COPIED_CHUNK_BYTES_MAX;
 use crate::message::Place;
@@ -46,10 +47,11 @@ pub(super) struct Inventory<'a> {
     pub(super) log_mirrors_present: Option<u64>,
     /// What leaves the namespace no room.
     pub(super) namespace_full: Option<NamespaceFull>,
+    /// What the last walk over all chunks has found.
+    pub(super) survey: Option<Survey>,
 }
 
-const REPLACE_DISK: &str =
-    "look at the kernel's log, replace the disk or put it right, and restart";
+const REPLACE_DISK: &str = "look at the kernel's log; put the disk right and restart, or replace it (`strata device replace`)";
 
 impl Inventory<'_> {
     /// The most severe first.
@@ -62,6 +64,7 @@ impl Inventory<'_> {
         found.extend(self.partitions.iter().filter_map(damaged_partition));
         found.extend(self.closed_partitions());
         found.extend(self.lost_log_mirrors());
+        found.extend(self.survey.iter().flat_map(weak_chunks));
         found.sort_by_key(|degradation| std::cmp::Reverse(degradation.severity));
         found
     }
@@ -131,6 +134,51 @@ impl Inventory<'_> {
     }
 }
 
+/// Chunks that lack shards, or were written in a weaker scheme.
+fn weak_chunks(survey: &Survey) -> Vec<Degradation> {
+    let mut found = Vec::new();
+    let chunks = survey.chunks;
+    if survey.unreadable > 0 {
+        found.push(Degradation {
+            severity: Severity::Critical,
+            kind: "chunks_unreadable",
+            what: format!(
+                "{} of {chunks} chunks cannot be read: too many of their shards are on devices that are away",
+                survey.unreadable
+            ),
+            remedy: "put the disks that are named here back and restart".to_owned(),
+        });
+    }
+    if survey.below_target > survey.unreadable {
+        let least = survey.by_losses_left.keys().next().copied().unwrap_or(0);
+        let waiting = survey.below_target.saturating_sub(survey.repairable);
+        found.push(Degradation {
+            severity: Severity::Warning,
+            kind: "chunks_below_target",
+            what: format!(
+                "{} of {chunks} chunks lack shards; the most endangered survive the loss of {least} more disks; {waiting} wait for a \
+                 device",
+                survey.below_target - survey.unreadable
+            ),
+            remedy: "put the missing disks back and restart, or replace them (`strata device replace`); what can be repaired is \
+                     being repaired"
+                .to_owned(),
+        });
+    }
+    if survey.written_weaker > 0 {
+        found.push(Degradation {
+            severity: Severity::Warning,
+            kind: "chunks_weaker",
+            what: format!(
+                "{} of {chunks} chunks were written while devices were away, and survive fewer losses than the layout",
+                survey.written_weaker
+            ),
+            remedy: "when the devices are back, copy the objects of that time onto themselves".to_owned(),
+        });
+    }
+    found
+}
+
 fn passed_over(weak: usize, all: usize) -> String {
     format!("{weak} of {all} placement groups are not whole; new objects go to the other groups")
 }
@@ -170,7 +218,7 @@ fn missing_device(uuid: &str) -> Degradation {
         severity: Severity::Warning,
         kind: "device_missing",
         what: format!("device {uuid} is not there; what it held is served from the other disks"),
-        remedy: "put the disk back and restart".to_owned(),
+        remedy: "put the disk back and restart, or replace it (`strata device replace`)".to_owned(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Finds the devices of a node among the listed directories and files, in any order, and decides whether this is a first start.
 //!
 //! Invariants: nothing is formatted unless ALL listed places are there and empty and no metadata exists; a place that is not
-//! there, or whose disk does not work, beside formatted ones is a missing device, and is never made; a device is known by its
-//! uuid, never by its path; nothing is written before every device has been looked at.
+//! there or empty, or whose disk does not work, beside formatted ones is a missing device, and is never made; a device is known by
+//! its uuid, never by its path; nothing is written before every device has been looked at.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ use super::{NodeConfig, NodeError};
 
 /// The device file inside a data directory.
 pub const DEVICE_FILE: &str = "strata.device";
+
+/// What a device is called that is being formatted in the place of another one: it gets its name when it is whole.
+pub(super) const UNFINISHED_FILE: &str = "strata.device.new";
 
 /// How long a place has to answer before it counts as sick: as long as an open device.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -83,7 +86,7 @@ pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
     let first_start = decide(config, &candidates).await?;
     let (missing, candidates) = candidates
         .into_iter()
-        .partition::<Vec<_>, _>(|candidate| candidate.absence().is_some());
+        .partition::<Vec<_>, _>(|candidate| !first_start && candidate.absence().is_some());
     Ok(Discovery {
         candidates,
         missing: missing.iter().filter_map(Candidate::absence).collect(),
@@ -98,7 +101,10 @@ impl Candidate {
         match &self.found {
             Found::Missing => Some(format!("{listed} is not there")),
             Found::Sick(why) => Some(format!("{listed} does not work ({why})")),
-            Found::Empty | Found::Device(_) => None,
+            Found::Empty => Some(format!(
+                "{listed} is empty (is its disk mounted? If it is a new disk, `strata device replace` takes it)"
+            )),
+            Found::Device(_) => None,
         }
     }
 }
@@ -113,10 +119,11 @@ pub fn device_path(listed: &Path) -> PathBuf {
 }
 
 /// What a look at one listed place has shown.
-struct Look {
-    path: PathBuf,
-    domain: FailureDomain,
-    found: Found,
+pub(super) struct Look {
+    /// The device file.
+    pub(super) path: PathBuf,
+    pub(super) domain: FailureDomain,
+    pub(super) found: Found,
 }
 
 /// What the file system says of a place.
@@ -126,7 +133,15 @@ enum Seen {
     DeviceIn(PathBuf),
 }
 
-async fn look_at(config: &NodeConfig, position: usize, listed: &Path) -> Result<Look, NodeError> {
+/// Looks at a place, which is the so-many-th of those listed.
+///
+/// # Errors
+/// A place that holds something else than a device.
+pub(super) async fn look_at(
+    config: &NodeConfig,
+    position: usize,
+    listed: &Path,
+) -> Result<Look, NodeError> {
     let (path, domain, seen) = match in_time(see(config, position, listed)).await {
         Ok((path, domain, seen)) => (path, domain, seen?),
         Err(error) => {
@@ -229,14 +244,15 @@ fn sick_or_refused(path: &Path, error: std::io::Error) -> Result<Found, NodeErro
     }
 }
 
-/// A directory without a device may hold the metadata directory and what a fresh file system holds, nothing else: whoever
-/// lists a directory full of files has probably listed the wrong one.
+/// A directory without a device may hold the metadata directory, what a fresh file system holds and what a formatting that was
+/// interrupted has left, nothing else: whoever lists a directory full of files has probably listed the wrong one.
 async fn refuse_other_content(listed: &Path, metadata_dir: &Path) -> Result<(), NodeError> {
     let unreadable = |error: io::Error| NodeError::Devices(error.to_string());
     let metadata_dir = std::path::absolute(metadata_dir).map_err(unreadable)?;
     for name in fs::list_directory(listed).await.map_err(unreadable)? {
         let path = std::path::absolute(listed.join(&name)).map_err(unreadable)?;
-        if name != "lost+found" && !metadata_dir.starts_with(&path) {
+        let is_usual = name == "lost+found" || name == UNFINISHED_FILE;
+        if !is_usual && !metadata_dir.starts_with(&path) {
             return Err(NodeError::Devices(format!(
                 "{} holds no device and is not empty (there is {}): nothing was formatted. List an empty directory",
                 listed.display(),
@@ -297,20 +313,7 @@ async fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, N
             )));
         }
     }
-    let empty = candidates
-        .iter()
-        .find(|candidate| matches!(candidate.found, Found::Empty));
-    match empty {
-        None => Ok(false),
-        Some(empty) => Err(NodeError::Devices(format!(
-            "{} is empty, but {} holds a device of cluster {}. It was not formatted: if a disk is not mounted, mount it; if it \
-             was replaced, start without it (the node then runs degraded); if the very first start was interrupted, delete \
-             the device files that it made and start again",
-            empty.listed.display(),
-            first_path.display(),
-            first.cluster
-        ))),
-    }
+    Ok(false)
 }
 
 async fn decide_without_devices(

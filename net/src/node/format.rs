@@ -118,25 +118,69 @@ pub async fn prepare(
     }
     let mut devices = Vec::new();
     for (candidate, capacity_bytes) in discovery.candidates.iter().zip(capacities) {
-        let failed = |error| NodeError::Devices(format!("{}: {error}", candidate.path.display()));
-        let lock = DeviceLock::take(&candidate.path).await.map_err(failed)?;
-        let health = Arc::<DeviceHealth>::default();
-        let repairing = strata_engine::repair_superblock(&candidate.path, &health);
-        if let Some(damage) = repairing.await.map_err(failed)? {
-            tracing::warn!(%damage, "damage was found on a device and has cost nothing");
-        }
-        let superblock = strata_engine::read_superblock(&candidate.path)
-            .await
-            .map_err(failed)?;
-        devices.push(NodeDevice {
-            path: candidate.path.clone(),
-            capacity_bytes,
-            superblock,
-            health,
-            _lock: lock,
-        });
+        devices.push(take(&candidate.path, capacity_bytes).await?);
     }
     Ok(devices)
+}
+
+/// Locks a device and reads its superblock.
+///
+/// # Errors
+/// One that is locked by another server, or cannot be read or mended.
+pub(super) async fn take(path: &Path, capacity_bytes: u64) -> Result<NodeDevice, NodeError> {
+    let failed = |error| NodeError::Devices(format!("{}: {error}", path.display()));
+    let lock = DeviceLock::take(path).await.map_err(failed)?;
+    let health = Arc::<DeviceHealth>::default();
+    let repairing = strata_engine::repair_superblock(path, &health);
+    if let Some(damage) = repairing.await.map_err(failed)? {
+        tracing::warn!(%damage, "damage was found on a device and has cost nothing");
+    }
+    let superblock = strata_engine::read_superblock(path).await.map_err(failed)?;
+    Ok(NodeDevice {
+        path: path.to_owned(),
+        capacity_bytes,
+        superblock,
+        health,
+        _lock: lock,
+    })
+}
+
+/// Formats a device that takes the place of another one of the node, as `like` was formatted.
+///
+/// # Errors
+/// A file system that is too full, and a file that cannot be written.
+pub(super) async fn format_in_place_of(
+    lost: Uuid,
+    like: &Superblock,
+    path: &Path,
+    capacity_bytes: u64,
+) -> Result<(), NodeError> {
+    at_least_minimum(path, capacity_bytes)?;
+    let device = new_uuid();
+    let mirrors = like.log_mirrors.iter();
+    let data = like.partitions.iter();
+    let data = data.filter(|entry| entry.kind == PartitionKind::Data);
+    let segment_bytes = segment_bytes_for(capacity_bytes);
+    let options = FormatOptions {
+        cluster: like.cluster,
+        device,
+        pool: like.pool,
+        node: like.writer_node,
+        data_partitions: data.count() as u16,
+        segment_bytes,
+        log_segments: log_segments_for(capacity_bytes, segment_bytes),
+        // Where the lost one was a mirror of the log, this one is.
+        log_mirrors: mirrors
+            .map(|mirror| if *mirror == lost { device } else { *mirror })
+            .collect(),
+    };
+    format_one(path, options).await
+}
+
+async fn format_one(path: &Path, options: FormatOptions) -> Result<(), NodeError> {
+    let formatted = strata_engine::format_device(path, options).await;
+    formatted
+        .map_err(|error| NodeError::Devices(format!("cannot format {}: {error}", path.display())))
 }
 
 async fn format_all(
@@ -173,13 +217,7 @@ async fn format_all(
             log_segments: log_segments_for(*capacity_bytes, segment_bytes),
             log_mirrors: log_mirrors.clone(),
         };
-        let formatted = strata_engine::format_device(&candidate.path, options).await;
-        formatted.map_err(|error| {
-            NodeError::Devices(format!(
-                "cannot format {}: {error}",
-                candidate.path.display()
-            ))
-        })?;
+        format_one(&candidate.path, options).await?;
     }
     Ok(())
 }

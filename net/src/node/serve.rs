@@ -6,16 +6,23 @@ use std::sync::Arc;
 use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
 
 use super::propose::{self, Metadata};
+use super::replace::DeviceSet;
 use super::status::{NodeStatus, Phase};
 use super::store::LocalStores;
 use super::{ClusterParts, Serve, answer, open, orphans};
 use crate::cluster::Cluster;
 use crate::message::NodeRequest;
 
-/// Answers the mailbox of a reactor until it is told to stop. `group` is there on the metadata core.
+/// What the metadata core answers from beside its stores.
+pub(super) struct MetadataCore {
+    pub(super) metadata: Rc<Metadata>,
+    pub(super) devices: Rc<DeviceSet>,
+}
+
+/// Answers the mailbox of a reactor until it is told to stop. `core` is there on the metadata core.
 pub(super) async fn serve_mailbox(
     mut mailbox: Receiver<NodeRequest>,
-    group: Option<Rc<Metadata>>,
+    core: Option<MetadataCore>,
     serve: impl Serve,
 ) {
     let local = LocalStores::default();
@@ -28,8 +35,15 @@ pub(super) async fn serve_mailbox(
                 answer(reply, open::open_partitions(&local, open).await)
             }
             NodeRequest::Change(command, proposer, reply) => {
-                propose::propose_in_task(group.clone(), *command, proposer, reply)
+                let metadata = core.as_ref().map(|core| core.metadata.clone());
+                propose::propose_in_task(metadata, *command, proposer, reply)
             }
+            NodeRequest::Replace(replacement) => match &core {
+                Some(core) => core
+                    .devices
+                    .replace_in_task(core.metadata.clone(), replacement),
+                None => unreachable_request(),
+            },
             NodeRequest::Serve(parts, reply) => {
                 let (local, serve) = (local.clone(), serve.clone());
                 let serving = async move {
@@ -48,9 +62,9 @@ pub(super) async fn serve_mailbox(
     }
 }
 
-/// `LocalStores::serve` answers every other kind.
+/// `LocalStores::serve` answers every other kind, and the metadata core what only it is asked.
 fn unreachable_request() {
-    tracing::error!("a request that the stores should have answered was handed back");
+    tracing::error!("a request came that this reactor does not answer");
 }
 
 async fn serve_front_end(parts: Arc<ClusterParts>, local: LocalStores, serve: impl Serve) {

@@ -10,6 +10,7 @@ mod report;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
 use strata_raftlog::consensus::group::{Group, GroupError};
@@ -20,13 +21,17 @@ use super::format::{self, NodeDevice};
 use super::propose::Metadata;
 use super::readers::Readers;
 use super::repair::Redundancy;
-use super::serve::{serve_mailbox, serve_until_stopped};
+use super::replace::{DeviceSet, Replacements};
+use super::serve::{MetadataCore, serve_mailbox, serve_until_stopped};
 use super::staleness;
 use super::status::{NodeStatus, Phase};
 use super::{ClusterParts, NodeConfig, NodeError, Serve};
 use crate::message::NodeRequest;
 
+pub(super) use initialise::propose_in_session as change_layout;
 pub use partitions::SHARDS_MAX;
+pub(super) use partitions::share_out;
+pub(super) use report::layout as layout_of;
 
 /// Runs reactor 0: the coordinator of the start, the metadata core, and a reactor like the others.
 pub(super) async fn run_metadata_core(
@@ -37,21 +42,28 @@ pub(super) async fn run_metadata_core(
     serve: impl Serve,
 ) -> Result<(), NodeError> {
     let metadata = Rc::new(Metadata::default());
+    // It holds the devices with the locks that keep other servers off them, until everything has stopped.
+    let devices_served = Rc::new(DeviceSet::new());
+    let core = MetadataCore {
+        metadata: metadata.clone(),
+        devices: devices_served.clone(),
+    };
     let answering = reactor::spawn(
         TaskClass::Foreground,
-        serve_mailbox(mailbox, Some(metadata.clone()), serve),
+        serve_mailbox(mailbox, Some(core), serve),
     );
-    // The devices hold the locks that keep other servers off them: they live until everything has stopped.
-    let (outcome, _devices) = match bring_up(&config, &status, &peers, &metadata).await {
+    let outcome = match bring_up(&config, &status, &peers, &metadata).await {
         Ok((parts, devices)) => {
             let following = capacity::follow(&config, &devices);
+            devices_served.serve(&config, parts.clone(), devices);
+            status.set_replacements(Replacements(peers[0].clone()));
             serve_until_stopped(&status, &peers, parts).await;
             drop(following);
-            (Ok(()), devices)
+            Ok(())
         }
         Err(error) => {
             status.enter(Phase::Failed(error.to_string()));
-            (Err(error), Vec::new())
+            Err(error)
         }
     };
     for peer in peers.iter().rev() {
@@ -111,12 +123,13 @@ async fn bring_up(
     let parts = ClusterParts {
         node_id: config.node_id,
         peers: peers.to_vec(),
-        partitions: recovered.partitions,
+        partitions: recovered.partitions.into(),
         namespace,
         readers: Readers::new(peers.len()),
         redundancy,
         degraded_writes: config.degraded_writes,
         status: status.clone(),
+        layout_changes: AtomicU64::new(0),
     };
     Ok((Arc::new(parts), devices))
 }

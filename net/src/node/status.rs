@@ -15,6 +15,7 @@ use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
 use super::layout;
 use super::repair::Redundancy;
+use super::replace::Replacements;
 use crate::message::Place;
 use crate::node::Partition;
 use crate::scheme::{DegradedWrites, Scheme};
@@ -115,6 +116,7 @@ struct Inner {
     layout: Option<NodeLayout>,
     group: Option<Arc<GroupStatistics>>,
     redundancy: Option<Arc<Redundancy>>,
+    replacements: Option<Replacements>,
     bucket_usages: Arc<BucketUsages>,
 }
 
@@ -241,6 +243,11 @@ impl NodeStatus {
                 .group
                 .as_ref()
                 .and_then(|group| group.namespace_full()),
+            survey: inner
+                .redundancy
+                .as_ref()
+                .and_then(|redundancy| redundancy.surveyed())
+                .map(|surveyed| surveyed.survey),
         };
         inventory.degradations()
     }
@@ -290,6 +297,30 @@ impl NodeStatus {
 
     pub(super) fn set_redundancy(&self, redundancy: Arc<Redundancy>) {
         self.lock().redundancy = Some(redundancy);
+    }
+
+    /// Asks for the replacement of lost devices, once the node serves.
+    pub fn replacements(&self) -> Option<Replacements> {
+        self.lock().replacements.clone()
+    }
+
+    pub(super) fn set_replacements(&self, replacements: Replacements) {
+        self.lock().replacements = Some(replacements);
+    }
+
+    /// Takes a device that was replaced for none of the node's any more.
+    pub(super) fn forget_device(&self, uuid: Uuid) {
+        let mut inner = self.lock();
+        let name = uuid.to_string();
+        inner
+            .report
+            .missing_devices
+            .retain(|missing| *missing != name);
+        inner.devices.retain(|device| device.uuid != uuid);
+        inner.partitions.retain(|of| of.place.device != uuid);
+        inner
+            .lost_partitions
+            .retain(|lost| lost.place.device != uuid);
     }
 
     /// What the buckets held a few seconds ago.

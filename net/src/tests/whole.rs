@@ -19,7 +19,7 @@ use crate::scheme::DegradedWrites;
 
 /// Disks of a node that keeps copies, and of one that keeps coded chunks.
 const COPIES: std::ops::Range<usize> = 0..3;
-const CODED: std::ops::Range<usize> = 0..6;
+pub const CODED: std::ops::Range<usize> = 0..6;
 const CORES: usize = 3;
 /// Objects that each reactor stores.
 const OBJECTS: usize = 3;
@@ -27,20 +27,21 @@ const OBJECTS: usize = 3;
 const PAUSE: Duration = Duration::from_secs(4);
 
 /// Where the metadata lies, and a place where nothing lies yet.
-const METADATA: &str = "/metadata";
+pub const METADATA: &str = "/metadata";
 const OTHER_METADATA: &str = "/other";
 
 /// A machine, and the disks of it that a node is told of.
-struct Machine {
-    simulation: Simulation,
-    disks: Vec<usize>,
+pub struct Machine {
+    pub simulation: Simulation,
+    pub disks: Vec<usize>,
 }
 
 /// A machine with empty, mounted disks.
-fn machine(seed: u64, disks: std::ops::Range<usize>) -> Machine {
+pub fn machine(seed: u64, disks: std::ops::Range<usize>) -> Machine {
     let simulation = Simulation::new(seed);
     run(&simulation, 2, async || {
-        for disk in paths(&CODED.collect::<Vec<_>>()) {
+        // One more, for a device that takes the place of another.
+        for disk in paths(&(0..=CODED.end).collect::<Vec<_>>()) {
             fs::create_dir_all(&disk).await.expect("a directory");
         }
         for metadata in [METADATA, OTHER_METADATA] {
@@ -97,10 +98,10 @@ fn seed_of(key: &str) -> u32 {
 }
 
 /// The keys whose bodies a node has acknowledged.
-type Acknowledged = Arc<Mutex<BTreeSet<String>>>;
+pub type Acknowledged = Arc<Mutex<BTreeSet<String>>>;
 
 /// Runs a node on the machine until `serve` has ended on every reactor.
-fn start(
+pub fn start(
     machine: &Machine,
     metadata_dir: &str,
     serve: impl AsyncFn(Cluster) + Clone + Send + 'static,
@@ -151,7 +152,7 @@ async fn wait_for(cluster: &Cluster, key: &str) {
 }
 
 /// Reads what was acknowledged, on every reactor; whether the namespace was rebuilt from snapshot and log.
-fn check(machine: &Machine, metadata_dir: &str, acknowledged: &Acknowledged) -> bool {
+pub fn check(machine: &Machine, metadata_dir: &str, acknowledged: &Acknowledged) -> bool {
     let keys = acknowledged.lock().expect("no panic").clone();
     let reads = async move |cluster: Cluster| {
         for key in &keys {
@@ -165,7 +166,7 @@ fn check(machine: &Machine, metadata_dir: &str, acknowledged: &Acknowledged) -> 
     report.namespace_rebuilt.is_some()
 }
 
-fn stores(acknowledged: &Acknowledged) -> impl AsyncFn(Cluster) + Clone + Send + 'static {
+pub fn stores(acknowledged: &Acknowledged) -> impl AsyncFn(Cluster) + Clone + Send + 'static {
     let acknowledged = acknowledged.clone();
     async move |cluster| store_and_read(cluster, acknowledged.clone()).await
 }

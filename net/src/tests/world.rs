@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -193,9 +194,10 @@ impl Node {
             redundancy: Arc::new(Redundancy::new(peers.len())),
             degraded_writes: shape.degraded_writes,
             peers,
-            partitions,
+            partitions: partitions.into(),
             namespace,
             status,
+            layout_changes: AtomicU64::new(0),
         };
         let cluster = Cluster::connect(Arc::new(parts), locals[0].clone())
             .await

@@ -11,6 +11,7 @@ mod connections;
 mod copies;
 mod corruption;
 mod crash;
+mod devices;
 mod first_start;
 mod full_device;
 mod listing;

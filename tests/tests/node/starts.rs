@@ -219,7 +219,7 @@ async fn a_first_start_that_was_interrupted_says_so() {
     std::fs::remove_file(places[1].join("strata.device")).expect("removed");
     assert_names(
         &refused(&mut server),
-        &["is empty", "first start was interrupted"],
+        &["first start was interrupted", "strata.device"],
     );
 }
 

@@ -27,6 +27,15 @@ pub enum Request {
     Status,
     /// To bring a root key into force: this one, or one that it makes.
     SetRootKey(Option<RootKey>),
+    /// To put a new device in an empty directory in the place of a lost one.
+    ReplaceDevice {
+        /// The lost one: its uuid, or the path that it had.
+        lost: String,
+        /// The directory, as a path from the root.
+        place: String,
+    },
+    /// To read all chunks and compare them with their checksums.
+    StartScrub,
 }
 
 impl Request {
@@ -41,6 +50,13 @@ impl Request {
                 "access_key_id": key.access_key_id,
                 "secret_access_key": key.secret_access_key,
             }),
+            Request::ReplaceDevice { lost, place } => json!({
+                "version": VERSION,
+                "request": "replace-device",
+                "lost": lost,
+                "place": place,
+            }),
+            Request::StartScrub => json!({ "version": VERSION, "request": "start-scrub" }),
         };
         request.to_string()
     }
@@ -64,6 +80,14 @@ impl Request {
                 }
                 _ => Err("access_key_id and secret_access_key come together".to_owned()),
             },
+            Some("replace-device") => match (text("lost"), text("place")) {
+                (Some(lost), Some(place)) => Ok(Request::ReplaceDevice {
+                    lost: lost.to_owned(),
+                    place: place.to_owned(),
+                }),
+                _ => Err("replace-device names `lost` and `place`".to_owned()),
+            },
+            Some("start-scrub") => Ok(Request::StartScrub),
             Some(other) => Err(format!("`{other}` is no request of version {VERSION}")),
             None => Err("the request has no name".to_owned()),
         }
@@ -154,6 +178,11 @@ mod tests {
             Request::Status,
             Request::SetRootKey(None),
             Request::SetRootKey(Some(key())),
+            Request::ReplaceDevice {
+                lost: "a uuid".to_owned(),
+                place: "/data/new disk".to_owned(),
+            },
+            Request::StartScrub,
         ] {
             assert!(Request::decode(&request.encode()) == Ok(request));
         }
@@ -171,6 +200,10 @@ mod tests {
             (
                 r#"{"version":1,"request":"set-root-key","access_key_id":"x"}"#,
                 "together",
+            ),
+            (
+                r#"{"version":1,"request":"replace-device","lost":"x"}"#,
+                "`place`",
             ),
         ] {
             let said = Request::decode(line).err().expect(line);

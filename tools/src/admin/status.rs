@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::protocol::Request;
+use super::shown::{duration, list, number, size, text};
 use super::{Unanswered, ask};
 use crate::config::Config;
 
@@ -62,19 +63,6 @@ fn exit_status(status: &Value) -> u8 {
         "degraded" => EXIT_DEGRADED,
         _ => EXIT_NOT_SERVING,
     }
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(value: &Value, name: &str) -> u64 {
-    value.get(name).and_then(Value::as_u64).unwrap_or_default()
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    let list = value.get(name).and_then(Value::as_array);
-    list.map_or(&[], Vec::as_slice)
 }
 
 fn table(status: &Value) -> String {
@@ -172,29 +160,6 @@ fn log_line(log: &Value) -> String {
         size(number(log, "used_bytes")),
         size(number(log, "total_bytes"))
     )
-}
-
-/// Bytes with one decimal in the largest unit that they fill.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [
-        ("TiB", 1 << 40),
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-    ];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
-        None => format!("{bytes} B"),
-    }
-}
-
-fn duration(seconds: u64) -> String {
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
 }
 
 #[cfg(test)]

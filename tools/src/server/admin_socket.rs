@@ -128,20 +128,52 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
     match request {
         Request::Status => Ok(requests.report.now()),
         Request::SetRootKey(given) => set_root_key(given, requests),
+        Request::ReplaceDevice { lost, place } => replace_device(&lost, &place, requests),
+        Request::StartScrub => start_scrub(requests),
     }
 }
 
-fn set_root_key(given: Option<RootKey>, requests: &AdminRequests) -> Result<Value, String> {
+/// # Errors
+/// Why what was asked cannot be done now.
+fn refuse_unless_ready(requests: &AdminRequests, what: &str) -> Result<(), String> {
     match requests.report.status.phase() {
-        Phase::Ready => {}
-        Phase::Starting(what) => {
-            return Err(format!(
-                "the server is starting ({what}); the root key can be changed when it is ready"
-            ));
-        }
-        Phase::Stopping => return Err("the server is stopping".to_owned()),
-        Phase::Failed(why) => return Err(format!("the server has failed: {why}")),
+        Phase::Ready => Ok(()),
+        Phase::Starting(step) => Err(format!(
+            "the server is starting ({step}); {what} when it is ready"
+        )),
+        Phase::Stopping => Err("the server is stopping".to_owned()),
+        Phase::Failed(why) => Err(format!("the server has failed: {why}")),
     }
+}
+
+fn replace_device(lost: &str, place: &str, requests: &AdminRequests) -> Result<Value, String> {
+    refuse_unless_ready(requests, "a device can be replaced")?;
+    let place = Path::new(place);
+    if !place.is_absolute() {
+        return Err(format!("{} is no path from the root", place.display()));
+    }
+    let replacements = requests.report.status.replacements();
+    let replacements = replacements.ok_or("the server does not serve yet")?;
+    let replaced = replacements.replace(lost, place)?;
+    Ok(json!({
+        "lost": replaced.lost.to_string(),
+        "device": replaced.device.to_string(),
+        "path": replaced.path.display().to_string(),
+        "placement_groups": replaced.groups,
+    }))
+}
+
+fn start_scrub(requests: &AdminRequests) -> Result<Value, String> {
+    refuse_unless_ready(requests, "a scrub can be started")?;
+    let redundancy = requests.report.status.redundancy();
+    redundancy
+        .ok_or("the server does not serve yet")?
+        .ask_scrub();
+    Ok(json!({}))
+}
+
+fn set_root_key(given: Option<RootKey>, requests: &AdminRequests) -> Result<Value, String> {
+    refuse_unless_ready(requests, "the root key can be changed")?;
     if let Some(key) = &given {
         check_key_pair(
             &key.access_key_id,

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
-use strata_net::node::status::{Degradation, DeviceStatus, NodeStatus, Phase};
+use serde_json::{Map, Value, json};
+use strata_net::node::repair::{Progress, Redundancy, Surveyed};
+use strata_net::node::status::{Degradation, DeviceStatus, NodeStatus, PartitionStatus, Phase};
 
 use super::capacity::Capacity;
 use super::metrics::node::{device_state, severity_word};
@@ -41,8 +42,9 @@ impl StatusReport {
         let usages = status.bucket_usages();
         let missing = report.missing_devices.iter();
         let missing = missing.map(|uuid| json!({ "uuid": uuid, "state": "missing" }));
-        let devices = status.devices();
-        let devices = devices.iter().map(device).chain(missing);
+        let (devices, partitions) = (status.devices(), status.partitions());
+        let devices = devices.iter().map(|of| device(of, &partitions));
+        let devices = devices.chain(missing);
         json!({
             "state": state,
             "why": why,
@@ -69,6 +71,7 @@ impl StatusReport {
                 "objects_bytes": usages.total.bytes,
             },
             "log": self.log(),
+            "redundancy": status.redundancy().map(|found| redundancy(&found)),
             "degradations": degradations.iter().map(degradation).collect::<Vec<_>>(),
         })
     }
@@ -99,13 +102,63 @@ fn state(phase: &Phase, degradations: &[Degradation]) -> (&'static str, Option<S
     }
 }
 
-fn device(device: &DeviceStatus) -> Value {
+fn device(device: &DeviceStatus, partitions: &[PartitionStatus]) -> Value {
+    let of_it = partitions
+        .iter()
+        .filter(|of| of.place.device == device.uuid);
+    let capacity = Capacity::of(&of_it.cloned().collect::<Vec<_>>());
     json!({
         "uuid": device.uuid.to_string(),
         "path": device.name,
         "state": device_state(device),
         "why": device.health.failure(),
+        "total_bytes": capacity.total_bytes,
+        "live_bytes": capacity.live_bytes,
+        "shards": capacity.chunks,
     })
+}
+
+/// What is known of the chunks' shards, and what is being done about them.
+fn redundancy(found: &Redundancy) -> Value {
+    let (repaired_shards, repaired_bytes) = found.repaired();
+    json!({
+        "survey": found.surveyed().as_ref().map(surveyed),
+        "survey_under_way": progress(found.survey_progress()),
+        "scrub": found.scrubbed().as_ref().map(surveyed),
+        "scrub_under_way": progress(found.scrub_progress()),
+        "repaired_shards": repaired_shards,
+        "repaired_bytes": repaired_bytes,
+    })
+}
+
+fn surveyed(surveyed: &Surveyed) -> Value {
+    let survey = &surveyed.survey;
+    let by_losses_left = survey.by_losses_left.iter();
+    let by_losses_left: Map<String, Value> = by_losses_left
+        .map(|(losses, chunks)| (losses.to_string(), json!(chunks)))
+        .collect();
+    json!({
+        "ended_unix_seconds": surveyed.ended_nanos / 1_000_000_000,
+        "chunks": survey.chunks,
+        "below_target": survey.below_target,
+        "repairable": survey.repairable,
+        "by_losses_left": by_losses_left,
+        "unreadable": survey.unreadable,
+        "written_weaker": survey.written_weaker,
+        "mended_shards": survey.mended_shards,
+        "verified_bytes": survey.verified_bytes,
+    })
+}
+
+fn progress(progress: Progress) -> Value {
+    match progress.walks {
+        0 => Value::Null,
+        walks => json!({
+            "walks": walks,
+            "chunks": progress.chunks,
+            "verified_bytes": progress.verified_bytes,
+        }),
+    }
 }
 
 fn degradation(found: &Degradation) -> Value {

@@ -98,8 +98,11 @@ fn dead_writers(
         .collect())
 }
 
-/// Proposes commands one after the other in a session of the start itself.
-async fn propose_in_session(
+/// Proposes commands one after the other in a session of the node itself.
+///
+/// # Errors
+/// A command that was refused or could not be committed.
+pub(in crate::node) async fn propose_in_session(
     config: &NodeConfig,
     metadata: &Metadata,
     commands: Vec<Command>,

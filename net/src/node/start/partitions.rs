@@ -35,6 +35,37 @@ fn shards_max(devices: &[NodeDevice]) -> usize {
     SHARDS_MAX / partitions.max(1)
 }
 
+/// What each of so many reactors opens of the devices from the `first` on: the partitions go to the reactors in turn.
+pub(in crate::node) fn share_out(
+    reactors: usize,
+    devices: &[NodeDevice],
+    first: usize,
+) -> Vec<OpenRequest> {
+    let mut requests = vec![OpenRequest::default(); reactors];
+    let shards_max = shards_max(devices);
+    let mut turn = 0;
+    for (position, device) in devices.iter().enumerate() {
+        let mut shares: BTreeMap<usize, Vec<u16>> = BTreeMap::new();
+        for partition in device.partitions_of(PartitionKind::Data) {
+            shares.entry(turn % reactors).or_default().push(partition);
+            turn += 1;
+        }
+        for (reactor, partitions) in shares {
+            if position < first {
+                continue;
+            }
+            requests[reactor].devices.push(DeviceShare {
+                device: device.uuid(),
+                path: device.path.clone(),
+                options: device.options(),
+                partitions,
+                shards_max,
+            });
+        }
+    }
+    requests
+}
+
 /// Recovers every data partition.
 ///
 /// # Errors
@@ -61,29 +92,7 @@ async fn open_partitions(
     peers: &[Sender<NodeRequest>],
     devices: &[NodeDevice],
 ) -> Result<Recovered, NodeError> {
-    let mut requests = vec![OpenRequest::default(); config.cores.len()];
-    let shards_max = shards_max(devices);
-    let mut turn = 0;
-    for device in devices {
-        let mut shares: BTreeMap<usize, Vec<u16>> = BTreeMap::new();
-        for partition in device.partitions_of(PartitionKind::Data) {
-            shares
-                .entry(turn % requests.len())
-                .or_default()
-                .push(partition);
-            turn += 1;
-        }
-        for (reactor, partitions) in shares {
-            let (device_id, path, options) = (device.uuid(), device.path.clone(), device.options());
-            requests[reactor].devices.push(DeviceShare {
-                device: device_id,
-                path,
-                options,
-                partitions,
-                shards_max,
-            });
-        }
-    }
+    let requests = share_out(config.cores.len(), devices, 0);
     let mut answers = Vec::new();
     for (peer, request) in peers.iter().zip(requests) {
         let (reply, answer) = reactor::oneshot();

@@ -14,7 +14,7 @@ use crate::scheme::Scheme;
 ///
 /// # Errors
 /// A namespace that cannot be read, and a layout that this version does not know.
-pub(super) fn layout(
+pub(in crate::node) fn layout(
     config: &NodeConfig,
     namespace: &NamespaceStore,
     devices: &[NodeDevice],

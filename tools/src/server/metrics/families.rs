@@ -7,6 +7,7 @@ use prometheus_client::metrics::MetricType;
 use strata_engine::device::latency::{DeviceLatencies, Latencies};
 use strata_engine::reactor::{Gauge, ReactorStatistics};
 use strata_engine::{ChunkStoreStatistics, DeviceHealth};
+use strata_net::node::repair::Survey;
 use strata_raftlog::consensus::group::GroupStatistics;
 use strata_raftlog::namespace::BucketUsage;
 
@@ -72,6 +73,13 @@ pub const DEVICE_OPERATIONS: [(&str, LatenciesOf); 4] = [
     ("flush", |of| &of.flushes),
 ];
 
+/// What the last walk has counted; not a number while that is not known.
+fn surveyed(of: &NodeReading, read: fn(&Survey) -> u64) -> f64 {
+    of.survey
+        .as_ref()
+        .map_or(f64::NAN, |survey| read(survey) as f64)
+}
+
 /// Of the node as a whole.
 pub static NODE: &[Family<NodeReading>] = &[
     gauge("strata_ready", "Whether requests are served", |of| {
@@ -94,6 +102,34 @@ pub static NODE: &[Family<NodeReading>] = &[
         "Devices that have failed since the start: no write goes there any more",
         |of| of.devices_failed as f64,
     ),
+    gauge(
+        "strata_surveyed_chunks",
+        "Chunks that names need, as the last walk over all of them has found",
+        |of| surveyed(of, |survey| survey.chunks),
+    ),
+    gauge(
+        "strata_chunks_below_target",
+        "Of them, those that lack shards",
+        |of| surveyed(of, |survey| survey.below_target),
+    ),
+    gauge(
+        "strata_chunks_unreadable",
+        "Of them, those that lack so many that they cannot be read",
+        |of| surveyed(of, |survey| survey.unreadable),
+    ),
+    gauge(
+        "strata_chunks_written_weaker",
+        "Of all, those that were written to survive fewer losses than the layout",
+        |of| surveyed(of, |survey| survey.written_weaker),
+    ),
+    counter(
+        "strata_repaired_shards",
+        "Shards that were written anew, by reads, repair and scrub",
+        |of| of.repaired.0 as f64,
+    ),
+    counter("strata_repaired_bytes", "Bytes of them", |of| {
+        of.repaired.1 as f64
+    }),
     gauge(
         "strata_capacity_bytes",
         "Bytes that the data partitions which are there may grow to together; each copy of an object counts",

@@ -9,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use strata_engine::reactor::{ReactorStatistics, TaskClass};
+use strata_net::node::repair::Survey;
 use strata_net::node::status::{
     BucketUsages, DeviceStatus, NodeStatus, PartitionStatus, Phase, Severity,
 };
@@ -32,6 +33,10 @@ pub struct NodeReading {
     pub capacity: Capacity,
     /// What the buckets hold.
     pub buckets: Arc<BucketUsages>,
+    /// What the last walk over all chunks has found; none while one is due.
+    pub survey: Option<Survey>,
+    /// Shards that were written anew since the start, and their bytes.
+    pub repaired: (u64, u64),
     /// Copies of the log that the layout keeps.
     pub log_mirrors_expected: usize,
 }
@@ -40,6 +45,8 @@ impl NodeReading {
     fn read(status: &NodeStatus) -> NodeReading {
         let (there, missing) = (status.devices(), status.report().missing_devices.len());
         let has_failed = |device: &&DeviceStatus| device.health.failure().is_some();
+        let redundancy = status.redundancy();
+        let surveyed = redundancy.as_ref().and_then(|found| found.surveyed());
         NodeReading {
             is_ready: status.phase() == Phase::Ready,
             devices: there.len() + missing,
@@ -47,6 +54,8 @@ impl NodeReading {
             devices_failed: there.iter().filter(has_failed).count(),
             capacity: Capacity::of(&status.partitions()),
             buckets: status.bucket_usages(),
+            survey: surveyed.map(|surveyed| surveyed.survey),
+            repaired: redundancy.map_or((0, 0), |found| found.repaired()),
             log_mirrors_expected: status.log_mirrors_expected(),
         }
     }

@@ -1,0 +1,97 @@
+//! `strata device`: the devices of a node, and the replacement of a lost one.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::protocol::Request;
+use super::shown::{list, number, size, text};
+use super::{ask, said};
+use crate::config::Config;
+
+/// Lists the devices.
+///
+/// # Errors
+/// No server runs, or it cannot be asked.
+pub fn devices(config: &Config, as_json: bool) -> Result<String, String> {
+    let status = ask(config, &Request::Status).map_err(|error| error.to_string())?;
+    Ok(said(&status["devices"], as_json, |_| table(&status)))
+}
+
+fn table(status: &Value) -> String {
+    let mut table = format!(
+        "{:<36}  {:<8}  {:>10}  {:>10}  {:>10}  path\n",
+        "uuid", "state", "used", "of", "shards"
+    );
+    for device in list(status, "devices") {
+        let _ = write!(
+            table,
+            "{:<36}  {:<8}  {:>10}  {:>10}  {:>10}  {}",
+            text(device, "uuid"),
+            text(device, "state"),
+            size(number(device, "live_bytes")),
+            size(number(device, "total_bytes")),
+            number(device, "shards"),
+            text(device, "path")
+        );
+        match text(device, "why") {
+            "" => table.push('\n'),
+            why => {
+                let _ = writeln!(table, " ({why})");
+            }
+        }
+    }
+    table
+}
+
+/// Has a new device take the place of a lost one.
+///
+/// # Errors
+/// No server runs, or it refuses; says why.
+pub fn replace(config: &Config, lost: &str, place: &Path) -> Result<String, String> {
+    let place = std::path::absolute(place).map_err(|error| error.to_string())?;
+    let request = Request::ReplaceDevice {
+        lost: lost.to_owned(),
+        place: place.display().to_string(),
+    };
+    let replaced = ask(config, &request).map_err(|error| error.to_string())?;
+    let is_listed = config.data_dirs.contains(&place);
+    let mut told = format!(
+        "Device {} at {} has the place of {}, in {} placement groups. Repair fills it: `strata repair status`.\n",
+        text(&replaced, "device"),
+        text(&replaced, "path"),
+        text(&replaced, "lost"),
+        number(&replaced, "placement_groups")
+    );
+    if !is_listed {
+        let _ = writeln!(
+            told,
+            "Before the next start: list {} in storage.data_dir in the place of the lost one.",
+            place.display()
+        );
+    }
+    told.push_str("If it was a mirror of the log, the next start makes the new one a mirror.\n");
+    Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn devices_are_listed_with_what_is_wrong() {
+        let shown = table(&json!({ "devices": [
+            { "uuid": "a", "path": "/a/strata.device", "state": "ok", "why": null, "live_bytes": 2048, "total_bytes": 1u64 << 30,
+                "shards": 7 },
+            { "uuid": "b", "path": "/b/strata.device", "state": "failed", "why": "EIO" },
+            { "uuid": "c", "state": "missing" },
+        ] }));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), 4, "{shown}");
+        assert!(lines[1].contains("2.0 KiB") && lines[1].ends_with("/a/strata.device"));
+        assert!(lines[2].ends_with("/b/strata.device (EIO)"), "{shown}");
+        assert!(lines[3].contains("missing"));
+    }
+}
