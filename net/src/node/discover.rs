@@ -56,8 +56,27 @@ pub struct Discovery {
     pub candidates: Vec<Candidate>,
     /// The places that are listed and count as missing devices, each with the reason.
     pub missing: Vec<String>,
+    /// Those of them that are empty.
+    pub empty: Vec<PathBuf>,
     /// Whether they are to be formatted.
     pub first_start: bool,
+}
+
+impl Discovery {
+    /// Refuses empty places that no missing device of the node can have left.
+    ///
+    /// # Errors
+    /// More of them than devices that are missing.
+    pub(super) fn refuse_superfluous(&self, missing_devices: usize) -> Result<(), NodeError> {
+        match self.empty.get(missing_devices) {
+            None => Ok(()),
+            Some(empty) => Err(NodeError::Devices(format!(
+                "{} is empty and in the place of no missing device: this version does not add devices to a node that has its \
+                 layout. Take it off storage.data_dir",
+                empty.display()
+            ))),
+        }
+    }
 }
 
 /// Looks at every listed place.
@@ -87,7 +106,10 @@ pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
     let (missing, candidates) = candidates
         .into_iter()
         .partition::<Vec<_>, _>(|candidate| !first_start && candidate.absence().is_some());
+    let empty = missing.iter();
+    let empty = empty.filter(|candidate| matches!(candidate.found, Found::Empty));
     Ok(Discovery {
+        empty: empty.map(|candidate| candidate.listed.clone()).collect(),
         candidates,
         missing: missing.iter().filter_map(Candidate::absence).collect(),
         first_start,

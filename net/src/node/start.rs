@@ -115,6 +115,7 @@ async fn bring_up(
     let warnings = recovered.warnings.into_iter().chain(missing).collect();
     let layout = report::layout(config, &namespace, &devices)?;
     let mut report = report::report(config, &layout, &devices, first_start, warnings);
+    discovery.refuse_superfluous(report.missing_devices.len())?;
     status.set_layout(layout);
     report.namespace_rebuilt = rebuilt.filter(|_| !first_start);
     status.set_report(report);

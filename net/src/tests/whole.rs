@@ -283,3 +283,37 @@ fn what_a_node_has_acknowledged_survives_its_end_at_any_operation() {
     }
     assert!(restored > 10 && rebuilt > 5, "{restored} and {rebuilt}");
 }
+
+#[test]
+fn a_first_start_that_was_interrupted_says_what_to_do() {
+    let idle = async |_: Cluster| {};
+    let counted = |machine: &Machine| machine.simulation.counters().operations;
+    let (before, after) = {
+        let machine = machine(5, COPIES);
+        let before = counted(&machine);
+        start(&machine, METADATA, idle).expect("a start");
+        (before, counted(&machine))
+    };
+    let (mut half_formatted, mut good) = (0, 0);
+    for operation in (before + 1..after).step_by(7) {
+        let machine = machine(5, COPIES);
+        machine.simulation.crash_after(operation);
+        let ended = start(&machine, METADATA, idle);
+        assert!(ended.is_err(), "operation {operation}");
+        match start(&machine, METADATA, idle) {
+            Ok(_) => good += 1,
+            Err(NodeError::Devices(why)) => {
+                assert!(
+                    why.contains("first start was interrupted"),
+                    "{operation}: {why}"
+                );
+                half_formatted += 1;
+            }
+            Err(other) => panic!("operation {operation}: {other}"),
+        }
+    }
+    assert!(
+        half_formatted > 0 && good > 0,
+        "{half_formatted} and {good}"
+    );
+}

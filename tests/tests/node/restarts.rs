@@ -324,10 +324,9 @@ async fn a_new_empty_directory_beside_old_ones_is_refused() {
         .expect_err("an empty directory is no device of this node");
     let said = server.log();
     assert!(error.contains("ended"), "{error}");
-    assert!(
-        said.contains(&server.data_dirs()[2].display().to_string()),
-        "{said}"
-    );
+    let place = server.data_dirs()[2].display().to_string();
+    let why = format!("{place} is empty and in the place of no missing device");
+    assert!(said.contains(&why), "{said}");
     server.options_mut().data_dirs = 2;
     server.restart();
     assert_there(&server, "first").await;

@@ -209,20 +209,6 @@ async fn a_directory_with_other_files_is_not_formatted() {
     server.restart();
 }
 
-#[tokio::test]
-async fn a_first_start_that_was_interrupted_says_so() {
-    let mut server = Server::start(directories(2));
-    assert!(server.stop().success());
-    // As if it had been killed after the first device: nothing was committed, the second is not formatted.
-    std::fs::remove_dir_all(server.metadata_dir()).expect("removed");
-    let places = server.data_dirs();
-    std::fs::remove_file(places[1].join("strata.device")).expect("removed");
-    assert_names(
-        &refused(&mut server),
-        &["first start was interrupted", "strata.device"],
-    );
-}
-
 /// Marks both superblocks of a device with a feature that this version does not know, and seals them anew.
 fn mark_newer(device: &Path) {
     const INCOMPATIBLE_FEATURES: usize = 88;
