@@ -313,10 +313,13 @@ impl Cluster {
     /// The placement groups as they are now.
     fn groups(&self) -> &RefCell<GroupTable> {
         let changes = self.inner.parts.layout_changes.load(Ordering::Acquire);
-        if self.inner.layout_changes_seen.replace(changes) != changes
-            && let Err(error) = self.load_placement_groups()
-        {
-            tracing::warn!(%error, "changed placement groups cannot be read; the old ones stay");
+        if self.inner.layout_changes_seen.get() != changes {
+            match self.load_placement_groups() {
+                Ok(()) => self.inner.layout_changes_seen.set(changes),
+                Err(error) => {
+                    tracing::warn!(%error, "changed placement groups cannot be read yet");
+                }
+            }
         }
         &self.inner.groups
     }

@@ -26,7 +26,10 @@ impl Cluster {
         let cluster = self.clone();
         let work = async move {
             for shard in bad {
-                cluster.mend(&extent, shard).await;
+                let (device, partition) = (shard.place.device, shard.place.partition);
+                if let Err(error) = cluster.mend(&extent, shard).await {
+                    tracing::warn!(chunk = %extent.chunk, %device, partition, %error, "a shard could not be written anew");
+                }
             }
             cluster.inner.repairing.set(false);
             drop(pin);
@@ -34,20 +37,20 @@ impl Cluster {
         reactor::spawn(TaskClass::Background, work).detach();
     }
 
-    /// Writes a shard of a chunk anew from the others, and says in the log when that cannot be done. The inode of the body must be
-    /// pinned, and the body known to be needed since then.
-    pub(crate) async fn mend(&self, extent: &Extent, bad: ShardPlace) {
-        let (device, partition) = (bad.place.device, bad.place.partition);
-        let chunk = extent.chunk;
-        match self.write_anew(extent, bad).await {
-            Ok(bytes) => {
-                self.inner.parts.redundancy.count_repaired(bytes);
-                tracing::debug!(%chunk, %device, partition, bytes, "a shard was written anew");
-            }
-            Err(error) => {
-                tracing::warn!(%chunk, %device, partition, %error, "a shard could not be written anew");
-            }
+    /// Writes a shard of a chunk anew from the others. The inode of the body must be pinned, and the body known to be needed since
+    /// then.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] where too few others can be read, and those of the place that is to take it.
+    pub(crate) async fn mend(&self, extent: &Extent, bad: ShardPlace) -> Result<(), EngineError> {
+        if !self.takes_writes(bad.place) {
+            let why = "the place is full or takes no writes".to_owned();
+            return Err(EngineError::Unavailable(why));
         }
+        let bytes = self.write_anew(extent, bad).await?;
+        self.inner.parts.redundancy.count_repaired(bytes);
+        tracing::debug!(chunk = %extent.chunk, device = %bad.place.device, bytes, "a shard was written anew");
+        Ok(())
     }
 
     /// Returns the bytes of the shard.

@@ -93,7 +93,7 @@ pub(crate) async fn repair(cluster: &Cluster, share: ShareOf) -> Result<Survey, 
         if !has_helped {
             tracing::warn!(
                 chunks = survey.repairable,
-                "chunks lack shards that could not be written anew; it is tried again"
+                "chunks lack shards that could not be written anew; trying again"
             );
             break;
         }

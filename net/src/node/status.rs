@@ -246,7 +246,7 @@ impl NodeStatus {
             survey: inner
                 .redundancy
                 .as_ref()
-                .and_then(|redundancy| redundancy.surveyed())
+                .and_then(|redundancy| redundancy.last_surveyed())
                 .map(|surveyed| surveyed.survey),
         };
         inventory.degradations()

@@ -187,6 +187,11 @@ impl Redundancy {
         self.of_all(Kind::Survey, self.surveys_asked())
     }
 
+    /// The last survey that every reactor has ended, which may be from before the last change.
+    pub fn last_surveyed(&self) -> Option<Surveyed> {
+        self.of_all(Kind::Survey, 0)
+    }
+
     /// The last scrub that every reactor has ended; `None` when there was none since the start, or while one is due or under way.
     pub fn scrubbed(&self) -> Option<Surveyed> {
         self.of_all(Kind::Scrub, self.scrubs_asked())

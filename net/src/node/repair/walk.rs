@@ -1,10 +1,11 @@
 //! A walk over the chunks of this reactor's share of all bodies.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use strata_engine::reactor;
+use strata_engine::{EngineError, reactor};
 use strata_raftlog::namespace::{BodiesPage, BodyPosition, Extent};
 
 use super::Survey;
@@ -12,6 +13,7 @@ use super::survey::Kind;
 use crate::cluster::Cluster;
 use crate::cluster::redundancy::ChunkHealth;
 use crate::error::ClusterError;
+use crate::message::Place;
 
 /// Rows of the namespace that are read in one turn.
 const ROWS_PER_TURN: usize = 32;
@@ -59,11 +61,17 @@ pub(crate) struct ShareOf {
 pub(super) struct Walk<'a> {
     cluster: &'a Cluster,
     share: ShareOf,
+    /// Shards that could not be written anew.
+    failures: Cell<u64>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(cluster: &'a Cluster, share: ShareOf) -> Walk<'a> {
-        Walk { cluster, share }
+        Walk {
+            cluster,
+            share,
+            failures: Cell::new(0),
+        }
     }
 
     /// Walks once from the beginning to the end; what was repaired counts as whole.
@@ -168,12 +176,23 @@ impl<'a> Walk<'a> {
             return Ok(Some((health, 0)));
         }
         for shard in &health.bad {
-            cluster.mend(extent, *shard).await;
+            if let Err(error) = cluster.mend(extent, *shard).await {
+                self.note_failure(extent, shard.place, &error);
+            }
         }
         let mut after = self.health(mode, extent).await?;
         after.verified_bytes += health.verified_bytes;
         let mended = health.bad.difference(&after.bad).count();
         Ok(Some((after, mended)))
+    }
+
+    /// Says in the log what kept the first shard from being written; of the others it is mostly the same.
+    fn note_failure(&self, extent: &Extent, place: Place, error: &EngineError) {
+        let failures = self.failures.replace(self.failures.get() + 1);
+        if failures == 0 {
+            let (chunk, device) = (extent.chunk, place.device);
+            tracing::warn!(%chunk, %device, %error, "a shard could not be written anew");
+        }
     }
 
     async fn health(&self, mode: Mode, extent: &Extent) -> Result<ChunkHealth, ClusterError> {
