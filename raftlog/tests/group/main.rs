@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod full_disk;
 mod full_log;
+mod full_log_lives;
 mod journal;
 mod mirrors;
 mod proposals;

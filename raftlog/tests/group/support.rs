@@ -62,6 +62,16 @@ pub async fn format(dir: &Path, count: u8) -> Vec<PathBuf> {
 
 /// Formats devices with segments of another length.
 pub async fn format_with(dir: &Path, count: u8, segment_bytes: u64) -> Vec<PathBuf> {
+    format_log(dir, count, segment_bytes, LOG_SEGMENTS).await
+}
+
+/// Formats devices with another log.
+pub async fn format_log(
+    dir: &Path,
+    count: u8,
+    segment_bytes: u64,
+    log_segments: u32,
+) -> Vec<PathBuf> {
     reactor::fs::create_dir_all(dir).await.expect("a directory");
     let parent = dir.parent().expect("a parent");
     reactor::sync_directory(parent).await.expect("synced");
@@ -76,7 +86,7 @@ pub async fn format_with(dir: &Path, count: u8, segment_bytes: u64) -> Vec<PathB
             node: 1,
             data_partitions: 1,
             segment_bytes,
-            log_segments: LOG_SEGMENTS,
+            log_segments,
             log_mirrors: uuids.clone(),
         };
         format_device(&path, options).await.expect("formatted");
@@ -205,7 +215,8 @@ pub struct Client {
     pub group: Group,
     session: u64,
     sequence: u64,
-    inode: u64,
+    /// The last inode that it has used of those that are leased.
+    pub inode: u64,
     acknowledged: Acknowledged,
 }
 
