@@ -11,6 +11,7 @@
 mod housekeeping;
 mod machine;
 mod propose;
+mod room;
 mod sender;
 mod statistics;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use openraft::rt::WatchReceiver as _;
 use openraft::{BasicNode, Raft, SnapshotPolicy};
 use strata_engine::reactor::{self, Task, TaskClass};
 
-use crate::consensus::log::{Log, LogError, LogStore, Space, Types};
+use crate::consensus::log::{Log, LogError, LogId, LogStore, Space, Types};
 use crate::namespace::command::FEATURE_LEVEL;
 use crate::namespace::store::{NamespaceStore, StoreError};
 use machine::Machine;
@@ -114,6 +115,13 @@ pub enum ProposeError {
     Unavailable(String),
 }
 
+/// Why proposals find no room in the log, and no snapshot will give them any.
+struct Blocked {
+    why: String,
+    /// Also those that free space or are needed to start: it was known that some have found none.
+    all: bool,
+}
+
 /// What the parts of a group on this reactor share.
 struct Shared {
     store: NamespaceStore,
@@ -123,13 +131,15 @@ struct Shared {
     /// A snapshot is being built.
     building: Cell<bool>,
     /// Bytes of rows that the next snapshot may have.
-    snapshot_estimate: Cell<u64>,
-    /// The same, counted row by row for the snapshot being built.
-    snapshot_counted: Cell<Option<u64>>,
+    rows: room::Rows,
     /// Bytes of the snapshot being built that are in the log already.
     snapshot_written: Cell<u64>,
+    /// The last entry in the last snapshot that was built in this life.
+    snapshot_built: Cell<Option<LogId>>,
     /// Why a due snapshot cannot be built.
-    snapshot_blocked: RefCell<Option<String>>,
+    snapshot_blocked: RefCell<Option<Blocked>>,
+    /// What frees space or is needed to start has found no room since housekeeping last looked.
+    starved: Cell<bool>,
     /// Bytes of the namespace's map that may still be used before writes are refused.
     map_room: Cell<i64>,
     /// Whether it is the file system that ends that room, and not the map.
@@ -162,10 +172,11 @@ impl Shared {
             log,
             failure: RefCell::new(None),
             building: Cell::new(false),
-            snapshot_estimate: Cell::new(0),
-            snapshot_counted: Cell::new(None),
+            rows: room::Rows::new(),
             snapshot_written: Cell::new(0),
+            snapshot_built: Cell::new(None),
             snapshot_blocked: RefCell::new(None),
+            starved: Cell::new(false),
             map_room: Cell::new(0),
             disk_ends_room: Cell::new(false),
             waits_for_disk: Cell::new(false),
@@ -184,8 +195,7 @@ impl Shared {
     /// Bytes that the log must still have free for the snapshot that is being built, or for the next one, when the
     /// namespace has grown by so much.
     fn snapshot_need(&self, space: &Space, growth: u64) -> u64 {
-        let counted = self.snapshot_counted.get();
-        let rows = counted.unwrap_or(self.snapshot_estimate.get());
+        let rows = self.rows.bytes();
         let left = rows.saturating_sub(self.snapshot_written.get());
         space.of_snapshot(left.saturating_add(growth))
     }
@@ -302,8 +312,8 @@ impl Group {
         );
         let verifying = housekeeping::verify(inner.shared.clone());
         *inner.verifying.borrow_mut() = Some(reactor::spawn(TaskClass::Background, verifying));
-        housekeeping::shorten(inner).await?;
-        let housekeeping = housekeeping::run(Rc::downgrade(inner));
+        let done = housekeeping::shorten(inner).await?;
+        let housekeeping = housekeeping::run(Rc::downgrade(inner), done);
         *inner.housekeeping.borrow_mut() =
             Some(reactor::spawn(TaskClass::Foreground, housekeeping));
         Ok(())
@@ -392,9 +402,7 @@ fn check_complete(shared: &Shared) -> Result<(), GroupError> {
     let reached = applied.max(snapshot.and_then(|meta| meta.last_log_id));
     let purged = shared.log.purged();
     if purged > reached {
-        let text = |id: Option<crate::consensus::log::LogId>| {
-            id.map_or("nothing".to_owned(), |id| id.to_string())
-        };
+        let text = |id: Option<LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
         return Err(GroupError::Incomplete(format!(
             "the log is purged up to {}, but namespace and snapshot reach only {}",
             text(purged),

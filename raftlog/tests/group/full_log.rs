@@ -91,7 +91,8 @@ fn bodies_make_room_for_names_and_deletes_bring_it_back() {
             assert!(long > 500, "{long} bodies of 4 KiB in a log of 32 MiB");
             assert!(short > long, "{long} long and {short} short bodies");
             assert_eq!(keys(store).len(), long + short);
-            let set = client.propose(tags(Some(vec![8; 1000]))).await;
+            // It takes more than the put that was refused.
+            let set = client.propose(tags(Some(vec![8; 4000]))).await;
             assert!(matches!(set, Err(ProposeError::Full(_))), "{set:?}");
             let removed = client.propose(tags(None)).await;
             removed.expect("what takes a setting away is no growth");

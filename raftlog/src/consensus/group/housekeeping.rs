@@ -3,6 +3,9 @@
 //! Ten times a second: publish the numbers; make a checkpoint if one is due; build a snapshot if one
 //! is due and fits; purge the log up to the older of both and give its space back.
 
+#[cfg(test)]
+mod tests;
+
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,8 +13,9 @@ use std::time::Duration;
 use openraft::rt::WatchReceiver as _;
 use strata_engine::reactor;
 
-use super::{GroupError, Inner, Shared, machine};
-use crate::consensus::log::{LogError, LogId, Space};
+use super::room::{brings_room, log_margin, rows_max};
+use super::{Blocked, GroupError, Inner, Shared, machine};
+use crate::consensus::log::{LogError, LogId};
 use crate::namespace::store::{NamespaceStore, StoreError, Usage};
 use crate::namespace::{INLINE_BYTES_MAX, LogPosition};
 
@@ -24,8 +28,6 @@ const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
 /// The last part of the map, and at most so much of its file system, are not for what makes the namespace grow.
 const MAP_RESERVE_SHARE: u64 = 16;
 const DISK_RESERVE_BYTES_MAX: u64 = 64 << 20;
-/// Most room that is kept in the log beyond the next snapshot.
-const LOG_MARGIN_BYTES_MAX: u64 = 8 << 20;
 
 /// Between two counts of the rows of a namespace whose pages say that its snapshot does not fit.
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -34,17 +36,6 @@ const COUNT_PAUSE: Duration = Duration::from_secs(5);
 /// this share of the map; then up to so many bytes.
 const INLINE_SHARE: u64 = 4;
 const INLINE_BYTES_WHEN_SHORT: usize = 512;
-
-/// Room kept in a log beyond the next snapshot: for what is proposed while it is built.
-pub(super) fn log_margin(space: &Space) -> u64 {
-    (space.all / 8).min(LOG_MARGIN_BYTES_MAX)
-}
-
-/// How many bytes of rows the namespace may have: its last snapshot and the next one are in the log at once, and between
-/// them what was proposed meanwhile.
-pub(super) fn rows_max(space: &Space) -> u64 {
-    space.rows_in(space.all.saturating_sub(log_margin(space)) / 2)
-}
 
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
@@ -57,9 +48,11 @@ enum TurnError {
 }
 
 /// What has been done so far.
-struct Done {
+pub(super) struct Done {
     checkpoint: reactor::Instant,
+    /// What was purged when space was given back, and the newest snapshot there was.
     released: Option<LogId>,
+    released_snapshot: u64,
     /// A snapshot was asked for since the start.
     shortened: bool,
     /// No other is asked for before.
@@ -73,6 +66,7 @@ impl Done {
         Done {
             checkpoint: reactor::now(),
             released: None,
+            released_snapshot: 0,
             shortened: false,
             next_snapshot: reactor::now(),
             next_count: reactor::now(),
@@ -81,8 +75,7 @@ impl Done {
 }
 
 /// Runs until the group is dropped or fails.
-pub(super) async fn run(weak: Weak<Inner>) {
-    let mut done = Done::new();
+pub(super) async fn run(weak: Weak<Inner>, mut done: Done) {
     loop {
         reactor::sleep(TICK).await;
         let Some(inner) = weak.upgrade() else { return };
@@ -124,12 +117,12 @@ pub(super) async fn verify(shared: Rc<Shared>) {
     }
 }
 
-/// At a start: every start writes to new segments of the journals. Where that has used up a log, it is shortened before
+/// At a start: starts write votes and marks of their own. Where they have used up a log, it is shortened before
 /// anything is served, so that a node that starts again and again keeps room. A log with room is not waited for.
-pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
+pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<Done, GroupError> {
     let mut done = Done::new();
     if !is_short(inner) {
-        return Ok(());
+        return Ok(done);
     }
     let verifying = inner.verifying.take();
     if let Some(verifying) = verifying {
@@ -137,7 +130,7 @@ pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
         verifying.await;
     }
     if judge_snapshot(inner, &mut done) == Verdict::Wait {
-        return Ok(());
+        return Ok(done);
     }
     let shared = &inner.shared;
     let stopped = |error: TurnError| GroupError::Stopped(shared.cause(&error));
@@ -145,7 +138,10 @@ pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
     checkpoint(&shared.store).await?;
     done.shortened = false;
     let mut idle = 0;
-    while done.released.is_none() && idle < SHORTEN_TURNS_IDLE {
+    // What an earlier life left to be given back is not what is waited for.
+    let is_shortened =
+        |done: &Done| shared.log.snapshot_number() > before && !owes_release(inner, done);
+    while !is_shortened(&done) && idle < SHORTEN_TURNS_IDLE {
         turn(inner, &mut done).await.map_err(stopped)?;
         reactor::sleep(SHORTEN_PAUSE).await;
         if let Some(cause) = &*shared.failure.borrow() {
@@ -153,10 +149,10 @@ pub(super) async fn shorten(inner: &Rc<Inner>) -> Result<(), GroupError> {
         }
         idle += u32::from(!shared.building.get());
     }
-    if shared.log.snapshot_number() == before {
+    if !is_shortened(&done) {
         tracing::warn!("the log is nearly full and could not be shortened");
     }
-    Ok(())
+    Ok(done)
 }
 
 async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
@@ -169,7 +165,7 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
     let ahead = shared.store.applied().index - shared.store.durable().index;
     let waited = reactor::now() - done.checkpoint >= inner.config.checkpoint_interval;
     // A snapshot newer than the checkpoint gives no space back before the next one.
-    let snapshot = inner.raft.metrics().borrow_watched().snapshot;
+    let snapshot = snapshot_known(inner);
     let holds_back = is_short(inner) && snapshot > machine::log_id_of(shared.store.durable());
     if ahead >= inner.config.checkpoint_entries || (ahead > 0 && waited) || holds_back {
         match checkpoint(&shared.store).await {
@@ -191,14 +187,23 @@ async fn turn(inner: &Rc<Inner>, done: &mut Done) -> Result<(), TurnError> {
         let purging = raft.purge_log(target.index).await;
         purging.map_err(|error| stopped(&error))?;
     }
-    let purged = shared.log.purged();
-    if purged > done.released {
-        match shared.log.release().await {
-            Ok(()) => done.released = purged,
-            // Nothing was released, and nothing is lost: what is proposed next may have taken the place.
-            Err(LogError::Full) => tracing::error!("the log has no room to be shortened"),
-            Err(error) => return Err(error.into()),
-        }
+    release_superfluous(inner, done).await
+}
+
+/// Gives back what a purge has made superfluous, and what a snapshot has that takes nothing to be purged with it: one of the
+/// same state as the last, or one that was being built when space was last given back.
+async fn release_superfluous(inner: &Inner, done: &mut Done) -> Result<(), TurnError> {
+    let log = &inner.shared.log;
+    let (purged, snapshot) = (log.purged(), log.snapshot_number());
+    let is_purged = newest_snapshot(inner) <= purged;
+    if purged <= done.released && (snapshot <= done.released_snapshot || !is_purged) {
+        return Ok(());
+    }
+    match log.release().await {
+        Ok(()) => (done.released, done.released_snapshot) = (purged, snapshot),
+        // Nothing was released, and nothing is lost: what is proposed next may have taken the place.
+        Err(LogError::Full) => tracing::error!("the log has no room to be shortened"),
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }
@@ -238,7 +243,9 @@ pub(super) fn measure(shared: &Shared) -> Result<(), StoreError> {
     let (used, map) = (&statistics.map_used_bytes, &statistics.map_bytes);
     used.store(usage.used_bytes, Ordering::Relaxed);
     map.store(usage.map_bytes, Ordering::Relaxed);
-    shared.snapshot_estimate.set(usage.used_bytes);
+    shared
+        .rows
+        .measured(usage.used_bytes, shared.pending.get().rows());
     let (room, disk_ends_room) = map_room(&usage, shared.disk_free.get());
     shared.map_room.set(room);
     shared.disk_ends_room.set(disk_ends_room);
@@ -273,7 +280,7 @@ fn map_room(usage: &Usage, disk_free: u64) -> (i64, bool) {
 /// The longest body that is worth a place in log, map and snapshots: the limit while the namespace is small beside them, so
 /// that the rest is left for names.
 fn inline_bytes_max(inner: &Inner) -> u64 {
-    let rows = inner.shared.snapshot_estimate.get();
+    let rows = inner.shared.rows.pages();
     let map_bytes = rows.saturating_add_signed(inner.shared.map_room.get());
     let log_share = rows_max(&inner.log.space()) / 2;
     let limit = match rows <= log_share.min(map_bytes / INLINE_SHARE) {
@@ -306,7 +313,6 @@ fn judge_snapshot(inner: &Inner, done: &mut Done) -> Verdict {
     if shared.building.get() || !shared.store.is_verified() {
         return Verdict::Wait;
     }
-    shared.snapshot_counted.set(None);
     let (bytes, entries) = shared.log.since_snapshot();
     let space = inner.log.space();
     let (free, margin) = (space.free(), log_margin(&space));
@@ -319,17 +325,24 @@ fn judge_snapshot(inner: &Inner, done: &mut Done) -> Verdict {
     let short = is_short(inner);
     // Deletes in a full log take little of it and are to bring the room back.
     let full = free < need + margin;
+    let starved = shared.starved.take();
     let least = margin / if full { 4 } else { 1 };
-    let worth = bytes > least || !done.shortened;
+    let worth =
+        bytes > least || !done.shortened || (starved && brings_room(&space, shared.rows.bytes()));
     let verdict = match due || (short && worth) {
         false => Verdict::Wait,
-        true if free >= space.room_for(shared.snapshot_estimate.get()) => Verdict::Build,
+        true if free >= space.room_for(shared.rows.bytes()) => Verdict::Build,
         true => Verdict::Count,
     };
     done.shortened |= verdict == Verdict::Build;
     let blocked =
-        free < need + 2 * margin && verdict != Verdict::Build && !waits_for_purge(inner, done);
-    report_blocked(shared, blocked, || {
+        free < need + 2 * margin && verdict != Verdict::Build && !owes_release(inner, done);
+    // What was counted and does not fit stays so until it is counted again.
+    let all = match verdict {
+        Verdict::Count => blocks_all(shared),
+        Verdict::Wait | Verdict::Build => starved,
+    };
+    report_blocked(shared, blocked, all, || {
         format!(
             "a snapshot may take {need} bytes, the log has {free} of {} bytes left",
             space.all
@@ -342,6 +355,7 @@ fn judge_snapshot(inner: &Inner, done: &mut Done) -> Verdict {
 async fn fits_counted(inner: &Inner) -> Result<bool, TurnError> {
     let shared = &inner.shared;
     let mut reader = shared.store.snapshot()?;
+    shared.rows.state_taken(shared.pending.get().rows());
     let counted = reactor::offload(move || {
         let mut bytes = 0;
         while let Some(piece) = reader.next_piece()? {
@@ -352,19 +366,37 @@ async fn fits_counted(inner: &Inner) -> Result<bool, TurnError> {
     let rows = counted.await?;
     let space = inner.log.space();
     let fits = space.free() >= space.room_for(rows);
-    shared.snapshot_counted.set(fits.then_some(rows));
-    if fits {
-        report_blocked(shared, false, String::new);
+    shared.rows.counted(rows);
+    let mut blocked = shared.snapshot_blocked.borrow_mut();
+    match fits {
+        true => *blocked = None,
+        false => blocked.iter_mut().for_each(|blocked| blocked.all = true),
     }
     Ok(fits)
 }
 
 /// Whether the log still holds entries and pieces that a snapshot has made superfluous.
-fn waits_for_purge(inner: &Inner, done: &Done) -> bool {
-    inner.raft.metrics().borrow_watched().snapshot > done.released
+fn owes_release(inner: &Inner, done: &Done) -> bool {
+    let log = &inner.shared.log;
+    newest_snapshot(inner) > done.released || log.snapshot_number() > done.released_snapshot
 }
 
-fn report_blocked(shared: &Shared, blocked: bool, why: impl FnOnce() -> String) {
+/// The last entry in the newest snapshot, as far as openraft knows of it.
+fn snapshot_known(inner: &Inner) -> Option<LogId> {
+    inner.raft.metrics().borrow_watched().snapshot
+}
+
+/// The last entry in the newest snapshot, which openraft may not know of yet.
+fn newest_snapshot(inner: &Inner) -> Option<LogId> {
+    snapshot_known(inner).max(inner.shared.snapshot_built.get())
+}
+
+fn blocks_all(shared: &Shared) -> bool {
+    let blocked = shared.snapshot_blocked.borrow();
+    blocked.as_ref().is_some_and(|blocked| blocked.all)
+}
+
+fn report_blocked(shared: &Shared, blocked: bool, all: bool, why: impl FnOnce() -> String) {
     let mut known = shared.snapshot_blocked.borrow_mut();
     if !blocked {
         *known = None;
@@ -373,15 +405,14 @@ fn report_blocked(shared: &Shared, blocked: bool, why: impl FnOnce() -> String) 
         if known.is_none() {
             tracing::error!("the log is nearly full: {why}");
         }
-        *known = Some(why);
+        *known = Some(Blocked { why, all });
     }
 }
 
 /// The older of the durable checkpoint and the snapshot that openraft knows.
 fn purge_target(inner: &Inner) -> Option<LogId> {
     let durable = machine::log_id_of(inner.shared.store.durable());
-    let snapshot = inner.raft.metrics().borrow_watched().snapshot;
-    durable.min(snapshot)
+    durable.min(snapshot_known(inner))
 }
 
 /// Copies the numbers to where the metrics read them.
@@ -413,40 +444,5 @@ pub(super) fn publish(inner: &Inner) {
         (&statistics.outstanding, inner.outstanding.get() as u64),
     ] {
         counter.store(value, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_room_is_that_of_the_map_or_of_its_file_system() {
-        let mib = |count: i64| count << 20;
-        let usage = Usage {
-            used_bytes: 100 << 20,
-            allocated_bytes: 110 << 20,
-            map_bytes: 1600 << 20,
-        };
-        let of_the_map = (mib(1600 - 100 - 100), false);
-        assert_eq!(map_room(&usage, u64::MAX), of_the_map);
-        assert_eq!(map_room(&usage, 1 << 40), of_the_map);
-        // 10 MiB of the file can be written again, 64 are kept.
-        assert_eq!(map_room(&usage, 500 << 20), (mib(500 + 10 - 64), true));
-        assert_eq!(map_room(&usage, 0), (mib(10 - 64), true));
-    }
-
-    #[test]
-    fn two_snapshots_of_the_largest_namespace_fit_the_log() {
-        for (segments, segment) in [(8, 4 << 20), (12, 4 << 20), (12, 64 << 20), (256, 64 << 20)] {
-            let space = Space {
-                used: 0,
-                all: segments * segment,
-                segment,
-            };
-            let rows = rows_max(&space);
-            assert!(2 * space.of_snapshot(rows) + log_margin(&space) <= space.all);
-            assert!(rows > space.all / 4, "{rows} of {}", space.all);
-        }
     }
 }

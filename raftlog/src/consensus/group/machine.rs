@@ -309,6 +309,9 @@ impl RaftStateMachine<Types> for Machine {
         if let Ok(usage) = self.shared.store.usage() {
             self.shared.snapshot_allocated.set(usage.allocated_bytes);
         }
+        self.shared
+            .rows
+            .state_taken(self.shared.pending.get().rows());
         self.shared.building.set(true);
         Builder {
             shared: self.shared.clone(),
@@ -420,6 +423,8 @@ impl RaftSnapshotBuilder<Types> for Builder {
         })?;
         let meta = body.meta().map_err(io::Error::other)?;
         let (pieces, bytes) = (body.piece_count(), body.bytes());
+        self.shared.rows.counted(bytes);
+        self.shared.snapshot_built.set(meta.last_log_id);
         tracing::info!(%meta, pieces, bytes, "a snapshot was written");
         Ok(Snapshot {
             meta,
@@ -432,7 +437,6 @@ impl Drop for Builder {
     fn drop(&mut self) {
         self.shared.building.set(false);
         self.shared.snapshot_written.set(0);
-        self.shared.snapshot_counted.set(None);
     }
 }
 

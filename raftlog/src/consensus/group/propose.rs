@@ -9,7 +9,7 @@ use std::time::Duration;
 use openraft::errors::{ClientWriteError, RaftError};
 use strata_engine::reactor;
 
-use super::{Group, Inner, NamespaceFull, PROPOSAL_BYTES_MAX, ProposeError, Shared, housekeeping};
+use super::{Group, Inner, NamespaceFull, PROPOSAL_BYTES_MAX, ProposeError, Shared, room};
 use crate::consensus::log::Proposal;
 use crate::namespace::command::{Answer, Command, CommandClass, Envelope, Proposer};
 
@@ -47,6 +47,10 @@ impl Growth {
                 CommandClass::Frees | CommandClass::Starts => 0,
             },
         }
+    }
+
+    pub(super) fn rows(self) -> u64 {
+        self.rows
     }
 
     fn and(self, other: Growth) -> Growth {
@@ -88,15 +92,15 @@ impl Group {
         let bytes = envelope
             .encode()
             .map_err(|error| ProposeError::Invalid(error.to_string()))?;
-        if bytes.len() > PROPOSAL_BYTES_MAX {
-            let reason = format!("{} bytes are too many", bytes.len());
-            return Err(ProposeError::Invalid(reason));
-        }
         let (class, growth) = (
             envelope.command.class(),
             Growth::of(&envelope.command, bytes.len()),
         );
         drop(envelope);
+        if !inner.takes(class, growth, bytes.len()) {
+            let reason = format!("{} bytes are too many", bytes.len());
+            return Err(ProposeError::Invalid(reason));
+        }
         let _reserved = inner.wait_for_room(class, growth).await?;
         inner.commit(Proposal(bytes)).await
     }
@@ -134,6 +138,15 @@ impl Inner {
         })
     }
 
+    /// Whether the log could ever take a command of this length. What frees must not take more than a snapshot is sure to bring.
+    fn takes(&self, class: CommandClass, growth: Growth, bytes: usize) -> bool {
+        let space = self.log.space();
+        let grows = class == CommandClass::Grows;
+        bytes <= PROPOSAL_BYTES_MAX
+            && space.takes(bytes as u64)
+            && (grows || space.of_records(growth.log) <= room::longest(&space))
+    }
+
     /// Waits while the log is being shortened; what has no room even then is refused.
     async fn wait_for_room(
         &self,
@@ -150,7 +163,7 @@ impl Inner {
     }
 
     /// Refuses what log and map would not hold, before it is proposed: in apply it would be too late. What has room is
-    /// counted until it has its answer. What frees space, and what a node needs to start, may use the half of either
+    /// counted until it has its answer. What frees space, and what a node needs to start, may use a part of either
     /// reserve.
     fn reserve(&self, class: CommandClass, own: Growth) -> Result<Reserved<'_>, ProposeError> {
         let shared = &self.shared;
@@ -161,25 +174,33 @@ impl Inner {
             false => self.check_reserve(own, all)?,
         }
         let space = self.log.space();
-        let margin = housekeeping::log_margin(&space) / if grows { 1 } else { 2 };
-        let fits = |growth: Growth| {
-            let need = shared.snapshot_need(&space, growth.rows) + margin + growth.log;
-            space.free() >= need
-        };
+        // The rows of those that are pending are counted already.
+        let need = shared.snapshot_need(&space, own.rows) + room::kept(&space, class);
+        let fits = |growth: Growth| space.free() >= need + space.of_records(growth.log);
         if !fits(all) {
-            // A snapshot that is under way or due gives space back, and so do proposals that get their answers; without
-            // them it will not come by waiting.
-            let blocked = shared.snapshot_blocked.borrow();
-            return Err(match &*blocked {
-                Some(why) if !fits(own) => ProposeError::Full(why.clone()),
-                _ => ProposeError::Busy,
-            });
+            return Err(self.no_room(grows, fits(own)));
         }
         shared.pending.set(all);
+        shared.rows.grow(own.rows);
         Ok(Reserved {
             shared,
             growth: own,
         })
+    }
+
+    /// A snapshot that is under way or due gives space back, and so do proposals that get their answers; without them it will
+    /// not come by waiting. A snapshot may be worth making only because something that frees has found no room: then that is
+    /// refused only after housekeeping has seen it.
+    fn no_room(&self, grows: bool, alone_fits: bool) -> ProposeError {
+        let shared = &self.shared;
+        let starved = !grows && !alone_fits;
+        shared.starved.set(shared.starved.get() || starved);
+        match &*shared.snapshot_blocked.borrow() {
+            Some(blocked) if !alone_fits && (grows || blocked.all) => {
+                ProposeError::Full(blocked.why.clone())
+            }
+            _ => ProposeError::Busy,
+        }
     }
 
     /// Whether the namespace may grow: it must stay within the map, and the log must hold two snapshots of it, the last
@@ -187,8 +208,8 @@ impl Inner {
     fn check_rows(&self, own: Growth, all: Growth) -> Result<(), ProposeError> {
         let shared = &self.shared;
         let space = self.log.space();
-        let names_max = housekeeping::rows_max(&space);
-        let rows = shared.snapshot_estimate.get();
+        let names_max = room::rows_max(&space);
+        let rows = shared.rows.pages();
         if rows.saturating_add(own.rows) > names_max {
             return Err(ProposeError::Full(format!(
                 "names and inline bodies take {rows} bytes, the log has room for {names_max}"

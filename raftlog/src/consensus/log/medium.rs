@@ -15,8 +15,14 @@ const HEADS: HeadsOf = HeadsOf {
 const PIECE_SHARE: u64 = 16;
 const PIECE_BYTES_MIN: u64 = 64 << 10;
 const PIECE_BYTES_MAX: u64 = 1 << 20;
-/// The last row of a piece goes beyond that, and a record has a header and padding.
+/// The last row of a piece goes beyond that.
 const PIECE_EXCESS_BYTES: u64 = 64 << 10;
+/// A block: what a segment's header takes, and what pads the last record of a flush at most.
+const BLOCK_BYTES: u64 = 4096;
+/// What the record of a piece takes beside it, at most: a block of padding, its headers, and its share of the manifest.
+const PIECE_RECORD_BYTES: u64 = BLOCK_BYTES + 256;
+/// What a snapshot takes beside its pieces: the header of its last segment, and what of the manifest is not a piece's share.
+const SNAPSHOT_BYTES: u64 = 4 * BLOCK_BYTES;
 
 /// How full a log partition is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +44,20 @@ impl Space {
         (self.segment / PIECE_SHARE).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
     }
 
-    /// What of a segment pieces fill at least: the next one may not have fitted any more.
+    /// How many bytes of pieces a segment holds at least that has no room for the next one: behind its header, whole records.
     fn filled(&self) -> u64 {
-        let record = self.piece_bytes() + PIECE_EXCESS_BYTES;
-        self.segment.saturating_sub(record).max(1)
+        let piece = self.piece_bytes();
+        let longest = piece + PIECE_EXCESS_BYTES + PIECE_RECORD_BYTES;
+        let records = self.segment.saturating_sub(BLOCK_BYTES + longest);
+        scaled(records, piece, piece + PIECE_RECORD_BYTES).max(1)
     }
 
     /// What a snapshot with so many bytes of rows keeps of the log, at most: one segment more than it fills, because it
-    /// begins anywhere in one, and the space before it in there does not come back.
+    /// begins anywhere in one, and the space before it in there does not come back; the header of its last segment, and its
+    /// manifest.
     pub(crate) fn of_snapshot(&self, rows: u64) -> u64 {
         let filled = scaled(rows, self.segment, self.filled());
-        filled.saturating_add(self.segment)
+        filled.saturating_add(self.segment + SNAPSHOT_BYTES)
     }
 
     /// What must be free for a snapshot with so many bytes of rows to be written.
@@ -56,10 +65,21 @@ impl Space {
         self.of_snapshot(rows).saturating_sub(self.filled())
     }
 
+    /// What other records keep of the log that lie among pieces, at most, where all that is known is how much they take with
+    /// the rests of the segments that they do not fit into: they too leave segments that end with a rest for a piece.
+    pub(crate) fn of_records(&self, bytes: u64) -> u64 {
+        scaled(bytes, self.segment, self.filled()).saturating_add(1)
+    }
+
     /// The bytes of rows whose snapshot keeps so much of the log.
     pub(crate) fn rows_in(&self, log_bytes: u64) -> u64 {
-        let filled = log_bytes.saturating_sub(self.segment);
+        let filled = log_bytes.saturating_sub(self.segment + SNAPSHOT_BYTES);
         scaled(filled, self.filled(), self.segment.max(1))
+    }
+
+    /// Whether a segment holds a record with a body of so many bytes.
+    pub(crate) fn takes(&self, body_bytes: u64) -> bool {
+        body_bytes + 2 * BLOCK_BYTES <= self.segment
     }
 }
 
