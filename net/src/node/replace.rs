@@ -47,6 +47,8 @@ pub struct Replaced {
     pub path: PathBuf,
     /// Placement groups that it has joined.
     pub groups: usize,
+    /// Whether the configuration of the node names its place already.
+    pub is_listed: bool,
 }
 
 /// Asks the metadata core of a node for replacements.
@@ -166,6 +168,7 @@ impl Serving {
             device,
             path,
             groups: joined,
+            is_listed: self.config.data_dirs.contains(&asked.place),
         })
     }
 

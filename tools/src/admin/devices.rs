@@ -56,7 +56,6 @@ pub fn replace(config: &Config, lost: &str, place: &Path) -> Result<String, Stri
         place: place.display().to_string(),
     };
     let replaced = ask(config, &request).map_err(|error| error.to_string())?;
-    let is_listed = config.data_dirs.contains(&place);
     let mut told = format!(
         "Device {} at {} has the place of {}, in {} placement groups. Repair fills it: `strata repair status`.\n",
         text(&replaced, "device"),
@@ -64,7 +63,7 @@ pub fn replace(config: &Config, lost: &str, place: &Path) -> Result<String, Stri
         text(&replaced, "lost"),
         number(&replaced, "placement_groups")
     );
-    if !is_listed {
+    if replaced["listed"] != true {
         let _ = writeln!(
             told,
             "Before the next start: list {} in storage.data_dir in the place of the lost one.",

@@ -160,6 +160,7 @@ fn replace_device(lost: &str, place: &str, requests: &AdminRequests) -> Result<V
         "device": replaced.device.to_string(),
         "path": replaced.path.display().to_string(),
         "placement_groups": replaced.groups,
+        "listed": replaced.is_listed,
     }))
 }
 

@@ -1,7 +1,6 @@
 //! A walk over the chunks of this reactor's share of all bodies.
 
 use std::cell::Cell;
-use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -50,11 +49,33 @@ impl Mode {
 /// How whole a chunk is, and how many of its shards were written anew.
 type Attended = (ChunkHealth, usize);
 
-/// Which of so many equal shares of all bodies.
+/// Inodes that follow each other and belong to one share.
+const INODES_TOGETHER: u64 = 64;
+
+/// Which of so many shares of all bodies: blocks of inodes go to the shares in turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ShareOf {
     pub(crate) index: usize,
     pub(crate) count: usize,
+}
+
+impl ShareOf {
+    fn has(self, inode: u64) -> bool {
+        inode / INODES_TOGETHER % self.count as u64 == self.index as u64
+    }
+
+    /// The first place of the share from this one on.
+    fn first_from(self, at: BodyPosition) -> BodyPosition {
+        if self.has(at.inode) {
+            return at;
+        }
+        let (block, count) = (at.inode / INODES_TOGETHER, self.count as u64);
+        let ahead = (self.index as u64 + count - block % count) % count;
+        BodyPosition {
+            inode: (block + ahead) * INODES_TOGETHER,
+            ..BodyPosition::default()
+        }
+    }
 }
 
 /// A walk over a share of all bodies.
@@ -86,19 +107,16 @@ impl<'a> Walk<'a> {
     }
 
     async fn walk(&self, mode: Mode) -> Result<Survey, ClusterError> {
-        let share = self.inodes()?;
         let losses_wanted = self.cluster.scheme_wanted().losses();
         let mut survey = Survey::default();
-        let mut from = Some(BodyPosition {
-            inode: share.start,
-            ..BodyPosition::default()
-        });
-        while let Some(at) = from.filter(|at| at.inode < share.end) {
+        let mut from = Some(BodyPosition::default());
+        while let Some(at) = from {
+            let at = self.share.first_from(at);
             let begun = reactor::now();
             let mut page = self
                 .cluster
                 .read(|view| view.every_extent(at, ROWS_PER_TURN))?;
-            page.extents.retain(|(at, _)| at.inode < share.end);
+            page.extents.retain(|(at, _)| self.share.has(at.inode));
             from = page.next;
             let before = survey.verified_bytes;
             for (health, mended) in self.healths(mode, page).await? {
@@ -112,16 +130,6 @@ impl<'a> Walk<'a> {
             reactor::yield_now().await;
         }
         Ok(survey)
-    }
-
-    /// The inodes of the share. Those that are given out from now on belong to the last one.
-    fn inodes(&self) -> Result<Range<u64>, ClusterError> {
-        let group = self.cluster.read(|view| view.group())?;
-        let next = group.map_or(0, |group| group.next_inode);
-        let (index, count) = (self.share.index as u64, self.share.count as u64);
-        let bound = |share: u64| next.div_ceil(count) * share;
-        let is_last = index + 1 == count;
-        Ok(bound(index)..if is_last { u64::MAX } else { bound(index + 1) })
     }
 
     /// How whole the chunks of a page are that a name needs, after what the mode does about it.
@@ -215,5 +223,32 @@ impl<'a> Walk<'a> {
             let found = there.iter().find(|(offset, _)| *offset == at.offset);
             Ok(found.is_some_and(|(_, found)| found == extent))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_inode_belongs_to_one_share_which_finds_it() {
+        for count in 1..5 {
+            let shares = (0..count).map(|index| ShareOf { index, count });
+            let shares: Vec<ShareOf> = shares.collect();
+            for inode in (0..1000).chain([1 << 48]) {
+                let at = BodyPosition {
+                    inode,
+                    space: 1,
+                    offset: 7,
+                };
+                let having = shares.iter().filter(|share| share.has(inode));
+                assert_eq!(having.count(), 1);
+                for share in &shares {
+                    let first = share.first_from(at);
+                    assert!(share.has(first.inode) && first >= at);
+                    assert!((inode..first.inode).all(|before| !share.has(before)));
+                }
+            }
+        }
     }
 }
