@@ -13,8 +13,8 @@ use strata_raftlog::namespace::command::{Answer, Command, Proposer};
 use crate::error::ClusterError;
 use crate::memory::Watermark;
 use crate::node::ClusterParts;
+use crate::node::devices::{DeviceChange, DeviceReply};
 use crate::node::open::{OpenReport, OpenRequest};
-use crate::node::replace::Replacement;
 
 /// A data partition: its device and its number on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,8 +60,8 @@ pub enum NodeRequest {
         Proposer,
         OneSender<Result<Answer, ClusterError>>,
     ),
-    /// Replace a lost device; only the metadata core is asked.
-    Replace(Replacement),
+    /// Change the devices of the node; only the metadata core is asked.
+    ChangeDevices(DeviceChange, DeviceReply),
     /// Begin to serve with this cluster client; answered when serving has ended.
     Serve(Arc<ClusterParts>, OneSender<()>),
     /// Close the stores and end the reactor.

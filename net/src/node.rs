@@ -6,6 +6,7 @@
 pub mod bucket_usage;
 mod capacity;
 mod degradation;
+pub mod devices;
 pub mod discover;
 pub mod failure_domain;
 pub mod format;
@@ -17,7 +18,6 @@ pub mod propose;
 pub mod readers;
 pub mod reclaim;
 pub mod repair;
-pub mod replace;
 pub mod serve;
 pub(crate) mod staleness;
 pub mod start;

@@ -1,11 +1,11 @@
 //! The cluster client and the background work of a node, in the simulated world.
 
 mod coded;
+mod devices;
 mod memory;
 mod placement;
 mod reads;
 mod repair;
-mod replacing;
 mod space;
 mod staleness;
 mod whole;

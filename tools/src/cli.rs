@@ -53,7 +53,7 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
-    /// List the devices of the running server, or replace a lost one
+    /// List the devices of the running server, replace a lost one, add one
     #[command(subcommand, arg_required_else_help = true)]
     Device(DeviceCommands),
     /// Show whether all chunks have their shards; what is missing is repaired without being asked
@@ -129,6 +129,15 @@ enum DeviceCommands {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Put a new device beside the others, while the server runs
+    ///
+    /// It is formatted in an empty directory. New objects go there too; what is stored stays where it is.
+    Add {
+        /// The empty directory
+        place: PathBuf,
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
     },
     /// Put a new device in the place of one that is missing or has failed, while the server runs
     ///
@@ -234,6 +243,9 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Commands::Status { flags, json } => status(&load(flags)?, json).map_err(Failure::Working),
         Commands::Device(DeviceCommands::List { flags, json }) => {
             told(admin::devices::devices(&load(flags)?.config, json))
+        }
+        Commands::Device(DeviceCommands::Add { place, flags }) => {
+            told(admin::devices::add(&load(flags)?.config, &place))
         }
         Commands::Device(DeviceCommands::Replace { lost, place, flags }) => {
             told(admin::devices::replace(&load(flags)?.config, &lost, &place))

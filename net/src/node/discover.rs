@@ -71,8 +71,8 @@ impl Discovery {
         match self.empty.get(missing_devices) {
             None => Ok(()),
             Some(empty) => Err(NodeError::Devices(format!(
-                "{} is empty and in the place of no missing device: this version does not add devices to a node that has its \
-                 layout. Take it off storage.data_dir",
+                "{} is empty and in the place of no missing device. Take it off storage.data_dir; to add it, start without it and \
+                 hand it over: `strata device add`",
                 empty.display()
             ))),
         }

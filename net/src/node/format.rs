@@ -145,12 +145,12 @@ pub(super) async fn take(path: &Path, capacity_bytes: u64) -> Result<NodeDevice,
     })
 }
 
-/// Formats a device that takes the place of another one of the node, as `like` was formatted.
+/// Formats one more device of a node, as `like` was formatted. It is a mirror of the log where `lost` was, whose place it takes.
 ///
 /// # Errors
 /// A file system that is too full, and a file that cannot be written.
-pub(super) async fn format_in_place_of(
-    lost: Uuid,
+pub(super) async fn format_one_more(
+    lost: Option<Uuid>,
     like: &Superblock,
     path: &Path,
     capacity_bytes: u64,
@@ -169,9 +169,14 @@ pub(super) async fn format_in_place_of(
         data_partitions: data.count() as u16,
         segment_bytes,
         log_segments: log_segments_for(capacity_bytes, segment_bytes),
-        // Where the lost one was a mirror of the log, this one is.
         log_mirrors: mirrors
-            .map(|mirror| if *mirror == lost { device } else { *mirror })
+            .map(|mirror| {
+                if lost == Some(*mirror) {
+                    device
+                } else {
+                    *mirror
+                }
+            })
             .collect(),
     };
     format_one(path, options).await

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
 
+use super::devices::DeviceSet;
 use super::propose::{self, Metadata};
-use super::replace::DeviceSet;
 use super::status::{NodeStatus, Phase};
 use super::store::LocalStores;
 use super::{ClusterParts, Serve, answer, open, orphans};
@@ -38,10 +38,11 @@ pub(super) async fn serve_mailbox(
                 let metadata = core.as_ref().map(|core| core.metadata.clone());
                 propose::propose_in_task(metadata, *command, proposer, reply)
             }
-            NodeRequest::Replace(replacement) => match &core {
-                Some(core) => core
-                    .devices
-                    .replace_in_task(core.metadata.clone(), replacement),
+            NodeRequest::ChangeDevices(change, reply) => match &core {
+                Some(core) => {
+                    let metadata = core.metadata.clone();
+                    core.devices.change_in_task(metadata, change, reply);
+                }
                 None => unreachable_request(),
             },
             NodeRequest::Serve(parts, reply) => {

@@ -16,12 +16,12 @@ use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
 use strata_raftlog::consensus::group::{Group, GroupError};
 
 use super::capacity;
+use super::devices::{DeviceChanges, DeviceSet};
 use super::discover;
 use super::format::{self, NodeDevice};
 use super::propose::Metadata;
 use super::readers::Readers;
 use super::repair::Redundancy;
-use super::replace::{DeviceSet, Replacements};
 use super::serve::{MetadataCore, serve_mailbox, serve_until_stopped};
 use super::staleness;
 use super::status::{NodeStatus, Phase};
@@ -56,7 +56,7 @@ pub(super) async fn run_metadata_core(
         Ok((parts, devices)) => {
             let following = capacity::follow(&config, &devices);
             devices_served.serve(&config, parts.clone(), devices);
-            status.set_replacements(Replacements(peers[0].clone()));
+            status.set_device_changes(DeviceChanges(peers[0].clone()));
             serve_until_stopped(&status, &peers, parts).await;
             drop(following);
             Ok(())

@@ -3,6 +3,7 @@
 //! Invariants: a node that has failed stays failed; it has failed as well when its metadata group has stopped by itself or
 //! when none of its devices is left.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use strata_raftlog::consensus::group::GroupStatistics;
 pub use super::bucket_usage::BucketUsages;
 use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
+use super::devices::DeviceChanges;
 use super::layout;
 use super::repair::Redundancy;
-use super::replace::Replacements;
 use crate::message::Place;
 use crate::node::Partition;
 use crate::scheme::{DegradedWrites, Scheme};
@@ -116,7 +117,7 @@ struct Inner {
     layout: Option<NodeLayout>,
     group: Option<Arc<GroupStatistics>>,
     redundancy: Option<Arc<Redundancy>>,
-    replacements: Option<Replacements>,
+    device_changes: Option<DeviceChanges>,
     bucket_usages: Arc<BucketUsages>,
 }
 
@@ -212,7 +213,11 @@ impl NodeStatus {
     }
 
     pub(crate) fn set_layout(&self, layout: NodeLayout) {
-        self.lock().layout = Some(layout);
+        let slots = layout.groups.iter().flatten();
+        let devices: BTreeSet<Uuid> = slots.map(|place| place.device).collect();
+        let mut inner = self.lock();
+        inner.report.device_count = devices.len();
+        inner.layout = Some(layout);
     }
 
     pub(super) fn set_group(&self, statistics: Arc<GroupStatistics>) {
@@ -299,13 +304,13 @@ impl NodeStatus {
         self.lock().redundancy = Some(redundancy);
     }
 
-    /// Asks for the replacement of lost devices, once the node serves.
-    pub fn replacements(&self) -> Option<Replacements> {
-        self.lock().replacements.clone()
+    /// Asks for changes of the devices, once the node serves.
+    pub fn device_changes(&self) -> Option<DeviceChanges> {
+        self.lock().device_changes.clone()
     }
 
-    pub(super) fn set_replacements(&self, replacements: Replacements) {
-        self.lock().replacements = Some(replacements);
+    pub(super) fn set_device_changes(&self, changes: DeviceChanges) {
+        self.lock().device_changes = Some(changes);
     }
 
     /// Takes a device that was replaced for none of the node's any more.

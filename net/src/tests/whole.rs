@@ -87,7 +87,7 @@ fn key(reactor: usize, number: usize) -> String {
 }
 
 /// Bodies that are too long to ride in a command.
-fn body(key: &str) -> bytes::Bytes {
+pub fn body(key: &str) -> bytes::Bytes {
     content(u64::from(seed_of(key)), 150_000)
 }
 

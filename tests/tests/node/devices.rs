@@ -262,3 +262,42 @@ fn damage(places: &[PathBuf], bytes: &[u8]) -> bool {
     }
     false
 }
+
+#[tokio::test]
+async fn a_disk_is_added_while_the_node_serves() {
+    let mut server = six_directories();
+    fill(&server, "first").await;
+    server.options_mut().data_dirs = 7;
+    let place = server.data_dirs().remove(6);
+    std::fs::create_dir(&place).expect("made");
+    let place = place.display().to_string();
+    let said = told(&server, &["device", "add", &place]);
+    let advice = format!("list {place} in storage.data_dir");
+    assert!(
+        said.contains("leads 6 placement groups") && said.contains(&advice),
+        "{said}"
+    );
+    let said = refused(&server, &["device", "add", &place]);
+    assert!(said.contains("already"), "{said}");
+    fill(&server, "second").await;
+    let devices = json(&server, &["device", "list", "--json"]);
+    let devices = devices.as_array().expect("a list");
+    let shards = devices.iter().map(|device| device["shards"].as_u64());
+    assert!(
+        devices.len() == 7 && shards.min() > Some(Some(0)),
+        "{devices:#?}"
+    );
+    // The server's capacity is shared by seven now.
+    server.options_mut().capacity = "3584MiB".into();
+    server.kill();
+    server.restart();
+    assert_eq!(readyz(&server), "ready\n");
+    server.kill();
+    let places = server.data_dirs();
+    take_away(&places[6]);
+    take_away(&places[1]);
+    server.restart();
+    for prefix in ["first", "second"] {
+        assert_there(&server, prefix).await;
+    }
+}

@@ -50,28 +50,53 @@ fn table(status: &Value) -> String {
 /// # Errors
 /// No server runs, or it refuses; says why.
 pub fn replace(config: &Config, lost: &str, place: &Path) -> Result<String, String> {
-    let place = std::path::absolute(place).map_err(|error| error.to_string())?;
     let request = Request::ReplaceDevice {
         lost: lost.to_owned(),
-        place: place.display().to_string(),
+        place: from_the_root(place)?,
     };
     let replaced = ask(config, &request).map_err(|error| error.to_string())?;
-    let mut told = format!(
-        "Device {} at {} has the place of {}, in {} placement groups. Repair fills it: `strata repair status`.\n",
+    let told = format!(
+        "Device {} at {} has the place of {}, in {} placement groups. Repair fills it: `strata repair status`.\n{}",
         text(&replaced, "device"),
         text(&replaced, "path"),
         text(&replaced, "lost"),
-        number(&replaced, "placement_groups")
+        number(&replaced, "placement_groups"),
+        to_be_listed(&replaced, " in the place of the lost one")
     );
-    if replaced["listed"] != true {
-        let _ = writeln!(
-            told,
-            "Before the next start: list {} in storage.data_dir in the place of the lost one.",
-            place.display()
-        );
+    Ok(told + "If it was a mirror of the log, the next start makes the new one a mirror.\n")
+}
+
+/// Has a new device come beside the others.
+///
+/// # Errors
+/// No server runs, or it refuses; says why.
+pub fn add(config: &Config, place: &Path) -> Result<String, String> {
+    let request = Request::AddDevice {
+        place: from_the_root(place)?,
+    };
+    let added = ask(config, &request).map_err(|error| error.to_string())?;
+    Ok(format!(
+        "Device {} at {} leads {} placement groups: new objects go there too, what is stored stays where it is.\n{}",
+        text(&added, "device"),
+        text(&added, "path"),
+        number(&added, "placement_groups"),
+        to_be_listed(&added, "")
+    ))
+}
+
+fn from_the_root(place: &Path) -> Result<String, String> {
+    let place = std::path::absolute(place).map_err(|error| error.to_string())?;
+    Ok(place.display().to_string())
+}
+
+/// What is to be done about the configuration, if anything.
+fn to_be_listed(changed: &Value, instead: &str) -> String {
+    if changed["listed"] == true {
+        return String::new();
     }
-    told.push_str("If it was a mirror of the log, the next start makes the new one a mirror.\n");
-    Ok(told)
+    let file = Path::new(text(changed, "path"));
+    let place = file.parent().unwrap_or(file).display();
+    format!("Before the next start: list {place} in storage.data_dir{instead}.\n")
 }
 
 #[cfg(test)]

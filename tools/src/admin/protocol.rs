@@ -34,6 +34,11 @@ pub enum Request {
         /// The directory, as a path from the root.
         place: String,
     },
+    /// To put a new device in an empty directory beside the others.
+    AddDevice {
+        /// The directory, as a path from the root.
+        place: String,
+    },
     /// To read all chunks and compare them with their checksums.
     StartScrub,
 }
@@ -54,6 +59,11 @@ impl Request {
                 "version": VERSION,
                 "request": "replace-device",
                 "lost": lost,
+                "place": place,
+            }),
+            Request::AddDevice { place } => json!({
+                "version": VERSION,
+                "request": "add-device",
                 "place": place,
             }),
             Request::StartScrub => json!({ "version": VERSION, "request": "start-scrub" }),
@@ -86,6 +96,12 @@ impl Request {
                     place: place.to_owned(),
                 }),
                 _ => Err("replace-device names `lost` and `place`".to_owned()),
+            },
+            Some("add-device") => match text("place") {
+                Some(place) => Ok(Request::AddDevice {
+                    place: place.to_owned(),
+                }),
+                None => Err("add-device names `place`".to_owned()),
             },
             Some("start-scrub") => Ok(Request::StartScrub),
             Some(other) => Err(format!("`{other}` is no request of version {VERSION}")),
@@ -181,6 +197,9 @@ mod tests {
             Request::ReplaceDevice {
                 lost: "a uuid".to_owned(),
                 place: "/data/new disk".to_owned(),
+            },
+            Request::AddDevice {
+                place: "/data/one more".to_owned(),
             },
             Request::StartScrub,
         ] {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use strata_net::node::devices::DeviceChange;
 use strata_net::node::status::Phase;
 use strata_raftlog::namespace::RootKey;
 
@@ -128,7 +129,14 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
     match request {
         Request::Status => Ok(requests.report.now()),
         Request::SetRootKey(given) => set_root_key(given, requests),
-        Request::ReplaceDevice { lost, place } => replace_device(&lost, &place, requests),
+        Request::ReplaceDevice { lost, place } => {
+            let place = PathBuf::from(place);
+            change_devices(DeviceChange::Replace { lost, place }, requests)
+        }
+        Request::AddDevice { place } => {
+            let place = PathBuf::from(place);
+            change_devices(DeviceChange::Add { place }, requests)
+        }
         Request::StartScrub => start_scrub(requests),
     }
 }
@@ -146,21 +154,22 @@ fn refuse_unless_ready(requests: &AdminRequests, what: &str) -> Result<(), Strin
     }
 }
 
-fn replace_device(lost: &str, place: &str, requests: &AdminRequests) -> Result<Value, String> {
-    refuse_unless_ready(requests, "a device can be replaced")?;
-    let place = Path::new(place);
+fn change_devices(change: DeviceChange, requests: &AdminRequests) -> Result<Value, String> {
+    refuse_unless_ready(requests, "devices can be changed")?;
+    let (DeviceChange::Replace { place, .. } | DeviceChange::Add { place }) = &change;
     if !place.is_absolute() {
         return Err(format!("{} is no path from the root", place.display()));
     }
-    let replacements = requests.report.status.replacements();
-    let replacements = replacements.ok_or("the server does not serve yet")?;
-    let replaced = replacements.replace(lost, place)?;
+    let changes = requests.report.status.device_changes();
+    let changed = changes
+        .ok_or("the server does not serve yet")?
+        .make(change)?;
     Ok(json!({
-        "lost": replaced.lost.to_string(),
-        "device": replaced.device.to_string(),
-        "path": replaced.path.display().to_string(),
-        "placement_groups": replaced.groups,
-        "listed": replaced.is_listed,
+        "lost": changed.lost.map(|lost| lost.to_string()),
+        "device": changed.device.to_string(),
+        "path": changed.path.display().to_string(),
+        "placement_groups": changed.groups,
+        "listed": changed.is_listed,
     }))
 }
 

@@ -1,8 +1,12 @@
-//! Replacing a lost device while the node serves: a new one is formatted, opened and given the slots of the old one; repair fills it.
+//! The devices of a node that serves: new ones come while it does, in the place of lost ones ([`replace`]) or beside the others
+//! ([`add`]).
 //!
-//! Invariants: a device that works is not replaced, as what it holds would count as lost; the new one shares no failure domain with
-//! another slot of a group that it joins; a step that was made before a crash is found made when the replacement is asked for again,
-//! so that asking again ends it; one replacement is made at a time.
+//! Invariants: a new device is formatted under another name and gets its own when it is whole, so that a crash leaves a device or
+//! none; a step that was made before a crash is found made when the change is asked for again, so that asking again ends it; one
+//! change is made at a time.
+
+mod add;
+mod replace;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,22 +30,29 @@ use super::start::{change_layout, layout_of, share_out};
 use super::{ClusterParts, NodeConfig, NodeError, Partition};
 use crate::message::{NodeRequest, Place};
 
-/// A replacement that was asked for.
-pub struct Replacement {
-    /// The lost device: its uuid, or the path that it had.
-    pub lost: String,
-    /// The empty directory that is to hold the new one.
-    pub place: PathBuf,
-    /// Where the answer goes.
-    pub reply: mpsc::Sender<Result<Replaced, String>>,
+/// A change of a node's devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceChange {
+    /// A new device takes the place of a lost one.
+    Replace {
+        /// The lost one: its uuid, or the path that it had.
+        lost: String,
+        /// The empty directory that is to hold the new one.
+        place: PathBuf,
+    },
+    /// A new device comes beside the others.
+    Add {
+        /// The empty directory that is to hold it.
+        place: PathBuf,
+    },
 }
 
-/// What a replacement has come to.
+/// What a change has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replaced {
-    /// The device that was lost.
-    pub lost: Uuid,
-    /// The one that has its slots now.
+pub struct DeviceChanged {
+    /// The device that was lost, where one was replaced.
+    pub lost: Option<Uuid>,
+    /// The new one.
     pub device: Uuid,
     /// Its file.
     pub path: PathBuf,
@@ -51,29 +62,27 @@ pub struct Replaced {
     pub is_listed: bool,
 }
 
-/// Asks the metadata core of a node for replacements.
-#[derive(Clone)]
-pub struct Replacements(pub(super) Sender<NodeRequest>);
+/// Where the answer goes to whoever asked for a change.
+pub type DeviceReply = mpsc::Sender<Result<DeviceChanged, String>>;
 
-impl std::fmt::Debug for Replacements {
+/// Asks the metadata core of a node for changes of its devices.
+#[derive(Clone)]
+pub struct DeviceChanges(pub(super) Sender<NodeRequest>);
+
+impl std::fmt::Debug for DeviceChanges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Replacements")
+        f.write_str("DeviceChanges")
     }
 }
 
-impl Replacements {
-    /// Has a lost device replaced by a new one. Blocks until that is done; not for a reactor.
+impl DeviceChanges {
+    /// Has a change made. Blocks until that is done; not for a reactor.
     ///
     /// # Errors
     /// Why it was not, or why that is not known.
-    pub fn replace(&self, lost: &str, place: &Path) -> Result<Replaced, String> {
+    pub fn make(&self, change: DeviceChange) -> Result<DeviceChanged, String> {
         let (reply, answer) = mpsc::channel();
-        let replacement = Replacement {
-            lost: lost.to_owned(),
-            place: place.to_owned(),
-            reply,
-        };
-        let asked = self.0.try_send(NodeRequest::Replace(replacement));
+        let asked = self.0.try_send(NodeRequest::ChangeDevices(change, reply));
         asked.map_err(|_| "the server is busy or stopping; ask again".to_owned())?;
         let lost_answer = |_| "the server is stopping; ask again when it runs".to_owned();
         answer.recv().map_err(lost_answer)?
@@ -104,7 +113,7 @@ impl DeviceSet {
         }
     }
 
-    /// From now on devices can be replaced.
+    /// From now on devices can be changed.
     pub(super) fn serve(
         &self,
         config: &NodeConfig,
@@ -118,132 +127,90 @@ impl DeviceSet {
         });
     }
 
-    /// Makes a replacement in a task of its own.
-    pub(super) fn replace_in_task(self: &Rc<Self>, metadata: Rc<Metadata>, asked: Replacement) {
+    /// Makes a change in a task of its own.
+    pub(super) fn change_in_task(
+        self: &Rc<Self>,
+        metadata: Rc<Metadata>,
+        change: DeviceChange,
+        reply: DeviceReply,
+    ) {
         let set = self.clone();
         let work = async move {
             let _turn = set.turn.lock().await;
             let serving = set.serving.borrow().clone();
             let outcome = match serving {
-                Some(serving) => serving.replace(&metadata, &asked).await,
+                Some(serving) => serving.change(&metadata, &change).await,
                 None => Err(refused("the server does not serve yet")),
             };
             let outcome = outcome.map_err(|error| error.to_string());
-            if let Err(why) = &outcome {
-                tracing::warn!(%why, lost = %asked.lost, "a device was not replaced");
+            match &outcome {
+                Ok(changed) => tracing::info!(?changed, "the devices have changed"),
+                Err(why) => tracing::warn!(%why, ?change, "the devices were not changed"),
             }
             // Whoever has stopped waiting asks again.
-            let _ = asked.reply.send(outcome);
+            let _ = reply.send(outcome);
         };
         reactor::spawn(TaskClass::Foreground, work).detach();
     }
 }
 
 impl Serving {
-    async fn replace(
+    async fn change(
         &self,
         metadata: &Metadata,
-        asked: &Replacement,
-    ) -> Result<Replaced, NodeError> {
+        change: &DeviceChange,
+    ) -> Result<DeviceChanged, NodeError> {
         let view = self.parts.namespace.view();
         let groups = view.and_then(|view| view.placement_groups());
         let groups = groups.map_err(|error| NodeError::Metadata(error.to_string()))?;
-        let lost = self.lost_device(&asked.lost, &groups)?;
-        let position = self.config.data_dirs.len();
-        let look = discover::look_at(&self.config, position, &asked.place).await?;
-        self.refuse_shared_fate(lost, &look, &groups).await?;
+        let (DeviceChange::Replace { place, .. } | DeviceChange::Add { place }) = change;
+        let look = discover::look_at(&self.config, self.config.data_dirs.len(), place).await?;
         let path = look.path.clone();
-        let device = self.device_at(lost, &asked.place, look, &groups).await?;
-        let changed = changed_groups(&groups, lost, device);
+        let (lost, device, changed) = match change {
+            DeviceChange::Replace { lost, place } => {
+                let lost = self.lost_device(lost, &groups)?;
+                let device = self.device_in_place_of(lost, place, look, &groups).await?;
+                (
+                    Some(lost),
+                    device,
+                    replace::changed_groups(&groups, lost, device),
+                )
+            }
+            DeviceChange::Add { place } => {
+                let (device, added) = self.device_beside(place, look, &groups).await?;
+                (None, device, added)
+            }
+        };
         let joined = changed.len();
-        change_layout(&self.config, metadata, changed).await?;
+        change_layout(
+            &self.config,
+            metadata,
+            changed.into_iter().map(set_group).collect(),
+        )
+        .await?;
         let layout = layout_of(&self.config, &self.parts.namespace, &self.devices.borrow())?;
         self.parts.status.set_layout(layout);
-        self.parts.status.forget_device(lost);
+        if let Some(lost) = lost {
+            self.parts.status.forget_device(lost);
+        }
         self.parts.note_layout_change();
         self.parts.redundancy.ask_survey();
-        tracing::info!(%lost, %device, path = %path.display(), groups = joined, "a device was replaced; repair fills it");
-        Ok(Replaced {
+        Ok(DeviceChanged {
             lost,
             device,
             path,
             groups: joined,
-            is_listed: self.config.data_dirs.contains(&asked.place),
+            is_listed: self.config.data_dirs.contains(place),
         })
     }
 
-    /// The device that is meant, if it belongs to the node and does not work.
-    fn lost_device(&self, asked: &str, groups: &[PlacementGroup]) -> Result<Uuid, NodeError> {
-        let known = self.parts.status.devices();
-        let mut members = groups.iter().flat_map(|group| &group.slots);
-        let member = members.find(|slot| Uuid(slot.device).to_string() == asked);
-        let by_path = known.iter().find(|device| device.name == asked);
-        let lost = member
-            .map(|slot| Uuid(slot.device))
-            .or(by_path.map(|device| device.uuid));
-        let lost = lost.ok_or_else(|| {
-            refused(&format!(
-                "`{asked}` is no device of this node: `strata device list` shows them with their uuids"
-            ))
-        })?;
-        let works = known
-            .iter()
-            .any(|device| device.uuid == lost && device.health.failure().is_none());
-        if works {
-            return Err(refused(&format!(
-                "device {lost} works: what it holds would count as lost. To take a disk out, stop the server, take it out and \
-                 start again"
-            )));
-        }
-        Ok(lost)
-    }
-
-    /// Refuses a place on a disk that holds another slot of a group that the new device would join.
-    async fn refuse_shared_fate(
-        &self,
-        lost: Uuid,
-        look: &Look,
-        groups: &[PlacementGroup],
-    ) -> Result<(), NodeError> {
-        if self.config.assume_separate_failure_domains {
-            return Ok(());
-        }
-        let joined = groups
-            .iter()
-            .filter(|group| group.slots.iter().any(|slot| slot.device == lost.0));
-        let others: Vec<Uuid> = joined
-            .flat_map(|group| &group.slots)
-            .map(|slot| Uuid(slot.device))
-            .filter(|device| *device != lost)
-            .collect();
-        let paths: Vec<PathBuf> = {
-            let devices = self.devices.borrow();
-            let devices = devices.iter();
-            let beside = devices.filter(|device| others.contains(&device.uuid()));
-            beside.map(|device| device.path.clone()).collect()
-        };
-        for path in paths {
-            let place = path.clone();
-            let resolving = fs::ask_kernel(move || failure_domain::resolve(&place));
-            let domain = resolving.await.unwrap_or(FailureDomain::Unresolved);
-            if domain.shares_fate_with(&look.domain) {
-                return Err(refused(&format!(
-                    "{} lies on the same disk as {}: one failure would take both. Use a disk of its own",
-                    look.path.display(),
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The new device, open: formatted now, or by an earlier try that did not come to its end.
+    /// The device at a place, open: formatted now, or by an earlier try that did not come to its end. `lost` is the one whose part
+    /// it takes in the log's mirrors.
     async fn device_at(
         &self,
-        lost: Uuid,
+        lost: Option<Uuid>,
         listed: &Path,
         look: Look,
-        groups: &[PlacementGroup],
     ) -> Result<Uuid, NodeError> {
         let shown = look.path.display();
         let like = {
@@ -261,15 +228,6 @@ impl Serving {
             }
             Found::Device(found) if found.cluster == like.cluster => {
                 let device = found.device;
-                let is_beside = |group: &PlacementGroup| {
-                    let has = |wanted: Uuid| group.slots.iter().any(|slot| slot.device == wanted.0);
-                    has(device) && has(lost)
-                };
-                if device == lost || groups.iter().any(is_beside) {
-                    return Err(refused(&format!(
-                        "{shown} is a device of this node already ({device}): give an empty directory"
-                    )));
-                }
                 if self
                     .devices
                     .borrow()
@@ -352,11 +310,38 @@ impl Serving {
         }
         Ok(opened)
     }
+
+    /// The failure domain of each open device.
+    async fn domains(&self) -> Vec<(Uuid, PathBuf, FailureDomain)> {
+        let open: Vec<(Uuid, PathBuf)> = {
+            let devices = self.devices.borrow();
+            let devices = devices.iter();
+            devices
+                .map(|device| (device.uuid(), device.path.clone()))
+                .collect()
+        };
+        let mut domains = Vec::new();
+        for (position, (device, path)) in open.into_iter().enumerate() {
+            let domain = if self.config.assume_separate_failure_domains {
+                FailureDomain::Declared(position)
+            } else {
+                let place = path.clone();
+                let resolving = fs::ask_kernel(move || failure_domain::resolve(&place));
+                resolving.await.unwrap_or(FailureDomain::Unresolved)
+            };
+            domains.push((device, path, domain));
+        }
+        domains
+    }
+}
+
+fn set_group(group: PlacementGroup) -> Command {
+    SetPlacementGroup { group }.into()
 }
 
 /// Formats a device under another name and gives it its own when it is whole, so that a crash leaves a device or none.
 async fn format_whole(
-    lost: Uuid,
+    lost: Option<Uuid>,
     like: &Superblock,
     path: &Path,
     capacity: u64,
@@ -366,25 +351,10 @@ async fn format_whole(
     if fs::exists(&unfinished).await.map_err(failed)? {
         fs::remove_file(&unfinished).await.map_err(failed)?;
     }
-    format::format_in_place_of(lost, like, &unfinished, capacity).await?;
+    format::format_one_more(lost, like, &unfinished, capacity).await?;
     fs::rename(&unfinished, path).await.map_err(failed)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::sync_directory(directory).await.map_err(failed)
-}
-
-/// The groups with the new device in the slots of the lost one, each under its next epoch.
-fn changed_groups(groups: &[PlacementGroup], lost: Uuid, new: Uuid) -> Vec<Command> {
-    let mut changed = Vec::new();
-    for group in groups {
-        let mut group = group.clone();
-        let mut lost_slots = group.slots.iter_mut().filter(|slot| slot.device == lost.0);
-        if let Some(slot) = lost_slots.next() {
-            slot.device = new.0;
-            group.epoch += 1;
-            changed.push(SetPlacementGroup { group }.into());
-        }
-    }
-    changed
 }
 
 fn refused(why: &str) -> NodeError {

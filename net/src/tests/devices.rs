@@ -1,0 +1,211 @@
+//! Devices of a real node are replaced and added in the simulated world, and the node ends at any operation meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, TryRecvError};
+use std::time::Duration;
+
+use strata_engine::Uuid;
+use strata_engine::reactor::{self, ReactorError};
+
+use super::whole::{Acknowledged, CODED, METADATA, Machine, body, check, machine, start, stores};
+use super::world::put;
+use crate::cluster::Cluster;
+use crate::message::NodeRequest;
+use crate::node::NodeError;
+use crate::node::devices::{DeviceChange, DeviceChanged};
+use crate::node::repair::Survey;
+
+/// The disk that is lost, and the one that takes its place.
+const LOST: usize = 2;
+const NEW: usize = 6;
+
+/// A machine on which a node has stored everything and stopped, and one disk is another now.
+fn machine_with_a_new_disk(seed: u64) -> (Machine, Acknowledged) {
+    let (mut machine, acknowledged) = (machine(seed, CODED), Acknowledged::default());
+    start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+    let new = machine
+        .disks
+        .iter()
+        .map(|disk| if *disk == LOST { NEW } else { *disk });
+    machine.disks = new.collect();
+    (machine, acknowledged)
+}
+
+fn new_place() -> PathBuf {
+    PathBuf::from(format!("/disk{NEW}"))
+}
+
+/// Asks for the replacement of whichever device is missing, if one is, and waits for the answer.
+async fn replace(cluster: &Cluster) -> Option<Result<DeviceChanged, String>> {
+    let missing = cluster.parts().status.report().missing_devices;
+    let lost = missing.first()?.clone();
+    let place = new_place();
+    Some(change(cluster, DeviceChange::Replace { lost, place }).await)
+}
+
+async fn change(cluster: &Cluster, change: DeviceChange) -> Result<DeviceChanged, String> {
+    let (reply, answer) = mpsc::channel();
+    let asked = NodeRequest::ChangeDevices(change, reply);
+    assert!(cluster.parts().metadata_core().send(asked).await.is_ok());
+    loop {
+        match answer.try_recv() {
+            Ok(answer) => return answer,
+            Err(TryRecvError::Empty) => reactor::sleep(Duration::from_millis(50)).await,
+            Err(TryRecvError::Disconnected) => panic!("no answer"),
+        }
+    }
+}
+
+/// Waits until all chunks have been looked over since the last change, and says what was found.
+async fn surveyed(cluster: &Cluster) -> Survey {
+    loop {
+        if let Some(surveyed) = cluster.parts().redundancy.surveyed() {
+            return surveyed.survey;
+        }
+        reactor::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Replaces what is missing and waits until every chunk has all its shards.
+async fn replace_and_repair(cluster: Cluster) {
+    if reactor::index() == 0 {
+        if let Some(replaced) = replace(&cluster).await {
+            let replaced = replaced.expect("replaced");
+            assert!(replaced.groups > 0, "{replaced:?}");
+        }
+        assert_eq!(replace(&cluster).await, None, "nothing is missing");
+    }
+    while !cluster.parts().status.report().missing_devices.is_empty() {
+        reactor::sleep(Duration::from_millis(100)).await;
+    }
+    let found = surveyed(&cluster).await;
+    assert!(found.chunks > 0, "{found:?}");
+    assert_eq!((found.below_target, found.unreadable), (0, 0), "{found:?}");
+    // The others may not have seen it yet.
+    reactor::sleep(Duration::from_secs(2)).await;
+}
+
+/// Every object is there without two disks that were there all the time.
+fn check_without(mut machine: Machine, lost: [usize; 2], acknowledged: &Acknowledged) {
+    machine.disks.retain(|disk| !lost.contains(disk));
+    check(&machine, METADATA, acknowledged);
+}
+
+#[test]
+fn a_new_disk_has_what_the_lost_one_held() {
+    let (machine, acknowledged) = machine_with_a_new_disk(90);
+    start(&machine, METADATA, replace_and_repair).expect("a start");
+    check_without(machine, [0, 5], &acknowledged);
+}
+
+#[test]
+fn a_replacement_that_ends_at_any_operation_is_made_by_asking_again() {
+    const PARTS: u64 = 12;
+    let seed = 91;
+    let first = |machine: &Machine| machine.simulation.counters().operations;
+    let (whole, _) = machine_with_a_new_disk(seed);
+    let before = first(&whole);
+    start(&whole, METADATA, replace_and_repair).expect("a start");
+    let all = first(&whole);
+    for part in 1..PARTS {
+        let (machine, acknowledged) = machine_with_a_new_disk(seed);
+        machine
+            .simulation
+            .crash_after(before + (all - before) * part / PARTS);
+        let ended = start(&machine, METADATA, replace_and_repair);
+        let has_crashed = matches!(ended, Err(NodeError::Reactor(ReactorError::Crashed)));
+        assert!(has_crashed, "{part}: {ended:?}");
+        if part % 2 == 0 {
+            machine.simulation.power_cut();
+        }
+        start(&machine, METADATA, replace_and_repair).expect("a start");
+        check_without(machine, [1, 4], &acknowledged);
+    }
+}
+
+/// Adds the new disk, unless that was done before, and stores more. Every device then has more than before.
+async fn add_and_store(cluster: Cluster, acknowledged: Acknowledged) {
+    if reactor::index() != 0 {
+        return;
+    }
+    let place = new_place();
+    match change(&cluster, DeviceChange::Add { place }).await {
+        Ok(added) => assert!(added.groups > 0, "{added:?}"),
+        Err(why) => assert!(why.contains("leads its placement groups already"), "{why}"),
+    }
+    let shards = |cluster: &Cluster| {
+        let partitions = cluster.parts().partitions.iter();
+        let shards = partitions.map(|(place, partition)| {
+            let shards = &partition.statistics.shards;
+            (place.device, shards.load(Ordering::Relaxed))
+        });
+        shards.collect::<BTreeMap<Uuid, u64>>()
+    };
+    let before = shards(&cluster);
+    assert_eq!(before.len(), 7);
+    for number in 0..40 {
+        let key = format!("more/{number}");
+        put(&cluster, &key, &body(&key)).await.expect("stored");
+        acknowledged.lock().expect("no panic").insert(key);
+    }
+    let after = shards(&cluster);
+    assert!(
+        after
+            .iter()
+            .all(|(device, shards)| *shards > before[device]),
+        "every device has got some: {before:?}, {after:?}"
+    );
+}
+
+fn adds(acknowledged: &Acknowledged) -> impl AsyncFn(Cluster) + Clone + Send + 'static {
+    let acknowledged = acknowledged.clone();
+    async move |cluster| add_and_store(cluster, acknowledged.clone()).await
+}
+
+#[test]
+fn an_added_disk_takes_new_chunks_beside_the_others() {
+    let (mut machine, acknowledged) = (machine(92, CODED), Acknowledged::default());
+    start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+    start(&machine, METADATA, adds(&acknowledged)).expect("a start");
+    machine.disks.push(NEW);
+    check_without(machine, [3, NEW], &acknowledged);
+}
+
+#[test]
+fn an_addition_that_ends_at_any_operation_is_made_by_asking_again() {
+    const PARTS: u64 = 8;
+    let stored = || {
+        let (machine, acknowledged) = (machine(93, CODED), Acknowledged::default());
+        start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+        (machine, acknowledged)
+    };
+    let counted = |machine: &Machine| machine.simulation.counters().operations;
+    let (before, after) = {
+        let (machine, acknowledged) = stored();
+        let before = counted(&machine);
+        start(&machine, METADATA, adds(&acknowledged)).expect("a start");
+        (before, counted(&machine))
+    };
+    for part in 1..PARTS {
+        let (mut machine, acknowledged) = stored();
+        let operation = before + (after - before) * part / PARTS;
+        machine.simulation.crash_after(operation);
+        let ended = start(&machine, METADATA, adds(&acknowledged));
+        assert!(ended.is_err(), "{part}: {ended:?}");
+        if part % 2 == 0 {
+            machine.simulation.power_cut();
+        }
+        // Until the addition has left its mark the new place is none of the node's, and is refused where it is listed.
+        let is_member = start(&machine, METADATA, async |_: Cluster| {}).expect("a start");
+        if !is_member.report().missing_devices.is_empty() {
+            machine.disks.push(NEW);
+        }
+        start(&machine, METADATA, adds(&acknowledged)).expect("a start");
+        if !machine.disks.contains(&NEW) {
+            machine.disks.push(NEW);
+        }
+        check_without(machine, [0, 4], &acknowledged);
+    }
+}
