@@ -9,9 +9,10 @@ mod add;
 mod replace;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
 use strata_engine::reactor::local::Mutex;
@@ -102,6 +103,8 @@ struct Serving {
     config: NodeConfig,
     parts: Arc<ClusterParts>,
     devices: Rc<RefCell<Vec<NodeDevice>>>,
+    /// Devices that some reactors could not open.
+    half_open: Rc<RefCell<BTreeSet<Uuid>>>,
 }
 
 impl DeviceSet {
@@ -124,6 +127,7 @@ impl DeviceSet {
             config: config.clone(),
             parts,
             devices: Rc::new(RefCell::new(devices)),
+            half_open: Rc::default(),
         });
     }
 
@@ -204,13 +208,13 @@ impl Serving {
         })
     }
 
-    /// The device at a place, open: formatted now, or by an earlier try that did not come to its end. `lost` is the one whose part
-    /// it takes in the log's mirrors.
+    /// The device at a place, open: formatted now, or by an earlier try that did not come to its end.
     async fn device_at(
         &self,
-        lost: Option<Uuid>,
         listed: &Path,
         look: Look,
+        groups: &[PlacementGroup],
+        may_mirror: bool,
     ) -> Result<Uuid, NodeError> {
         let shown = look.path.display();
         let like = {
@@ -223,21 +227,28 @@ impl Serving {
         match look.found {
             Found::Empty => {
                 let capacity = self.capacity_of(listed, &look.path).await?;
-                format_whole(lost, &like, &look.path, capacity).await?;
+                let mirror = self.lost_mirror().filter(|_| may_mirror);
+                format_whole(mirror, &like, &look.path, capacity).await?;
                 self.open(format::take(&look.path, capacity).await?).await
             }
             Found::Device(found) if found.cluster == like.cluster => {
                 let device = found.device;
+                if self.half_open.borrow().contains(&device) {
+                    return Err(refused(&format!(
+                        "{shown} could not be opened whole: restart the server, then ask again"
+                    )));
+                }
                 if self
                     .devices
                     .borrow()
                     .iter()
-                    .any(|open| open.uuid() == device)
+                    .all(|open| open.uuid() != device)
                 {
-                    return Ok(device);
+                    let capacity = self.capacity_of(listed, &look.path).await?;
+                    self.open(format::take(&look.path, capacity).await?).await?;
                 }
-                let capacity = self.capacity_of(listed, &look.path).await?;
-                self.open(format::take(&look.path, capacity).await?).await
+                self.refuse_used(device, groups)?;
+                Ok(device)
             }
             Found::Device(found) => Err(refused(&format!(
                 "{shown} is a device of cluster {}: give an empty directory",
@@ -246,6 +257,45 @@ impl Serving {
             Found::Missing => Err(refused(&format!("{} does not exist", listed.display()))),
             Found::Sick(why) => Err(refused(&format!("{shown} does not work: {why}"))),
         }
+    }
+
+    /// Refuses a device that has no slot and holds shards all the same: of a slot that it once had. Nothing reads them, and nothing
+    /// would free them.
+    fn refuse_used(&self, device: Uuid, groups: &[PlacementGroup]) -> Result<(), NodeError> {
+        let mut slots = groups.iter().flat_map(|group| &group.slots);
+        if slots.any(|slot| slot.device == device.0) {
+            return Ok(());
+        }
+        let partitions = self.parts.partitions.iter();
+        let of_it = partitions.filter(|(place, _)| place.device == device);
+        let shards: u64 = of_it
+            .map(|(_, partition)| partition.statistics.shards.load(Ordering::Relaxed))
+            .sum();
+        match shards {
+            0 => Ok(()),
+            _ => Err(refused(&format!(
+                "device {device} was replaced and still holds {shards} shards of before: delete its file to use the disk anew"
+            ))),
+        }
+    }
+
+    /// A mirror of the log whose device is not open, if the log lacks one.
+    fn lost_mirror(&self) -> Option<Uuid> {
+        let devices = self.devices.borrow();
+        let planned = &devices.first()?.superblock.log_mirrors;
+        let mirrors = |device: &&NodeDevice| device.superblock.log_mirrors.contains(&device.uuid());
+        let there: Vec<Uuid> = devices
+            .iter()
+            .filter(mirrors)
+            .map(NodeDevice::uuid)
+            .collect();
+        if there.len() >= planned.len() {
+            return None;
+        }
+        planned
+            .iter()
+            .copied()
+            .find(|mirror| !there.contains(mirror))
     }
 
     /// Bytes that a device may grow to.
@@ -271,10 +321,9 @@ impl Serving {
             share_out(self.parts.peers.len(), &devices, devices.len() - 1)
         };
         let opened = self.open_on(requests).await;
+        // Some reactors may have opened their part: it cannot be opened once more, so the device stays in the set as it is.
         let opened = opened.inspect_err(|_| {
-            self.devices
-                .borrow_mut()
-                .retain(|known| known.uuid() != uuid);
+            self.half_open.borrow_mut().insert(uuid);
         })?;
         let health = {
             let devices = self.devices.borrow();
@@ -341,7 +390,7 @@ fn set_group(group: PlacementGroup) -> Command {
 
 /// Formats a device under another name and gives it its own when it is whole, so that a crash leaves a device or none.
 async fn format_whole(
-    lost: Option<Uuid>,
+    lost_mirror: Option<Uuid>,
     like: &Superblock,
     path: &Path,
     capacity: u64,
@@ -351,7 +400,7 @@ async fn format_whole(
     if fs::exists(&unfinished).await.map_err(failed)? {
         fs::remove_file(&unfinished).await.map_err(failed)?;
     }
-    format::format_one_more(lost, like, &unfinished, capacity).await?;
+    format::format_one_more(lost_mirror, like, &unfinished, capacity).await?;
     fs::rename(&unfinished, path).await.map_err(failed)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::sync_directory(directory).await.map_err(failed)

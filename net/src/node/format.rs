@@ -145,12 +145,12 @@ pub(super) async fn take(path: &Path, capacity_bytes: u64) -> Result<NodeDevice,
     })
 }
 
-/// Formats one more device of a node, as `like` was formatted. It is a mirror of the log where `lost` was, whose place it takes.
+/// Formats one more device of a node, as `like` was formatted. It becomes a mirror of the log where it takes the place of one.
 ///
 /// # Errors
 /// A file system that is too full, and a file that cannot be written.
 pub(super) async fn format_one_more(
-    lost: Option<Uuid>,
+    lost_mirror: Option<Uuid>,
     like: &Superblock,
     path: &Path,
     capacity_bytes: u64,
@@ -171,7 +171,7 @@ pub(super) async fn format_one_more(
         log_segments: log_segments_for(capacity_bytes, segment_bytes),
         log_mirrors: mirrors
             .map(|mirror| {
-                if lost == Some(*mirror) {
+                if lost_mirror == Some(*mirror) {
                     device
                 } else {
                     *mirror

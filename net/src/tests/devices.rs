@@ -39,9 +39,12 @@ fn new_place() -> PathBuf {
 
 /// Asks for the replacement of whichever device is missing, if one is, and waits for the answer.
 async fn replace(cluster: &Cluster) -> Option<Result<DeviceChanged, String>> {
+    replace_by(cluster, new_place()).await
+}
+
+async fn replace_by(cluster: &Cluster, place: PathBuf) -> Option<Result<DeviceChanged, String>> {
     let missing = cluster.parts().status.report().missing_devices;
     let lost = missing.first()?.clone();
-    let place = new_place();
     Some(change(cluster, DeviceChange::Replace { lost, place }).await)
 }
 
@@ -208,4 +211,39 @@ fn an_addition_that_ends_at_any_operation_is_made_by_asking_again() {
         }
         check_without(machine, [0, 4], &acknowledged);
     }
+}
+
+#[test]
+fn a_mirror_of_the_log_is_replaced_again_and_again_and_an_old_one_is_not_taken_back() {
+    let (mut machine, acknowledged) = machine_with_a_new_disk(94);
+    let mirrors = |machine: &Machine| {
+        let status = start(machine, METADATA, async |_: Cluster| {}).expect("a start");
+        status.group().expect("a group").mirrors()
+    };
+    assert_eq!(mirrors(&machine), 2, "the lost disk had a copy of the log");
+    start(&machine, METADATA, replace_and_repair).expect("a start");
+    assert_eq!(mirrors(&machine), 3);
+    let replaces = |disk: usize| {
+        async move |cluster: Cluster| {
+            if reactor::index() != 0 {
+                return;
+            }
+            let place = PathBuf::from(format!("/disk{disk}"));
+            let replaced = replace_by(&cluster, place).await;
+            let replaced = replaced.expect("a device is missing");
+            if disk == LOST {
+                let why = replaced.expect_err("it holds what it held");
+                assert!(why.contains("shards of before"), "{why}");
+            } else {
+                replaced.expect("replaced");
+            }
+        }
+    };
+    machine.disks.retain(|disk| *disk != NEW);
+    start(&machine, METADATA, replaces(LOST)).expect("a start");
+    start(&machine, METADATA, replaces(NEW + 1)).expect("a start");
+    machine.disks.push(NEW + 1);
+    assert_eq!(mirrors(&machine), 3, "of the third disk in this place");
+    start(&machine, METADATA, replace_and_repair).expect("a start");
+    check_without(machine, [0, 1], &acknowledged);
 }

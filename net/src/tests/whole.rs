@@ -40,8 +40,8 @@ pub struct Machine {
 pub fn machine(seed: u64, disks: std::ops::Range<usize>) -> Machine {
     let simulation = Simulation::new(seed);
     run(&simulation, 2, async || {
-        // One more, for a device that takes the place of another.
-        for disk in paths(&(0..=CODED.end).collect::<Vec<_>>()) {
+        // Two more, for devices that take the place of others.
+        for disk in paths(&(0..CODED.end + 2).collect::<Vec<_>>()) {
             fs::create_dir_all(&disk).await.expect("a directory");
         }
         for metadata in [METADATA, OTHER_METADATA] {

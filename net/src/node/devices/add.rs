@@ -33,7 +33,7 @@ impl Serving {
         let first = groups
             .first()
             .ok_or_else(|| refused("the node has no placement groups"))?;
-        let device = self.device_at(None, listed, look).await?;
+        let device = self.device_at(listed, look, groups, false).await?;
         let wanted = self.groups_led_by(device, first.slots.len()).await;
         let is_new = |slots: &Vec<Slot>| groups.iter().all(|group| group.slots != *slots);
         let next = groups.iter().map(|group| group.number).max().unwrap_or(0) + 1;

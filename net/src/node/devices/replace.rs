@@ -65,7 +65,7 @@ impl Serving {
             }
         }
         self.refuse_shared_fate(lost, &look, groups).await?;
-        self.device_at(Some(lost), listed, look).await
+        self.device_at(listed, look, groups, true).await
     }
 
     /// Refuses a place on a disk that holds another slot of a group that the new device would join.
