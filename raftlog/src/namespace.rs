@@ -35,7 +35,7 @@ mod view;
 
 pub(crate) use apply::Applier;
 pub use apply::LogEntry;
-pub use body::DroppedScope;
+pub use body::{DroppedScope, MovedExtent, Pack};
 pub use chunk::{EXTENT_COMMAND_BYTES, Extent, ExtentKind};
 pub(crate) use describe::written_again;
 pub use describe::{describe, describe_key};
@@ -53,8 +53,9 @@ pub use tally::Tally;
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;
 pub use view::{
-    BodiesPage, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, ListPage, ListQuery,
-    ListedObject, ListedUpload, Listing, Object, PieceSource, UploadPage, UploadQuery, View,
+    BodiesPage, BodyCursor, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, ListPage,
+    ListQuery, ListedObject, ListedUpload, Listing, Object, PackQuery, Packable, PackablePage,
+    PackableSource, PieceSource, UploadPage, UploadQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.
@@ -68,6 +69,9 @@ pub const RELEASE_BODIES_MAX: usize = 64;
 
 /// Rows that one command releases, at most, but for those of its last part: the rest is for the next, so that others are applied in between.
 pub const RELEASE_ROWS_MAX: usize = 128;
+
+/// Extents that one command packs, at most: each may be five rows that go and two that come.
+pub const REPOINT_ITEMS_MAX: usize = 256;
 
 /// The longest object key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;

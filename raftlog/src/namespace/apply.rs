@@ -8,6 +8,7 @@ mod bodies;
 mod buckets;
 mod objects;
 mod release;
+mod repoint;
 mod sessions;
 mod system;
 mod tree;

@@ -1,4 +1,4 @@
-//! Rows of `X` and `F`: extents, inline bodies, span tables, attributes, and bodies to release.
+//! Rows of `X`, `C` and `F`: extents, inline bodies, span tables, attributes, packs, and bodies to release.
 
 use strata_engine::ChunkId;
 
@@ -141,6 +141,50 @@ pub enum DroppedScope {
     Space(u32),
     /// The rows of the parts of an upload that is complete; those that it has not used are bodies to drop.
     Parts,
+    /// No rows: an extent that a `Repoint` has replaced, whose bytes its readers may still be reading.
+    Moved(MovedExtent),
+}
+
+/// Where an extent lay before its bytes were packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MovedExtent {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The home inode where the chunk is a pack; 0 where it belonged to the body alone and is to be freed.
+    pub home_inode: u64,
+    /// The bytes of the extent.
+    pub length: u64,
+}
+
+/// A chunk that holds extents of several bodies, and how much of it they still are. It has a row as long as one extent, or one that
+/// has moved and is not released yet, names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pack {
+    /// Bytes of all extents with which it began.
+    pub bytes: u64,
+    /// Bytes of those that are left.
+    pub live_bytes: u64,
+    /// How many are left; never 0.
+    pub live_extents: u32,
+}
+
+impl Row for Pack {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.u64(self.bytes);
+        fields.u64(self.live_bytes);
+        fields.u32(self.live_extents);
+        fields.zeros(4);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Pack, Damage> {
+        let pack = Pack {
+            bytes: fields.u64()?,
+            live_bytes: fields.u64()?,
+            live_extents: fields.u32()?,
+        };
+        fields.zeros(4)?;
+        Ok(pack)
+    }
 }
 
 /// A body that no name refers to any more. Its rows stay until they are released.
@@ -156,22 +200,34 @@ impl Row for DroppedRow {
             DroppedScope::Inode => (1, 0),
             DroppedScope::Space(space) => (2, space),
             DroppedScope::Parts => (3, 0),
+            DroppedScope::Moved(_) => (4, 0),
         };
         fields.u64(self.inode);
         fields.u32(space);
         fields.u8(kind);
         fields.zeros(3);
+        if let DroppedScope::Moved(moved) = self.scope {
+            fields.u128(moved.chunk.0);
+            fields.u64(moved.home_inode);
+            fields.u64(moved.length);
+        }
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<DroppedRow, Damage> {
         let (inode, space) = (fields.u64()?, fields.u32()?);
-        let scope = match (fields.u8()?, space) {
+        let kind = fields.u8()?;
+        fields.zeros(3)?;
+        let scope = match (kind, space) {
             (1, 0) => DroppedScope::Inode,
             (2, space) => DroppedScope::Space(space),
             (3, 0) => DroppedScope::Parts,
+            (4, 0) => DroppedScope::Moved(MovedExtent {
+                chunk: ChunkId(fields.u128()?),
+                home_inode: fields.u64()?,
+                length: fields.u64()?,
+            }),
             _ => return Err(Damage("unknown scope of a dropped body")),
         };
-        fields.zeros(3)?;
         Ok(DroppedRow { inode, scope })
     }
 }

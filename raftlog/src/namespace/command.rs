@@ -10,15 +10,17 @@ mod answer;
 mod cost;
 mod envelope;
 mod kinds;
+mod repoint;
 
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod layout;
 
-pub use answer::{Answer, DeleteOutcome, Refusal};
+pub use answer::{Answer, DeleteOutcome, Refusal, RepointOutcome};
 pub use cost::CommandClass;
 pub(crate) use envelope::sets_level;
 pub use envelope::{CommandError, Envelope, FEATURE_LEVEL, Proposer};
 pub(crate) use kinds::command_table;
 pub use kinds::*;
+pub use repoint::{ChunkPlace, OldPlace, Repoint, RepointItem};

@@ -3,9 +3,9 @@
 use strata_engine::Uuid;
 use strata_engine::format::description::{Description, Structure, Value};
 
-use super::body::{DroppedRow, DroppedScope, ExtentRow, InlineRow, SpanRow};
+use super::body::{DroppedRow, DroppedScope, ExtentRow, InlineRow, Pack, SpanRow};
 use super::chunk::{Extent, ExtentKind};
-use super::command::{Answer, DeleteOutcome};
+use super::command::{Answer, DeleteOutcome, RepointOutcome};
 use super::entry::{Entry, EntryKind, Place};
 use super::key;
 use super::object::{
@@ -73,6 +73,9 @@ fn key_fields(key: &[u8]) -> Description {
                 .with("space", space)
                 .with("offset", offset)
         }),
+        (Some(key::PACK), _) => {
+            key::parse_pack(key).map(|home| name("pack").with("home_inode", home))
+        }
         (Some(key::DROPPED), _) => key::parse_dropped(key).map(|body| {
             name("dropped")
                 .with("commit_sequence", body.commit_sequence)
@@ -190,6 +193,7 @@ fn by_type<U: TypedUse>(using: &U, key: &[u8], value: &[u8]) -> Option<U::Outcom
             kind if SETTINGS.contains(&kind) => using.of::<SettingRow>(key, value),
             _ => return None,
         },
+        (Some(key::PACK), _) => using.of::<Pack>(key, value),
         (Some(key::DROPPED), _) => using.of::<DroppedRow>(key, value),
         (Some(key::SESSION), Some(key::OPEN)) => using.of::<Session>(key, value),
         (Some(key::SESSION), Some(key::ANSWER)) => using.of::<AnswerRow>(key, value),

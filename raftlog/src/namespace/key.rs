@@ -7,12 +7,13 @@
 //! | `M` 1 | bucket inode 8, key in groups, upload inode 8 | upload |
 //! | `M` 2 | upload inode 8, part number 2 | part |
 //! | `X` | inode 8, version 8, kind 1, then space 4 and offset 8 where the kind has them | by kind |
+//! | `C` | home inode 8 | a pack |
 //! | `F` | commit sequence 8, index 4 | a body to release |
 //! | `R` 1 | session 8 | session |
 //! | `R` 2 | session 8, sequence 8 | answer |
 //! | `S` | kind 1, then by kind | the cluster itself |
 //!
-//! `V`, `C`, `O`, `L`, `T` and `Q` are kept for later.
+//! `V`, `O`, `L`, `T` and `Q` are kept for later.
 
 use crate::namespace::command::DroppedKey;
 
@@ -20,6 +21,7 @@ pub(crate) const DIRECTORY: u8 = b'D';
 pub(crate) const INODE: u8 = b'I';
 pub(crate) const MULTIPART: u8 = b'M';
 pub(crate) const EXTENTS: u8 = b'X';
+pub(crate) const PACK: u8 = b'C';
 pub(crate) const DROPPED: u8 = b'F';
 pub(crate) const SESSION: u8 = b'R';
 pub(crate) const SYSTEM: u8 = b'S';
@@ -124,6 +126,16 @@ pub(crate) fn parse_x(bytes: &[u8]) -> Option<(u64, u8, u32, u64)> {
     let space = u32::from_be_bytes(bytes.get(18..22)?.try_into().ok()?);
     let offset = u64::from_be_bytes(bytes.get(22..)?.try_into().ok()?);
     Some((inode, kind, space, offset))
+}
+
+/// A pack, by the home inode of its chunk.
+pub(crate) fn pack(home: u64) -> Vec<u8> {
+    key(&[&[PACK], &home.to_be_bytes()])
+}
+
+/// The home inode of a pack's key.
+pub(crate) fn parse_pack(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(1..)?.try_into().ok()?))
 }
 
 pub(crate) fn dropped(body: DroppedKey) -> Vec<u8> {

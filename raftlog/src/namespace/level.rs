@@ -5,7 +5,7 @@
 
 use super::{
     INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_NUMBER_MAX, RELEASE_BODIES_MAX,
-    RELEASE_ROWS_MAX,
+    RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
 };
 
 /// The bounds that decide whether a command is refused, or how much it does.
@@ -35,6 +35,8 @@ pub(crate) struct Limits {
     pub release_bodies_max: usize,
     /// Rows that one command releases.
     pub release_rows_max: usize,
+    /// Extents that one command packs.
+    pub repoint_items_max: usize,
 }
 
 /// Level 1 first.
@@ -51,6 +53,7 @@ static LEVELS: &[Limits] = &[Limits {
     setting_bytes_max: 256 * 1024,
     release_bodies_max: RELEASE_BODIES_MAX,
     release_rows_max: RELEASE_ROWS_MAX,
+    repoint_items_max: REPOINT_ITEMS_MAX,
 }];
 
 /// The bounds of a level; those of the last level that has its own for a later one.

@@ -4,6 +4,7 @@
 mod body;
 mod every_body;
 mod list;
+mod packs;
 mod system;
 mod uploads;
 
@@ -12,6 +13,7 @@ use heed::{RoTxn, WithoutTls};
 pub use body::{BodyPiece, ChunkPage, DroppedBody, PieceSource};
 pub use every_body::{BodiesPage, BodyPosition};
 pub use list::{ListPage, ListQuery, ListedObject, Listing};
+pub use packs::{BodyCursor, PackQuery, Packable, PackablePage, PackableSource};
 pub use uploads::{ListedUpload, UploadPage, UploadQuery};
 
 use super::entry::{Entry, EntryKind, Place};

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
-    CloseEpoch, CreateUpload, OpenEpoch, PutPart, SetBucketSetting, SetPlacementGroup,
+    ChunkPlace, CloseEpoch, CreateUpload, OldPlace, OpenEpoch, PutPart, Repoint, RepointItem,
+    SetBucketSetting, SetPlacementGroup,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
@@ -41,6 +42,24 @@ fn state() -> Cluster {
     cluster.change(command);
     let extents = (0..30).map(|_| cluster.extent(4_096)).collect();
     cluster.put("bucket", b"large", Body::Extents(extents));
+    let short = cluster.extent(20_000);
+    let inode = cluster.put("bucket", b"short", Body::Extents(vec![short.clone()]));
+    let (home, chunk) = (cluster.inode(), cluster.extent(1 << 20));
+    cluster.change(Repoint {
+        home,
+        chunk,
+        items: vec![RepointItem {
+            inode,
+            space: 0,
+            length: 20_000,
+            offset: 0,
+            old: OldPlace::Chunk(ChunkPlace {
+                chunk: short.chunk,
+                offset: 0,
+            }),
+            new_offset: 9,
+        }],
+    });
     let upload = cluster.inode();
     cluster.change(CreateUpload {
         bucket: FIRST_BUCKET,
@@ -131,6 +150,7 @@ fn every_kind_of_row_is_described_in_words() {
         "X, kind attributes, inode ",
         "X, kind inline, ",
         "X, kind extents, ",
+        "C, kind pack, home_inode ",
         "F, kind dropped, ",
         "R, kind session, ",
         "R, kind answer, ",
@@ -164,6 +184,7 @@ fn every_kind_of_row_is_described_in_words() {
             (b'M', 1) => assert_eq!(value.len(), 5 + 40),
             (b'M', 2) => assert_eq!(value.len(), 5 + 84),
             (b'R', 1) => assert_eq!(value.len(), 5 + 28),
+            (b'C', _) => assert_eq!(value.len(), 5 + 24),
             (b'X', _) if key[17] == 3 => assert_eq!((value.len() - 5) % 64, 0),
             _ => {}
         }

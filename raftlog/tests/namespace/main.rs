@@ -9,8 +9,10 @@ mod levels;
 mod listing;
 mod model;
 mod objects;
+mod packs;
 #[path = "../support/random.rs"]
 mod random;
+mod repoint;
 #[path = "../support/small_file_system.rs"]
 mod small_file_system;
 mod snapshots;

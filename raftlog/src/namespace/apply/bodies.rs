@@ -31,7 +31,7 @@ impl Change<'_, '_> {
         }
     }
 
-    fn check_extents(&self, extents: &[Extent]) -> Outcome<()> {
+    pub(super) fn check_extents(&self, extents: &[Extent]) -> Outcome<()> {
         let view = self.view();
         let (mut open_epoch, mut known_geometry) = (None, None);
         for extent in extents {

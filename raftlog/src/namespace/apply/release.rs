@@ -1,13 +1,15 @@
 //! Bodies that are gone: dropped by one row, released a bounded number of rows at a time.
 //!
-//! Invariants: dropping a body costs the same however long it is; a row of extents is deleted only once its chunks have been
-//! freed; the row of `F` goes with the last row of its body.
+//! Invariants: dropping a body costs the same however long it is; a row of extents is deleted only once the chunks of its body
+//! have been freed, and is then taken off the packs that it names; the row of `F` goes with the last row of its body.
 
+use super::repoint::Unpacked;
 use super::{Change, Outcome, invalid};
-use crate::namespace::body::{DroppedRow, DroppedScope, INLINE_ROW_BYTES};
+use crate::namespace::body::{DroppedRow, DroppedScope, ExtentRow, INLINE_ROW_BYTES};
 use crate::namespace::command::{Answer, DroppedKey, Release, ReleaseBodies};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
+use crate::namespace::value;
 
 impl Change<'_, '_> {
     /// Drops all that an inode has in `X`: its first few rows at once, the rest, once its chunks have been freed, by its row of
@@ -94,6 +96,12 @@ impl Change<'_, '_> {
                 };
                 self.release_parts(inode, used.as_deref(), budget)?
             }
+            DroppedScope::Moved(moved) => {
+                let mut unpacked = Unpacked::default();
+                unpacked.note(moved.home_inode, moved.length);
+                self.unpack(unpacked)?;
+                true
+            }
         };
         if released {
             self.delete(&key::dropped(release.body))?;
@@ -111,11 +119,17 @@ impl Change<'_, '_> {
     ) -> Result<bool, StoreError> {
         let mut scan = self.table.scan(self.txn, prefix, prefix)?;
         let (mut last, mut rows, mut all) = (None, 0, true);
-        while let Some((row_key, _)) = scan.next_raw()? {
+        let mut unpacked = Unpacked::default();
+        while let Some((row_key, value)) = scan.next_raw()? {
             let (_, kind, space, offset) = parse_x(row_key)?;
             if rows == *budget || (kind == key::X_EXTENTS && (space, offset) >= below) {
                 all = false;
                 break;
+            }
+            if kind == key::X_EXTENTS {
+                let ExtentRow(extents) = value::open(row_key, value)?;
+                let extents = extents.iter();
+                extents.for_each(|extent| unpacked.note(extent.home_inode, extent.length));
             }
             (last, rows) = (Some(row_key), rows + 1);
         }
@@ -125,6 +139,7 @@ impl Change<'_, '_> {
             self.wrote = true;
             *budget -= self.table.delete_range(self.txn, prefix, &end)?;
         }
+        self.unpack(unpacked)?;
         Ok(all)
     }
 

@@ -40,6 +40,19 @@ pub enum Answer {
     Deleted(Vec<DeleteOutcome>),
     /// Nothing was changed.
     Refused(Refusal),
+    /// One outcome for each item of the command, in its order.
+    Repointed(Vec<RepointOutcome>),
+}
+
+/// What became of one item of a [`Repoint`](super::Repoint).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum RepointOutcome {
+    /// Its extent names the pack.
+    Moved,
+    /// Its inode has no name any more; it was left alone.
+    Gone,
+    /// The extent or inline body is not the one that was meant; it was left alone.
+    Changed,
 }
 
 /// What became of one key of a delete.

@@ -5,6 +5,7 @@ use super::kinds::{
     Command, CompleteUpload, CreateUpload, DeleteObjects, Initialise, PutObject, PutPart,
     SetBucketSetting,
 };
+use super::repoint::{OldPlace, Repoint, RepointItem};
 use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
 
@@ -22,6 +23,11 @@ const DIRECTORY_BYTES: u64 = 2 * ROW_BYTES;
 pub(super) const DROPPED_BYTES: u64 = ROW_BYTES;
 /// Of parts that were not used, each may become a body to release.
 pub(super) const RELEASE_BYTES: u64 = crate::namespace::RELEASE_ROWS_MAX as u64 * DROPPED_BYTES;
+
+/// An extent in its row.
+const EXTENT_BYTES: u64 = 64;
+/// An item of a `Repoint` in its archive.
+const ITEM_BYTES: usize = size_of::<rkyv::Archived<RepointItem>>();
 
 /// What a command is for, as far as room is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +63,7 @@ impl Command {
             Command::PutObject(command) => 512 + in_command(&command.body),
             Command::PutPart(command) => 512 + in_command(&command.body),
             Command::CompleteUpload(command) => 512 + 16 * command.parts.len(),
+            Command::Repoint(command) => 512 + ITEM_BYTES * command.items.len(),
             _ => 512,
         }
     }
@@ -111,6 +118,24 @@ pub(super) fn of_complete_upload(command: &CompleteUpload) -> u64 {
     entry_bytes(&command.key) + 12 * spans + (spans / 64 + 1) * ROW_BYTES + 2 * DROPPED_BYTES
 }
 
+pub(super) fn of_repoint(command: &Repoint) -> u64 {
+    // The pack and its chunk come with the first item.
+    let items = command.items.iter().map(|item| match item.old {
+        OldPlace::Inline(_) => value_bytes(EXTENT_BYTES),
+        OldPlace::Chunk(_) => DROPPED_BYTES,
+    });
+    2 * ROW_BYTES + items.sum::<u64>()
+}
+
+/// Whether more leaves the namespace than comes: every item is a body that is longer than an extent with its row.
+pub(super) fn frees(command: &Repoint) -> bool {
+    let leaves = |item: &RepointItem| {
+        let is_inline = matches!(item.old, OldPlace::Inline(_));
+        is_inline && u64::from(item.length) >= 2 * EXTENT_BYTES
+    };
+    command.items.iter().all(leaves)
+}
+
 /// Entry and place of a key, with a directory for each of its slashes.
 fn entry_bytes(key: &[u8]) -> u64 {
     let slashes = key.iter().filter(|byte| **byte == b'/').count() as u64;
@@ -127,7 +152,7 @@ fn body_bytes(body: &Body) -> u64 {
             .sum(),
         Body::Extents(extents) => {
             let rows = extents.len() as u64 / 24 + 1;
-            rows * ROW_BYTES + extents.len() as u64 * 64
+            rows * ROW_BYTES + extents.len() as u64 * EXTENT_BYTES
         }
     }
 }

@@ -266,6 +266,31 @@ fn of_uploads() -> Vec<Sample> {
                 offset: 5,
             }],
         }
+        Repoint {
+            home: 82,
+            chunk: Extent::whole_chunk(ChunkId(83), 1 << 20, 1, 0b11),
+            items: vec![
+                RepointItem {
+                    inode: 77,
+                    space: 1,
+                    length: 2_000,
+                    offset: 0,
+                    old: OldPlace::Inline(84),
+                    new_offset: 85,
+                },
+                RepointItem {
+                    inode: 78,
+                    space: 2,
+                    length: 20_000,
+                    offset: 86,
+                    old: OldPlace::Chunk(ChunkPlace {
+                        chunk: ChunkId(87),
+                        offset: 88,
+                    }),
+                    new_offset: 2_085,
+                },
+            ],
+        }
     }
 }
 
@@ -322,6 +347,11 @@ fn answers() -> Vec<Answer> {
         Refusal::Stale,
     ];
     answers.extend(refusals.map(Answer::Refused));
+    answers.push(Answer::Repointed(vec![
+        RepointOutcome::Moved,
+        RepointOutcome::Gone,
+        RepointOutcome::Changed,
+    ]));
     answers
 }
 

@@ -6,6 +6,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::cost::{self, CommandClass};
 use super::envelope::CommandError;
+use super::repoint::Repoint;
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Geometry, Layout, ObjectAttributes,
     PlacementGroup, RootKey,
@@ -65,6 +66,8 @@ macro_rules! command_table {
             0x0043 since 1 Frees AbortUpload |_| cost::DROPPED_BYTES => abort_upload,
             /// Releases rows of bodies that are gone.
             0x0051 since 1 Frees ReleaseBodies |_| cost::RELEASE_BYTES => release_bodies,
+            /// Packs extents and inline bodies: they become extents of a new chunk.
+            0x0052 since 1 Grows Repoint |command| cost::of_repoint(command) => repoint,
         }
     };
 }
@@ -109,10 +112,12 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
-            /// What the command is for: what its kind is for, but for a setting that is removed.
+            /// What the command is for: what its kind is for, but for a setting that is removed and bodies that leave the
+            /// namespace.
             pub fn class(&self) -> CommandClass {
                 match self {
                     Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
+                    Command::Repoint(command) if cost::frees(command) => CommandClass::Frees,
                     $(Command::$name(_) => CommandClass::$class,)*
                 }
             }

@@ -48,6 +48,9 @@ fn of_parts() -> Vec<Structure> {
         CompletedPart { space size }
         DroppedKey { commit_sequence index }
         Release { body space offset }
+        RepointItem { inode space length offset new_offset old }
+        ChunkPlace { chunk offset }
+        OldPlace {}
         Body {}
         ETagMatch {}
         Answer {}

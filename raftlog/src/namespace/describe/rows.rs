@@ -181,15 +181,26 @@ impl Described for SpanRow {
 
 impl Described for DroppedRow {
     fn fields(&self) -> Description {
-        let (scope, space) = match self.scope {
-            DroppedScope::Inode => ("inode", None),
-            DroppedScope::Space(space) => ("space", Some(space)),
-            DroppedScope::Parts => ("parts", None),
-        };
+        let fields = Description::new().with("inode", self.inode);
+        match self.scope {
+            DroppedScope::Inode => fields.with("scope", "inode"),
+            DroppedScope::Space(space) => fields.with("scope", "space").with("space", space),
+            DroppedScope::Parts => fields.with("scope", "parts"),
+            DroppedScope::Moved(moved) => fields
+                .with("scope", "moved")
+                .with("chunk", moved.chunk)
+                .with("home_inode", moved.home_inode)
+                .with("length", moved.length),
+        }
+    }
+}
+
+impl Described for Pack {
+    fn fields(&self) -> Description {
         Description::new()
-            .with("inode", self.inode)
-            .with("scope", scope)
-            .with("space", space)
+            .with("bytes", self.bytes)
+            .with("live_bytes", self.live_bytes)
+            .with("live_extents", self.live_extents)
     }
 }
 
@@ -230,6 +241,10 @@ impl Described for AnswerRow {
                 let outcomes: Vec<&'static str> = outcomes.iter().map(outcome_word).collect();
                 answer("deleted").with("outcomes", outcomes)
             }
+            Answer::Repointed(outcomes) => {
+                let outcomes: Vec<&'static str> = outcomes.iter().map(repoint_word).collect();
+                answer("repointed").with("outcomes", outcomes)
+            }
             Answer::Refused(refusal) => answer("refused").with("why", refusal.to_string()),
         }
     }
@@ -240,6 +255,14 @@ fn outcome_word(outcome: &DeleteOutcome) -> &'static str {
         DeleteOutcome::Deleted => "deleted",
         DeleteOutcome::Absent => "absent",
         DeleteOutcome::PreconditionFailed => "precondition failed",
+    }
+}
+
+fn repoint_word(outcome: &RepointOutcome) -> &'static str {
+    match outcome {
+        RepointOutcome::Moved => "moved",
+        RepointOutcome::Gone => "gone",
+        RepointOutcome::Changed => "changed",
     }
 }
 

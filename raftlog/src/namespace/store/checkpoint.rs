@@ -38,7 +38,7 @@ const GROWTH_SHARE: u64 = 16;
 const GROWTH_BYTES_MAX: u64 = 32 << 20;
 
 const MAGIC: [u8; 8] = *b"STRATAck";
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 const HEADER_BYTES: usize = 64;
 
 /// Page sizes that LMDB uses.
@@ -432,7 +432,7 @@ mod tests {
         };
         let bytes = side.encode();
         let mut head = b"STRATAck".to_vec();
-        head.extend([0, 0, 0, 5]);
+        head.extend([0, 0, 0, 6]);
         head.extend((PAGE_BYTES_MIN as u32).to_be_bytes());
         for field in [5u64, 1, 2, 3, 4, 6] {
             head.extend(field.to_be_bytes());

@@ -94,5 +94,5 @@ fn a_side_file_of_a_newer_version_is_refused() {
     let crc = crc32c::crc32c(&bytes[..crc_at]);
     bytes[crc_at..].copy_from_slice(&crc.to_be_bytes());
     std::fs::write(&path, &bytes).expect("written");
-    expect_refusal(dir.path(), "version 6 of the checkpoint's side file");
+    expect_refusal(dir.path(), "version 7 of the checkpoint's side file");
 }

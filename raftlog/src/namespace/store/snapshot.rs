@@ -1,10 +1,10 @@
 //! Snapshots: a manifest of immutable, sorted, checksummed pieces of rows. The same state in pieces of
 //! the same length gives the same bytes.
 //!
-//! Piece (big endian): CRC32C 4 of all after it, version 2, reserved 2, number of rows 4, then rows:
+//! Piece (big endian): CRC32C 4 of all after it, version, reserved 2, number of rows 4, then rows:
 //! length of the key 4, length of the value 4, key, value.
 //!
-//! Manifest (big endian): CRC32C 4 of all after it, version 2, reserved 2, position in the log 24
+//! Manifest (big endian): CRC32C 4 of all after it, version, reserved 2, position in the log 24
 //! (term, node, index), rows 8, number of pieces 4, then for each piece: length 4, CRC32C 4.
 
 use heed::{RoTxn, WithoutTls};
@@ -15,7 +15,7 @@ use crate::namespace::{LogPosition, RawRow, Table, Tally, WriteTxn, verify_row};
 /// A piece is closed when it has this many bytes, where nothing else is said.
 const PIECE_BYTES: usize = 1 << 20;
 
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 const PIECE_HEADER_BYTES: usize = 12;
 const MANIFEST_HEADER_BYTES: usize = 44;
 
@@ -331,7 +331,7 @@ mod tests {
         };
         assert!(of_version(VERSION).is_ok());
         let older = of_version(VERSION - 1).expect_err("refused").to_string();
-        assert!(older.contains("version 2, from before"), "{older}");
+        assert!(older.contains("version 3, from before"), "{older}");
         let newer = of_version(VERSION + 1).expect_err("refused");
         assert!(matches!(newer, StoreError::NewerFormat(_)), "{newer}");
     }

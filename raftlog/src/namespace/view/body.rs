@@ -198,8 +198,8 @@ impl View<'_> {
         Ok(found)
     }
 
-    /// The chunks of an inode from the row on that holds `offset` of `space`, in the order of spaces and offsets: those of at
-    /// most `rows` rows, and the space and offset with which to go on, if there are more.
+    /// The chunks of which an inode is the home, from the row on that holds `offset` of `space`, in the order of spaces and
+    /// offsets: those of at most `rows` rows, and the space and offset with which to go on, if there are more.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
@@ -226,6 +226,13 @@ impl View<'_> {
             DroppedScope::Inode => key::x_kind(body.inode, key::X_EXTENTS),
             DroppedScope::Space(space) => key::x_space(body.inode, key::X_EXTENTS, space),
             DroppedScope::Parts => return Ok(ChunkPage::default()),
+            DroppedScope::Moved(moved) => {
+                let own = (moved.home_inode == 0).then_some(moved.chunk);
+                return Ok(ChunkPage {
+                    chunks: own.into_iter().collect(),
+                    ..ChunkPage::default()
+                });
+            }
         };
         self.chunks_from(&prefix, &prefix, rows)
     }
@@ -247,7 +254,9 @@ impl View<'_> {
             }
             page.rows += 1;
             let chunks = row.0.iter();
-            let chunks = chunks.filter(|extent| extent.kind == ExtentKind::Chunk);
+            // Those of packs have their own homes.
+            let chunks =
+                chunks.filter(|extent| extent.kind == ExtentKind::Chunk && extent.home_inode == 0);
             page.chunks.extend(chunks.map(|extent| extent.chunk));
         }
         Ok(page)
@@ -371,7 +380,11 @@ impl View<'_> {
     }
 
     /// The body in a space, where it lies in the namespace.
-    fn inline_body(&self, inode: u64, space: u32) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn inline_body(
+        &self,
+        inode: u64,
+        space: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let prefix = key::x_space(inode, key::X_INLINE, space);
         let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
         let mut body: Option<Vec<u8>> = None;
@@ -391,7 +404,11 @@ impl View<'_> {
 
     /// The key of the last row at or below `offset` under a prefix that ends before the offset; the
     /// prefix where there is none.
-    fn row_at_or_below(&self, prefix: &[u8], offset: u64) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn row_at_or_below(
+        &self,
+        prefix: &[u8],
+        offset: u64,
+    ) -> Result<Vec<u8>, StoreError> {
         if offset == 0 {
             return Ok(prefix.to_vec());
         }

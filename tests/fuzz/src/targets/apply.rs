@@ -6,9 +6,9 @@
 use std::cell::LazyCell;
 
 use strata_raftlog::namespace::command::{
-    Answer, Command, CreateBucket, CreateUpload, DeleteKey, DeleteObjects, Envelope, FEATURE_LEVEL,
-    Initialise, LeaseInodes, OpenEpoch, OpenSession, Precondition, PutObject, PutPart,
-    RegisterWriter,
+    Answer, ChunkPlace, Command, CreateBucket, CreateUpload, DeleteKey, DeleteObjects, Envelope,
+    FEATURE_LEVEL, Initialise, LeaseInodes, OldPlace, OpenEpoch, OpenSession, Precondition,
+    PutObject, PutPart, RegisterWriter, Repoint, RepointItem,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
@@ -95,7 +95,7 @@ fn at(index: u64) -> LogPosition {
 }
 
 impl State {
-    /// A store in a directory, with objects, an upload and what is to be released.
+    /// A store in a directory, with objects, an upload, a pack and what is to be released.
     pub(super) fn filled(dir: &std::path::Path) -> State {
         let options = StoreOptions {
             map_bytes: MAP_BYTES,
@@ -126,6 +126,7 @@ impl State {
         state.change(LeaseInodes { count: 10_000 });
         state.put_objects(epoch);
         state.begin_upload();
+        state.pack(epoch);
         state
     }
 
@@ -163,6 +164,37 @@ impl State {
                 key: b"a/b/1".to_vec(),
                 if_match: None,
             }],
+        });
+    }
+
+    /// An inline body and an extent move into a pack.
+    fn pack(&mut self, epoch: u32) {
+        let chunk = |number| {
+            let id = ChunkId(1 << 72 | u128::from(epoch) << 40 | number);
+            Extent::whole_chunk(id, 1 << 20, 1, 1)
+        };
+        self.put(4, b"packed", Body::Extents(vec![chunk(2)]));
+        self.put(5, b"packed too", Body::Inline(vec![8; 2_000]));
+        let item = |number, length, new_offset, old| RepointItem {
+            inode: FIRST_INODE + number,
+            space: 0,
+            length,
+            offset: 0,
+            new_offset,
+            old,
+        };
+        let place = ChunkPlace {
+            chunk: chunk(2).chunk,
+            offset: 0,
+        };
+        let inline = OldPlace::Inline(crc32c::crc32c(&[8; 2_000]));
+        self.change(Repoint {
+            home: FIRST_INODE + 200,
+            chunk: Extent::whole_chunk(chunk(3).chunk, 2 << 20, 1, 1),
+            items: vec![
+                item(4, 1 << 20, 0, OldPlace::Chunk(place)),
+                item(5, 2_000, 1 << 20, inline),
+            ],
         });
     }
 
