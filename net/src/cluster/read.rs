@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
-use strata_engine::reactor::{self, BufferView, TaskClass};
+use strata_engine::reactor::{self, BufferView, Instant, TaskClass};
 use strata_raftlog::namespace::{Extent, ExtentKind};
 
 use super::Cluster;
@@ -48,21 +48,22 @@ pub struct ObjectReader {
     /// Pieces that were begun, with their lengths.
     ahead: VecDeque<(u64, Piece)>,
     ready: VecDeque<Bytes>,
-    _pin: ReaderPin,
+    pin: ReaderPin,
 }
 
 impl Cluster {
     /// Reads a range of the body of an inode. Must be called in the same turn in which the extents were looked up: the reader
     /// keeps the space of the inode from the moment it exists.
     pub fn reader(&self, inode: u64, source: BodySource, range: Range<u64>) -> ObjectReader {
-        let pin = self.inner.parts.readers.pin(reactor::index(), inode);
+        let readers = &self.inner.parts.readers;
+        let pin = readers.pin(reactor::index(), inode, reactor::now());
         let mut reader = ObjectReader {
             cluster: self.clone(),
             inode,
             plan: VecDeque::new(),
             ahead: VecDeque::new(),
             ready: VecDeque::new(),
-            _pin: pin,
+            pin,
         };
         match source {
             BodySource::Inline(bytes) => {
@@ -77,14 +78,14 @@ impl Cluster {
 
     async fn fetch_extent(
         &self,
-        inode: u64,
+        (inode, began): (u64, Instant),
         extent: Extent,
         range: Range<u64>,
     ) -> Result<Vec<BufferView>, ClusterError> {
         let mut trouble = Trouble::default();
         match self.read_chunk(&extent, range, &mut trouble).await? {
             Some(views) => {
-                self.repair(inode, extent, trouble.into_bad());
+                self.repair((inode, began), extent, trouble.into_bad());
                 Ok(views)
             }
             None => Err(trouble.into_error(extent.chunk)),
@@ -152,8 +153,8 @@ impl ObjectReader {
                 &ZEROS[..(range.end - range.start) as usize],
             )),
             ExtentKind::Chunk => {
-                let (cluster, inode) = (self.cluster.clone(), self.inode);
-                let fetch = async move { cluster.fetch_extent(inode, extent, range).await };
+                let (cluster, reader) = (self.cluster.clone(), (self.inode, self.pin.began()));
+                let fetch = async move { cluster.fetch_extent(reader, extent, range).await };
                 Piece::Fetching(reactor::spawn(TaskClass::Foreground, fetch))
             }
         }

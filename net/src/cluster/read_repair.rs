@@ -1,11 +1,11 @@
 //! Read repair: a shard of a chunk that a read found damaged or missing is written anew from the others.
 //!
-//! Invariants: what is written has been verified; the inode is held like by a reader meanwhile, so that nothing is written
+//! Invariants: what is written has been verified; the inode is held like by the reader meanwhile, so that nothing is written
 //! after it has been freed; one chunk is repaired at a time on a reactor, and the next read finds what was passed over.
 
 use std::collections::BTreeSet;
 
-use strata_engine::reactor::{self, TaskClass};
+use strata_engine::reactor::{self, Instant, TaskClass};
 use strata_engine::{EngineError, Owner, ShardId, ShardWrite};
 use strata_raftlog::namespace::Extent;
 
@@ -13,16 +13,21 @@ use super::Cluster;
 use super::shard::ShardPlace;
 
 impl Cluster {
-    /// Begins to write the shards of a chunk anew that a read found bad, unless another chunk is being repaired. A newer record
-    /// of a shard stands for it from then on, and compaction takes a damaged one away. A device that fails every read is left
+    /// Begins to write the shards of a chunk anew that a read found bad, which began at that time, unless another chunk is being
+    /// repaired. A newer record of a shard stands for it from then on, and compaction takes a damaged one away. A device that fails every read is left
     /// alone: the new shard could not be read either.
-    pub(super) fn repair(&self, inode: u64, extent: Extent, mut bad: BTreeSet<ShardPlace>) {
+    pub(super) fn repair(
+        &self,
+        (inode, began): (u64, Instant),
+        extent: Extent,
+        mut bad: BTreeSet<ShardPlace>,
+    ) {
         let parts = &self.inner.parts;
         bad.retain(|shard| self.takes_writes(shard.place) && parts.is_readable(shard.place));
         if bad.is_empty() || self.inner.repairing.replace(true) {
             return;
         }
-        let pin = parts.readers.pin(reactor::index(), inode);
+        let pin = parts.readers.pin(reactor::index(), inode, began);
         let cluster = self.clone();
         let work = async move {
             for shard in bad {

@@ -5,7 +5,7 @@
 //! when its inode is not being read, and when the namespace may be trusted (see [`may_free`]); every turn is bounded, however
 //! long the body, and the walk goes on where it stopped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Instant, TaskClass};
@@ -132,7 +132,7 @@ impl OrphanWalk {
                 walked.rows += page.rows;
                 reactor::yield_if_due().await;
             }
-            let read = cluster.parts().readers.inodes();
+            let read = cluster.parts().readers.oldest();
             let due = self.due(dead, &mut earlier, &read);
             if !due.is_empty() && may_free(cluster)? {
                 walked.freed += due.len();
@@ -147,12 +147,12 @@ impl OrphanWalk {
         &mut self,
         dead: Vec<(u64, ShardId)>,
         earlier: &mut BTreeMap<ShardId, Instant>,
-        read: &BTreeSet<u64>,
+        read: &BTreeMap<u64, Instant>,
     ) -> Vec<ShardId> {
         let mut due = Vec::new();
         for (inode, shard) in dead {
             let first = earlier.remove(&shard).unwrap_or_else(reactor::now);
-            if first.elapsed() >= ORPHAN_GRACE && !read.contains(&inode) {
+            if first.elapsed() >= ORPHAN_GRACE && !read.contains_key(&inode) {
                 due.push(shard);
             } else if self.suspects.len() < SUSPECTS_MAX {
                 self.suspects.insert(shard, first);

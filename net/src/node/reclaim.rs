@@ -4,16 +4,17 @@
 //! This frees the shards of such a body durably, a bounded number of rows at a time, and only then has those rows released.
 //!
 //! Invariants: a chunk is freed only when every reader that may have looked its name up before the change has ended; readers of
-//! other bodies, and places that are missing, have failed or are full, hold up nothing else; order is that of the commits and
-//! age is measured by the monotonic clock, never by the wall clock; nothing is freed while [`may_free`] says no.
+//! other bodies, and later ones of a body of which an extent has moved, hold up nothing, and neither do places that are missing,
+//! have failed or are full; order is that of the commits and age is measured by the monotonic clock, never by the wall clock;
+//! nothing is freed while [`may_free`] says no.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use strata_engine::ChunkId;
 use strata_engine::reactor::{self, Instant, TaskClass};
 use strata_raftlog::namespace::command::{DroppedKey, Release, ReleaseBodies};
-use strata_raftlog::namespace::{DroppedBody, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX};
+use strata_raftlog::namespace::{DroppedBody, DroppedScope, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX};
 
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
@@ -31,6 +32,9 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// A look-up and the start of its reader happen in one turn; no turn lasts nearly this long.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// Extents that have moved whose time is kept; others wait until nobody reads their body.
+const MOVED_MAX: usize = 65_536;
 
 /// Whether chunks may be freed: a row's absence counts only in a namespace that can be trusted.
 ///
@@ -67,6 +71,8 @@ pub struct Reclaimer {
     cluster: Cluster,
     /// When this process saw that the group had come to a commit sequence, oldest first.
     seen: VecDeque<(Instant, u64)>,
+    /// When extents that have moved, and whose readers are waited for, had moved for sure.
+    moved: BTreeMap<DroppedKey, Instant>,
 }
 
 /// A body of which some rows are to be freed.
@@ -84,6 +90,7 @@ impl Reclaimer {
         Reclaimer {
             cluster,
             seen: VecDeque::new(),
+            moved: BTreeMap::new(),
         }
     }
 
@@ -93,8 +100,10 @@ impl Reclaimer {
     /// # Errors
     /// Those of reading the namespace and of [`Cluster::submit`].
     pub async fn walk(&mut self) -> Result<usize, ClusterError> {
-        let settled = self.settled()?;
-        if settled == 0 || !may_free(&self.cluster)? {
+        let Some((seen, settled)) = self.settled()? else {
+            return Ok(0);
+        };
+        if !may_free(&self.cluster)? {
             return Ok(0);
         }
         let (mut after, mut released) = (None, 0);
@@ -108,11 +117,13 @@ impl Reclaimer {
             after = Some(last.key);
             let is_last = last.key.commit_sequence > settled;
             // Whoever may need a body that is older than the grace has a pin by now.
-            let read = self.cluster.parts().readers.inodes();
-            let due = page
+            let read = self.cluster.parts().readers.oldest();
+            let due: Vec<DroppedBody> = page
                 .into_iter()
-                .filter(|body| body.key.commit_sequence <= settled && !read.contains(&body.inode));
-            released += self.free(due.collect()).await?;
+                .filter(|body| body.key.commit_sequence <= settled)
+                .filter(|body| !self.is_read(body, seen, &read))
+                .collect();
+            released += self.free(due).await?;
             if is_last {
                 return Ok(released);
             }
@@ -120,8 +131,34 @@ impl Reclaimer {
         }
     }
 
-    /// The commit sequence up to which everything was seen at least the grace ago; 0 for none.
-    fn settled(&mut self) -> Result<u64, ClusterError> {
+    /// Whether a reader may need the chunks of a body that was gone at the time given. Of an extent that has moved only those do
+    /// that began before: whoever comes later looks up where it lies now.
+    fn is_read(
+        &mut self,
+        body: &DroppedBody,
+        seen: Instant,
+        read: &BTreeMap<u64, Instant>,
+    ) -> bool {
+        let Some(began) = read.get(&body.inode) else {
+            self.moved.remove(&body.key);
+            return false;
+        };
+        if !matches!(body.scope, DroppedScope::Moved(_)) {
+            return true;
+        }
+        let moved = self.moved.get(&body.key).copied();
+        let moved = moved.unwrap_or(seen + GRACE);
+        let is_read = *began <= moved;
+        if !is_read {
+            self.moved.remove(&body.key);
+        } else if self.moved.len() < MOVED_MAX {
+            self.moved.insert(body.key, moved);
+        }
+        is_read
+    }
+
+    /// The commit sequence up to which everything was seen at least the grace ago, and when; `None` before there is any.
+    fn settled(&mut self) -> Result<Option<(Instant, u64)>, ClusterError> {
         let group = self.cluster.read(|view| view.group())?;
         let sequence = group.map_or(0, |group| group.commit_sequence);
         let now = reactor::now();
@@ -130,8 +167,7 @@ impl Reclaimer {
         while self.seen.get(1).is_some_and(is_old) {
             self.seen.pop_front();
         }
-        let oldest = self.seen.front().filter(|at| is_old(at));
-        Ok(oldest.map_or(0, |(_, sequence)| *sequence))
+        Ok(self.seen.front().filter(|at| is_old(at)).copied())
     }
 
     /// Frees bodies, step by step, until each is released or cannot be freed now; returns how many are released.

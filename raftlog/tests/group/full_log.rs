@@ -1,14 +1,17 @@
 //! A namespace that outgrows its log: bodies make room for names, what does not fit is refused before it is proposed, and
-//! deletes bring the room back.
+//! deletes and packing bring the room back.
 
 use std::path::Path;
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Simulation};
 use strata_raftlog::consensus::group::{GroupConfig, ProposeError};
-use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects, SetBucketSetting};
+use strata_raftlog::namespace::command::{
+    Answer, DeleteKey, DeleteObjects, OldPlace, OpenEpoch, RegisterWriter, Repoint, RepointItem,
+    RepointOutcome, SetBucketSetting,
+};
 use strata_raftlog::namespace::store::NamespaceStore;
-use strata_raftlog::namespace::{INLINE_BYTES_MAX, setting};
+use strata_raftlog::namespace::{ChunkId, Extent, INLINE_BYTES_MAX, REPOINT_ITEMS_MAX, setting};
 
 use crate::support::{
     Acknowledged, BUCKET, Client, SEGMENT_BYTES, config, format, format_with, keys, live,
@@ -222,5 +225,65 @@ fn short_commands_one_by_one_find_the_log_shortened() {
             again.expect("a log that is shortened");
         }
         assert_eq!(keys(store).len(), 1501);
+    });
+}
+
+/// Packs the inline bodies of so many bytes under these keys, as if they had been written into a chunk.
+async fn pack(store: &NamespaceStore, client: &mut Client, keys: &[String], body: &[u8]) {
+    let Ok(Answer::Writer(writer)) = client
+        .propose(RegisterWriter {
+            node: 1,
+            reactor: 0,
+        })
+        .await
+    else {
+        panic!("no writer when full");
+    };
+    let Ok(Answer::Epoch(epoch)) = client.propose(OpenEpoch { writer }).await else {
+        panic!("no epoch when full");
+    };
+    for (number, keys) in (1..).zip(keys.chunks(REPOINT_ITEMS_MAX)) {
+        let view = store.view().expect("a view");
+        let items = (0..).zip(keys).map(|(at, key)| {
+            let object = view.object("b", key.as_bytes()).expect("a look");
+            RepointItem {
+                inode: object.expect("an object").inode,
+                space: 0,
+                length: body.len() as u32,
+                offset: 0,
+                new_offset: at * body.len() as u64,
+                old: OldPlace::Inline(crc32c::crc32c(body)),
+            }
+        });
+        let items = items.collect();
+        drop(view);
+        let repoint = Repoint {
+            home: client.inode(),
+            chunk: Extent::whole_chunk(ChunkId::new(0, writer, epoch, number), 2 << 20, 1, 1),
+            items,
+        };
+        let packed = client.propose(repoint).await.expect("a pack when full");
+        assert_eq!(
+            packed,
+            Answer::Repointed(vec![RepointOutcome::Moved; keys.len()])
+        );
+    }
+}
+
+#[test]
+fn a_full_log_is_emptied_by_packing() {
+    on_new_group(10, SEGMENT_BYTES, async |store, client, acknowledged| {
+        let (long, short) = fill(client).await;
+        let all = acknowledged.borrow().clone();
+        assert!(put(client, "refused", 400).await.is_err());
+        pack(store, client, &all[..long], &[b'x'; 4096]).await;
+        reactor::sleep(Duration::from_secs(2)).await;
+        // Names and short bodies find the room that the long ones had.
+        for number in 0..long {
+            let key = format!("after{number}");
+            put(client, &key, 400).await.expect("room again");
+        }
+        assert_eq!(keys(store).len(), 2 * long + short);
+        assert_eq!(client.group.statistics().namespace_full(), None);
     });
 }

@@ -261,6 +261,12 @@ impl Client {
         self.inode = first;
     }
 
+    /// A fresh inode of the block.
+    pub fn inode(&mut self) -> u64 {
+        self.inode += 1;
+        self.inode
+    }
+
     /// The next place in the session.
     pub fn next(&mut self) -> Proposer {
         self.sequence += 1;

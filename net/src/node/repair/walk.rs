@@ -170,7 +170,10 @@ impl<'a> Walk<'a> {
         extent: &Extent,
     ) -> Result<Option<Attended>, ClusterError> {
         let cluster = self.cluster;
-        let _pin = cluster.parts().readers.pin(reactor::index(), at.inode);
+        let _pin = cluster
+            .parts()
+            .readers
+            .pin(reactor::index(), at.inode, reactor::now());
         if !self.is_needed(at, extent)? {
             return Ok(None);
         }
