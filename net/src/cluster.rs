@@ -4,6 +4,7 @@ mod chunk;
 mod fill;
 mod free;
 pub mod metadata;
+mod pack;
 pub mod placement;
 pub mod read;
 mod read_repair;
@@ -142,6 +143,11 @@ impl Cluster {
             }
         };
         reactor::spawn(TaskClass::Foreground, release).detach();
+    }
+
+    /// Whether the names have so little room that bodies should leave it to them.
+    pub(crate) fn names_are_short(&self) -> bool {
+        self.inline_bytes_max() < INLINE_BYTES_MAX
     }
 
     /// The longest body that is kept inline now, in bytes; what is longer lies in chunks.

@@ -13,6 +13,7 @@ pub mod format;
 pub mod layout;
 pub mod open;
 pub mod orphans;
+pub mod packing;
 mod partition;
 pub mod propose;
 pub mod readers;

@@ -3,6 +3,7 @@
 mod coded;
 mod devices;
 mod memory;
+mod packing;
 mod placement;
 mod reads;
 mod repair;

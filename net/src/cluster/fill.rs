@@ -36,6 +36,19 @@ impl Filling {
         })
     }
 
+    /// Begins a chunk of so many bytes that nobody waits for, if there is memory that neither reads nor uploads need.
+    pub(super) fn try_begin(bytes: usize) -> Option<Filling> {
+        let first = Watermark::Begin.try_take(bytes)?;
+        let bytes_min = first.capacity();
+        Some(Filling {
+            pieces: vec![first],
+            crcs: CellCrcs::default(),
+            bytes: 0,
+            capacity: bytes_min,
+            bytes_min,
+        })
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -146,6 +146,14 @@ impl GroupTable {
         turn
     }
 
+    /// The scheme of the layout for a chunk of so many bytes.
+    fn scheme_for(&self, bytes: u32) -> Scheme {
+        match bytes <= COPIED_CHUNK_BYTES_MAX {
+            true => self.scheme.as_copies(),
+            false => self.scheme,
+        }
+    }
+
     /// Where the next chunk goes, of so many bytes, which some places have refused before.
     fn choose(
         &mut self,
@@ -155,11 +163,7 @@ impl GroupTable {
         parts: &ClusterParts,
     ) -> Result<Target, ClusterError> {
         self.full_until.retain(|_, until| *until > now);
-        let wanted = if bytes <= COPIED_CHUNK_BYTES_MAX {
-            self.scheme.as_copies()
-        } else {
-            self.scheme
-        };
+        let wanted = self.scheme_for(bytes);
         let turn = self.turn_of(bytes);
         let led = (0..self.led_here.len())
             .map(|step| self.led_here[turn.wrapping_add(step) % self.led_here.len()]);
@@ -347,6 +351,11 @@ impl Cluster {
     /// The scheme of the layout.
     pub(crate) fn scheme_wanted(&self) -> Scheme {
         self.groups().borrow().scheme
+    }
+
+    /// The scheme of the layout for a chunk of so many bytes.
+    pub(super) fn scheme_for(&self, bytes: u32) -> Scheme {
+        self.groups().borrow().scheme_for(bytes)
     }
 
     /// The slots of a group by number, for reads.

@@ -156,12 +156,22 @@ impl Cluster {
         }
     }
 
+    /// The number of this reactor as a writer.
+    pub(super) fn writer_number(&self) -> u32 {
+        self.inner.writer.writer.get()
+    }
+
+    /// The epoch under which chunks are introduced now, which stays open while it is held.
+    pub(super) fn current_epoch(&self) -> Rc<OpenEpoch> {
+        self.inner.writer.current.borrow().clone()
+    }
+
     /// Begins a body. `space` is [`SPACE_FILE`], or the number of the part within its upload.
     pub fn writer(&self, inode: u64, space: u32) -> ObjectWriter {
         let storing = Storing {
             inode,
             space,
-            epoch: self.inner.writer.current.borrow().clone(),
+            epoch: self.current_epoch(),
             filling: None,
             fed: reactor::now(),
             bytes_stored: 0,
@@ -257,7 +267,7 @@ impl Storing {
             space: self.space,
             offset: self.bytes_stored,
         };
-        let writer = cluster.inner.writer.writer.get();
+        let writer = cluster.writer_number();
         let epoch = self.epoch.clone();
         self.bytes_stored += filling.bytes() as u64;
         let cluster = cluster.clone();

@@ -16,6 +16,7 @@ use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
 use super::devices::DeviceChanges;
 use super::layout;
+pub use super::packing::PackingStatistics;
 use super::repair::Redundancy;
 use crate::message::Place;
 use crate::node::Partition;
@@ -119,6 +120,7 @@ struct Inner {
     redundancy: Option<Arc<Redundancy>>,
     device_changes: Option<DeviceChanges>,
     bucket_usages: Arc<BucketUsages>,
+    packing: Arc<PackingStatistics>,
 }
 
 impl Inner {
@@ -331,6 +333,11 @@ impl NodeStatus {
     /// What the buckets held a few seconds ago.
     pub fn bucket_usages(&self) -> Arc<BucketUsages> {
         self.lock().bucket_usages.clone()
+    }
+
+    /// What packing has done.
+    pub fn packing(&self) -> Arc<PackingStatistics> {
+        self.lock().packing.clone()
     }
 
     pub(super) fn set_bucket_usages(&self, usages: BucketUsages) {
