@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
@@ -39,7 +40,8 @@ impl StatusReport {
         let (report, degradations) = (status.report(), status.degradations());
         let (state, why) = state(&status.phase(), &degradations);
         let capacity = Capacity::of(&status.partitions());
-        let usages = status.bucket_usages();
+        let (usages, packing) = (status.bucket_usages(), status.packing());
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
         let missing = report.missing_devices.iter();
         let missing = missing.map(|uuid| json!({ "uuid": uuid, "state": "missing" }));
         let (devices, partitions) = (status.devices(), status.partitions());
@@ -69,6 +71,13 @@ impl StatusReport {
                 "count": usages.buckets,
                 "objects": usages.total.objects,
                 "objects_bytes": usages.total.bytes,
+            },
+            "packs": {
+                "count": count(&packing.packs),
+                "bytes": count(&packing.packs_bytes),
+                "live_bytes": count(&packing.packs_live_bytes),
+                "packed_extents": count(&packing.extents),
+                "packed_bytes": count(&packing.bytes),
             },
             "log": self.log(),
             "redundancy": status.redundancy().map(|found| redundancy(&found)),

@@ -161,6 +161,31 @@ pub static NODE: &[Family<NodeReading>] = &[
         "Their sizes together, in bytes; copies do not count",
         |of| of.buckets.total.bytes as f64,
     ),
+    counter(
+        "strata_packed_extents",
+        "Short bodies, and ends of long ones, that were moved into packs since the start",
+        |of| number(&of.packing.extents),
+    ),
+    counter(
+        "strata_packed_bytes",
+        "Their lengths together, in bytes; copies do not count",
+        |of| number(&of.packing.bytes),
+    ),
+    gauge(
+        "strata_packs",
+        "Packs, the chunks that short bodies share; counted every half minute or more",
+        |of| number(&of.packing.packs),
+    ),
+    gauge(
+        "strata_packs_bytes",
+        "Bytes of the bodies that were moved into them",
+        |of| number(&of.packing.packs_bytes),
+    ),
+    gauge(
+        "strata_packs_live_bytes",
+        "Bytes of them that are not deleted, overwritten or moved on",
+        |of| number(&of.packing.packs_live_bytes),
+    ),
     gauge(
         "strata_raft_log_mirrors_expected",
         "Copies of the log that the layout keeps",

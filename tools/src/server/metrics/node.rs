@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use strata_engine::reactor::{ReactorStatistics, TaskClass};
 use strata_net::node::repair::Survey;
 use strata_net::node::status::{
-    BucketUsages, DeviceStatus, NodeStatus, PartitionStatus, Phase, Severity,
+    BucketUsages, DeviceStatus, NodeStatus, PackingStatistics, PartitionStatus, Phase, Severity,
 };
 
 use super::families::{self, DEVICE_OPERATIONS, Family};
@@ -37,6 +37,8 @@ pub struct NodeReading {
     pub survey: Option<Survey>,
     /// Shards that were written anew since the start, and their bytes.
     pub repaired: (u64, u64),
+    /// What packing has done.
+    pub packing: Arc<PackingStatistics>,
     /// Copies of the log that the layout keeps.
     pub log_mirrors_expected: usize,
 }
@@ -56,6 +58,7 @@ impl NodeReading {
             buckets: status.bucket_usages(),
             survey: surveyed.map(|surveyed| surveyed.survey),
             repaired: redundancy.map_or((0, 0), |found| found.repaired()),
+            packing: status.packing(),
             log_mirrors_expected: status.log_mirrors_expected(),
         }
     }
