@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub scheme: Option<Scheme>,
     /// What becomes of new chunks when some devices cannot be written.
     pub degraded_writes: DegradedWrites,
+    /// How long after a short body was put it is packed.
+    pub pack_after: Duration,
     /// Bytes that the devices may grow to together; without it 10 % of each file system is left free.
     pub capacity_bytes: Option<u64>,
     /// Buffer memory of each reactor, in bytes.
@@ -103,6 +105,8 @@ pub struct ClusterParts {
     pub namespace: NamespaceStore,
     /// What becomes of new chunks when some devices cannot be written.
     pub degraded_writes: DegradedWrites,
+    /// How long after a short body was put it is packed.
+    pub pack_after: Duration,
     /// Readers under way on every reactor.
     pub readers: Arc<Readers>,
     /// What is known of the redundancy of the chunks.

@@ -205,6 +205,7 @@ fn node_config(config: &Config, claims: &Claims, keys: &RootKeys) -> NodeConfig 
         assume_separate_failure_domains: config.assume_separate_failure_domains,
         scheme: config.scheme,
         degraded_writes: config.degraded_writes,
+        pack_after: config.pack_after,
         capacity_bytes: config.capacity,
         arena_bytes: usize::try_from(config.buffer_bytes_per_core).unwrap_or(usize::MAX),
         metadata_map_bytes: usize::try_from(config.metadata_map_bytes).unwrap_or(usize::MAX),

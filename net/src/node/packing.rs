@@ -28,9 +28,6 @@ use crate::cluster::placement::COPIED_CHUNK_BYTES_MAX;
 use crate::cluster::write::CHUNK_BYTES_MAX;
 use crate::error::ClusterError;
 
-/// What was put longer ago is packed: most of what is soon deleted again is gone by then.
-pub(crate) const PACK_AFTER: Duration = Duration::from_secs(300);
-
 /// Inline bodies of so many bytes are packed, and shorter ones when the namespace has little room: an extent with its row takes
 /// about 110 bytes.
 const INLINE_BYTES_MIN: usize = 1024;
@@ -46,7 +43,8 @@ const PACK_BYTES_MIN_WHEN_SHORT: usize = 64 << 10;
 /// Rows of bodies, and of packs, looked at in one turn.
 const ROWS_PER_TURN: usize = 128;
 
-/// Between two walks, at least, and so many times as long as a walk took; when the namespace has little room, as long as a look
+/// Between two walks, at least (or as long as bodies wait to be packed, where that is less), and so many times as long as a walk
+/// took; when the namespace has little room, as long as a look
 /// for it or, where the last walk found nothing, a few of them.
 const PAUSE: Duration = Duration::from_secs(30);
 const PAUSE_SHARE: u32 = 20;
@@ -80,7 +78,7 @@ pub struct PackingStatistics {
 /// Packs until the task is dropped. One reactor of the node does it.
 pub(super) fn spawn(cluster: Cluster) -> reactor::Task<()> {
     reactor::spawn(TaskClass::Background, async move {
-        let mut packer = Packer::new(cluster, PACK_AFTER);
+        let mut packer = Packer::new(cluster);
         loop {
             let begun = reactor::now();
             let walked = packer.walk(packer.cluster.names_are_short()).await;
@@ -96,7 +94,10 @@ pub(super) fn spawn(cluster: Cluster) -> reactor::Task<()> {
 /// Waits until the next walk, as long as the namespace has room.
 async fn rest(cluster: &Cluster, moved: usize, walk: Duration) {
     let begun = reactor::now();
-    let pause = PAUSE.max(walk * PAUSE_SHARE);
+    let pause = PAUSE
+        .min(cluster.parts().pack_after)
+        .max(walk * PAUSE_SHARE);
+    let pause = pause.max(LOOK);
     let pause_when_short = if moved > 0 { LOOK } else { PAUSE_WHEN_SHORT };
     while begun.elapsed() < pause {
         reactor::sleep(LOOK).await;
@@ -119,7 +120,6 @@ struct Walk {
 /// Walks over bodies and packs.
 pub(crate) struct Packer {
     cluster: Cluster,
-    after: Duration,
     /// The bodies of all inodes below were walked over.
     mark: u64,
     next_whole_walk: Option<Instant>,
@@ -128,11 +128,10 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// One that packs what was put so long ago.
-    pub(crate) fn new(cluster: Cluster, after: Duration) -> Packer {
+    /// One that has not walked yet.
+    pub(crate) fn new(cluster: Cluster) -> Packer {
         Packer {
             cluster,
-            after,
             mark: 0,
             next_whole_walk: None,
             tables_damaged: BTreeSet::new(),
@@ -182,7 +181,8 @@ impl Packer {
             true => COPIED_CHUNK_BYTES_MAX,
             false => CHUNK_BYTES_MAX_IN_COPIES,
         };
-        let after = i64::try_from(self.after.as_nanos()).unwrap_or(i64::MAX);
+        let after = self.cluster.parts().pack_after;
+        let after = i64::try_from(after.as_nanos()).unwrap_or(i64::MAX);
         let (inline_bytes_min, pack_bytes_min, before_nanos) = if is_short {
             (
                 INLINE_BYTES_MIN_WHEN_SHORT,

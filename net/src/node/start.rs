@@ -129,6 +129,7 @@ async fn bring_up(
         readers: Readers::new(peers.len()),
         redundancy,
         degraded_writes: config.degraded_writes,
+        pack_after: config.pack_after,
         status: status.clone(),
         layout_changes: AtomicU64::new(0),
     };

@@ -7,10 +7,10 @@ use strata_engine::ChunkId;
 use strata_engine::reactor::{self, Simulation, TaskClass};
 use strata_raftlog::namespace::Pack;
 
-use super::world::{Node, Shape, content, object, run};
+use super::world::{Node, PACK_AFTER, Shape, content, object, run};
 use crate::cluster::write::CHUNK_BYTES_MAX;
 use crate::node::orphans::{ORPHAN_GRACE, OrphanWalk};
-use crate::node::packing::{PACK_AFTER, Packer};
+use crate::node::packing::Packer;
 use crate::node::reclaim::Reclaimer;
 use crate::scheme::{DegradedWrites, Scheme};
 
@@ -54,7 +54,7 @@ async fn put_all(node: &Node, numbers: std::ops::Range<u64>) {
 }
 
 fn packer(node: &Node) -> Packer {
-    Packer::new(node.cluster.clone(), PACK_AFTER)
+    Packer::new(node.cluster.clone())
 }
 
 /// Packs what is there, which must be as many extents.
@@ -189,7 +189,7 @@ fn bodies_that_go_while_they_are_packed_stay_gone() {
             let node = Node::start(&coded_here(2, 1)).await;
             put_all(&node, 0..60).await;
             let cluster = node.cluster.clone();
-            let walk = async move { Packer::new(cluster, PACK_AFTER).walk(false).await };
+            let walk = async move { Packer::new(cluster).walk(false).await };
             let walk = reactor::spawn(TaskClass::Background, walk);
             // Every third is deleted or put again, each a little later than the one before.
             for number in (0..60).step_by(3) {
@@ -228,7 +228,7 @@ fn a_pack_whose_command_never_came_is_swept() {
         put_all(&node, 0..40).await;
         let before = all_shards(&node);
         let cluster = node.cluster.clone();
-        let walk = async move { Packer::new(cluster, PACK_AFTER).walk(false).await };
+        let walk = async move { Packer::new(cluster).walk(false).await };
         let walk = reactor::spawn(TaskClass::Background, walk);
         while all_shards(&node) == before {
             reactor::sleep(Duration::from_micros(5)).await;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ fn config(disks: &[usize], metadata_dir: &str) -> NodeConfig {
         assume_separate_failure_domains: true,
         scheme: None,
         degraded_writes: DegradedWrites::Safe,
+        pack_after: Duration::from_secs(2),
         capacity_bytes: Some(disks.len() as u64 * node::format::CAPACITY_BYTES_MIN),
         arena_bytes: 16 << 20,
         metadata_map_bytes: 256 << 20,
@@ -86,9 +88,10 @@ fn key(reactor: usize, number: usize) -> String {
     format!("{reactor}/{number}")
 }
 
-/// Bodies that are too long to ride in a command.
+/// Bodies that are too long to ride in a command. But for the first they are short enough to be packed where chunks are coded.
 pub fn body(key: &str) -> bytes::Bytes {
-    content(u64::from(seed_of(key)), 150_000)
+    let bytes = if key == "first" { 150_000 } else { 100_000 };
+    content(u64::from(seed_of(key)), bytes)
 }
 
 fn seed_of(key: &str) -> u32 {
@@ -226,17 +229,19 @@ fn end_and_check(mut machine: Machine, operation: u64, end: End, lost: &[usize])
     (stored, rebuilt)
 }
 
-/// How many operations a node asks of its disks while it stores everything.
-fn operations_of(machine: &Machine) -> u64 {
+/// How many operations a node asks of its disks while it stores everything, and how many bodies it packs meanwhile.
+fn operations_of(machine: &Machine) -> (u64, u64) {
     let serve = stores(&Acknowledged::default());
-    start(machine, METADATA, serve).expect("a start");
-    machine.simulation.counters().operations
+    let status = start(machine, METADATA, serve).expect("a start");
+    let packed = status.packing().extents.load(Ordering::Relaxed);
+    (machine.simulation.counters().operations, packed)
 }
 
 #[test]
 fn what_a_coded_node_has_acknowledged_survives_its_end_and_the_loss_of_two_disks() {
     const PARTS: u64 = 14;
-    let operations = operations_of(&machine(7, CODED));
+    let (operations, packed) = operations_of(&machine(7, CODED));
+    assert!(packed > 3, "{packed} bodies are packed");
     let ends = [End::PowerCut, End::Killed, End::PowerCutAndLoss];
     let ended = (1..PARTS).zip(ends.into_iter().cycle()).map(|(part, end)| {
         let lost = [part as usize % 6, (part as usize * 5 + 3) % 6];
@@ -257,7 +262,7 @@ fn what_a_node_has_acknowledged_survives_its_end_at_any_operation() {
     let (mut restored, mut rebuilt) = (0, 0);
     let ends = [End::PowerCut, End::Killed, End::PowerCutAndLoss];
     for (seed, end) in (3..).zip(ends) {
-        let operations = operations_of(&machine(seed, COPIES));
+        let (operations, _) = operations_of(&machine(seed, COPIES));
         let parts = (1..PARTS).map(|part| operations * part / PARTS);
         let ended: Vec<(usize, bool)> = parts
             .map(|operation| end_and_check(machine(seed, COPIES), operation, end, &[]))

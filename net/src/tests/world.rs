@@ -43,6 +43,8 @@ const SEGMENT_BYTES: u64 = 4 << 20;
 const LOG_SEGMENTS: u32 = 4;
 /// Bytes of a device before its segments.
 const SEGMENTS_OFFSET: u64 = 1 << 20;
+/// When short bodies are packed.
+pub const PACK_AFTER: Duration = Duration::from_secs(300);
 /// Requests that wait in a mailbox.
 const MAILBOX_CAPACITY: usize = 64;
 
@@ -193,6 +195,7 @@ impl Node {
             readers: Readers::new(peers.len()),
             redundancy: Arc::new(Redundancy::new(peers.len())),
             degraded_writes: shape.degraded_writes,
+            pack_after: PACK_AFTER,
             peers,
             partitions: partitions.into(),
             namespace,

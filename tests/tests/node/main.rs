@@ -18,6 +18,7 @@ mod listing;
 mod multipart;
 mod objects;
 mod old_devices;
+mod packing;
 mod refusals;
 mod restarts;
 mod root_key;

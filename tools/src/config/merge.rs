@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use strata_net::node::discover;
 use strata_net::node::format::CAPACITY_BYTES_MIN;
@@ -115,6 +116,8 @@ pub struct Config {
     pub scheme: Option<Scheme>,
     /// `storage.degraded_writes`.
     pub degraded_writes: DegradedWrites,
+    /// `storage.pack_after_seconds`.
+    pub pack_after: Duration,
     /// `storage.capacity` in bytes.
     pub capacity: Option<u64>,
     /// `observability.metrics_addr`.
@@ -178,6 +181,7 @@ impl Config {
             metadata_dirs,
             scheme,
             degraded_writes: degraded_writes(&settings.text("storage.degraded_writes")),
+            pack_after: Duration::from_secs(settings.integer("storage.pack_after_seconds")),
             capacity: settings.size("storage.capacity"),
             metrics_addr: settings.address("observability.metrics_addr"),
             log_filter,

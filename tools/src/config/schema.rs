@@ -317,6 +317,18 @@ pub static KEYS: &[Key] = &[
         ..LIVE
     },
     Key {
+        section: "storage",
+        name: "pack_after_seconds",
+        kind: Kind::Integer {
+            min: 0,
+            max: 30 * 24 * 3600,
+        },
+        default: "300",
+        help: "Seconds after which a short body is moved into a chunk that many share: one of 1 KiB or more that was written \
+               with its name, or one of up to 128 KiB that was written as copies.",
+        ..LIVE
+    },
+    Key {
         section: "erasure_coding",
         name: "data_shards",
         kind: Kind::Integer {
