@@ -60,6 +60,13 @@ const INODES_LEASED: u64 = 1 << 16;
 /// Part of the data partitions, as a divisor, that is left free.
 const FREE_SHARE: u64 = 16;
 
+/// The member table at the end of a pack as it is written today, where it can be read. For fuzzers.
+pub(crate) fn table_written_again(pack: &[u8]) -> Option<Vec<u8>> {
+    let mut table = Vec::new();
+    members::append(members::read(pack)?.into_iter(), &mut table);
+    Some(table)
+}
+
 /// What packing has done since the start, and what it has found of packs at its last walk.
 #[derive(Debug, Default)]
 pub struct PackingStatistics {

@@ -11,6 +11,7 @@ mod lmdb_pages;
 mod log_entry;
 mod log_record;
 mod log_replay;
+mod member_table;
 mod membership;
 mod request_line;
 mod row;
@@ -46,6 +47,7 @@ targets! {
     log_entry: 5_000,
     log_record: 5_000,
     log_replay: 5_000,
+    member_table: 5_000,
     membership: 5_000,
     request_line: 5_000,
     row: 5_000,

@@ -120,3 +120,31 @@ async fn packed_bodies_are_read_with_disks_away_and_give_their_space_back() {
     })
     .await;
 }
+
+/// The log of a small node has room for some thousand bodies that ride in their commands. They leave it although they are young.
+#[tokio::test]
+async fn bodies_leave_the_log_when_it_is_short_of_room() {
+    let server = Server::start(ServerOptions {
+        capacity: "1GiB".into(),
+        ..ServerOptions::default()
+    });
+    let client = server.client();
+    let bucket = client.create_bucket().bucket("packed").send().await;
+    bucket.expect("a bucket");
+    let mut number = 0;
+    while metric(&server, "strata_packed_extents_total") == 0 {
+        assert!(number < 20_000, "the log has room for all of them");
+        let puts = (number..number + 100).map(|number| {
+            let (client, key) = (client.clone(), format!("k{number}"));
+            async move { put(&client, "packed", &key, &body(number as u64, 16_000)).await }
+        });
+        futures_util::future::join_all(puts).await;
+        number += 100;
+    }
+    eprintln!("{number}");
+    for number in (0..number).step_by(number / 50) {
+        let key = format!("k{number}");
+        let expected = body(number as u64, 16_000);
+        assert!(get(&client, "packed", &key).await == expected, "{key}");
+    }
+}

@@ -2,12 +2,12 @@
 
 use super::View;
 use super::body::malformed_key;
-use crate::namespace::EntryKind;
 use crate::namespace::body::{ExtentRow, INLINE_ROW_BYTES, InlineRow, Pack};
 use crate::namespace::chunk::{Extent, ExtentKind};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::value;
+use crate::namespace::{EntryKind, REPOINT_ITEMS_MAX};
 
 /// What is worth packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl BodyCursor {
 /// What a look at some rows has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PackablePage {
-    /// What is worth packing.
+    /// What is worth packing: no more than a command takes, and what the last row has beyond that.
     pub found: Vec<Packable>,
     /// The lowest inode that was put too late.
     pub first_young: Option<u64>,
@@ -128,7 +128,7 @@ impl View<'_> {
         let mut page = PackablePage::default();
         let (mut rows, mut known) = (0, None);
         while let Some((row_key, raw)) = scan.next_raw()? {
-            if rows == query.rows {
+            if rows == query.rows || page.found.len() >= REPOINT_ITEMS_MAX {
                 page.next = Some(BodyCursor(row_key.to_vec()));
                 break;
             }

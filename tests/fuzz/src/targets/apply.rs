@@ -173,8 +173,8 @@ impl State {
             let id = ChunkId(1 << 72 | u128::from(epoch) << 40 | number);
             Extent::whole_chunk(id, 1 << 20, 1, 1)
         };
-        self.put(4, b"packed", Body::Extents(vec![chunk(2)]));
-        self.put(5, b"packed too", Body::Inline(vec![8; 2_000]));
+        self.put(110, b"packed", Body::Extents(vec![chunk(2)]));
+        self.put(111, b"packed too", Body::Inline(vec![8; 2_000]));
         let item = |number, length, new_offset, old| RepointItem {
             inode: FIRST_INODE + number,
             space: 0,
@@ -189,11 +189,11 @@ impl State {
         };
         let inline = OldPlace::Inline(crc32c::crc32c(&[8; 2_000]));
         self.change(Repoint {
-            home: FIRST_INODE + 200,
+            home: FIRST_INODE + 112,
             chunk: Extent::whole_chunk(chunk(3).chunk, 2 << 20, 1, 1),
             items: vec![
-                item(4, 1 << 20, 0, OldPlace::Chunk(place)),
-                item(5, 2_000, 1 << 20, inline),
+                item(110, 1 << 20, 0, OldPlace::Chunk(place)),
+                item(111, 2_000, 1 << 20, inline),
             ],
         });
     }

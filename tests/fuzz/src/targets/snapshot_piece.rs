@@ -20,7 +20,7 @@ pub(super) fn run(data: &[u8]) {
         };
         assert!(fuzzing::snapshot_rows(piece, other).is_none());
         let mut encoded = vec![0; HEADER_BYTES];
-        encoded[VERSION_AT].copy_from_slice(&[0, 3, 0, 0]);
+        encoded[VERSION_AT].copy_from_slice(&[0, 4, 0, 0]);
         encoded[8..].copy_from_slice(&(rows.len() as u32).to_be_bytes());
         for (key, value) in rows {
             encoded.extend_from_slice(&(key.len() as u32).to_be_bytes());
