@@ -134,14 +134,17 @@ async fn bodies_leave_the_log_when_it_is_short_of_room() {
     let mut number = 0;
     while metric(&server, "strata_packed_extents_total") == 0 {
         assert!(number < 20_000, "the log has room for all of them");
-        let puts = (number..number + 100).map(|number| {
-            let (client, key) = (client.clone(), format!("k{number}"));
-            async move { put(&client, "packed", &key, &body(number as u64, 16_000)).await }
-        });
-        futures_util::future::join_all(puts).await;
+        let mut puts = tokio::task::JoinSet::new();
+        for number in number..number + 100 {
+            let client = client.clone();
+            puts.spawn(async move {
+                let content = body(number as u64, 16_000);
+                put(&client, "packed", &format!("k{number}"), &content).await;
+            });
+        }
+        puts.join_all().await;
         number += 100;
     }
-    eprintln!("{number}");
     for number in (0..number).step_by(number / 50) {
         let key = format!("k{number}");
         let expected = body(number as u64, 16_000);
