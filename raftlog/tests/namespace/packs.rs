@@ -7,7 +7,7 @@ use strata_raftlog::namespace::command::{
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{
-    Body, BodyCursor, LogEntry, PackQuery, PackableSource, PieceSource,
+    Body, BodyCursor, BodyPosition, LogEntry, PackQuery, PackableSource, PieceSource,
 };
 
 use crate::random::Random;
@@ -212,4 +212,37 @@ fn short_bodies_of_old_objects_are_worth_packing() {
     );
     let (found, _) = packable(&cluster, &query);
     assert_eq!(found, [bodies[0], ends[1]]);
+}
+
+#[test]
+fn a_walk_over_all_bodies_finds_a_pack_once_and_as_long_as_it_is_named() {
+    let mut cluster = cluster();
+    let body = vec![3; 2_000];
+    let keys: [&[u8]; 3] = [b"a", b"b", b"c"];
+    let items = keys.map(|key| inline(cluster.put("b", key, Body::Inline(body.clone())), &body));
+    let (home, _) = pack(&mut cluster, &items);
+    let found = |cluster: &Cluster| {
+        let view = cluster.store.view().unwrap();
+        let page = view.every_extent(BodyPosition::default(), 1_000).unwrap();
+        let needed = page.extents.iter().filter(|(at, _)| {
+            let needed = view.is_body_needed(at.inode, at.space);
+            needed.unwrap()
+        });
+        let inodes: Vec<u64> = needed.map(|(at, _)| at.inode).collect();
+        inodes
+    };
+    assert_eq!(found(&cluster), [home]);
+    cluster.delete("b", &keys);
+    let rows = cluster.rows_of(b"F");
+    assert_eq!(found(&cluster), [home], "its readers may still be at it");
+    let dropped = cluster.store.view().unwrap().dropped(None, 9).unwrap();
+    let releases = dropped.iter().map(|body| Release {
+        body: body.key,
+        space: u32::MAX,
+        offset: u64::MAX,
+    });
+    let releases = releases.collect();
+    assert_eq!(cluster.change(ReleaseBodies { releases }), Answer::Done);
+    assert_eq!((rows, cluster.rows_of(b"F")), (3, 1));
+    assert!(found(&cluster).is_empty());
 }

@@ -30,7 +30,7 @@ pub struct BodiesPage {
 }
 
 impl View<'_> {
-    /// The extents from a place on, of at most so many rows, be they of extents or not.
+    /// The extents from a place on, of at most so many rows, be they of extents or not. A pack is found once, under its home.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
@@ -60,7 +60,7 @@ impl View<'_> {
             let ExtentRow(extents) = value::open(row_key, row)?;
             for extent in extents {
                 let (here, length) = (at, extent.length);
-                if extent.kind == ExtentKind::Chunk {
+                if extent.kind == ExtentKind::Chunk && extent.home_inode == 0 {
                     page.extents.push((here, extent));
                 }
                 at.offset = at.offset.saturating_add(length);
@@ -69,14 +69,14 @@ impl View<'_> {
         Ok(page)
     }
 
-    /// Whether a name, or an upload that is under way, needs the body in a space of an inode. What is dropped keeps its rows until
-    /// it is released.
+    /// Whether a name, or an upload that is under way, needs the body in a space of an inode, or extents name the pack of which it
+    /// is the home. What is dropped keeps its rows until it is released.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
     pub fn is_body_needed(&self, inode: u64, space: u32) -> Result<bool, StoreError> {
         let Some(place) = self.place(inode)? else {
-            return Ok(false);
+            return Ok(self.pack(inode)?.is_some());
         };
         if place.upload {
             let parts = key::parts(inode);
