@@ -12,6 +12,7 @@ use crate::cluster::write::CHUNK_BYTES_MAX;
 use crate::node::orphans::{ORPHAN_GRACE, OrphanWalk};
 use crate::node::packing::Packer;
 use crate::node::reclaim::Reclaimer;
+use crate::node::repair::{ShareOf, repair, scrub};
 use crate::scheme::{DegradedWrites, Scheme};
 
 /// A device for every shard, each of a reactor of its own, in one group.
@@ -314,6 +315,27 @@ fn what_is_left_of_a_pack_moves_on() {
         assert_eq!(all_shards(&node), 3 * new.len() as u64);
         check(&node, (0..200).filter(stays)).await;
         pack(&node, 0).await;
+    });
+}
+
+#[test]
+fn a_pack_is_repaired_and_counted_once() {
+    run(&Simulation::new(90), 16, async || {
+        let node = Node::start(&coded_here(4, 2)).await;
+        put_all(&node, 0..40).await;
+        pack(&node, 40).await;
+        reclaim(&node).await;
+        for place in [1, 4] {
+            node.lose_shards(place, &key(7)).await;
+        }
+        assert_eq!(all_shards(&node), 4);
+        let all = ShareOf { index: 0, count: 1 };
+        let survey = repair(&node.cluster, all).await.expect("a walk");
+        assert_eq!((survey.chunks, survey.below_target), (1, 0));
+        assert_eq!(all_shards(&node), 6);
+        let scrubbed = scrub(&node.cluster, all).await.expect("a walk");
+        assert_eq!((scrubbed.chunks, scrubbed.below_target), (1, 0));
+        check(&node, 0..40).await;
     });
 }
 
