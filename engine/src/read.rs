@@ -11,9 +11,9 @@ use crate::format::page::IndexEntry;
 use crate::format::record::{self, Body, FIXED_BYTES, ShardHeader};
 use crate::format::{FormatError, align_up};
 use crate::id::{Owner, ShardId};
-use crate::payload::CELL_BYTES;
+use crate::payload::{CELL_BYTES, Payload};
 use crate::reactor::{self, BUFFER_BYTES_MAX, Buffer, BufferView};
-use crate::store::ChunkStore;
+use crate::store::{ChunkStore, ShardWrite};
 
 /// Where a read takes its memory from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,15 +86,38 @@ impl ChunkStore {
         Ok(views)
     }
 
+    /// All of a shard, as it was given to [`ChunkStore::write`], to be written elsewhere.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::read`].
+    pub async fn take_over(&self, id: ShardId) -> Result<ShardWrite, EngineError> {
+        let header = self.header(id).await?;
+        let views = self.read(id, 0..header.payload_bytes).await?;
+        Ok(ShardWrite {
+            id,
+            geometry: header.geometry,
+            layout_epoch: header.layout_epoch,
+            slot_mask: header.slot_mask,
+            introduces: false,
+            chunk_bytes: header.chunk_bytes,
+            owner: header.owner,
+            payload: Payload::of(views),
+        })
+    }
+
     /// Whose bytes a shard holds, as the header of its record says.
     ///
     /// # Errors
     /// As [`ChunkStore::read`].
     pub async fn owner(&self, id: ShardId) -> Result<Owner, EngineError> {
+        Ok(self.header(id).await?.owner)
+    }
+
+    async fn header(&self, id: ShardId) -> Result<ShardHeader, EngineError> {
         let mut entry = self.entry_of(id).await.ok_or(EngineError::NotFound)?;
         loop {
-            let error = match self.read_owner(id, entry).await {
-                Ok(owner) => return Ok(owner),
+            let error = match self.read_header(id, entry).await {
+                Ok(header) => return Ok(header),
                 Err(error) => error,
             };
             // As for a read.
@@ -106,7 +129,11 @@ impl ChunkStore {
         }
     }
 
-    async fn read_owner(&self, id: ShardId, entry: IndexEntry) -> Result<Owner, EngineError> {
+    async fn read_header(
+        &self,
+        id: ShardId,
+        entry: IndexEntry,
+    ) -> Result<ShardHeader, EngineError> {
         let log = &self.inner.log;
         let offset = log.device_offset(entry.position).ok_or_else(|| {
             EngineError::corrupt(log.place(entry.position), "its segment is missing")
@@ -114,7 +141,7 @@ impl ChunkStore {
         let bytes = header_bytes_guess(entry.payload_bytes, log.device.alignment());
         let reading = self.read_exactly(Memory::InTurn, offset, bytes as usize);
         let header = reading.await?;
-        Ok(self.checked_header(id, entry, &header)?.owner)
+        self.checked_header(id, entry, &header)
     }
 
     fn counted(&self, error: EngineError) -> EngineError {

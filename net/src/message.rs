@@ -9,6 +9,7 @@ use std::sync::Arc;
 use strata_engine::reactor::{BufferView, OneSender};
 use strata_engine::{EngineError, Owner, ShardId, ShardWrite, Uuid};
 use strata_raftlog::namespace::command::{Answer, Command, Proposer};
+use strata_raftlog::namespace::{PlacementGroup, Slot};
 
 use crate::error::ClusterError;
 use crate::memory::Watermark;
@@ -23,6 +24,16 @@ pub struct Place {
     pub device: Uuid,
     /// Number of the partition on the device.
     pub partition: u16,
+}
+
+impl Place {
+    /// That of a slot of a placement group.
+    pub fn of_slot(slot: &Slot) -> Place {
+        Place {
+            device: Uuid(slot.device),
+            partition: slot.partition,
+        }
+    }
 }
 
 /// What a scan of a partition finds: shards in order, each with the inode that is its home.
@@ -50,6 +61,21 @@ pub enum NodeRequest {
     ),
     /// Read all of a shard and compare it with its checksums; answered with its bytes' number.
     Verify(Place, ShardId, OneSender<Result<u64, EngineError>>),
+    /// List the next shards of a partition, with their home inodes.
+    Scan(
+        Place,
+        Option<ShardId>,
+        usize,
+        OneSender<Result<Scanned, EngineError>>,
+    ),
+    /// Read all of a shard, to be written elsewhere.
+    TakeOver(
+        Place,
+        ShardId,
+        OneSender<Result<Box<ShardWrite>, EngineError>>,
+    ),
+    /// Take no more writes that were decided under older epochs of these placement groups.
+    Fence(Arc<[PlacementGroup]>, OneSender<()>),
     /// Say whose bytes a shard holds.
     Owner(Place, ShardId, OneSender<Result<Owner, EngineError>>),
     /// Free shards; answered when their tombstones are durable.

@@ -11,6 +11,7 @@ pub mod discover;
 pub mod failure_domain;
 pub mod format;
 pub mod layout;
+mod moving;
 pub mod open;
 pub mod orphans;
 pub mod packing;

@@ -53,7 +53,7 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
-    /// List the devices of the running server, replace a lost one, add one
+    /// List the devices of the running server, replace a lost one, add or drain one
     #[command(subcommand, arg_required_else_help = true)]
     Device(DeviceCommands),
     /// Show whether all chunks have their shards; what is missing is repaired without being asked
@@ -136,6 +136,16 @@ enum DeviceCommands {
     Add {
         /// The empty directory
         place: PathBuf,
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+    },
+    /// Move what a device holds to the others, so that it can be taken out
+    ///
+    /// There must be a disk more than the layout needs. The device is read until all is moved. A device that is lost gives its slots
+    /// to the others as well, and repair computes what it held.
+    Drain {
+        /// The device: its uuid, or its path
+        device: String,
         #[command(flatten)]
         flags: KeyFlags<Places>,
     },
@@ -246,6 +256,9 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         }
         Commands::Device(DeviceCommands::Add { place, flags }) => {
             told(admin::devices::add(&load(flags)?.config, &place))
+        }
+        Commands::Device(DeviceCommands::Drain { device, flags }) => {
+            told(admin::devices::drain(&load(flags)?.config, &device))
         }
         Commands::Device(DeviceCommands::Replace { lost, place, flags }) => {
             told(admin::devices::replace(&load(flags)?.config, &lost, &place))

@@ -23,8 +23,7 @@ impl Cluster {
     ) -> BTreeSet<Place> {
         let mut by_place: BTreeMap<Place, Vec<ShardId>> = BTreeMap::new();
         for chunk in chunks {
-            for (shard, place) in self.places_of(chunk).into_iter().enumerate() {
-                let shard = shard as u8;
+            for (shard, place) in self.places_of(chunk) {
                 by_place
                     .entry(place)
                     .or_default()
@@ -49,10 +48,5 @@ impl Cluster {
             }
         }
         unfreed
-    }
-
-    /// The place of each shard of a chunk; none where its placement group does not exist.
-    pub(crate) fn places_of(&self, chunk: ChunkId) -> Vec<Place> {
-        self.slots_of(chunk.placement_group()).unwrap_or_default()
     }
 }

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use strata_engine::reactor::Instant;
-use strata_engine::{EngineError, Uuid, reactor};
-use strata_raftlog::namespace::PlacementGroup;
+use strata_engine::{ChunkId, EngineError, ShardId, Uuid, reactor};
+use strata_raftlog::namespace::{PlacementGroup, Slot};
 
 use super::Cluster;
 use super::shard::ShardPlace;
@@ -87,6 +87,8 @@ pub(super) struct Group {
     pub(super) number: u32,
     pub(super) epoch: u32,
     pub(super) slots: Vec<Place>,
+    /// The slots as they were before a change after which not all shards have been moved; else empty.
+    pub(super) previous: Vec<Place>,
 }
 
 /// The groups of the node, which of them this reactor leads, and what it knows of their places.
@@ -363,6 +365,25 @@ impl Cluster {
         self.with_group(number, |group| group.slots.clone())
     }
 
+    /// Where a shard lay before its group's slots changed, while shards are being moved.
+    pub(super) fn previous_place(&self, id: ShardId) -> Option<Place> {
+        let number = id.chunk.placement_group();
+        let before = self.with_group(number, |group| {
+            group.previous.get(usize::from(id.shard)).copied()
+        });
+        before.flatten()
+    }
+
+    /// The places that may hold shards of a chunk, each with the number of its shard; none where its group does not exist.
+    pub(crate) fn places_of(&self, chunk: ChunkId) -> BTreeSet<(u8, Place)> {
+        let places = self.with_group(chunk.placement_group(), |group| {
+            let numbered = |slots: &[Place]| (0u8..).zip(slots.to_vec()).collect::<Vec<_>>();
+            let (now, before) = (numbered(&group.slots), numbered(&group.previous));
+            now.into_iter().chain(before).collect()
+        });
+        places.unwrap_or_default()
+    }
+
     /// The epoch of the layout of a group by number.
     pub(super) fn epoch_of(&self, number: u32) -> Option<u32> {
         self.with_group(number, |group| group.epoch)
@@ -390,18 +411,12 @@ impl Cluster {
 }
 
 fn group_of(row: &PlacementGroup) -> Group {
-    let slots = row
-        .slots
-        .iter()
-        .map(|slot| Place {
-            device: Uuid(slot.device),
-            partition: slot.partition,
-        })
-        .collect();
+    let places = |slots: &[Slot]| slots.iter().map(Place::of_slot).collect();
     Group {
         number: row.number,
         epoch: row.epoch,
-        slots,
+        slots: places(&row.slots),
+        previous: places(&row.previous),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Requests about single shards: to the stores of this reactor, or over the mailbox of the reactor that owns the place.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use strata_engine::reactor::{self, BufferView, OneSender};
@@ -7,7 +8,7 @@ use strata_engine::{EngineError, Owner, ShardId, ShardWrite};
 
 use super::Cluster;
 use crate::memory::Watermark;
-use crate::message::{NodeRequest, Place};
+use crate::message::{NodeRequest, Place, Scanned};
 use crate::node::store::gone;
 
 /// A shard of a chunk, and the place that holds it or will.
@@ -32,8 +33,22 @@ impl Cluster {
         self.ask(place, request).await
     }
 
-    /// Reads a range of a shard, verified, leaving so much memory free.
+    /// Reads a range of a shard, verified, leaving so much memory free; from where it lay before, while it is being moved.
     pub(super) async fn fetch_shard(
+        &self,
+        place: Place,
+        id: ShardId,
+        range: Range<u32>,
+        watermark: Watermark,
+    ) -> Result<Vec<BufferView>, EngineError> {
+        let fetched = self.fetch_at(place, id, range.clone(), watermark).await;
+        match self.before_the_move(place, id, &fetched) {
+            Some(before) => self.fetch_at(before, id, range, watermark).await,
+            None => fetched,
+        }
+    }
+
+    async fn fetch_at(
         &self,
         place: Place,
         id: ShardId,
@@ -47,8 +62,47 @@ impl Cluster {
         self.ask(place, request).await
     }
 
-    /// Whether each of some shards of a place is there, as its index has it.
+    /// Where a shard may lie that was not found: its group's slot was another place before, and not all has been moved.
+    fn before_the_move<T>(
+        &self,
+        place: Place,
+        id: ShardId,
+        answer: &Result<T, EngineError>,
+    ) -> Option<Place> {
+        match answer {
+            Err(EngineError::NotFound) => self.previous_place(id).filter(|before| *before != place),
+            _ => None,
+        }
+    }
+
+    /// Whether each of some shards is at a place, or where it lay before while it is being moved, as the indexes have it.
     pub(crate) async fn holds_shards(
+        &self,
+        place: Place,
+        ids: Vec<ShardId>,
+    ) -> Result<Vec<bool>, EngineError> {
+        let mut held = self.holds_at(place, ids.clone()).await?;
+        let mut elsewhere: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+        for (at, id) in ids.iter().enumerate().filter(|(at, _)| !held[*at]) {
+            if let Some(before) = self.previous_place(*id).filter(|before| *before != place) {
+                elsewhere.entry(before).or_default().push(at);
+            }
+        }
+        for (before, positions) in elsewhere {
+            let asked = positions.iter().map(|at| ids[*at]).collect();
+            // One that is not there any more has none of them.
+            let found = self.holds_at(before, asked).await.unwrap_or_default();
+            let there = positions
+                .iter()
+                .zip(found)
+                .filter(|(_, is_there)| *is_there);
+            there.for_each(|(at, _)| held[*at] = true);
+        }
+        Ok(held)
+    }
+
+    /// Whether each of some shards is at a place itself.
+    pub(crate) async fn holds_at(
         &self,
         place: Place,
         ids: Vec<ShardId>,
@@ -62,6 +116,14 @@ impl Cluster {
 
     /// Reads all of a shard where it lies and compares it with its checksums; returns how many bytes it has.
     pub(crate) async fn verify_shard(&self, place: Place, id: ShardId) -> Result<u64, EngineError> {
+        let verified = self.verify_at(place, id).await;
+        match self.before_the_move(place, id, &verified) {
+            Some(before) => self.verify_at(before, id).await,
+            None => verified,
+        }
+    }
+
+    async fn verify_at(&self, place: Place, id: ShardId) -> Result<u64, EngineError> {
         if !self.is_elsewhere(place) {
             return self.inner.local.verify(place, id).await;
         }
@@ -75,11 +137,54 @@ impl Cluster {
         place: Place,
         id: ShardId,
     ) -> Result<Owner, EngineError> {
+        let owner = self.owner_at(place, id).await;
+        match self.before_the_move(place, id, &owner) {
+            Some(before) => self.owner_at(before, id).await,
+            None => owner,
+        }
+    }
+
+    async fn owner_at(&self, place: Place, id: ShardId) -> Result<Owner, EngineError> {
         if !self.is_elsewhere(place) {
             return self.inner.local.owner(place, id).await;
         }
         let request = |reply| NodeRequest::Owner(place, id, reply);
         self.ask(place, request).await
+    }
+
+    /// The next shards of a place after the one given.
+    pub(crate) async fn scan_at(
+        &self,
+        place: Place,
+        after: Option<ShardId>,
+        limit: usize,
+    ) -> Result<Scanned, EngineError> {
+        if !self.is_elsewhere(place) {
+            return self.inner.local.scan(place, after, limit);
+        }
+        let request = |reply| NodeRequest::Scan(place, after, limit, reply);
+        self.ask(place, request).await
+    }
+
+    /// Copies a shard from one place to another, under an epoch of its group; returns its bytes.
+    pub(crate) async fn copy_shard(
+        &self,
+        from: Place,
+        to: Place,
+        id: ShardId,
+        layout_epoch: u32,
+    ) -> Result<u64, EngineError> {
+        let mut shard = if self.is_elsewhere(from) {
+            let request = |reply| NodeRequest::TakeOver(from, id, reply);
+            self.ask(from, request).await?
+        } else {
+            self.inner.local.take_over(from, id).await?
+        };
+        shard.layout_epoch = layout_epoch;
+        let bytes = shard.payload.len() as u64;
+        let stored = self.store_shard(to, *shard).await;
+        stored.inspect_err(|error| self.note_refusal(to, error))?;
+        Ok(bytes)
     }
 
     /// Frees shards of one partition; returns when their tombstones are durable.

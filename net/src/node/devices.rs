@@ -1,11 +1,12 @@
 //! The devices of a node that serves: new ones come while it does, in the place of lost ones ([`replace`]) or beside the others
-//! ([`add`]).
+//! ([`add`]), and others go ([`drain`]).
 //!
 //! Invariants: a new device is formatted under another name and gets its own when it is whole, so that a crash leaves a device or
 //! none; a step that was made before a crash is found made when the change is asked for again, so that asking again ends it; one
 //! change is made at a time.
 
 mod add;
+mod drain;
 mod replace;
 
 use std::cell::RefCell;
@@ -46,6 +47,11 @@ pub enum DeviceChange {
         /// The empty directory that is to hold it.
         place: PathBuf,
     },
+    /// A device gives its slots to others.
+    Drain {
+        /// Its uuid, or its path.
+        device: String,
+    },
 }
 
 /// What a change has come to.
@@ -53,13 +59,13 @@ pub enum DeviceChange {
 pub struct DeviceChanged {
     /// The device that was lost, where one was replaced.
     pub lost: Option<Uuid>,
-    /// The new one.
+    /// The one that has come, or is drained.
     pub device: Uuid,
-    /// Its file.
+    /// Its file; empty where it is not known.
     pub path: PathBuf,
-    /// Placement groups that it has joined.
+    /// Placement groups that it has joined or left.
     pub groups: usize,
-    /// Whether the configuration of the node names its place already.
+    /// Whether the configuration of the node names its place.
     pub is_listed: bool,
 }
 
@@ -167,54 +173,97 @@ impl Serving {
         let view = self.parts.namespace.view();
         let groups = view.and_then(|view| view.placement_groups());
         let groups = groups.map_err(|error| NodeError::Metadata(error.to_string()))?;
-        let (DeviceChange::Replace { place, .. } | DeviceChange::Add { place }) = change;
-        let look = discover::look_at(&self.config, self.config.data_dirs.len(), place).await?;
-        let path = look.path.clone();
-        let (lost, device, changed) = match change {
+        let (changed, groups) = match change {
             DeviceChange::Replace { lost, place } => {
                 let lost = self.lost_device(lost, &groups)?;
+                let (look, path) = self.look_at(place).await?;
                 let device = self.device_in_place_of(lost, place, look, &groups).await?;
-                (
-                    Some(lost),
-                    device,
-                    replace::changed_groups(&groups, lost, device),
-                )
+                let changed = replace::changed_groups(&groups, lost, device);
+                (self.changed(Some(lost), device, path, place), changed)
             }
             DeviceChange::Add { place } => {
+                let (look, path) = self.look_at(place).await?;
                 let (device, added) = self.device_beside(place, look, &groups).await?;
-                (None, device, added)
+                (self.changed(None, device, path, place), added)
+            }
+            DeviceChange::Drain { device } => {
+                let device = self.known_device(device, &groups)?;
+                let (path, moved) = self.groups_without(device, &groups).await?;
+                let lost = path.is_none().then_some(device);
+                let path = path.unwrap_or_default();
+                (self.changed(lost, device, path, Path::new("")), moved)
             }
         };
-        let joined = changed.len();
-        change_layout(
-            &self.config,
-            metadata,
-            changed.into_iter().map(set_group).collect(),
-        )
-        .await?;
+        let changed = DeviceChanged {
+            groups: groups.len(),
+            ..changed
+        };
+        let commands = groups.into_iter().map(set_group).collect();
+        change_layout(&self.config, metadata, commands).await?;
         let layout = layout_of(&self.config, &self.parts.namespace, &self.devices.borrow())?;
         self.parts.status.set_layout(layout);
-        if let Some(lost) = lost {
+        if let Some(lost) = changed.lost {
             self.parts.status.forget_device(lost);
         }
         self.parts.note_layout_change();
         self.parts.redundancy.ask_survey();
-        Ok(DeviceChanged {
+        Ok(changed)
+    }
+
+    async fn look_at(&self, place: &Path) -> Result<(Look, PathBuf), NodeError> {
+        let position = self.config.data_dirs.len();
+        let look = discover::look_at(&self.config, position, place).await?;
+        let path = look.path.clone();
+        Ok((look, path))
+    }
+
+    fn changed(
+        &self,
+        lost: Option<Uuid>,
+        device: Uuid,
+        path: PathBuf,
+        place: &Path,
+    ) -> DeviceChanged {
+        DeviceChanged {
             lost,
             device,
             path,
-            groups: joined,
-            is_listed: self.config.data_dirs.contains(place),
+            groups: 0,
+            is_listed: self.config.data_dirs.iter().any(|listed| listed == place),
+        }
+    }
+
+    /// The device of the node that is meant.
+    fn known_device(&self, asked: &str, groups: &[PlacementGroup]) -> Result<Uuid, NodeError> {
+        let mut members = groups.iter().flat_map(|group| &group.slots);
+        let member = members.find(|slot| Uuid(slot.device).to_string() == asked);
+        let known = self.parts.status.devices();
+        let by_path = known.iter().find(|device| device.name == asked);
+        let found = member.map(|slot| Uuid(slot.device));
+        let found = found.or(by_path.map(|device| device.uuid));
+        found.ok_or_else(|| {
+            refused(&format!(
+                "`{asked}` is no device of this node: `strata device list` shows them with their uuids"
+            ))
         })
     }
 
-    /// The device at a place, open: formatted now, or by an earlier try that did not come to its end.
+    /// Whether a device is there and has not failed.
+    fn works(&self, device: Uuid) -> bool {
+        let known = self.parts.status.devices();
+        known
+            .iter()
+            .any(|known| known.uuid == device && known.health.failure().is_none())
+    }
+
+    /// The device at a place, open: formatted now, or by an earlier try that did not come to its end. One that is formatted may become
+    /// a mirror of the log in the place of `mirror`.
     async fn device_at(
         &self,
         listed: &Path,
         look: Look,
         groups: &[PlacementGroup],
-        may_mirror: bool,
+        mirror: Option<Uuid>,
     ) -> Result<Uuid, NodeError> {
         let shown = look.path.display();
         let like = {
@@ -227,7 +276,6 @@ impl Serving {
         match look.found {
             Found::Empty => {
                 let capacity = self.capacity_of(listed, &look.path).await?;
-                let mirror = self.lost_mirror().filter(|_| may_mirror);
                 format_whole(mirror, &like, &look.path, capacity).await?;
                 self.open(format::take(&look.path, capacity).await?).await
             }
@@ -279,16 +327,22 @@ impl Serving {
         }
     }
 
-    /// A mirror of the log whose device is not open, if the log lacks one.
-    fn lost_mirror(&self) -> Option<Uuid> {
+    /// The open devices that are mirrors of the log, or may become some when others are lost.
+    fn log_mirrors(&self) -> Vec<Uuid> {
         let devices = self.devices.borrow();
-        let planned = &devices.first()?.superblock.log_mirrors;
         let mirrors = |device: &&NodeDevice| device.superblock.log_mirrors.contains(&device.uuid());
-        let there: Vec<Uuid> = devices
+        devices
             .iter()
             .filter(mirrors)
             .map(NodeDevice::uuid)
-            .collect();
+            .collect()
+    }
+
+    /// A mirror of the log whose device is not open, if the log lacks one.
+    fn lost_mirror(&self) -> Option<Uuid> {
+        let there = self.log_mirrors();
+        let devices = self.devices.borrow();
+        let planned = &devices.first()?.superblock.log_mirrors;
         if there.len() >= planned.len() {
             return None;
         }

@@ -218,7 +218,7 @@ impl Reclaimer {
     fn is_apart(&self, step: &Step, unfreed: &BTreeSet<Place>) -> bool {
         let apart = |chunk: &ChunkId| {
             let places = self.cluster.places_of(*chunk);
-            places.iter().all(|place| !unfreed.contains(place))
+            places.iter().all(|(_, place)| !unfreed.contains(place))
         };
         unfreed.is_empty() || step.chunks.iter().all(apart)
     }

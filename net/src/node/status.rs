@@ -274,6 +274,13 @@ impl NodeStatus {
         self.lock().devices.clone()
     }
 
+    /// The devices that have slots in placement groups.
+    pub fn member_devices(&self) -> BTreeSet<Uuid> {
+        let inner = self.lock();
+        let groups = inner.layout.iter().flat_map(|layout| &layout.groups);
+        groups.flatten().map(|place| place.device).collect()
+    }
+
     /// Copies of the log that the layout keeps; 0 until it is known.
     pub fn log_mirrors_expected(&self) -> usize {
         let inner = self.lock();

@@ -111,6 +111,24 @@ impl LocalStores {
         self.at(place)?.owner(id).await
     }
 
+    /// All of a shard, to be written elsewhere.
+    ///
+    /// # Errors
+    /// Those of [`ChunkStore::take_over`], and [`EngineError::Busy`] when no memory becomes free.
+    pub async fn take_over(
+        &self,
+        place: Place,
+        id: ShardId,
+    ) -> Result<Box<ShardWrite>, EngineError> {
+        let store = self.at(place)?;
+        let found = store.look_up(id).await?.ok_or(EngineError::NotFound)?;
+        let bytes = found.payload_bytes as usize;
+        let room = || room_for(&store, bytes, Watermark::Read);
+        let room = self.read_memory.wait(room).await;
+        room.unwrap_or_else(|NoMemory| Err(busy("no memory became free for a read")))?;
+        store.take_over(id).await.map(Box::new)
+    }
+
     /// Whether each of some shards is there, as the index has it.
     ///
     /// # Errors
@@ -164,6 +182,16 @@ impl LocalStores {
             }
             NodeRequest::Fetch(place, id, range, watermark, reply) => {
                 spawn(async move { answer(reply, local.fetch(place, id, range, watermark).await) });
+            }
+            NodeRequest::Scan(place, after, limit, reply) => {
+                answer(reply, local.scan(place, after, limit));
+            }
+            NodeRequest::TakeOver(place, id, reply) => {
+                spawn(async move { answer(reply, local.take_over(place, id).await) });
+            }
+            NodeRequest::Fence(groups, reply) => {
+                local.fence(&groups, &[]);
+                answer(reply, ());
             }
             NodeRequest::Holds(place, ids, reply) => {
                 spawn(async move { answer(reply, local.holds(place, &ids).await) });

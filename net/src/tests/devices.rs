@@ -1,4 +1,4 @@
-//! Devices of a real node are replaced and added in the simulated world, and the node ends at any operation meanwhile.
+//! Devices of a real node are replaced, added and drained in the simulated world, and the node ends at any operation meanwhile.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -246,4 +246,91 @@ fn a_mirror_of_the_log_is_replaced_again_and_again_and_an_old_one_is_not_taken_b
     assert_eq!(mirrors(&machine), 3, "of the third disk in this place");
     start(&machine, METADATA, replace_and_repair).expect("a start");
     check_without(machine, [0, 1], &acknowledged);
+}
+
+/// Has a disk drained, unless it has been, and waits until it is needed no more.
+async fn drain_and_wait(cluster: Cluster, disk: usize) {
+    let status = cluster.parts().status.clone();
+    if reactor::index() == 0 {
+        let name = format!("/disk{disk}/strata.device");
+        let known = status.devices();
+        let device = known.iter().find(|device| device.name == name);
+        let device = device.expect("it is open").uuid;
+        if status.member_devices().contains(&device) {
+            let drain = DeviceChange::Drain { device: name };
+            let drained = change(&cluster, drain).await.expect("drained");
+            assert!(
+                drained.groups > 0 && drained.device == device,
+                "{drained:?}"
+            );
+        }
+    }
+    while status.member_devices().len() > 6 || has_moves(&cluster) {
+        reactor::sleep(Duration::from_millis(200)).await;
+    }
+    let found = surveyed(&cluster).await;
+    assert_eq!((found.below_target, found.unreadable), (0, 0), "{found:?}");
+    // The others may not have seen it yet.
+    reactor::sleep(Duration::from_secs(2)).await;
+}
+
+/// Whether shards are still being moved, as the rows of the groups say.
+fn has_moves(cluster: &Cluster) -> bool {
+    let groups = cluster
+        .read(|view| view.placement_groups())
+        .expect("a view");
+    groups.iter().any(|group| !group.previous.is_empty())
+}
+
+fn drains(disk: usize) -> impl AsyncFn(Cluster) + Clone + Send + 'static {
+    async move |cluster| drain_and_wait(cluster, disk).await
+}
+
+/// A machine of seven disks, one of which was added, with objects from before and after.
+fn machine_of_seven(seed: u64) -> (Machine, Acknowledged) {
+    let (mut machine, acknowledged) = (machine(seed, CODED), Acknowledged::default());
+    start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+    start(&machine, METADATA, adds(&acknowledged)).expect("a start");
+    machine.disks.push(NEW);
+    (machine, acknowledged)
+}
+
+#[test]
+fn a_drained_disk_is_needed_no_more() {
+    let (mut machine, acknowledged) = machine_of_seven(95);
+    start(&machine, METADATA, drains(1)).expect("a start");
+    machine.disks.retain(|disk| *disk != 1);
+    let status = start(&machine, METADATA, async |_: Cluster| {}).expect("a start");
+    assert_eq!(status.report().missing_devices, [""; 0]);
+    assert_eq!(
+        status.group().expect("a group").mirrors(),
+        3,
+        "the added one has a copy of the log now"
+    );
+    check_without(machine, [0, 2], &acknowledged);
+}
+
+#[test]
+fn a_drain_that_ends_at_any_operation_goes_on_by_itself() {
+    const PARTS: u64 = 10;
+    let counted = |machine: &Machine| machine.simulation.counters().operations;
+    let (before, after) = {
+        let (machine, _) = machine_of_seven(96);
+        let before = counted(&machine);
+        start(&machine, METADATA, drains(4)).expect("a start");
+        (before, counted(&machine))
+    };
+    for part in 1..PARTS {
+        let (mut machine, acknowledged) = machine_of_seven(96);
+        let operation = before + (after - before) * part / PARTS;
+        machine.simulation.crash_after(operation);
+        let ended = start(&machine, METADATA, drains(4));
+        assert!(ended.is_err(), "{part}: {ended:?}");
+        if part % 2 == 0 {
+            machine.simulation.power_cut();
+        }
+        start(&machine, METADATA, drains(4)).expect("a start");
+        machine.disks.retain(|disk| *disk != 4);
+        check_without(machine, [3, 5], &acknowledged);
+    }
 }

@@ -21,15 +21,16 @@ pub fn devices(config: &Config, as_json: bool) -> Result<String, String> {
 
 fn table(status: &Value) -> String {
     let mut table = format!(
-        "{:<36}  {:<8}  {:>10}  {:>10}  {:>10}  path\n",
-        "uuid", "state", "used", "of", "shards"
+        "{:<36}  {:<8}  {:<8}  {:>10}  {:>10}  {:>10}  path\n",
+        "uuid", "state", "use", "used", "of", "shards"
     );
     for device in list(status, "devices") {
         let _ = write!(
             table,
-            "{:<36}  {:<8}  {:>10}  {:>10}  {:>10}  {}",
+            "{:<36}  {:<8}  {:<8}  {:>10}  {:>10}  {:>10}  {}",
             text(device, "uuid"),
             text(device, "state"),
+            text(device, "use"),
             size(number(device, "live_bytes")),
             size(number(device, "total_bytes")),
             number(device, "shards"),
@@ -81,6 +82,23 @@ pub fn add(config: &Config, place: &Path) -> Result<String, String> {
         text(&added, "path"),
         number(&added, "placement_groups"),
         to_be_listed(&added, "")
+    ))
+}
+
+/// Has a device give its slots to others.
+///
+/// # Errors
+/// No server runs, or it refuses; says why.
+pub fn drain(config: &Config, device: &str) -> Result<String, String> {
+    let request = Request::DrainDevice {
+        device: device.to_owned(),
+    };
+    let drained = ask(config, &request).map_err(|error| error.to_string())?;
+    Ok(format!(
+        "Device {} leaves {} placement groups; what it holds is being moved: `strata repair status`. When nothing is left to move, \
+         take its directory off storage.data_dir before the next start.\n",
+        text(&drained, "device"),
+        number(&drained, "placement_groups")
     ))
 }
 

@@ -39,6 +39,11 @@ pub enum Request {
         /// The directory, as a path from the root.
         place: String,
     },
+    /// To give the slots of a device to others, and move what it holds.
+    DrainDevice {
+        /// Its uuid, or its path.
+        device: String,
+    },
     /// To read all chunks and compare them with their checksums.
     StartScrub,
 }
@@ -65,6 +70,11 @@ impl Request {
                 "version": VERSION,
                 "request": "add-device",
                 "place": place,
+            }),
+            Request::DrainDevice { device } => json!({
+                "version": VERSION,
+                "request": "drain-device",
+                "device": device,
             }),
             Request::StartScrub => json!({ "version": VERSION, "request": "start-scrub" }),
         };
@@ -102,6 +112,12 @@ impl Request {
                     place: place.to_owned(),
                 }),
                 None => Err("add-device names `place`".to_owned()),
+            },
+            Some("drain-device") => match text("device") {
+                Some(device) => Ok(Request::DrainDevice {
+                    device: device.to_owned(),
+                }),
+                None => Err("drain-device names `device`".to_owned()),
             },
             Some("start-scrub") => Ok(Request::StartScrub),
             Some(other) => Err(format!("`{other}` is no request of version {VERSION}")),
@@ -200,6 +216,9 @@ mod tests {
             },
             Request::AddDevice {
                 place: "/data/one more".to_owned(),
+            },
+            Request::DrainDevice {
+                device: "a uuid".to_owned(),
             },
             Request::StartScrub,
         ] {

@@ -75,6 +75,21 @@ fn repair_table(redundancy: &Value) -> String {
             number(under_way, "walks")
         );
     }
+    let moving = number(redundancy, "groups_moving");
+    if moving > 0 {
+        let _ = writeln!(
+            table,
+            "Shards of {moving} placement groups are being moved."
+        );
+    }
+    if number(redundancy, "moved_shards") > 0 {
+        let _ = writeln!(
+            table,
+            "Moved since the start: {} shards, {}.",
+            number(redundancy, "moved_shards"),
+            size(number(redundancy, "moved_bytes"))
+        );
+    }
     let _ = writeln!(
         table,
         "Written anew since the start: {} shards, {}.",

@@ -137,6 +137,7 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
             let place = PathBuf::from(place);
             change_devices(DeviceChange::Add { place }, requests)
         }
+        Request::DrainDevice { device } => change_devices(DeviceChange::Drain { device }, requests),
         Request::StartScrub => start_scrub(requests),
     }
 }
@@ -156,8 +157,9 @@ fn refuse_unless_ready(requests: &AdminRequests, what: &str) -> Result<(), Strin
 
 fn change_devices(change: DeviceChange, requests: &AdminRequests) -> Result<Value, String> {
     refuse_unless_ready(requests, "devices can be changed")?;
-    let (DeviceChange::Replace { place, .. } | DeviceChange::Add { place }) = &change;
-    if !place.is_absolute() {
+    if let DeviceChange::Replace { place, .. } | DeviceChange::Add { place } = &change
+        && !place.is_absolute()
+    {
         return Err(format!("{} is no path from the root", place.display()));
     }
     let changes = requests.report.status.device_changes();

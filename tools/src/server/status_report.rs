@@ -43,9 +43,19 @@ impl StatusReport {
         let (usages, packing) = (status.bucket_usages(), status.packing());
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
         let missing = report.missing_devices.iter();
-        let missing = missing.map(|uuid| json!({ "uuid": uuid, "state": "missing" }));
+        let missing =
+            missing.map(|uuid| json!({ "uuid": uuid, "state": "missing", "use": "member" }));
         let (devices, partitions) = (status.devices(), status.partitions());
-        let devices = devices.iter().map(|of| device(of, &partitions));
+        let members = status.member_devices();
+        let moving = status.redundancy().map_or(0, |found| found.groups_moving());
+        let devices = devices.iter().map(|of| {
+            let usage = match (members.contains(&of.uuid), moving) {
+                (true, _) => "member",
+                (false, 0) => "unused",
+                (false, _) => "draining",
+            };
+            device(of, &partitions, usage)
+        });
         let devices = devices.chain(missing);
         json!({
             "state": state,
@@ -111,7 +121,7 @@ fn state(phase: &Phase, degradations: &[Degradation]) -> (&'static str, Option<S
     }
 }
 
-fn device(device: &DeviceStatus, partitions: &[PartitionStatus]) -> Value {
+fn device(device: &DeviceStatus, partitions: &[PartitionStatus], usage: &str) -> Value {
     let of_it = partitions
         .iter()
         .filter(|of| of.place.device == device.uuid);
@@ -124,12 +134,14 @@ fn device(device: &DeviceStatus, partitions: &[PartitionStatus]) -> Value {
         "total_bytes": capacity.total_bytes,
         "live_bytes": capacity.live_bytes,
         "shards": capacity.chunks,
+        "use": usage,
     })
 }
 
 /// What is known of the chunks' shards, and what is being done about them.
 fn redundancy(found: &Redundancy) -> Value {
     let (repaired_shards, repaired_bytes) = found.repaired();
+    let (moved_shards, moved_bytes) = found.moved();
     json!({
         "survey": found.surveyed().as_ref().map(surveyed),
         "survey_under_way": progress(found.survey_progress()),
@@ -137,6 +149,9 @@ fn redundancy(found: &Redundancy) -> Value {
         "scrub_under_way": progress(found.scrub_progress()),
         "repaired_shards": repaired_shards,
         "repaired_bytes": repaired_bytes,
+        "groups_moving": found.groups_moving(),
+        "moved_shards": moved_shards,
+        "moved_bytes": moved_bytes,
     })
 }
 

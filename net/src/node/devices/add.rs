@@ -1,7 +1,8 @@
 //! Adding a device: it leads placement groups of its own, to which new chunks go in turn with the others. What is stored stays where it
 //! is.
 //!
-//! Invariants: no group has two slots in one failure domain; the groups that are there do not change.
+//! Invariants: no group has two slots in one failure domain; the groups that are there do not change; it may become a mirror of the log
+//! at a later start, when one is lacking and its failure domain has none.
 
 use std::path::Path;
 
@@ -33,7 +34,8 @@ impl Serving {
         let first = groups
             .first()
             .ok_or_else(|| refused("the node has no placement groups"))?;
-        let device = self.device_at(listed, look, groups, false).await?;
+        let mirror = self.mirror_to_stand_in_for(&look.domain).await;
+        let device = self.device_at(listed, look, groups, mirror).await?;
         let wanted = self.groups_led_by(device, first.slots.len()).await;
         let is_new = |slots: &Vec<Slot>| groups.iter().all(|group| group.slots != *slots);
         let next = groups.iter().map(|group| group.number).max().unwrap_or(0) + 1;
@@ -53,6 +55,18 @@ impl Serving {
             )));
         }
         Ok((device, added))
+    }
+
+    /// A mirror of the log that a device of a domain may take the place of, when it is lost or taken out: none where the domain has
+    /// a mirror already.
+    async fn mirror_to_stand_in_for(&self, domain: &FailureDomain) -> Option<Uuid> {
+        let mirrors = self.log_mirrors();
+        let domains = self.domains().await;
+        let mut of_mirrors = domains.iter().filter(|(uuid, ..)| mirrors.contains(uuid));
+        if of_mirrors.any(|(_, _, of_mirror)| of_mirror.shares_fate_with(domain)) {
+            return None;
+        }
+        self.lost_mirror().or(mirrors.last().copied())
     }
 
     /// The slots of the groups that a device leads where all that are open take part.

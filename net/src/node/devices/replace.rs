@@ -19,28 +19,14 @@ impl Serving {
         asked: &str,
         groups: &[PlacementGroup],
     ) -> Result<Uuid, NodeError> {
-        let known = self.parts.status.devices();
-        let mut members = groups.iter().flat_map(|group| &group.slots);
-        let member = members.find(|slot| Uuid(slot.device).to_string() == asked);
-        let by_path = known.iter().find(|device| device.name == asked);
-        let lost = member
-            .map(|slot| Uuid(slot.device))
-            .or(by_path.map(|device| device.uuid));
-        let lost = lost.ok_or_else(|| {
-            refused(&format!(
-                "`{asked}` is no device of this node: `strata device list` shows them with their uuids"
-            ))
-        })?;
-        let works = known
-            .iter()
-            .any(|device| device.uuid == lost && device.health.failure().is_none());
-        if works {
-            return Err(refused(&format!(
-                "device {lost} works: what it holds would count as lost. To take a disk out, stop the server, take it out and \
-                 start again"
-            )));
+        let lost = self.known_device(asked, groups)?;
+        match self.works(lost) {
+            false => Ok(lost),
+            true => Err(refused(&format!(
+                "device {lost} works: what it holds would count as lost. To take it out, add another (`strata device add`) and \
+                 drain this one (`strata device drain`)"
+            ))),
         }
-        Ok(lost)
     }
 
     /// The new device, open, if it may join the groups of the lost one.
@@ -65,7 +51,8 @@ impl Serving {
             }
         }
         self.refuse_shared_fate(lost, &look, groups).await?;
-        self.device_at(listed, look, groups, true).await
+        self.device_at(listed, look, groups, self.lost_mirror())
+            .await
     }
 
     /// Refuses a place on a disk that holds another slot of a group that the new device would join.

@@ -151,6 +151,10 @@ pub struct Redundancy {
     /// Shards written anew since the start, and their bytes; by reads, repair and scrub.
     repaired_shards: AtomicU64,
     repaired_bytes: AtomicU64,
+    /// Placement groups whose shards are being moved, shards that were moved since the start, and their bytes.
+    groups_moving: AtomicU64,
+    moved_shards: AtomicU64,
+    moved_bytes: AtomicU64,
     shares: Vec<Mutex<Share>>,
 }
 
@@ -162,6 +166,9 @@ impl Redundancy {
             scrubs_asked: AtomicU64::new(0),
             repaired_shards: AtomicU64::new(0),
             repaired_bytes: AtomicU64::new(0),
+            groups_moving: AtomicU64::new(0),
+            moved_shards: AtomicU64::new(0),
+            moved_bytes: AtomicU64::new(0),
             shares: (0..reactors).map(|_| Mutex::default()).collect(),
         }
     }
@@ -205,6 +212,26 @@ impl Redundancy {
     /// How far the scrub that is under way has come.
     pub fn scrub_progress(&self) -> Progress {
         self.progress(Kind::Scrub)
+    }
+
+    /// Placement groups whose shards are being moved.
+    pub fn groups_moving(&self) -> u64 {
+        self.groups_moving.load(Ordering::Relaxed)
+    }
+
+    /// Shards that were moved since the start, and their bytes.
+    pub fn moved(&self) -> (u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(&self.moved_shards), load(&self.moved_bytes))
+    }
+
+    pub(in crate::node) fn set_groups_moving(&self, groups: u64) {
+        self.groups_moving.store(groups, Ordering::Relaxed);
+    }
+
+    pub(in crate::node) fn count_moved(&self, bytes: u64) {
+        self.moved_shards.fetch_add(1, Ordering::Relaxed);
+        self.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn count_repaired(&self, bytes: u64) {

@@ -37,13 +37,7 @@ pub(in crate::node) fn layout(
 }
 
 fn slots_of(group: &PlacementGroup) -> Vec<Place> {
-    let slots = group.slots.iter();
-    slots
-        .map(|slot| Place {
-            device: Uuid(slot.device),
-            partition: slot.partition,
-        })
-        .collect()
+    group.slots.iter().map(Place::of_slot).collect()
 }
 
 /// Puts the report of a start together.
