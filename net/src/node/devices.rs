@@ -310,8 +310,7 @@ impl Serving {
     /// Refuses a device that has no slot and holds shards all the same: of a slot that it once had. Nothing reads them, and nothing
     /// would free them.
     fn refuse_used(&self, device: Uuid, groups: &[PlacementGroup]) -> Result<(), NodeError> {
-        let mut slots = groups.iter().flat_map(|group| &group.slots);
-        if slots.any(|slot| slot.device == device.0) {
+        if has_slots(device, groups) {
             return Ok(());
         }
         let partitions = self.parts.partitions.iter();
@@ -436,6 +435,12 @@ impl Serving {
         }
         domains
     }
+}
+
+/// Whether a device has a slot in any of the groups.
+fn has_slots(device: Uuid, groups: &[PlacementGroup]) -> bool {
+    let mut slots = groups.iter().flat_map(|group| &group.slots);
+    slots.any(|slot| slot.device == device.0)
 }
 
 fn set_group(group: PlacementGroup) -> Command {

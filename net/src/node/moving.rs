@@ -178,7 +178,7 @@ async fn copy_missing(
     Ok(copied)
 }
 
-/// Says whether a shard was copied: it may be gone by now, or damaged, which repair mends from the others.
+/// Says whether a shard was copied: it may be gone by now, or cannot be read, and then repair computes it from the others.
 async fn copy(
     cluster: &Cluster,
     from: Place,
@@ -192,8 +192,8 @@ async fn copy(
             Ok(true)
         }
         Err(EngineError::NotFound) => Ok(false),
-        Err(error @ EngineError::Corrupt { .. }) => {
-            tracing::warn!(%id, device = %from.device, %error, "a damaged shard is not moved");
+        Err(error @ (EngineError::Corrupt { .. } | EngineError::Io(_))) => {
+            tracing::warn!(%id, device = %from.device, %error, "a shard that cannot be read is not moved");
             Ok(false)
         }
         Err(error) => Err(error.into()),

@@ -299,6 +299,18 @@ fn machine_of_seven(seed: u64) -> (Machine, Acknowledged) {
 fn a_drained_disk_is_needed_no_more() {
     let (mut machine, acknowledged) = machine_of_seven(95);
     start(&machine, METADATA, drains(1)).expect("a start");
+    // It is there, but what is drained next does not go there.
+    let refuses = async |cluster: Cluster| {
+        if reactor::index() == 0 {
+            for (disk, why) in [(1, "has no slots"), (2, "has every disk in it already")] {
+                let device = format!("/disk{disk}/strata.device");
+                let refused = change(&cluster, DeviceChange::Drain { device }).await;
+                let said = refused.expect_err("refused");
+                assert!(said.contains(why), "{disk}: {said}");
+            }
+        }
+    };
+    start(&machine, METADATA, refuses).expect("a start");
     machine.disks.retain(|disk| *disk != 1);
     let status = start(&machine, METADATA, async |_: Cluster| {}).expect("a start");
     assert_eq!(status.report().missing_devices, [""; 0]);

@@ -9,7 +9,7 @@ use std::path::Path;
 use strata_engine::{PartitionKind, Uuid};
 use strata_raftlog::namespace::{PlacementGroup, Slot, SlotState};
 
-use super::{Serving, refused};
+use super::{Serving, has_slots, refused};
 use crate::node::NodeError;
 use crate::node::discover::Look;
 use crate::node::failure_domain::{self, FailureDomain};
@@ -36,7 +36,7 @@ impl Serving {
             .ok_or_else(|| refused("the node has no placement groups"))?;
         let mirror = self.mirror_to_stand_in_for(&look.domain).await;
         let device = self.device_at(listed, look, groups, mirror).await?;
-        let wanted = self.groups_led_by(device, first.slots.len()).await;
+        let wanted = self.groups_led_by(device, first.slots.len(), groups).await;
         let is_new = |slots: &Vec<Slot>| groups.iter().all(|group| group.slots != *slots);
         let next = groups.iter().map(|group| group.number).max().unwrap_or(0) + 1;
         let added = wanted.into_iter().filter(is_new).zip(next..);
@@ -69,9 +69,15 @@ impl Serving {
         self.lost_mirror().or(mirrors.last().copied())
     }
 
-    /// The slots of the groups that a device leads where all that are open take part.
-    async fn groups_led_by(&self, device: Uuid, slots: usize) -> Vec<Vec<Slot>> {
-        let known = self.domains().await;
+    /// The slots of the groups that a device leads where all that have slots take part.
+    async fn groups_led_by(
+        &self,
+        device: Uuid,
+        slots: usize,
+        groups: &[PlacementGroup],
+    ) -> Vec<Vec<Slot>> {
+        let mut known = self.domains().await;
+        known.retain(|(uuid, ..)| *uuid == device || has_slots(*uuid, groups));
         let domains: Vec<FailureDomain> =
             known.iter().map(|(_, _, domain)| domain.clone()).collect();
         let numbers = failure_domain::group(&domains);

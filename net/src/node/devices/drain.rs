@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use strata_engine::{PartitionKind, Uuid};
 use strata_raftlog::namespace::{PlacementGroup, Slot, SlotState};
 
-use super::{Serving, refused};
+use super::{Serving, has_slots, refused};
 use crate::message::Place;
 use crate::node::NodeError;
 use crate::node::failure_domain::FailureDomain;
@@ -42,7 +42,7 @@ impl Serving {
             )));
         }
         let domains = self.domains().await;
-        let targets = self.targets(device, &domains);
+        let targets = self.targets(device, &domains, groups);
         let works = self.works(device);
         let mut load: BTreeMap<Place, usize> = BTreeMap::new();
         for slot in groups.iter().flat_map(|group| &group.slots) {
@@ -72,16 +72,26 @@ impl Serving {
             group.epoch += 1;
             moved.push(group);
         }
+        if moved.is_empty() {
+            return Err(refused(&format!(
+                "device {device} has no slots any more: take its directory off storage.data_dir before the next start"
+            )));
+        }
         let path = domains.into_iter().find(|(uuid, ..)| *uuid == device);
         Ok((path.map(|(_, path, _)| path).filter(|_| works), moved))
     }
 
-    /// The partitions of the other devices that work.
-    fn targets(&self, device: Uuid, domains: &[(Uuid, PathBuf, FailureDomain)]) -> Vec<Target> {
+    /// The partitions of the other devices that work and have slots. One that has none is on its way out.
+    fn targets(
+        &self,
+        device: Uuid,
+        domains: &[(Uuid, PathBuf, FailureDomain)],
+        groups: &[PlacementGroup],
+    ) -> Vec<Target> {
         let devices = self.devices.borrow();
         let mut targets = Vec::new();
         for (uuid, _, domain) in domains {
-            if *uuid == device || !self.works(*uuid) {
+            if *uuid == device || !self.works(*uuid) || !has_slots(*uuid, groups) {
                 continue;
             }
             let open = devices.iter().find(|open| open.uuid() == *uuid);
