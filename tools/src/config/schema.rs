@@ -323,7 +323,7 @@ pub static KEYS: &[Key] = &[
             min: 0,
             max: 30 * 24 * 3600,
         },
-        default: "300",
+        default: "3600",
         help: "Seconds after which a short body is moved into a chunk that many share: one of 1 KiB or more that was written \
                with its name, or one of up to 128 KiB that was written as copies.",
         ..LIVE
