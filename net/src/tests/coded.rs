@@ -9,25 +9,10 @@ use strata_engine::reactor::{self, Simulation};
 use super::world::{Node, Shape, content, path_of, run};
 use crate::cluster::placement::COPIED_CHUNK_BYTES_MAX;
 use crate::error::ClusterError;
-use crate::scheme::{DegradedWrites, Scheme};
+use crate::scheme::DegradedWrites;
 
 const CELL: usize = 64 << 10;
 const MIB: usize = 1 << 20;
-
-/// A device for every shard, each of a reactor of its own, in one group.
-fn shape(k: usize, m: usize) -> Shape {
-    let scheme = Scheme::new(k, m).expect("a scheme");
-    let devices = scheme.shards();
-    Shape {
-        devices: devices as u8,
-        partitions: 1,
-        segments: 16,
-        scheme,
-        degraded_writes: DegradedWrites::Safe,
-        groups: vec![(0..devices).collect()],
-        owners: (0..devices).map(Some).collect(),
-    }
-}
 
 /// Damages the cell of a body that begins with these bytes, on whichever device it lies; says on which.
 fn damage(simulation: &Simulation, body: &Bytes, offset: usize) -> u8 {
@@ -75,7 +60,7 @@ fn lengths(k: usize) -> BTreeSet<usize> {
 fn bodies_of_any_length_are_read_whole_and_in_parts() {
     for (k, m) in [(2, 1), (4, 2), (6, 3), (8, 4), (16, 8)] {
         run(&Simulation::new(50), 32, async || {
-            let node = Node::start(&shape(k, m)).await;
+            let node = Node::start(&Shape::coded(k, m)).await;
             for length in lengths(k) {
                 let body = content(length as u64, length);
                 node.put("k", &body).await.expect("stored");
@@ -98,7 +83,7 @@ fn bodies_of_any_length_are_read_whole_and_in_parts() {
 #[test]
 fn a_chunk_takes_the_room_of_its_scheme() {
     run(&Simulation::new(51), 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         node.put("k", &content(1, MIB)).await.expect("stored");
         let extent = node.extents("k").remove(0);
         assert_eq!((extent.slot_mask, extent.geometry), (0b11_1111, 0x0402));
@@ -116,7 +101,7 @@ fn short_chunks_are_kept_in_copies_on_the_nearest_places() {
         let owners = [1, 0, 1, 0, 0, 1].map(Some).to_vec();
         let node = Node::start(&Shape {
             owners,
-            ..shape(4, 2)
+            ..Shape::coded(4, 2)
         })
         .await;
         for length in [20_000, COPIED_CHUNK_BYTES_MAX as usize] {
@@ -141,7 +126,7 @@ fn any_two_of_six_devices_may_be_lost() {
     for first in 0..6 {
         for second in first + 1..6 {
             run(&Simulation::new(53), 16, async || {
-                let node = Node::start(&shape(4, 2)).await;
+                let node = Node::start(&Shape::coded(4, 2)).await;
                 let body = content(3, MIB + 400_001);
                 node.put("k", &body).await.expect("stored");
                 node.lose_reactor(first).await;
@@ -164,7 +149,7 @@ fn any_two_of_six_devices_may_be_lost() {
 fn of_a_chunk_that_has_lost_too_much_no_byte_is_made_up() {
     let simulation = Simulation::new(54);
     run(&simulation, 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         let body = content(4, MIB);
         node.put("k", &body).await.expect("stored");
         node.lose_reactor(1).await;
@@ -196,7 +181,7 @@ async fn read_cell(node: &Node, number: usize) -> Result<Vec<u8>, ClusterError> 
 fn a_damaged_shard_is_written_anew() {
     let simulation = Simulation::new(55);
     run(&simulation, 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         let body = content(5, MIB);
         node.put("k", &body).await.expect("stored");
         let device = damage(&simulation, &body, 6 * CELL);
@@ -214,7 +199,7 @@ fn a_damaged_shard_is_written_anew() {
 #[test]
 fn a_missing_shard_is_written_anew() {
     run(&Simulation::new(56), 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         let body = content(6, MIB + 200_000);
         node.put("k", &body).await.expect("stored");
         node.lose_shards(3, "k").await;
@@ -234,7 +219,7 @@ fn a_missing_shard_is_written_anew() {
 fn shards_that_are_damaged_in_different_rows_give_the_whole() {
     let simulation = Simulation::new(57);
     run(&simulation, 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         let body = content(7, MIB);
         node.put("k", &body).await.expect("stored");
         // A cell of every data shard, each in another row: no shard is whole but those of parity.
@@ -257,7 +242,7 @@ fn shards_that_are_damaged_in_different_rows_give_the_whole() {
 fn a_device_that_does_not_answer_holds_up_no_read_for_long() {
     let simulation = Simulation::new(58);
     run(&simulation, 32, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         for number in 0..20 {
             let body = content(number, 400_000);
             node.put(&format!("k{number}"), &body)
@@ -281,7 +266,7 @@ fn a_device_that_does_not_answer_holds_up_no_read_for_long() {
 #[test]
 fn many_readers_share_a_small_arena() {
     run(&Simulation::new(59), 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         for number in 0..12 {
             let body = content(number, 2 * MIB);
             node.put(&format!("k{number}"), &body)
@@ -301,7 +286,7 @@ fn many_readers_share_a_small_arena() {
 #[test]
 fn many_uploads_share_a_small_arena() {
     run(&Simulation::new(63), 16, async || {
-        let node = Node::start(&shape(2, 8)).await;
+        let node = Node::start(&Shape::coded(2, 8)).await;
         let keys: Vec<(u64, String)> = (0..40).map(|at| (at, format!("k{at}"))).collect();
         let bodies: Vec<Bytes> = keys.iter().map(|(at, _)| content(*at, MIB)).collect();
         let puts = keys
@@ -320,7 +305,7 @@ fn many_uploads_share_a_small_arena() {
 #[test]
 fn what_is_deleted_comes_back_from_every_shard_and_nothing_else() {
     run(&Simulation::new(64), 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         let lengths = [30_000, 200_000, 2 * MIB + 5];
         for (number, length) in (0..).zip(lengths) {
             for key in ["stays", "goes"] {
@@ -353,7 +338,7 @@ async fn store_without(away: &[usize], degraded_writes: DegradedWrites) -> Optio
     let node = Node::start(&Shape {
         owners,
         degraded_writes,
-        ..shape(4, 2)
+        ..Shape::coded(4, 2)
     })
     .await;
     let body = content(8, MIB);
@@ -397,7 +382,7 @@ fn with_devices_away_new_chunks_are_of_a_weaker_scheme() {
 fn a_device_that_fails_during_a_write_is_written_around() {
     let simulation = Simulation::new(61);
     run(&simulation, 16, async || {
-        let node = Node::start(&shape(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         node.put("before", &content(1, MIB)).await.expect("stored");
         let first = node.extents("before").remove(0);
         simulation.fail_sync(1);
@@ -418,7 +403,7 @@ fn a_device_that_fails_during_a_write_is_written_around() {
 #[test]
 fn a_full_device_costs_room_and_no_survived_loss() {
     run(&Simulation::new(62), 16, async || {
-        let mut shape = shape(4, 2);
+        let mut shape = Shape::coded(4, 2);
         shape.segments = 8;
         let node = Node::start(&shape).await;
         let mut stored = 0;

@@ -13,22 +13,6 @@ use crate::node::orphans::{ORPHAN_GRACE, OrphanWalk};
 use crate::node::packing::Packer;
 use crate::node::reclaim::Reclaimer;
 use crate::node::repair::{ShareOf, repair, scrub};
-use crate::scheme::{DegradedWrites, Scheme};
-
-/// A device for every shard, each of a reactor of its own, in one group.
-fn coded(k: usize, m: usize) -> Shape {
-    let scheme = Scheme::new(k, m).expect("a scheme");
-    let devices = scheme.shards();
-    Shape {
-        devices: devices as u8,
-        partitions: 1,
-        segments: 16,
-        scheme,
-        degraded_writes: DegradedWrites::Safe,
-        groups: vec![(0..devices).collect()],
-        owners: (0..devices).map(Some).collect(),
-    }
-}
 
 fn key(number: u64) -> String {
     format!("k{number}")
@@ -90,7 +74,7 @@ fn all_shards(node: &Node) -> u64 {
 fn coded_here(k: usize, m: usize) -> Shape {
     Shape {
         owners: Vec::new(),
-        ..coded(k, m)
+        ..Shape::coded(k, m)
     }
 }
 
@@ -131,7 +115,7 @@ async fn sweep(node: &Node) -> usize {
 #[test]
 fn packed_bodies_are_read_whole_and_in_parts_with_devices_away() {
     run(&Simulation::new(80), 16, async || {
-        let node = Node::start(&coded(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         for number in 0..40 {
             put(&node, number).await;
         }
@@ -342,7 +326,7 @@ fn a_pack_is_repaired_and_counted_once() {
 #[test]
 fn a_node_that_is_short_of_devices_does_not_pack() {
     run(&Simulation::new(87), 16, async || {
-        let node = Node::start(&coded(4, 2)).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         put_all(&node, 0..40).await;
         node.lose_reactor(5).await;
         pack(&node, 0).await;

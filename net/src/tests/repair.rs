@@ -5,23 +5,12 @@ use strata_engine::reactor::Simulation;
 
 use super::world::{Node, Shape, content, path_of, run};
 use crate::node::repair::{ShareOf, Survey, repair, scrub};
-use crate::scheme::{DegradedWrites, Scheme};
+use crate::scheme::DegradedWrites;
 
 const ALL: ShareOf = ShareOf { index: 0, count: 1 };
 
 /// Bodies of chunks in copies and of coded ones, of one chunk and of several.
 const LENGTHS: [usize; 4] = [20_000, 100_000, 1 << 20, 2_300_001];
-
-fn four_and_two() -> Shape {
-    Shape {
-        devices: 6,
-        segments: 16,
-        scheme: Scheme::new(4, 2).expect("a scheme"),
-        groups: vec![(0..6).collect()],
-        owners: (0..6).map(Some).collect(),
-        ..Shape::mirrored(16)
-    }
-}
 
 fn key(number: usize) -> String {
     format!("k{number}")
@@ -76,7 +65,7 @@ async fn scrubbed(node: &Node) -> Survey {
 #[test]
 fn a_device_that_lost_everything_is_filled_again() {
     run(&Simulation::new(80), 32, async || {
-        let node = Node::start(&four_and_two()).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         let bodies = fill(&node).await;
         let whole = repaired(&node).await;
         assert_eq!((whole.chunks, whole.below_target), (6, 0));
@@ -98,7 +87,7 @@ fn a_device_that_lost_everything_is_filled_again() {
 #[test]
 fn shares_of_the_walk_cover_every_body_once() {
     run(&Simulation::new(81), 32, async || {
-        let node = Node::start(&four_and_two()).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         fill(&node).await;
         let mut chunks = 0;
         for index in 0..3 {
@@ -115,7 +104,7 @@ fn what_waits_for_a_device_is_counted_and_left() {
         let shape = Shape {
             owners: vec![Some(0), Some(1), None, Some(2), Some(3), Some(4)],
             degraded_writes: DegradedWrites::Any,
-            ..four_and_two()
+            ..Shape::coded(4, 2)
         };
         let node = Node::start(&shape).await;
         let bodies = fill(&node).await;
@@ -143,7 +132,7 @@ fn what_waits_for_a_device_is_counted_and_left() {
 #[test]
 fn what_no_name_needs_is_neither_counted_nor_written_anew() {
     run(&Simulation::new(83), 32, async || {
-        let node = Node::start(&four_and_two()).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         fill(&node).await;
         node.lose_shards(5, &key(3)).await;
         let left = node.shards(5);
@@ -158,7 +147,7 @@ fn what_no_name_needs_is_neither_counted_nor_written_anew() {
 fn a_scrub_finds_and_mends_what_no_index_shows() {
     let simulation = Simulation::new(84);
     run(&simulation, 32, async || {
-        let node = Node::start(&four_and_two()).await;
+        let node = Node::start(&Shape::coded(4, 2)).await;
         let bodies = fill(&node).await;
         damage(&simulation, &bodies[2], 700_000);
         damage(&simulation, &bodies[0], 12_000);

@@ -93,6 +93,21 @@ impl Shape {
         }
     }
 
+    /// A device for every shard, each of a reactor of its own, in one group.
+    pub fn coded(k: usize, m: usize) -> Shape {
+        let scheme = Scheme::new(k, m).expect("a scheme");
+        let devices = scheme.shards();
+        Shape {
+            devices: devices as u8,
+            partitions: 1,
+            segments: 16,
+            scheme,
+            degraded_writes: DegradedWrites::Safe,
+            groups: vec![(0..devices).collect()],
+            owners: (0..devices).map(Some).collect(),
+        }
+    }
+
     fn owner(&self, place: usize) -> Option<usize> {
         self.owners.get(place).copied().unwrap_or(Some(0))
     }
