@@ -319,19 +319,25 @@ impl Cluster {
     /// The placement groups as they are now.
     fn groups(&self) -> &RefCell<GroupTable> {
         let changes = self.inner.parts.layout_changes.load(Ordering::Acquire);
-        if self.inner.layout_changes_seen.get() != changes {
-            match self.load_placement_groups() {
-                Ok(()) => self.inner.layout_changes_seen.set(changes),
-                Err(error) => {
-                    tracing::warn!(%error, "changed placement groups cannot be read yet");
-                }
-            }
+        if self.inner.layout_changes_seen.get() != changes && self.read_groups_again() {
+            self.inner.layout_changes_seen.set(changes);
         }
         &self.inner.groups
     }
 
-    /// Whether a write that a place found stale may be decided anew: its placement group has changed since.
+    /// Says whether that could be done.
+    fn read_groups_again(&self) -> bool {
+        let read = self.load_placement_groups();
+        let read = read.inspect_err(|error| {
+            tracing::warn!(%error, "changed placement groups cannot be read yet");
+        });
+        read.is_ok()
+    }
+
+    /// Whether a write that a place found stale may be decided anew: its placement group has changed since. Where several groups
+    /// change, the place may know of it before this reactor was told.
     pub(super) fn has_changed(&self, target: &Target) -> bool {
+        self.read_groups_again();
         self.epoch_of(target.group)
             .is_some_and(|epoch| epoch > target.epoch)
     }
@@ -389,12 +395,16 @@ impl Cluster {
         self.with_group(number, |group| group.epoch)
     }
 
-    fn with_group<R>(&self, number: u32, read: impl FnOnce(&Group) -> R) -> Option<R> {
-        let table = self.groups().borrow();
-        let at = table
-            .groups
-            .binary_search_by_key(&number, |group| group.number);
-        table.groups.get(at.ok()?).map(read)
+    /// Reads a group by number. One that is not known was added, and another reactor was told before this one.
+    fn with_group<R>(&self, number: u32, read: impl Fn(&Group) -> R) -> Option<R> {
+        let find = || {
+            let table = self.groups().borrow();
+            let at = table
+                .groups
+                .binary_search_by_key(&number, |group| group.number);
+            table.groups.get(at.ok()?).map(&read)
+        };
+        find().or_else(|| self.read_groups_again().then(find).flatten())
     }
 
     /// Whether nothing is known that keeps a partition from taking a shard.

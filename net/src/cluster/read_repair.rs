@@ -14,8 +14,8 @@ use super::shard::ShardPlace;
 
 impl Cluster {
     /// Begins to write the shards of a chunk anew that a read found bad, which began at that time, unless another chunk is being
-    /// repaired. A newer record of a shard stands for it from then on, and compaction takes a damaged one away. A device that fails every read is left
-    /// alone: the new shard could not be read either.
+    /// repaired. A newer record of a shard stands for it from then on, and compaction takes a damaged one away. A device that
+    /// fails every read is left alone: the new shard could not be read either.
     pub(super) fn repair(
         &self,
         (inode, began): (u64, Instant),

@@ -199,14 +199,16 @@ impl Serving {
             ..changed
         };
         let commands = groups.into_iter().map(set_group).collect();
-        change_layout(&self.config, metadata, commands).await?;
+        let made = change_layout(&self.config, metadata, commands).await;
+        // Of several commands some may have been carried out.
+        self.parts.note_layout_change();
+        self.parts.redundancy.ask_survey();
+        made?;
         let layout = layout_of(&self.config, &self.parts.namespace, &self.devices.borrow())?;
         self.parts.status.set_layout(layout);
         if let Some(lost) = changed.lost {
             self.parts.status.forget_device(lost);
         }
-        self.parts.note_layout_change();
-        self.parts.redundancy.ask_survey();
         Ok(changed)
     }
 

@@ -68,10 +68,15 @@ async fn repair_for_ever(cluster: Cluster) {
             }
         };
         let until = reactor::now() + pause;
+        let has_changed = || writable_places(&cluster) != writable;
         wait(until, || {
-            redundancy.surveys_asked() != asked || writable_places(&cluster) != writable
+            redundancy.surveys_asked() != asked || has_changed()
         })
         .await;
+        if has_changed() {
+            // What was found before is no longer so.
+            redundancy.ask_survey();
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use strata_engine::EngineError;
 use strata_engine::reactor::{self, Simulation};
+use strata_engine::{ChunkId, EngineError};
 use strata_raftlog::namespace::INLINE_BYTES_MAX;
+use strata_raftlog::namespace::command::SetPlacementGroup;
 
 use super::world::{Node, Shape, content, path_of, run};
 use crate::cluster::placement::RefusedBy;
@@ -185,5 +186,38 @@ fn a_place_that_was_full_for_a_chunk_stays_so_however_long_it_takes() {
             what: "a partition".to_owned(),
         });
         assert!(matches!(full, Err(ClusterError::Full(_))), "{full:?}");
+    });
+}
+
+#[test]
+fn groups_that_have_changed_are_known_before_this_reactor_is_told() {
+    run(&Simulation::new(29), 16, async || {
+        let node = Node::start(&Shape::mirrored(8)).await;
+        let cluster = &node.cluster;
+        let read = || cluster.read(|view| view.placement_groups());
+        let mut group = read().expect("a view").remove(0);
+        // Two groups change one after the other, and the stores know of it already.
+        group.epoch += 1;
+        let changed = SetPlacementGroup {
+            group: group.clone(),
+        };
+        cluster.submit(changed).await.expect("changed");
+        node.fence(std::slice::from_ref(&group));
+        let body = content(1, 300_000);
+        node.put("k", &body)
+            .await
+            .expect("decided anew, not refused");
+        assert!(node.get("k").await.expect("readable") == body);
+        group.number += 1;
+        cluster
+            .submit(SetPlacementGroup { group })
+            .await
+            .expect("added");
+        let mut extent = node.extents("k").remove(0);
+        extent.chunk = ChunkId::new(1, 1, 1, 1);
+        let places = cluster
+            .shard_places(&extent)
+            .expect("of a group that another has used");
+        assert_eq!(places.len(), 2);
     });
 }

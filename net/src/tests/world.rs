@@ -324,6 +324,13 @@ impl Node {
         freed.expect("freed");
     }
 
+    /// Has the stores of all reactors know these groups, as whoever changes them does.
+    pub fn fence(&self, groups: &[PlacementGroup]) {
+        self.locals
+            .iter()
+            .for_each(|local| local.fence(groups, &[]));
+    }
+
     /// Takes the places of a reactor away: whoever asks for them is told that they are not there.
     pub async fn lose_reactor(&self, reactor: usize) {
         self.locals[reactor].close().await;
