@@ -62,7 +62,7 @@ fn repair_table(redundancy: &Value) -> String {
             line(&what, count.as_u64().unwrap_or(0));
         }
         line(
-            "have all their shards, and were written weaker than the layout",
+            "were written to survive fewer losses than the layout",
             number(survey, "written_weaker"),
         );
     }
