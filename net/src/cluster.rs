@@ -1,6 +1,8 @@
 //! The cluster client: one per reactor, what front ends call.
 
+mod as_laid_out;
 mod chunk;
+mod convert;
 mod fill;
 mod free;
 pub mod metadata;

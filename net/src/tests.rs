@@ -1,6 +1,7 @@
 //! The cluster client and the background work of a node, in the simulated world.
 
 mod coded;
+mod convert;
 mod devices;
 mod memory;
 mod packing;

@@ -1,33 +1,19 @@
 //! Writing packs: a chunk of bytes that belong to several bodies, stored like a chunk of one, and the command that gives it to them.
 //!
-//! Invariants: a pack is written in the scheme of the layout for its length or not at all; its allocation epoch stays open until
-//! the command has its answer; one that no extent names is freed, at once when the command says so, by the sweep when its
-//! outcome is unknown.
+//! Invariants: the allocation epoch of a pack stays open until the command has its answer; a pack that no extent names is freed, at once
+//! when the command says so, by the sweep when its outcome is unknown.
 
 use strata_engine::Owner;
 use strata_raftlog::namespace::command::{Answer, Repoint, RepointItem, RepointOutcome};
 use strata_raftlog::namespace::{Body, Extent};
 
 use super::Cluster;
-use super::chunk::NewChunk;
 use super::fill::Filling;
 use super::metadata::unexpected;
-use super::placement::RefusedBy;
 use super::write::SPACE_FILE;
 use crate::error::ClusterError;
 
 impl Cluster {
-    /// Whether the layout is coded.
-    pub(crate) fn is_coded(&self) -> bool {
-        self.scheme_for(u32::MAX).is_coded()
-    }
-
-    /// Whether a chunk of so many bytes would be written in the scheme of the layout now.
-    pub(crate) fn writes_as_laid_out(&self, bytes: u32) -> bool {
-        let target = self.choose_target(bytes, &RefusedBy::default());
-        target.is_ok_and(|target| target.scheme == self.scheme_for(bytes))
-    }
-
     /// Stores bytes as a pack and gives it to the items; what became of each of these. `None` when there is no memory for it
     /// now, or no place for the whole of it.
     ///
@@ -44,22 +30,14 @@ impl Cluster {
         filling.take(bytes);
         let home = self.new_inode().await?;
         let epoch = self.current_epoch();
-        let chunk = NewChunk {
-            writer: self.writer_number(),
-            epoch: epoch.clone(),
-            owner: Owner {
-                inode: home,
-                space: SPACE_FILE,
-                ..Owner::default()
-            },
-            payload: filling.freeze()?,
+        let owner = Owner {
+            inode: home,
+            space: SPACE_FILE,
+            ..Owner::default()
         };
-        let chunk = self.store_chunk(chunk).await?;
-        let wanted = self.scheme_for(bytes.len() as u32).geometry().number;
-        if chunk.geometry != wanted {
-            self.drop_pack(chunk).await;
+        let Some(chunk) = self.store_as_laid_out(owner, filling, &epoch).await? else {
             return Ok(None);
-        }
+        };
         let repoint = Repoint {
             home,
             chunk: chunk.clone(),

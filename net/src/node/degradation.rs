@@ -173,7 +173,7 @@ fn weak_chunks(survey: &Survey) -> Vec<Degradation> {
                 "{} of {chunks} chunks were written while devices were away, and survive fewer losses than the layout",
                 survey.written_weaker
             ),
-            remedy: "when the devices are back, write the objects of that time again".to_owned(),
+            remedy: "none when the devices are back or replaced: the chunks are then written again as the layout says".to_owned(),
         });
     }
     found

@@ -25,7 +25,6 @@ use self::batch::{Batch, Candidate, Source};
 use super::reclaim::may_free;
 use crate::cluster::Cluster;
 use crate::cluster::placement::COPIED_CHUNK_BYTES_MAX;
-use crate::cluster::write::CHUNK_BYTES_MAX;
 use crate::error::ClusterError;
 
 /// Inline bodies of so many bytes are packed, and shorter ones when the namespace has little room: an extent with its row takes
@@ -56,9 +55,6 @@ const WHOLE_WALK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Inodes in front of the last one that may yet get a body: reactors lease them in blocks.
 const INODES_LEASED: u64 = 1 << 16;
-
-/// Part of the data partitions, as a divisor, that is left free.
-const FREE_SHARE: u64 = 16;
 
 /// The member table at the end of a pack as it is written today, where it can be read. For fuzzers.
 pub(crate) fn table_written_again(pack: &[u8]) -> Option<Vec<u8>> {
@@ -169,17 +165,7 @@ impl Packer {
 
     /// Whether the node writes what its layout says and has space for more.
     fn may_pack(&self) -> Result<bool, ClusterError> {
-        let writes = |bytes| self.cluster.writes_as_laid_out(bytes);
-        if !writes(CHUNK_BYTES_MAX as u32) || !writes(COPIED_CHUNK_BYTES_MAX) {
-            return Ok(false);
-        }
-        let partitions = self.cluster.parts().partitions.iter();
-        let (all, live) = partitions.fold((0, 0), |(all, live), (_, partition)| {
-            let statistics = &partition.statistics;
-            let here = statistics.live_bytes.load(Ordering::Relaxed);
-            (all + statistics.log.capacity_bytes(), live + here)
-        });
-        Ok(live <= all - all / FREE_SHARE && may_free(&self.cluster)?)
+        Ok(self.cluster.may_write_again() && may_free(&self.cluster)?)
     }
 
     fn new_walk(&self, is_short: bool) -> Walk {

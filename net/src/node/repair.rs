@@ -2,7 +2,8 @@
 //!
 //! Every reactor walks its share of the bodies that the namespace names: at the start, when devices come or go, when somebody asks,
 //! and once in a while. The first walk only counts; the next ones write shards anew; the last one finds nothing more to do,
-//! which is the proof. A scrub walks in the same way and reads every shard besides.
+//! which is the proof. What was written in another scheme than the layout's, because devices were away or the layout was another, is
+//! then written anew in that one. A scrub walks in the same way and reads every shard besides.
 //!
 //! Invariants: a shard is written anew only for a body that was needed after its inode was pinned; a chunk counts as whole only when
 //! the stores said so in the walk that is reported; a walk that failed reports nothing; nothing needs to be remembered over a
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use strata_engine::reactor::{self, Instant, TaskClass};
 
+use super::reclaim::may_free;
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::message::Place;
@@ -54,7 +56,7 @@ async fn repair_for_ever(cluster: Cluster) {
         let (asked, writable) = (redundancy.surveys_asked(), writable_places(&cluster));
         let pause = match repair(&cluster, own_share(&cluster)).await {
             Ok(survey) => {
-                let pause = if survey.repairable == 0 {
+                let pause = if survey.repairable == 0 && survey.unconverted == 0 {
                     PERIOD
                 } else {
                     RETRY_AFTER
@@ -102,6 +104,13 @@ pub(crate) async fn repair(cluster: &Cluster, share: ShareOf) -> Result<Survey, 
             );
             break;
         }
+    }
+    if survey.written_otherwise > 0 && cluster.may_write_again() && may_free(cluster)? {
+        survey = walk.run(Mode::Convert).await?;
+        tracing::info!(
+            left = survey.written_otherwise,
+            "chunks of other schemes were written in that of the layout"
+        );
     }
     Ok(survey)
 }

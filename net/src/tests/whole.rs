@@ -88,9 +88,10 @@ fn key(reactor: usize, number: usize) -> String {
     format!("{reactor}/{number}")
 }
 
-/// Bodies that are too long to ride in a command. But for the first they are short enough to be packed where chunks are coded.
+/// Bodies that are too long to ride in a command. But for the first and those that say so they are short enough to be packed where chunks are coded.
 pub fn body(key: &str) -> bytes::Bytes {
-    let bytes = if key == "first" { 150_000 } else { 100_000 };
+    let is_long = key == "first" || key.starts_with("long/");
+    let bytes = if is_long { 150_000 } else { 100_000 };
     content(u64::from(seed_of(key)), bytes)
 }
 

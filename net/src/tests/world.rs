@@ -461,7 +461,8 @@ pub fn object(cluster: &Cluster, key: &str) -> Option<Object> {
     found.expect("a look-up")
 }
 
-fn extents(cluster: &Cluster, object: &Object) -> Vec<Extent> {
+/// The extents of an object.
+pub fn extents(cluster: &Cluster, object: &Object) -> Vec<Extent> {
     let pieces = cluster
         .read(|view| view.body(object, 0..object.size, usize::MAX))
         .expect("a look-up")

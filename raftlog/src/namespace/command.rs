@@ -23,4 +23,4 @@ pub(crate) use envelope::sets_level;
 pub use envelope::{CommandError, Envelope, FEATURE_LEVEL, Proposer};
 pub(crate) use kinds::command_table;
 pub use kinds::*;
-pub use repoint::{ChunkPlace, OldPlace, Repoint, RepointItem};
+pub use repoint::{ChunkPlace, OldPlace, ReplaceChunk, Repoint, RepointItem};

@@ -12,6 +12,7 @@ mod objects;
 mod packs;
 #[path = "../support/random.rs"]
 mod random;
+mod replace_chunk;
 mod repoint;
 #[path = "../support/small_file_system.rs"]
 mod small_file_system;

@@ -65,6 +65,10 @@ fn repair_table(redundancy: &Value) -> String {
             "were written to survive fewer losses than the layout",
             number(survey, "written_weaker"),
         );
+        line(
+            "are in another scheme than the layout's, the weaker ones among them",
+            number(survey, "written_otherwise"),
+        );
     }
     let under_way = &redundancy["survey_under_way"];
     if !under_way.is_null() {
@@ -75,6 +79,11 @@ fn repair_table(redundancy: &Value) -> String {
             number(under_way, "walks")
         );
     }
+    tell_what_was_done(redundancy, &mut table);
+    table
+}
+
+fn tell_what_was_done(redundancy: &Value, table: &mut String) {
     let moving = number(redundancy, "groups_moving");
     if moving > 0 {
         let _ = writeln!(
@@ -96,7 +105,14 @@ fn repair_table(redundancy: &Value) -> String {
         number(redundancy, "repaired_shards"),
         size(number(redundancy, "repaired_bytes"))
     );
-    table
+    if number(redundancy, "converted_chunks") > 0 {
+        let _ = writeln!(
+            table,
+            "Written again in the scheme of the layout: {} chunks, {}.",
+            number(redundancy, "converted_chunks"),
+            size(number(redundancy, "converted_bytes"))
+        );
+    }
 }
 
 fn scrub_table(redundancy: &Value) -> String {

@@ -141,6 +141,7 @@ fn device(device: &DeviceStatus, partitions: &[PartitionStatus], usage: &str) ->
 /// What is known of the chunks' shards, and what is being done about them.
 fn redundancy(found: &Redundancy) -> Value {
     let (repaired_shards, repaired_bytes) = found.repaired();
+    let (converted_chunks, converted_bytes) = found.converted();
     let (moved_shards, moved_bytes) = found.moved();
     json!({
         "survey": found.surveyed().as_ref().map(surveyed),
@@ -149,6 +150,8 @@ fn redundancy(found: &Redundancy) -> Value {
         "scrub_under_way": progress(found.scrub_progress()),
         "repaired_shards": repaired_shards,
         "repaired_bytes": repaired_bytes,
+        "converted_chunks": converted_chunks,
+        "converted_bytes": converted_bytes,
         "groups_moving": found.groups_moving(),
         "moved_shards": moved_shards,
         "moved_bytes": moved_bytes,
@@ -169,6 +172,8 @@ fn surveyed(surveyed: &Surveyed) -> Value {
         "by_losses_left": by_losses_left,
         "unreadable": survey.unreadable,
         "written_weaker": survey.written_weaker,
+        "written_otherwise": survey.written_otherwise,
+        "unconverted": survey.unconverted,
         "mended_shards": survey.mended_shards,
         "verified_bytes": survey.verified_bytes,
     })

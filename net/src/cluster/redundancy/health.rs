@@ -26,6 +26,8 @@ pub(crate) struct ChunkHealth {
     pub(crate) losses_left: Option<usize>,
     /// Losses that it was written to survive.
     pub(crate) losses_written: usize,
+    /// Whether it is in the scheme that the layout has for its length.
+    pub(crate) is_as_laid_out: bool,
     /// Bytes that were read and compared.
     pub(crate) verified_bytes: u64,
 }
@@ -79,7 +81,7 @@ impl Cluster {
                     let is_held = at.and_then(|at| held.get(&id_of(extent, at)));
                     (at, self.found(at, is_held.copied()))
                 });
-                health(scheme, found)
+                health(scheme, self.is_as_laid_out(extent), found)
             })
             .collect())
     }
@@ -105,7 +107,8 @@ impl Cluster {
             };
             (at, found)
         });
-        Ok(health(scheme, join_all(verified).await))
+        let is_as_laid_out = self.is_as_laid_out(extent);
+        Ok(health(scheme, is_as_laid_out, join_all(verified).await))
     }
 
     /// What a shard counts as that its place says it has, or has not, or of which it says nothing.
@@ -130,6 +133,7 @@ fn id_of(extent: &Extent, at: ShardPlace) -> ShardId {
 
 fn health(
     scheme: Scheme,
+    is_as_laid_out: bool,
     shards: impl IntoIterator<Item = (Option<ShardPlace>, Found)>,
 ) -> ChunkHealth {
     let (mut bad, mut away, mut there, mut verified_bytes) = (BTreeSet::new(), 0, 0usize, 0);
@@ -148,6 +152,7 @@ fn health(
         away,
         losses_left: there.checked_sub(scheme.data_shards()),
         losses_written: scheme.losses(),
+        is_as_laid_out,
         verified_bytes,
     }
 }

@@ -1,4 +1,5 @@
-//! Packs of which less than half is left: what still lives in them moves on into the next pack, so that their space comes back.
+//! Packs of which less than half is left, or that are in another scheme than the layout's: what still lives in them moves on into the next
+//! pack, so that their space comes back.
 //!
 //! Invariant: whose bytes lie in a pack is read from its member table, and counts only where the namespace says the same.
 
@@ -32,7 +33,8 @@ impl Packer {
                 packs += 1;
                 bytes += pack.bytes;
                 live_bytes += pack.live_bytes;
-                if is_mostly_dead(&pack) && !self.repack(walk, home).await? {
+                let has_to_move = is_mostly_dead(&pack) || self.is_laid_out_otherwise(home)?;
+                if has_to_move && !self.repack(walk, home).await? {
                     return Ok(());
                 }
             }
@@ -44,6 +46,11 @@ impl Packer {
         let live = &statistics.packs_live_bytes;
         live.store(live_bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn is_laid_out_otherwise(&self, home: u64) -> Result<bool, ClusterError> {
+        let chunk = self.cluster.read(|view| view.extent_at(home, 0, 0))?;
+        Ok(chunk.is_some_and(|chunk| !self.cluster.is_as_laid_out(&chunk)))
     }
 
     /// Moves what is left of a pack into the batch. Says whether the walk can go on.

@@ -26,6 +26,10 @@ pub struct Survey {
     pub unreadable: u64,
     /// Chunks that were written to survive fewer losses than the layout does, because places were missing.
     pub written_weaker: u64,
+    /// Chunks that are in another scheme than the layout has for them, weaker ones among them.
+    pub written_otherwise: u64,
+    /// Of those the ones that were to be written anew in the scheme of the layout and could not be.
+    pub unconverted: u64,
     /// Bytes that were read and compared.
     pub verified_bytes: u64,
     /// Shards that were written anew.
@@ -42,6 +46,9 @@ impl Survey {
         self.mended_shards += mended as u64;
         if health.losses_written < losses_wanted {
             self.written_weaker += 1;
+        }
+        if !health.is_as_laid_out {
+            self.written_otherwise += 1;
         }
         if health.is_whole() {
             return;
@@ -72,6 +79,8 @@ impl Survey {
         }
         self.unreadable += other.unreadable;
         self.written_weaker += other.written_weaker;
+        self.written_otherwise += other.written_otherwise;
+        self.unconverted += other.unconverted;
         self.verified_bytes += other.verified_bytes;
         self.mended_shards += other.mended_shards;
         self.most_endangered = match (self.most_endangered, other.most_endangered) {
@@ -151,6 +160,9 @@ pub struct Redundancy {
     /// Shards written anew since the start, and their bytes; by reads, repair and scrub.
     repaired_shards: AtomicU64,
     repaired_bytes: AtomicU64,
+    /// Chunks that were written anew in the scheme of the layout since the start, and their bytes.
+    converted_chunks: AtomicU64,
+    converted_bytes: AtomicU64,
     /// Placement groups whose shards are being moved, shards that were moved since the start, and their bytes.
     groups_moving: AtomicU64,
     moved_shards: AtomicU64,
@@ -166,6 +178,8 @@ impl Redundancy {
             scrubs_asked: AtomicU64::new(0),
             repaired_shards: AtomicU64::new(0),
             repaired_bytes: AtomicU64::new(0),
+            converted_chunks: AtomicU64::new(0),
+            converted_bytes: AtomicU64::new(0),
             groups_moving: AtomicU64::new(0),
             moved_shards: AtomicU64::new(0),
             moved_bytes: AtomicU64::new(0),
@@ -237,6 +251,17 @@ impl Redundancy {
     pub(crate) fn count_repaired(&self, bytes: u64) {
         self.repaired_shards.fetch_add(1, Ordering::Relaxed);
         self.repaired_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Chunks that were written anew in the scheme of the layout since the start, and their bytes, without redundancy.
+    pub fn converted(&self) -> (u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(&self.converted_chunks), load(&self.converted_bytes))
+    }
+
+    pub(crate) fn count_converted(&self, bytes: u64) {
+        self.converted_chunks.fetch_add(1, Ordering::Relaxed);
+        self.converted_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn surveys_asked(&self) -> u64 {

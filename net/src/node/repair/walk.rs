@@ -33,6 +33,8 @@ pub(super) enum Mode {
         /// The further losses.
         losses_left: usize,
     },
+    /// Writes chunks anew in the scheme of the layout that are in another one.
+    Convert,
     /// Reads every shard, and writes anew what it finds bad.
     Scrub,
 }
@@ -40,7 +42,7 @@ pub(super) enum Mode {
 impl Mode {
     fn kind(self) -> Kind {
         match self {
-            Mode::Survey | Mode::Repair { .. } => Kind::Survey,
+            Mode::Survey | Mode::Repair { .. } | Mode::Convert => Kind::Survey,
             Mode::Scrub => Kind::Scrub,
         }
     }
@@ -84,6 +86,8 @@ pub(super) struct Walk<'a> {
     share: ShareOf,
     /// Shards that could not be written anew.
     failures: Cell<u64>,
+    /// Chunks that could not be converted.
+    unconverted: Cell<u64>,
 }
 
 impl<'a> Walk<'a> {
@@ -92,6 +96,7 @@ impl<'a> Walk<'a> {
             cluster,
             share,
             failures: Cell::new(0),
+            unconverted: Cell::new(0),
         }
     }
 
@@ -129,6 +134,7 @@ impl<'a> Walk<'a> {
             reactor::sleep_until(begun + pace).await;
             reactor::yield_now().await;
         }
+        survey.unconverted = self.unconverted.take();
         Ok(survey)
     }
 
@@ -146,7 +152,8 @@ impl<'a> Walk<'a> {
         } else {
             let found = self.cluster.look_over(&extents).await?;
             for (health, named) in found.into_iter().zip(page.extents) {
-                match health.is_whole() {
+                let is_convertible = mode == Mode::Convert && !health.is_as_laid_out;
+                match health.is_whole() && !is_convertible {
                     true => healths.push((health, 0)),
                     false => doubtful.push(named),
                 }
@@ -177,9 +184,13 @@ impl<'a> Walk<'a> {
         if !self.is_needed(at, extent)? {
             return Ok(None);
         }
+        if mode == Mode::Convert {
+            let extent = self.converted(at, extent).await?;
+            return Ok(Some((self.health(mode, &extent).await?, 0)));
+        }
         let health = self.health(mode, extent).await?;
         let is_due = match mode {
-            Mode::Survey => false,
+            Mode::Survey | Mode::Convert => false,
             Mode::Repair { losses_left } => health.losses_left.unwrap_or(0) <= losses_left,
             Mode::Scrub => true,
         };
@@ -195,6 +206,23 @@ impl<'a> Walk<'a> {
         after.verified_bytes += health.verified_bytes;
         let mended = health.bad.difference(&after.bad).count();
         Ok(Some((after, mended)))
+    }
+
+    /// What an extent is after its chunk was written anew in the scheme of the layout, if that could be done.
+    async fn converted(&self, at: BodyPosition, extent: &Extent) -> Result<Extent, ClusterError> {
+        if !self.cluster.is_convertible(at, extent)? {
+            return Ok(extent.clone());
+        }
+        let converted = self.cluster.convert(at, extent).await;
+        let converted = converted.unwrap_or_else(|error| {
+            let chunk = extent.chunk;
+            tracing::debug!(%chunk, %error, "a chunk could not be written in the scheme of the layout");
+            None
+        });
+        if converted.is_none() {
+            self.unconverted.set(self.unconverted.get() + 1);
+        }
+        Ok(converted.unwrap_or_else(|| extent.clone()))
     }
 
     /// Says in the log what kept the first shard from being written; of the others it is mostly the same.

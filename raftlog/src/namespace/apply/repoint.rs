@@ -1,4 +1,5 @@
-//! Packing: extents and inline bodies of several inodes become extents of one chunk, and where they lay is dropped.
+//! Bytes that move: extents and inline bodies of several inodes become extents of one chunk (packing), or an extent gets another
+//! chunk of its own, and where they lay is dropped.
 //!
 //! Invariants: an extent that names a pack, in a row of `X` or as one that has moved in a row of `F`, counts in the row of `C` of
 //! its home, and nothing else does; a pack is dropped with the last of them, so that its chunk is freed like that of any other
@@ -10,7 +11,7 @@ use super::{Change, Outcome, invalid};
 use crate::namespace::body::{DroppedScope, ExtentRow, MovedExtent, Pack};
 use crate::namespace::chunk::{Extent, ExtentKind};
 use crate::namespace::command::{
-    Answer, ChunkPlace, OldPlace, Repoint, RepointItem, RepointOutcome,
+    Answer, ChunkPlace, OldPlace, ReplaceChunk, Repoint, RepointItem, RepointOutcome,
 };
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
@@ -56,6 +57,31 @@ impl Change<'_, '_> {
         Ok(Answer::Repointed(outcomes))
     }
 
+    pub(super) fn replace_chunk(&mut self, command: &ReplaceChunk) -> Outcome {
+        let new = &command.new;
+        self.check_extents(std::slice::from_ref(new))?;
+        if new.kind != ExtentKind::Chunk || !is_whole(new) || new.home_inode != 0 {
+            return invalid("an extent is given a whole chunk of its own");
+        }
+        if self.view().place(command.inode)?.is_none() {
+            return Ok(Answer::Repointed(vec![RepointOutcome::Gone]));
+        }
+        let at = (command.inode, command.space, command.offset);
+        let old = ChunkPlace {
+            chunk: command.old,
+            offset: 0,
+        };
+        let belongs_to_it = self
+            .view()
+            .extent_at(at.0, at.1, at.2)?
+            .is_some_and(|extent| extent.home_inode == 0);
+        let has_moved = belongs_to_it && self.move_extent(at, old, new.clone())?;
+        Ok(Answer::Repointed(vec![match has_moved {
+            true => RepointOutcome::Moved,
+            false => RepointOutcome::Changed,
+        }]))
+    }
+
     fn check_repoint(&self, command: &Repoint) -> Outcome<()> {
         let items = command.items.len();
         if items == 0 || items > self.limits.repoint_items_max {
@@ -94,7 +120,9 @@ impl Change<'_, '_> {
         };
         let has_moved = match item.old {
             OldPlace::Inline(crc32c) => self.move_inline(item, crc32c, new)?,
-            OldPlace::Chunk(place) => self.move_extent(item, place, new)?,
+            OldPlace::Chunk(place) => {
+                self.move_extent((item.inode, item.space, item.offset), place, new)?
+            }
         };
         Ok(match has_moved {
             true => RepointOutcome::Moved,
@@ -125,13 +153,11 @@ impl Change<'_, '_> {
     /// Replaces an extent, if it is the one that is meant, and drops where it lay.
     fn move_extent(
         &mut self,
-        item: &RepointItem,
+        (inode, space, offset): (u64, u32, u64),
         place: ChunkPlace,
         new: Extent,
     ) -> Result<bool, StoreError> {
-        let found = self
-            .view()
-            .extent_row(item.inode, item.space, item.offset)?;
+        let found = self.view().extent_row(inode, space, offset)?;
         let Some((row_key, mut row, at)) = found else {
             return Ok(false);
         };
@@ -150,7 +176,7 @@ impl Change<'_, '_> {
         };
         row.0[at] = new;
         self.put(&row_key, &row)?;
-        self.queue_dropped(item.inode, DroppedScope::Moved(moved))?;
+        self.queue_dropped(inode, DroppedScope::Moved(moved))?;
         Ok(true)
     }
 

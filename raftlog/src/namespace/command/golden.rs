@@ -291,6 +291,13 @@ fn of_uploads() -> Vec<Sample> {
                 },
             ],
         }
+        ReplaceChunk {
+            inode: 89,
+            space: 90,
+            offset: 91,
+            old: ChunkId(92),
+            new: Extent::whole_chunk(ChunkId(93), 1 << 20, 0x0402, 0b11_1111),
+        }
     }
 }
 

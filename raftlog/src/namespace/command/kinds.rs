@@ -6,7 +6,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::cost::{self, CommandClass};
 use super::envelope::CommandError;
-use super::repoint::Repoint;
+use super::repoint::{ReplaceChunk, Repoint};
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Geometry, Layout, ObjectAttributes,
     PlacementGroup, RootKey,
@@ -68,6 +68,8 @@ macro_rules! command_table {
             0x0051 since 1 Frees ReleaseBodies |_| cost::RELEASE_BYTES => release_bodies,
             /// Packs extents and inline bodies: they become extents of a new chunk.
             0x0052 since 1 Grows Repoint |command| cost::of_repoint(command) => repoint,
+            /// Gives an extent another chunk of its own, with the same bytes.
+            0x0053 since 1 Grows ReplaceChunk |_| cost::ROW_BYTES + cost::DROPPED_BYTES => replace_chunk,
         }
     };
 }

@@ -1,4 +1,4 @@
-//! The command that packs: which extents and inline bodies become extents of a new chunk.
+//! The commands that move bytes: which extents and inline bodies become extents of a new chunk.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -51,4 +51,21 @@ pub struct Repoint {
     pub chunk: Extent,
     /// At most [`REPOINT_ITEMS_MAX`](crate::namespace::REPOINT_ITEMS_MAX) of them.
     pub items: Vec<RepointItem>,
+}
+
+/// Gives an extent another chunk of its own, which holds the same bytes: in another scheme. An extent that is not as the command
+/// says any more is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ReplaceChunk {
+    /// The inode that holds it.
+    pub inode: u64,
+    /// The space of the inode.
+    pub space: u32,
+    /// Where the extent begins in the space, in bytes.
+    pub offset: u64,
+    /// The whole chunk that it names, which belongs to the inode alone, and is freed.
+    #[rkyv(with = ChunkNumber)]
+    pub old: ChunkId,
+    /// The whole chunk that it is to name. The chunk names the inode as its owner.
+    pub new: Extent,
 }

@@ -122,6 +122,21 @@ pub static NODE: &[Family<NodeReading>] = &[
         "Of all, those that were written to survive fewer losses than the layout",
         |of| surveyed(of, |survey| survey.written_weaker),
     ),
+    gauge(
+        "strata_chunks_written_otherwise",
+        "Of all, those that are in another scheme than the layout's",
+        |of| surveyed(of, |survey| survey.written_otherwise),
+    ),
+    counter(
+        "strata_converted_chunks",
+        "Chunks that were written again in the scheme of the layout",
+        |of| of.converted.0 as f64,
+    ),
+    counter(
+        "strata_converted_bytes",
+        "Bytes of them, without redundancy",
+        |of| of.converted.1 as f64,
+    ),
     counter(
         "strata_repaired_shards",
         "Shards that were written anew, by reads, repair and scrub",

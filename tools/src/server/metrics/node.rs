@@ -37,6 +37,8 @@ pub struct NodeReading {
     pub survey: Option<Survey>,
     /// Shards that were written anew since the start, and their bytes.
     pub repaired: (u64, u64),
+    /// Chunks that were written again in the scheme of the layout since the start, and their bytes.
+    pub converted: (u64, u64),
     /// What packing has done.
     pub packing: Arc<PackingStatistics>,
     /// Copies of the log that the layout keeps.
@@ -57,7 +59,8 @@ impl NodeReading {
             capacity: Capacity::of(&status.partitions()),
             buckets: status.bucket_usages(),
             survey: surveyed.map(|surveyed| surveyed.survey),
-            repaired: redundancy.map_or((0, 0), |found| found.repaired()),
+            repaired: redundancy.as_ref().map_or((0, 0), |found| found.repaired()),
+            converted: redundancy.map_or((0, 0), |found| found.converted()),
             packing: status.packing(),
             log_mirrors_expected: status.log_mirrors_expected(),
         }
