@@ -7,6 +7,7 @@
 //! allowed.
 
 use std::fmt;
+use std::str::FromStr;
 
 use strata_engine::CELL_BYTES;
 use strata_engine::erasure::{CAUCHY_DATA_CELLS_MAX, CAUCHY_PARITY_CELLS_MAX};
@@ -34,6 +35,24 @@ pub enum DegradedWrites {
     Refuse,
     /// It is written as long as one place is left.
     Any,
+}
+
+impl FromStr for Scheme {
+    type Err = String;
+
+    /// Reads `k+m`.
+    fn from_str(text: &str) -> Result<Scheme, String> {
+        let number = |part: &str| part.parse::<usize>().ok();
+        let parts = text.split_once('+');
+        let numbers = parts.and_then(|(k, m)| Some((number(k)?, number(m)?)));
+        let scheme = numbers.and_then(|(k, m)| Scheme::new(k, m));
+        scheme.ok_or_else(|| {
+            format!(
+                "`{text}` is no scheme: 1 to {CAUCHY_DATA_CELLS_MAX} data shards, `+`, and 1 to {CAUCHY_PARITY_CELLS_MAX} parity \
+                 shards, or 1+0"
+            )
+        })
+    }
 }
 
 impl Scheme {
@@ -186,6 +205,22 @@ mod tests {
         );
         for (k, m) in [(0, 2), (2, 0), (17, 2), (4, 9)] {
             assert_eq!(Scheme::new(k, m), None, "{k}+{m}");
+        }
+    }
+
+    #[test]
+    fn schemes_are_read_as_people_write_them() {
+        for (k, m) in [(1, 0), (1, 2), (4, 2), (16, 8)] {
+            assert_eq!(format!("{k}+{m}").parse(), Ok(scheme(k, m)));
+        }
+        for wrong in [
+            "", "4", "4+", "+2", "4+0", "0+2", "17+2", "4+9", "4 + 2", "4+2+1", "-4+2",
+        ] {
+            let said = wrong.parse::<Scheme>().expect_err(wrong);
+            assert!(
+                said.starts_with(&format!("`{wrong}` is no scheme")),
+                "{said}"
+            );
         }
     }
 

@@ -2,10 +2,11 @@
 //!
 //! Invariant: nothing is reported as done that the server has not answered.
 //!
-//! - [`protocol`]: what is said on the socket; [`status`]: the command `strata status`; [`devices`], [`redundancy`]: `strata device`,
-//!   `strata repair` and `strata scrub`.
+//! - [`protocol`]: what is said on the socket; [`status`]: the command `strata status`; [`devices`], [`layout`], [`redundancy`]: `strata device`,
+//!   `strata layout`, `strata repair` and `strata scrub`.
 
 pub mod devices;
+pub mod layout;
 pub mod protocol;
 pub mod redundancy;
 mod shown;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory, Parser, Subcommand};
+use strata_net::scheme::Scheme;
 
 use crate::config::machine::Machine;
 use crate::config::{self, Loaded};
@@ -59,6 +60,9 @@ enum Commands {
     /// Show whether all chunks have their shards; what is missing is repaired without being asked
     #[command(subcommand, arg_required_else_help = true)]
     Repair(RepairCommands),
+    /// Show what the running server makes objects into, or change it
+    #[command(subcommand, arg_required_else_help = true)]
+    Layout(LayoutCommands),
     /// Read all chunks of the running server and compare them with their checksums
     #[command(subcommand, arg_required_else_help = true)]
     Scrub(ScrubCommands),
@@ -164,6 +168,29 @@ enum DeviceCommands {
 }
 
 #[derive(Subcommand)]
+enum LayoutCommands {
+    /// Show the scheme, and how many chunks are in another one
+    Show {
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make another scheme that of new objects, and write stored ones again so
+    ///
+    /// There must be a disk for each of its shards, and all must be there. Stored objects are read as they are until they have been
+    /// written again, which is done in the background.
+    Set {
+        /// Data shards and parity shards, such as 6+3; 1+2 are three whole copies
+        #[arg(value_name = "K+M")]
+        scheme: Scheme,
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+    },
+}
+
+#[derive(Subcommand)]
 enum RepairCommands {
     /// Show how many chunks lack shards, and what is being done
     Status {
@@ -262,6 +289,12 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         }
         Commands::Device(DeviceCommands::Replace { lost, place, flags }) => {
             told(admin::devices::replace(&load(flags)?.config, &lost, &place))
+        }
+        Commands::Layout(LayoutCommands::Show { flags, json }) => {
+            told(admin::layout::show(&load(flags)?.config, json))
+        }
+        Commands::Layout(LayoutCommands::Set { scheme, flags }) => {
+            told(admin::layout::set(&load(flags)?.config, scheme))
         }
         Commands::Repair(RepairCommands::Status { flags, json }) => {
             told(admin::redundancy::repair_status(&load(flags)?.config, json))

@@ -79,15 +79,17 @@ impl Inventory<'_> {
             .filter(|of| of.partition.is_writable())
             .map(|of| of.place)
             .collect();
-        let places = layout.groups.iter().map(|slots| {
+        let full = layout.scheme.shards();
+        // Those of fewer slots are of an earlier layout: nothing new goes there.
+        let groups = || layout.groups.iter().filter(|slots| slots.len() >= full);
+        let places = groups().map(|slots| {
             let there = slots.iter().filter(|place| writable.contains(place));
             there.count()
         });
-        let full = layout.scheme.shards();
         let weak = places.clone().filter(|places| *places < full).count();
         let most = places.max().filter(|_| weak > 0)?;
         let (severity, what) = if most >= full {
-            (Severity::Warning, passed_over(weak, layout.groups.len()))
+            (Severity::Warning, passed_over(weak, groups().count()))
         } else {
             weak_everywhere(layout, most)
         };

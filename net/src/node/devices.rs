@@ -1,5 +1,5 @@
 //! The devices of a node that serves: new ones come while it does, in the place of lost ones ([`replace`]) or beside the others
-//! ([`add`]), and others go ([`drain`]).
+//! ([`add`]), and others go ([`drain`]). What new chunks are made into over them can be set ([`scheme`]).
 //!
 //! Invariants: a new device is formatted under another name and gets its own when it is whole, so that a crash leaves a device or
 //! none; a step that was made before a crash is found made when the change is asked for again, so that asking again ends it; one
@@ -7,7 +7,9 @@
 
 mod add;
 mod drain;
+mod groups;
 mod replace;
+mod scheme;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +31,10 @@ use super::format::{self, NodeDevice};
 use super::open::OpenRequest;
 use super::propose::Metadata;
 use super::start::{change_layout, layout_of, share_out};
+use super::status::DeviceStatus;
 use super::{ClusterParts, NodeConfig, NodeError, Partition};
 use crate::message::{NodeRequest, Place};
+use crate::scheme::Scheme;
 
 /// A change of a node's devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +56,11 @@ pub enum DeviceChange {
         /// Its uuid, or its path.
         device: String,
     },
+    /// The layout gets another scheme, over the same devices.
+    SetScheme {
+        /// That of new chunks from then on.
+        scheme: Scheme,
+    },
 }
 
 /// What a change has come to.
@@ -60,10 +69,10 @@ pub struct DeviceChanged {
     /// The device that was lost, where one was replaced.
     pub lost: Option<Uuid>,
     /// The one that has come, or is drained.
-    pub device: Uuid,
+    pub device: Option<Uuid>,
     /// Its file; empty where it is not known.
     pub path: PathBuf,
-    /// Placement groups that it has joined or left.
+    /// Placement groups that were added or have other slots now.
     pub groups: usize,
     /// Whether the configuration of the node names its place.
     pub is_listed: bool,
@@ -173,32 +182,7 @@ impl Serving {
         let view = self.parts.namespace.view();
         let groups = view.and_then(|view| view.placement_groups());
         let groups = groups.map_err(|error| NodeError::Metadata(error.to_string()))?;
-        let (changed, groups) = match change {
-            DeviceChange::Replace { lost, place } => {
-                let lost = self.lost_device(lost, &groups)?;
-                let (look, path) = self.look_at(place).await?;
-                let device = self.device_in_place_of(lost, place, look, &groups).await?;
-                let changed = replace::changed_groups(&groups, lost, device);
-                (self.changed(Some(lost), device, path, place), changed)
-            }
-            DeviceChange::Add { place } => {
-                let (look, path) = self.look_at(place).await?;
-                let (device, added) = self.device_beside(place, look, &groups).await?;
-                (self.changed(None, device, path, place), added)
-            }
-            DeviceChange::Drain { device } => {
-                let device = self.known_device(device, &groups)?;
-                let (path, moved) = self.groups_without(device, &groups).await?;
-                let lost = path.is_none().then_some(device);
-                let path = path.unwrap_or_default();
-                (self.changed(lost, device, path, Path::new("")), moved)
-            }
-        };
-        let changed = DeviceChanged {
-            groups: groups.len(),
-            ..changed
-        };
-        let commands = groups.into_iter().map(set_group).collect();
+        let (changed, commands) = self.commands(change, &groups).await?;
         let made = change_layout(&self.config, metadata, commands).await;
         // Of several commands some may have been carried out.
         self.parts.note_layout_change();
@@ -212,6 +196,49 @@ impl Serving {
         Ok(changed)
     }
 
+    /// What a change comes to, and the commands that make it, after everything else was done.
+    async fn commands(
+        &self,
+        change: &DeviceChange,
+        groups: &[PlacementGroup],
+    ) -> Result<(DeviceChanged, Vec<Command>), NodeError> {
+        let (changed, groups) = match change {
+            DeviceChange::Replace { lost, place } => {
+                let lost = self.lost_device(lost, groups)?;
+                let (look, path) = self.look_at(place).await?;
+                let device = self.device_in_place_of(lost, place, look, groups).await?;
+                let changed = replace::changed_groups(groups, lost, device);
+                (self.changed(Some(lost), Some(device), path, place), changed)
+            }
+            DeviceChange::Add { place } => {
+                let (look, path) = self.look_at(place).await?;
+                let (device, added) = self.device_beside(place, look, groups).await?;
+                (self.changed(None, Some(device), path, place), added)
+            }
+            DeviceChange::SetScheme { scheme } => {
+                let (commands, added) = self.commands_for(*scheme, groups).await?;
+                let changed = self.changed(None, None, PathBuf::new(), Path::new(""));
+                let changed = DeviceChanged {
+                    groups: added,
+                    ..changed
+                };
+                return Ok((changed, commands));
+            }
+            DeviceChange::Drain { device } => {
+                let device = self.known_device(device, groups)?;
+                let (path, moved) = self.groups_without(device, groups).await?;
+                let lost = path.is_none().then_some(device);
+                let path = path.unwrap_or_default();
+                (self.changed(lost, Some(device), path, Path::new("")), moved)
+            }
+        };
+        let changed = DeviceChanged {
+            groups: groups.len(),
+            ..changed
+        };
+        Ok((changed, groups.into_iter().map(set_group).collect()))
+    }
+
     async fn look_at(&self, place: &Path) -> Result<(Look, PathBuf), NodeError> {
         let position = self.config.data_dirs.len();
         let look = discover::look_at(&self.config, position, place).await?;
@@ -222,7 +249,7 @@ impl Serving {
     fn changed(
         &self,
         lost: Option<Uuid>,
-        device: Uuid,
+        device: Option<Uuid>,
         path: PathBuf,
         place: &Path,
     ) -> DeviceChanged {
@@ -233,6 +260,23 @@ impl Serving {
             groups: 0,
             is_listed: self.config.data_dirs.iter().any(|listed| listed == place),
         }
+    }
+
+    /// The scheme of the layout.
+    fn scheme(&self) -> Result<Scheme, NodeError> {
+        Ok(layout_of(&self.config, &self.parts.namespace, &self.devices.borrow())?.scheme)
+    }
+
+    /// Refuses what needs all devices while some are lost.
+    fn refuse_unless_whole(&self, what: &str) -> Result<(), NodeError> {
+        let missing = self.parts.status.report().missing_devices.len();
+        let has_failed = |device: &DeviceStatus| device.health.failure().is_some();
+        if missing > 0 || self.parts.status.devices().iter().any(has_failed) {
+            return Err(refused(&format!(
+                "a device is missing or has failed: put it back or replace it before {what}"
+            )));
+        }
+        Ok(())
     }
 
     /// The device of the node that is meant.

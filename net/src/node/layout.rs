@@ -1,7 +1,7 @@
-//! The layout a node is formatted with, and the placement groups that follow from it.
+//! The layout a node is formatted with, and the placement groups that follow from a scheme.
 //!
-//! Invariants: the layout is chosen once, when the node is formatted, as the strongest that its failure domains carry unless
-//! one is configured, and is replicated state from then on; no placement group has two slots in one failure domain.
+//! Invariants: the layout is chosen when the node is formatted, as the strongest that its failure domains carry unless one is
+//! configured, and is replicated state from then on; no placement group has two slots in one failure domain.
 
 use strata_engine::format::superblock::LOG_MIRROR_COUNT_MAX;
 use strata_raftlog::consensus::group::PROPOSAL_BYTES_MAX;

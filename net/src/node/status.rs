@@ -287,6 +287,20 @@ impl NodeStatus {
         inner.layout.as_ref().map_or(0, |layout| layout.log_mirrors)
     }
 
+    /// The scheme of the layout, once it is known.
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.lock().layout.as_ref().map(|layout| layout.scheme)
+    }
+
+    /// How many placement groups there are, those of earlier layouts among them.
+    pub fn placement_groups(&self) -> usize {
+        let inner = self.lock();
+        inner
+            .layout
+            .as_ref()
+            .map_or(0, |layout| layout.groups.len())
+    }
+
     /// The layout and what it survives now, in one line; empty until it is known.
     pub fn layout(&self) -> String {
         let inner = self.lock();

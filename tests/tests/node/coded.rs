@@ -115,7 +115,7 @@ async fn a_configured_scheme_is_kept_from_the_first_start_on() {
     asks(3, 2);
     take_away(&server.data_dirs()[2]);
     server.restart();
-    let said = "asks for 3+2, which changes nothing: this node was formatted for 4+1";
+    let said = "asks for 3+2, which counts for the first start only: this node has 4+1";
     assert_says(&server.log(), said);
     assert_there(&server, "first").await;
     assert_says(

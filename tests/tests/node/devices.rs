@@ -301,3 +301,33 @@ async fn a_disk_is_added_while_the_node_serves() {
         assert_there(&server, prefix).await;
     }
 }
+
+#[tokio::test]
+async fn another_layout_is_set_while_the_node_serves() {
+    let mut server = six_directories();
+    fill(&server, "first").await;
+    let said = refused(&server, &["layout", "set", "6+3"]);
+    assert!(said.contains("needs 9 disks, and the node has 6"), "{said}");
+    let said = refused(&server, &["layout", "set", "4+0"]);
+    assert!(said.contains("is no scheme"), "{said}");
+    let said = told(&server, &["layout", "set", "3+1"]);
+    assert!(said.starts_with("New objects are written as 3+1"), "{said}");
+    fill(&server, "second").await;
+    let is_as_said = |found: &Value| is_whole(found) && found["written_otherwise"] == 0;
+    survey_when(&server, "repair", is_as_said);
+    let layout = json(&server, &["layout", "show", "--json"]);
+    assert_eq!(
+        (
+            &layout["scheme"]["data_shards"],
+            &layout["scheme"]["parity_shards"]
+        ),
+        (&3.into(), &1.into())
+    );
+    let shown = told(&server, &["layout", "show"]);
+    assert!(shown.contains("scheme             3+1"), "{shown}");
+    server.kill();
+    take_away(&server.data_dirs()[3]);
+    server.restart();
+    assert_there(&server, "first").await;
+    assert_there(&server, "second").await;
+}

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use strata_net::scheme::Scheme;
 use strata_raftlog::namespace::RootKey;
 
 /// The version that is spoken.
@@ -44,6 +45,11 @@ pub enum Request {
         /// Its uuid, or its path.
         device: String,
     },
+    /// To give the layout another scheme.
+    SetLayout {
+        /// That of new chunks.
+        scheme: Scheme,
+    },
     /// To read all chunks and compare them with their checksums.
     StartScrub,
 }
@@ -76,6 +82,12 @@ impl Request {
                 "request": "drain-device",
                 "device": device,
             }),
+            Request::SetLayout { scheme } => json!({
+                "version": VERSION,
+                "request": "set-layout",
+                "data_shards": scheme.data_shards(),
+                "parity_shards": scheme.losses(),
+            }),
             Request::StartScrub => json!({ "version": VERSION, "request": "start-scrub" }),
         };
         request.to_string()
@@ -88,6 +100,7 @@ impl Request {
     pub fn decode(line: &str) -> Result<Request, String> {
         let fields = object(line)?;
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
+        let shards = |name: &str| usize::try_from(fields.get(name)?.as_u64()?).ok();
         match text("request") {
             Some("status") => Ok(Request::Status),
             Some("set-root-key") => match (text("access_key_id"), text("secret_access_key")) {
@@ -118,6 +131,16 @@ impl Request {
                     device: device.to_owned(),
                 }),
                 None => Err("drain-device names `device`".to_owned()),
+            },
+            Some("set-layout") => match (shards("data_shards"), shards("parity_shards")) {
+                (Some(k), Some(m)) => {
+                    let scheme = Scheme::new(k, m);
+                    let scheme = scheme.ok_or_else(|| format!("there is no scheme {k}+{m}"))?;
+                    Ok(Request::SetLayout { scheme })
+                }
+                _ => Err(
+                    "set-layout names `data_shards` and `parity_shards`, both numbers".to_owned(),
+                ),
             },
             Some("start-scrub") => Ok(Request::StartScrub),
             Some(other) => Err(format!("`{other}` is no request of version {VERSION}")),
@@ -220,6 +243,9 @@ mod tests {
             Request::DrainDevice {
                 device: "a uuid".to_owned(),
             },
+            Request::SetLayout {
+                scheme: Scheme::copies(3),
+            },
             Request::StartScrub,
         ] {
             assert!(Request::decode(&request.encode()) == Ok(request));
@@ -242,6 +268,14 @@ mod tests {
             (
                 r#"{"version":1,"request":"replace-device","lost":"x"}"#,
                 "`place`",
+            ),
+            (
+                r#"{"version":1,"request":"set-layout","data_shards":4}"#,
+                "`parity_shards`",
+            ),
+            (
+                r#"{"version":1,"request":"set-layout","data_shards":4,"parity_shards":0}"#,
+                "no scheme 4+0",
             ),
         ] {
             let said = Request::decode(line).err().expect(line);

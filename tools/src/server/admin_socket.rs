@@ -138,6 +138,9 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
             change_devices(DeviceChange::Add { place }, requests)
         }
         Request::DrainDevice { device } => change_devices(DeviceChange::Drain { device }, requests),
+        Request::SetLayout { scheme } => {
+            change_devices(DeviceChange::SetScheme { scheme }, requests)
+        }
         Request::StartScrub => start_scrub(requests),
     }
 }
@@ -168,7 +171,7 @@ fn change_devices(change: DeviceChange, requests: &AdminRequests) -> Result<Valu
         .make(change)?;
     Ok(json!({
         "lost": changed.lost.map(|lost| lost.to_string()),
-        "device": changed.device.to_string(),
+        "device": changed.device.map(|device| device.to_string()),
         "path": changed.path.display().to_string(),
         "placement_groups": changed.groups,
         "listed": changed.is_listed,

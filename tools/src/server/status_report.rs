@@ -69,6 +69,11 @@ impl StatusReport {
             "metrics": format!("http://{}", self.metrics),
             "metadata_dir": self.metadata_dir.display().to_string(),
             "layout": status.layout(),
+            "scheme": status.scheme().map(|scheme| json!({
+                "data_shards": scheme.data_shards(),
+                "parity_shards": scheme.losses(),
+            })),
+            "placement_groups": status.placement_groups(),
             "devices": devices.collect::<Vec<_>>(),
             "capacity": {
                 "total_bytes": capacity.total_bytes,

@@ -6,15 +6,14 @@
 
 use std::path::Path;
 
-use strata_engine::{PartitionKind, Uuid};
-use strata_raftlog::namespace::{PlacementGroup, Slot, SlotState};
+use strata_engine::Uuid;
+use strata_raftlog::namespace::PlacementGroup;
 
-use super::{Serving, has_slots, refused};
+use super::{Serving, refused};
 use crate::node::NodeError;
 use crate::node::discover::Look;
-use crate::node::failure_domain::{self, FailureDomain};
-use crate::node::layout::{self, Candidate};
-use crate::node::status::DeviceStatus;
+use crate::node::failure_domain::FailureDomain;
+use crate::node::layout;
 
 impl Serving {
     /// The new device, open, and the groups that it is to lead and does not yet.
@@ -24,31 +23,13 @@ impl Serving {
         look: Look,
         groups: &[PlacementGroup],
     ) -> Result<(Uuid, Vec<PlacementGroup>), NodeError> {
-        let missing = self.parts.status.report().missing_devices.len();
-        let has_failed = |device: &DeviceStatus| device.health.failure().is_some();
-        if missing > 0 || self.parts.status.devices().iter().any(has_failed) {
-            return Err(refused(
-                "a device is missing or has failed: put it back or replace it before others are added",
-            ));
-        }
-        let first = groups
-            .first()
-            .ok_or_else(|| refused("the node has no placement groups"))?;
+        self.refuse_unless_whole("others are added")?;
         let mirror = self.mirror_to_stand_in_for(&look.domain).await;
         let device = self.device_at(listed, look, groups, mirror).await?;
-        let wanted = self.groups_led_by(device, first.slots.len(), groups).await;
-        let is_new = |slots: &Vec<Slot>| groups.iter().all(|group| group.slots != *slots);
-        let next = groups.iter().map(|group| group.number).max().unwrap_or(0) + 1;
-        let added = wanted.into_iter().filter(is_new).zip(next..);
-        let added: Vec<PlacementGroup> = added
-            .map(|(slots, number)| PlacementGroup {
-                number,
-                epoch: 1,
-                pool: first.pool,
-                slots,
-                previous: Vec::new(),
-            })
-            .collect();
+        let members = self.members(Some(device), groups).await;
+        let wanted = layout::placement_groups(&members, self.scheme()?.shards()).into_iter();
+        let led = wanted.filter(|group| group[0].device == device);
+        let added = self.groups_beside(led, groups)?;
         if added.is_empty() {
             return Err(refused(&format!(
                 "device {device} leads its placement groups already"
@@ -67,42 +48,5 @@ impl Serving {
             return None;
         }
         self.lost_mirror().or(mirrors.last().copied())
-    }
-
-    /// The slots of the groups that a device leads where all that have slots take part.
-    async fn groups_led_by(
-        &self,
-        device: Uuid,
-        slots: usize,
-        groups: &[PlacementGroup],
-    ) -> Vec<Vec<Slot>> {
-        let mut known = self.domains().await;
-        known.retain(|(uuid, ..)| *uuid == device || has_slots(*uuid, groups));
-        let domains: Vec<FailureDomain> =
-            known.iter().map(|(_, _, domain)| domain.clone()).collect();
-        let numbers = failure_domain::group(&domains);
-        let devices = self.devices.borrow();
-        let mut candidates = Vec::new();
-        for ((uuid, _, _), domain) in known.iter().zip(numbers) {
-            let open = devices.iter().find(|open| open.uuid() == *uuid);
-            let partitions = open.map(|open| open.partitions_of(PartitionKind::Data));
-            candidates.extend(partitions.into_iter().flatten().map(|partition| Candidate {
-                device: *uuid,
-                partition,
-                domain,
-            }));
-        }
-        let groups = layout::placement_groups(&candidates, slots).into_iter();
-        let led = groups.filter(|group| group[0].device == device);
-        led.map(|group| group.iter().map(slot_of).collect())
-            .collect()
-    }
-}
-
-fn slot_of(member: &Candidate<Uuid>) -> Slot {
-    Slot {
-        device: member.device.0,
-        partition: member.partition,
-        state: SlotState::Member,
     }
 }

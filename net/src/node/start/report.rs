@@ -57,7 +57,7 @@ pub(super) fn report(
         .filter(|uuid| devices.iter().all(|device| device.uuid() != **uuid));
     if let Some(wanted) = config.scheme.filter(|wanted| *wanted != layout.scheme) {
         warnings.push(format!(
-            "erasure_coding asks for {wanted}, which changes nothing: this node was formatted for {}",
+            "erasure_coding asks for {wanted}, which counts for the first start only: this node has {} (`strata layout set` changes it)",
             layout.scheme
         ));
     }
