@@ -13,6 +13,7 @@ mod connections;
 mod load;
 mod mixed;
 mod multipart;
+mod numbers;
 mod payload;
 mod probe;
 mod session;

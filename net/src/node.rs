@@ -5,6 +5,7 @@
 
 pub mod bucket_usage;
 mod capacity;
+pub mod cell_cache;
 mod degradation;
 pub mod devices;
 pub mod discover;
@@ -40,10 +41,12 @@ use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 use crate::scheme::{DegradedWrites, Scheme};
+use cell_cache::CellCache;
 pub use partition::{Partition, Partitions};
 use readers::Readers;
 use repair::Redundancy;
 use status::NodeStatus;
+use store::LocalStores;
 
 /// Requests that may wait in one reactor's mailbox.
 const MAILBOX_CAPACITY: usize = 1024;
@@ -71,6 +74,8 @@ pub struct NodeConfig {
     pub capacity_bytes: Option<u64>,
     /// Buffer memory of each reactor, in bytes.
     pub arena_bytes: usize,
+    /// Memory in which each reactor keeps cells that are read again and again, in bytes.
+    pub cache_bytes: u64,
     /// The size of the LMDB map, in bytes.
     pub metadata_map_bytes: usize,
     /// The root credentials of a node that is formatted by this start.
@@ -193,9 +198,11 @@ pub fn run(
     let mut mains = Vec::new();
     for (index, mailbox) in (1..).zip(mailboxes) {
         let (serve, status) = (serve.clone(), status.clone());
+        let cache_bytes = config.cache_bytes;
         let body = async move || {
             status.add_reactor(index, reactor::statistics());
-            serve::serve_mailbox(mailbox, None, serve).await;
+            let local = local_stores(cache_bytes, &status);
+            serve::serve_mailbox(local, mailbox, None, serve).await;
             Ok(())
         };
         mains.push(Main::new(reactor_config(&config, index), body));
@@ -209,6 +216,13 @@ pub fn run(
     };
     mains.insert(0, Main::new(reactor_config(&config, 0), body));
     reactor::run_all(world, mains)?.into_iter().collect()
+}
+
+/// The stores of this reactor, of which none is open yet.
+pub(crate) fn local_stores(cache_bytes: u64, status: &NodeStatus) -> LocalStores {
+    let cells = CellCache::new(cache_bytes);
+    status.add_cell_cache(cells.statistics());
+    LocalStores::new(cells)
 }
 
 fn reactor_config(config: &NodeConfig, index: usize) -> ReactorConfig {

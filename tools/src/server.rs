@@ -208,6 +208,7 @@ fn node_config(config: &Config, claims: &Claims, keys: &RootKeys) -> NodeConfig 
         pack_after: config.pack_after,
         capacity_bytes: config.capacity,
         arena_bytes: usize::try_from(config.buffer_bytes_per_core).unwrap_or(usize::MAX),
+        cache_bytes: config.cache_bytes_per_core,
         metadata_map_bytes: usize::try_from(config.metadata_map_bytes).unwrap_or(usize::MAX),
         first_root_key: keys.first.clone(),
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Args;
 
-use super::load::{Numbers, Plan, Verb, closed_loop};
+use super::load::{Plan, Verb, closed_loop};
+use super::numbers::Numbers;
 use super::payload::Payloads;
 use super::session::{Endpoint, Session};
 use crate::report::{Report, Tally, parse_size};

@@ -4,7 +4,7 @@
 //! a put takes the next number, so a run that broke off goes on with `--first`; every body read is compared with
 //! the one that belongs to its key.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use clap::Args;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_local};
 
+use super::numbers::Numbers;
 use super::payload::{Comparison, Payloads};
 use super::session::{Endpoint, Session};
 use crate::report::{Report, Tally, parse_size};
@@ -45,6 +46,9 @@ pub struct Options {
     /// Get every number once, in order.
     #[arg(long)]
     pub each: bool,
+    /// Get some numbers far more often than others: the one of rank r in proportion to 1 / r to this power.
+    #[arg(long, conflicts_with = "each", value_parser = exponent)]
+    pub zipf: Option<f64>,
 }
 
 /// What one operation of a load does with its number.
@@ -75,58 +79,6 @@ pub struct Plan {
     pub verb: Verb,
     /// Which numbers, in which order.
     pub numbers: Numbers,
-}
-
-/// Gives out the numbers of the objects.
-pub enum Numbers {
-    /// Each once, in order.
-    Consecutive { next: Cell<u64>, end: u64 },
-    /// Any of them, again and again.
-    Random {
-        first: u64,
-        count: u64,
-        state: Cell<u64>,
-    },
-}
-
-impl Numbers {
-    /// From `first` to before `end`, in order.
-    pub fn consecutive(first: u64, end: u64) -> Numbers {
-        Numbers::Consecutive {
-            next: Cell::new(first),
-            end,
-        }
-    }
-
-    /// Among `count` numbers from `first` on.
-    pub fn random(first: u64, count: u64) -> Numbers {
-        Numbers::Random {
-            first,
-            count,
-            state: Cell::new(0x2545_f491_4f6c_dd1d),
-        }
-    }
-
-    fn take(&self) -> Option<u64> {
-        match self {
-            Numbers::Consecutive { next, end } => {
-                (next.get() < *end).then(|| next.replace(next.get() + 1))
-            }
-            Numbers::Random {
-                first,
-                count,
-                state,
-            } => {
-                let mut x = state.get();
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                state.set(x);
-                // The high bits of a multiplication spread evenly over the count.
-                Some(first + ((u128::from(x) * u128::from(*count)) >> 64) as u64)
-            }
-        }
-    }
 }
 
 impl Plan {
@@ -173,6 +125,12 @@ fn folder(prefix: &str, number: u64) -> String {
     format!("{prefix}{:02x}/", number % 256)
 }
 
+fn exponent(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|number| (0.0..=4.0).contains(number));
+    number.ok_or_else(|| "an exponent is a number from 0 to 4".to_owned())
+}
+
 /// Stores objects.
 pub async fn put(
     endpoint: &Rc<Endpoint>,
@@ -203,16 +161,16 @@ pub async fn get(
 ) -> anyhow::Result<Report> {
     let objects = options.objects.unwrap_or(1000);
     ensure!(objects > 0, "nothing to get: --objects is zero");
+    let first = options.first;
     let (numbers, seconds) = if options.each {
-        (
-            Numbers::consecutive(options.first, options.first.saturating_add(objects)),
-            options.seconds,
-        )
+        let numbers = Numbers::consecutive(first, first.saturating_add(objects));
+        (numbers, options.seconds)
     } else {
-        (
-            Numbers::random(options.first, objects),
-            options.seconds.or(Some(10)),
-        )
+        let numbers = match options.zipf {
+            Some(exponent) => Numbers::zipf(first, objects, exponent),
+            None => Numbers::random(first, objects),
+        };
+        (numbers, options.seconds.or(Some(10)))
     };
     run(endpoint, prefix, options, Verb::Get, numbers, seconds).await
 }
@@ -407,21 +365,6 @@ pub async fn join(workers: Vec<JoinHandle<Tally>>) -> anyhow::Result<Tally> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn consecutive_numbers_end_and_random_ones_stay_in_range() {
-        let numbers = Numbers::consecutive(5, 7);
-        assert_eq!(
-            [numbers.take(), numbers.take(), numbers.take()],
-            [Some(5), Some(6), None]
-        );
-        let numbers = Numbers::random(100, 10);
-        let mut seen = [false; 10];
-        for _ in 0..1000 {
-            seen[usize::try_from(numbers.take().unwrap() - 100).unwrap()] = true;
-        }
-        assert_eq!(seen, [true; 10]);
-    }
 
     #[test]
     fn keys_are_spread_and_distinct() {

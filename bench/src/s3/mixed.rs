@@ -13,8 +13,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use tokio::task::spawn_local;
 
-use super::load::{Numbers, Plan, Verb, closed_loop, key, open_loop};
+use super::load::{Plan, Verb, closed_loop, key, open_loop};
 use super::multipart;
+use super::numbers::Numbers;
 use super::payload::{Payloads, hash};
 use super::session::{Endpoint, Request, Session};
 use crate::report::{Report, Tally, parse_size};

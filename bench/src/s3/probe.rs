@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::load::{Numbers, Plan, Verb};
+use super::load::{Plan, Verb};
+use super::numbers::Numbers;
 use super::payload::Payloads;
 use super::session::{Endpoint, Session};
 use crate::report::{Report, parse_size};

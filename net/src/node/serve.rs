@@ -19,13 +19,13 @@ pub(super) struct MetadataCore {
     pub(super) devices: Rc<DeviceSet>,
 }
 
-/// Answers the mailbox of a reactor until it is told to stop. `core` is there on the metadata core.
+/// Answers the mailbox of a reactor, which has no stores yet, until it is told to stop. `core` is there on the metadata core.
 pub(super) async fn serve_mailbox(
+    local: LocalStores,
     mut mailbox: Receiver<NodeRequest>,
     core: Option<MetadataCore>,
     serve: impl Serve,
 ) {
-    let local = LocalStores::default();
     while let Some(request) = mailbox.recv().await {
         let Some(request) = local.serve(request) else {
             continue;

@@ -25,7 +25,7 @@ use super::repair::Redundancy;
 use super::serve::{MetadataCore, serve_mailbox, serve_until_stopped};
 use super::staleness;
 use super::status::{NodeStatus, Phase};
-use super::{ClusterParts, NodeConfig, NodeError, Serve};
+use super::{ClusterParts, NodeConfig, NodeError, Serve, local_stores};
 use crate::message::NodeRequest;
 
 pub(super) use initialise::propose_in_session as change_layout;
@@ -41,6 +41,7 @@ pub(super) async fn run_metadata_core(
     mailbox: Receiver<NodeRequest>,
     serve: impl Serve,
 ) -> Result<(), NodeError> {
+    let local = local_stores(config.cache_bytes, &status);
     let metadata = Rc::new(Metadata::default());
     // It holds the devices with the locks that keep other servers off them, until everything has stopped.
     let devices_served = Rc::new(DeviceSet::new());
@@ -50,7 +51,7 @@ pub(super) async fn run_metadata_core(
     };
     let answering = reactor::spawn(
         TaskClass::Foreground,
-        serve_mailbox(mailbox, Some(core), serve),
+        serve_mailbox(local, mailbox, Some(core), serve),
     );
     let outcome = match bring_up(&config, &status, &peers, &metadata).await {
         Ok((parts, devices)) => {

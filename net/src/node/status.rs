@@ -4,6 +4,7 @@
 //! when none of its devices is left.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use strata_engine::{DeviceHealth, Uuid};
 use strata_raftlog::consensus::group::GroupStatistics;
 
 pub use super::bucket_usage::BucketUsages;
+use super::cell_cache::CellCacheStatistics;
 use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
 use super::devices::DeviceChanges;
@@ -111,6 +113,7 @@ struct Inner {
     phase: Option<Phase>,
     report: NodeReport,
     reactors: Vec<(usize, Arc<ReactorStatistics>)>,
+    cell_caches: Vec<Arc<CellCacheStatistics>>,
     partitions: Vec<PartitionStatus>,
     lost_partitions: Vec<LostPartition>,
     devices: Vec<DeviceStatus>,
@@ -178,6 +181,19 @@ impl NodeStatus {
 
     pub(super) fn set_report(&self, report: NodeReport) {
         self.lock().report = report;
+    }
+
+    pub(super) fn add_cell_cache(&self, statistics: Arc<CellCacheStatistics>) {
+        self.lock().cell_caches.push(statistics);
+    }
+
+    /// What the reactors have read from memory: reads within a cell that were, those that were not, and bytes that are kept.
+    pub fn cell_caches(&self) -> [u64; 3] {
+        let inner = self.lock();
+        inner.cell_caches.iter().fold([0; 3], |sums, of| {
+            let counters = [&of.hits, &of.misses, &of.bytes];
+            std::array::from_fn(|at| sums[at] + counters[at].load(Ordering::Relaxed))
+        })
     }
 
     pub(super) fn add_reactor(&self, index: usize, statistics: Arc<ReactorStatistics>) {

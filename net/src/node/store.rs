@@ -1,6 +1,6 @@
 //! The data partitions that this reactor owns: store, fetch, free and scan on the core that owns the device.
 //!
-//! Invariants: a partition is touched by its owner only; a request for one that is not here is answered with an error, never
+//! Invariants: repair and scrub look at what lies on the device, never at what is kept in memory; a partition is touched by its owner only; a request for one that is not here is answered with an error, never
 //! guessed at; reads wait in order while the arena is nearly empty, so that the engine's own work always finds buffers.
 
 use std::cell::RefCell;
@@ -9,10 +9,11 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use strata_engine::reactor::{self, BufferView, TaskClass};
-use strata_engine::{ChunkStore, EngineError, Owner, ShardId, ShardWrite};
+use strata_engine::{CELL_BYTES, ChunkStore, EngineError, Owner, ShardId, ShardWrite};
 use strata_raftlog::namespace::{PlacementGroup, Writer};
 
 use super::answer;
+use super::cell_cache::{CellCache, CellId};
 use crate::memory::{MemoryQueue, NoMemory, Watermark};
 use crate::message::{NodeRequest, Place, Scanned};
 
@@ -29,9 +30,18 @@ pub struct LocalStores {
     read_memory: MemoryQueue,
     /// Those whose memory was promised wait beside the others, which may wait for them.
     promised_memory: MemoryQueue,
+    cells: CellCache,
 }
 
 impl LocalStores {
+    /// None yet; cells of them are kept here.
+    pub fn new(cells: CellCache) -> LocalStores {
+        LocalStores {
+            cells,
+            ..LocalStores::default()
+        }
+    }
+
     /// Takes over an opened store.
     pub fn insert(&self, place: Place, store: ChunkStore) {
         let before = self.stores.borrow_mut().insert(place, store);
@@ -59,7 +69,8 @@ impl LocalStores {
         self.at(place)?.write(shard).await
     }
 
-    /// Reads a range of a shard, verified, leaving so much memory free.
+    /// Reads a range of a shard, verified, leaving so much memory free. A range within a cell is answered from memory where the
+    /// cell is kept there.
     ///
     /// # Errors
     /// Those of [`ChunkStore::read`], and [`EngineError::Busy`] when no memory becomes free.
@@ -70,16 +81,68 @@ impl LocalStores {
         range: Range<u32>,
         watermark: Watermark,
     ) -> Result<Vec<BufferView>, EngineError> {
+        let number = range.start / CELL_BYTES as u32;
+        let is_within = !range.is_empty() && (range.end - 1) / CELL_BYTES as u32 == number;
+        if !is_within || !self.cells.is_on() {
+            return self.read(place, id, range, watermark).await;
+        }
+        let cell = CellId {
+            place,
+            shard: id,
+            number,
+        };
+        let start = number * CELL_BYTES as u32;
+        let within = (range.start - start) as usize..(range.end - start) as usize;
+        if let Some(kept) = self.cells.get(cell)
+            && let Some(bytes) = kept.get(within.clone())
+        {
+            let room = || watermark.leaves(bytes.len()).then_some(());
+            let room = self.memory_of(watermark).wait(room).await;
+            room.map_err(|NoMemory| busy("no memory became free for a read"))?;
+            let mut buffer = reactor::allocate(bytes.len()).await;
+            buffer.extend_from_slice(bytes);
+            return Ok(vec![buffer.freeze()]);
+        }
+        if !self.cells.is_asked_again(cell) {
+            return self.read(place, id, range, watermark).await;
+        }
+        let found = self.at(place)?.look_up(id).await?;
+        let payload_bytes = found.ok_or(EngineError::NotFound)?.payload_bytes;
+        if range.end > payload_bytes {
+            return self.read(place, id, range, watermark).await;
+        }
+        let whole = start..(start + CELL_BYTES as u32).min(payload_bytes);
+        let views = self.read(place, id, whole, watermark).await?;
+        let [view] = &views[..] else {
+            return Err(EngineError::Invalid(
+                "a cell lies in several buffers".to_owned(),
+            ));
+        };
+        self.cells.insert(cell, view);
+        Ok(vec![view.slice(within)])
+    }
+
+    /// Reads a range of a shard from its device.
+    async fn read(
+        &self,
+        place: Place,
+        id: ShardId,
+        range: Range<u32>,
+        watermark: Watermark,
+    ) -> Result<Vec<BufferView>, EngineError> {
         let store = self.at(place)?;
         let bytes = range.len();
         let room = || room_for(&store, bytes, watermark);
-        let queue = match watermark {
-            Watermark::Promised => &self.promised_memory,
-            _ => &self.read_memory,
-        };
-        let room = queue.wait(room).await;
+        let room = self.memory_of(watermark).wait(room).await;
         room.unwrap_or_else(|NoMemory| Err(busy("no memory became free for a read")))?;
         store.read(id, range).await
+    }
+
+    fn memory_of(&self, watermark: Watermark) -> &MemoryQueue {
+        match watermark {
+            Watermark::Promised => &self.promised_memory,
+            _ => &self.read_memory,
+        }
     }
 
     /// Frees shards; returns when that is durable. Shards that are not there are free already.
@@ -151,7 +214,7 @@ impl LocalStores {
         let bytes = found.ok_or(EngineError::NotFound)?.payload_bytes;
         for start in (0..bytes).step_by(VERIFIED_AT_A_TIME as usize) {
             let end = (start + VERIFIED_AT_A_TIME).min(bytes);
-            self.fetch(place, id, start..end, Watermark::Read).await?;
+            self.read(place, id, start..end, Watermark::Read).await?;
         }
         Ok(u64::from(bytes))
     }

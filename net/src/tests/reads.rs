@@ -8,6 +8,7 @@ use strata_raftlog::namespace::Extent;
 
 use super::world::{Node, Shape, content, path_of, run};
 use crate::error::ClusterError;
+use crate::node::repair::{ShareOf, scrub};
 use crate::scheme::Scheme;
 
 const CELL: usize = 64 << 10;
@@ -225,5 +226,55 @@ fn a_device_that_fails_every_read_is_flagged_and_not_written_over_and_over() {
         assert_eq!(node.degradations(), ["device_unreadable"]);
         let repaired = node.repaired_shards();
         assert!(repaired < 16, "{repaired}");
+    });
+}
+
+#[test]
+fn a_cell_that_is_read_again_comes_from_memory_and_a_scrub_reads_the_device() {
+    let simulation = Simulation::new(39);
+    run(&simulation, 16, async || {
+        let shape = Shape {
+            cache_bytes: 1 << 20,
+            ..Shape::mirrored(8)
+        };
+        let node = Node::start(&shape).await;
+        let body = content(1, 700_001);
+        node.put("k", &body).await.expect("stored");
+        let counts = || node.cluster.parts().status.cell_caches();
+        let read = async |range: std::ops::Range<usize>| {
+            let mut reader = node.reader_of("k", range.start as u64..range.end as u64);
+            let mut found = Vec::new();
+            while let Some(bytes) = reader.next().await {
+                found.extend_from_slice(&bytes.expect("read"));
+            }
+            assert!(found == body[range]);
+        };
+        let last = body.len() - 100..body.len();
+        let ranges = [
+            10 * CELL - 5_000..10 * CELL - 1,
+            9 * CELL..9 * CELL + 1,
+            9 * CELL..10 * CELL,
+        ];
+        for range in ranges.iter().chain([&last]) {
+            read(range.clone()).await;
+        }
+        // The last cell was read once, the other thrice.
+        assert_eq!(counts(), [1, 3, CELL as u64]);
+        read(last.clone()).await;
+        read(last.clone()).await;
+        assert_eq!(counts(), [2, 4, (CELL + 700_001 % CELL) as u64]);
+        // What is longer than a cell is read from the device.
+        read(CELL / 2..CELL * 3 / 2).await;
+        read(0..body.len()).await;
+        assert_eq!(counts(), [2, 4, (CELL + 700_001 % CELL) as u64]);
+
+        damage(&simulation, 0, &body, 9);
+        damage(&simulation, 1, &body, 10);
+        read(9 * CELL + 7..9 * CELL + 5_007).await;
+        read(last).await;
+        assert_eq!(node.repaired_shards(), 0);
+        let share = ShareOf { index: 0, count: 1 };
+        let found = scrub(&node.cluster, share).await.expect("a walk");
+        assert_eq!((found.mended_shards, found.below_target), (2, 0));
     });
 }

@@ -76,6 +76,7 @@ fn config(disks: &[usize], metadata_dir: &str) -> NodeConfig {
         pack_after: Duration::from_secs(2),
         capacity_bytes: Some(disks.len() as u64 * node::format::CAPACITY_BYTES_MIN),
         arena_bytes: 16 << 20,
+        cache_bytes: 1 << 20,
         metadata_map_bytes: 256 << 20,
         first_root_key: RootKey {
             access_key_id: "root".to_owned(),

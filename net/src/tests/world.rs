@@ -35,7 +35,7 @@ use crate::node::readers::Readers;
 use crate::node::repair::Redundancy;
 use crate::node::status::{NodeLayout, NodeStatus};
 use crate::node::store::LocalStores;
-use crate::node::{ClusterParts, Partition};
+use crate::node::{self, ClusterParts, Partition};
 use crate::scheme::{DegradedWrites, Scheme};
 
 const BUCKET: &str = "b";
@@ -64,6 +64,8 @@ pub struct Shape {
     pub groups: Vec<Vec<usize>>,
     /// The reactor of each place in that order; all on reactor 0 where there are none. `None`: the device is missing.
     pub owners: Vec<Option<usize>>,
+    /// Memory of each reactor for cells that are read again.
+    pub cache_bytes: u64,
 }
 
 impl Shape {
@@ -77,6 +79,7 @@ impl Shape {
             degraded_writes: DegradedWrites::Safe,
             groups: (0..usize::from(partitions)).map(|at| vec![at]).collect(),
             owners: Vec::new(),
+            cache_bytes: 0,
         }
     }
 
@@ -90,6 +93,7 @@ impl Shape {
             degraded_writes: DegradedWrites::Safe,
             groups: vec![vec![0, 1]],
             owners: Vec::new(),
+            cache_bytes: 0,
         }
     }
 
@@ -105,6 +109,7 @@ impl Shape {
             degraded_writes: DegradedWrites::Safe,
             groups: vec![(0..devices).collect()],
             owners: (0..devices).map(Some).collect(),
+            cache_bytes: 0,
         }
     }
 
@@ -161,9 +166,10 @@ impl Node {
                 .filter_map(|place| shape.owner(place))
                 .max()
                 .unwrap_or(0);
-        let locals: Vec<LocalStores> = (0..reactors).map(|_| LocalStores::default()).collect();
-        let (mut places, mut partitions) = (Vec::new(), BTreeMap::new());
         let status = Arc::new(NodeStatus::default());
+        let locals = (0..reactors).map(|_| node::local_stores(shape.cache_bytes, &status));
+        let locals: Vec<LocalStores> = locals.collect();
+        let (mut places, mut partitions) = (Vec::new(), BTreeMap::new());
         let (mut statistics, mut stores) = (BTreeMap::new(), BTreeMap::new());
         for device in 0..shape.devices {
             let (opened, health) = open_device(device, shape).await;

@@ -14,8 +14,8 @@ use crate::{get, put};
 /// Bodies in the log, in copies, in one chunk, and in several.
 const SIZES: [usize; 5] = [100, 40_000, 200_000, 1 << 20, (3 << 20) + 1];
 
-/// Longer than the wait before the first walk and the walks themselves.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than the wait before the first walk, the walks themselves, and a pause before what could not be done is tried again.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn six_directories() -> Server {
     Server::start(ServerOptions {

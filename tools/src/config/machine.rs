@@ -89,6 +89,27 @@ impl Machine {
         }
         Ok(share)
     }
+
+    /// The memory of each reactor for what is read again and again, in bytes.
+    ///
+    /// # Errors
+    /// Continues "`node.cache_memory` ...": the machine has less beside the buffers.
+    pub fn share_cache_memory(
+        &self,
+        total: u64,
+        buffer_bytes: u64,
+        core_count: usize,
+    ) -> Result<u64, String> {
+        if total.saturating_add(buffer_bytes) > self.memory_bytes {
+            return Err(format!(
+                "comes to {} MiB, node.buffer_memory to {} MiB, and this machine has {} MiB of memory",
+                total >> 20,
+                buffer_bytes >> 20,
+                self.memory_bytes >> 20
+            ));
+        }
+        Ok(total / core_count.max(1) as u64)
+    }
 }
 
 fn processors_in(status: &str) -> Option<Vec<usize>> {
@@ -153,5 +174,18 @@ mod tests {
         assert_eq!(share(Some((512 << 20) + 7), 1), Ok(512 << 20));
         let why = share(Some(9 << 30), 2).expect_err("more than there is");
         assert!(why.contains("8192 MiB"), "{why}");
+    }
+
+    #[test]
+    fn cache_memory_is_what_is_left_beside_the_buffers_or_less() {
+        let share = |total: u64| machine(&[0]).share_cache_memory(total, 1 << 30, 2);
+        assert_eq!(share(0), Ok(0));
+        assert_eq!(share(64 << 20), Ok(32 << 20));
+        assert_eq!(share(7 << 30), Ok(7 << 29));
+        let why = share((7 << 30) + 1).expect_err("more than there is");
+        assert!(
+            why.contains("1024 MiB") && why.contains("8192 MiB"),
+            "{why}"
+        );
     }
 }

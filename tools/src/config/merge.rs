@@ -91,6 +91,8 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// Buffer memory of each thread in bytes: its share of `node.buffer_memory`, raised where that is too little.
     pub buffer_bytes_per_core: u64,
+    /// Memory of each thread for what is read again and again, in bytes: its share of `node.cache_memory`.
+    pub cache_bytes_per_core: u64,
     /// `node.assume_separate_failure_domains`.
     pub assume_separate_failure_domains: bool,
     /// `metadata.bind_addr`.
@@ -157,6 +159,13 @@ impl Config {
         let memory = around.machine.share_buffer_memory(memory, cores.len());
         let memory = memory.map_err(|why| settings.problem("node.buffer_memory", &why));
         let buffer_bytes_per_core = or_report(memory, &mut problems);
+        let cache = settings.size("node.cache_memory").unwrap_or(0);
+        let buffers = buffer_bytes_per_core * cores.len() as u64;
+        let cache = around
+            .machine
+            .share_cache_memory(cache, buffers, cores.len());
+        let cache = cache.map_err(|why| settings.problem("node.cache_memory", &why));
+        let cache_bytes_per_core = or_report(cache, &mut problems);
         problems.extend(capacity_problem(settings, data_dirs.len() as u64));
         let scheme = or_report(scheme(settings), &mut problems);
         let log_filter = or_report(log_filter(settings, around), &mut problems);
@@ -167,6 +176,7 @@ impl Config {
             node_id: settings.integer("node.id"),
             cores,
             buffer_bytes_per_core,
+            cache_bytes_per_core,
             assume_separate_failure_domains: settings.flag("node.assume_separate_failure_domains"),
             metadata_addr: settings.address("metadata.bind_addr"),
             metadata_map_bytes: settings

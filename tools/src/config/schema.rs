@@ -191,6 +191,18 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         section: "node",
+        name: "cache_memory",
+        kind: Kind::Size {
+            min: 0,
+            max: u64::MAX,
+        },
+        default: "\"64MiB\"",
+        help: "Memory for what is read again and again, of all threads together and beside `node.buffer_memory`; in 0 nothing is \
+               kept.",
+        ..LIVE
+    },
+    Key {
+        section: "node",
         name: "assume_separate_failure_domains",
         kind: Kind::Flag,
         default: "false",

@@ -122,6 +122,21 @@ pub static NODE: &[Family<NodeReading>] = &[
         "Of all, those that were written to survive fewer losses than the layout",
         |of| surveyed(of, |survey| survey.written_weaker),
     ),
+    counter(
+        "strata_cache_hits",
+        "Reads of 64 KiB or less that were answered from memory",
+        |of| of.cell_caches[0] as f64,
+    ),
+    counter(
+        "strata_cache_misses",
+        "Those that a device was asked for",
+        |of| of.cell_caches[1] as f64,
+    ),
+    gauge(
+        "strata_cache_bytes",
+        "Bytes that are kept in memory",
+        |of| of.cell_caches[2] as f64,
+    ),
     gauge(
         "strata_chunks_written_otherwise",
         "Of all, those that are in another scheme than the layout's",

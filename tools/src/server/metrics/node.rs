@@ -39,6 +39,8 @@ pub struct NodeReading {
     pub repaired: (u64, u64),
     /// Chunks that were written again in the scheme of the layout since the start, and their bytes.
     pub converted: (u64, u64),
+    /// Reads that were answered from memory, those that were not, and bytes that are kept.
+    pub cell_caches: [u64; 3],
     /// What packing has done.
     pub packing: Arc<PackingStatistics>,
     /// Copies of the log that the layout keeps.
@@ -61,6 +63,7 @@ impl NodeReading {
             survey: surveyed.map(|surveyed| surveyed.survey),
             repaired: redundancy.as_ref().map_or((0, 0), |found| found.repaired()),
             converted: redundancy.map_or((0, 0), |found| found.converted()),
+            cell_caches: status.cell_caches(),
             packing: status.packing(),
             log_mirrors_expected: status.log_mirrors_expected(),
         }
