@@ -52,6 +52,11 @@ impl ThreadClock {
     }
 }
 
+/// Processor time that all threads of this process have used.
+pub fn process_time() -> io::Result<Duration> {
+    ThreadClock(libc::CLOCK_PROCESS_CPUTIME_ID).time()
+}
+
 /// Lets the process hold as many descriptors as the system allows it; the new limit.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit {

@@ -6,9 +6,11 @@
 //! - [`report`]: latencies, figures, how they are printed
 //! - [`connection`]: a keep-alive HTTP/1.1 client that costs little
 //! - [`device`]: reads and writes of one file through the reactor
+//! - [`engine`]: a node without a network: objects through the cluster client
 //! - [`erasure`]: erasure coding of stripes in memory
 //! - [`http`]: hyper on the reactor against hyper on tokio
 //! - [`journal`]: group commit of the engine's journal
+//! - [`payload`]: the bodies of objects
 //! - [`s3`]: loads for an S3 endpoint
 //! - [`stalls`]: what the machine itself takes of a thread
 //!
@@ -18,10 +20,12 @@
 mod affinity;
 mod connection;
 mod device;
+mod engine;
 mod erasure;
 mod http;
 mod journal;
 mod own_file;
+mod payload;
 mod progress;
 mod report;
 mod s3;
@@ -47,6 +51,8 @@ struct CommandLine {
 enum Subject {
     /// Random reads and sequential writes of one file through the reactor.
     Device(device::Options),
+    /// Objects through the storage engine of a node, without a network.
+    Engine(engine::Options),
     /// Parity of stripes, and rebuilding of lost cells, on one core.
     Erasure(erasure::Options),
     /// Requests a second of hyper on the reactor or on tokio, one core for the server and one for the client.
@@ -81,6 +87,7 @@ fn main() -> ExitCode {
     let shown = progress::show();
     let outcome = match line.subject {
         Subject::Device(options) => device::run(&options),
+        Subject::Engine(options) => engine::run(&options),
         Subject::Erasure(options) => erasure::run(&options),
         Subject::Http(options) => http::run(&options),
         Subject::Journal(options) => journal::run(&options),

@@ -79,6 +79,11 @@ impl Tally {
         self.latencies.len()
     }
 
+    /// Bytes of those that worked.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Operations that failed.
     pub fn error_count(&self) -> u64 {
         self.error_count

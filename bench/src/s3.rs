@@ -14,7 +14,6 @@ mod load;
 mod mixed;
 mod multipart;
 mod numbers;
-mod payload;
 mod probe;
 mod session;
 mod sign;

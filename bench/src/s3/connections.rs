@@ -10,8 +10,8 @@ use clap::Args;
 
 use super::load::{Plan, Verb, closed_loop};
 use super::numbers::Numbers;
-use super::payload::Payloads;
 use super::session::{Endpoint, Session};
+use crate::payload::Payloads;
 use crate::report::{Report, Tally, parse_size};
 
 /// Objects that the busy connections read.

@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::numbers::Numbers;
-use super::payload::{Comparison, Payloads};
 use super::session::{Endpoint, Session};
+use crate::payload::{Comparison, Payloads};
 use crate::report::{Report, Tally, parse_size};
 
 /// How long a connection rests after an error, so that a refusing server is not flooded.

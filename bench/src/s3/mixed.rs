@@ -16,8 +16,9 @@ use tokio::task::spawn_local;
 use super::load::{Plan, Verb, closed_loop, key, open_loop};
 use super::multipart;
 use super::numbers::Numbers;
-use super::payload::{Payloads, hash};
 use super::session::{Endpoint, Request, Session};
+use super::sign::hash;
+use crate::payload::Payloads;
 use crate::report::{Report, Tally, parse_size};
 
 /// Keys in a LIST page and in a batch to delete.

@@ -11,8 +11,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::payload::{Comparison, Payloads, hash};
 use super::session::{EMPTY_HASH, Endpoint, Request, Session, element};
+use super::sign::hash;
+use crate::payload::{Comparison, Payloads};
 use crate::progress;
 use crate::report::{Report, parse_size};
 

@@ -11,8 +11,8 @@ use clap::Args;
 
 use super::load::{Plan, Verb};
 use super::numbers::Numbers;
-use super::payload::Payloads;
 use super::session::{Endpoint, Session};
+use crate::payload::Payloads;
 use crate::report::{Report, parse_size};
 
 /// Between two attempts.

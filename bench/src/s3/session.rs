@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
 
-use super::sign::{Moment, Signer, UNSIGNED_PAYLOAD, Unsigned, encode};
+use super::sign::{Moment, Signer, UNSIGNED_PAYLOAD, Unsigned, encode, hash};
 use crate::connection::{Connection, Head};
 
 /// Where the requests go and who sends them.
@@ -208,7 +208,7 @@ impl Session {
     /// Stores an object.
     pub async fn put(&mut self, key: &str, body: &[u8]) -> anyhow::Result<Head> {
         let payload_hash = if self.endpoint.sign_payload {
-            super::payload::hash(body)
+            hash(body)
         } else {
             String::new()
         };

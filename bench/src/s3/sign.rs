@@ -120,6 +120,11 @@ pub fn sha256(bytes: &[u8]) -> digest::Digest {
     digest::digest(&digest::SHA256, bytes)
 }
 
+/// A body's hash as signatures carry it.
+pub fn hash(body: &[u8]) -> String {
+    hex(sha256(body).as_ref())
+}
+
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);

@@ -1,8 +1,7 @@
 //! Bodies of objects: different from key to key, known from the key alone, cheap to make and to check.
 
 use anyhow::ensure;
-
-use super::sign::{hex, sha256};
+use bytes::Bytes;
 
 /// How far apart the bodies of neighbours begin. Odd and larger than a cell, so that neighbours share no block.
 const STRIDE: u64 = 4_099;
@@ -11,7 +10,7 @@ const SPREAD: usize = 1 << 20;
 
 /// A pool of pseudo-random bytes that every body is a slice of.
 pub struct Payloads {
-    pool: Vec<u8>,
+    pool: Bytes,
     size: usize,
 }
 
@@ -27,19 +26,26 @@ impl Payloads {
             state ^= state >> 27;
             pool.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
         }
-        Payloads { pool, size }
+        Payloads {
+            pool: pool.into(),
+            size,
+        }
     }
 
     /// The body of an object by its number.
     pub fn body(&self, number: u64) -> &[u8] {
-        let begin = usize::try_from(number.wrapping_mul(STRIDE) % SPREAD as u64).unwrap_or(0);
-        &self.pool[begin..begin + self.size]
+        &self.pool[self.range(number)]
     }
-}
 
-/// A body's hash as signatures carry it.
-pub fn hash(body: &[u8]) -> String {
-    hex(sha256(body).as_ref())
+    /// The same, for whoever keeps it.
+    pub fn bytes(&self, number: u64) -> Bytes {
+        self.pool.slice(self.range(number))
+    }
+
+    fn range(&self, number: u64) -> std::ops::Range<usize> {
+        let begin = usize::try_from(number.wrapping_mul(STRIDE) % SPREAD as u64).unwrap_or(0);
+        begin..begin + self.size
+    }
 }
 
 /// Compares a body that comes in pieces with the one that was stored.

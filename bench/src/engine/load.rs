@@ -1,0 +1,330 @@
+//! What each reactor does in a phase.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use strata_engine::CELL_BYTES;
+use strata_engine::reactor::{self, Instant, TaskClass};
+use strata_net::Cluster;
+use strata_net::cluster::read::BodySource;
+use strata_net::cluster::write::SPACE_FILE;
+use strata_raftlog::namespace::command::{
+    CreateBucket, DeleteKey, DeleteObjects, Precondition, PutObject,
+};
+use strata_raftlog::namespace::{Body, ETag, Extent, ObjectAttributes, PieceSource};
+
+use super::{Options, Phase};
+use crate::affinity;
+use crate::payload::{Comparison, Payloads};
+use crate::report::Tally;
+
+const BUCKET: &str = "strata-bench";
+
+/// Of so many bodies that are read one is compared.
+const COMPARED_EACH: u64 = 8;
+
+/// How often reactors look whether the others have come.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What all phases of a run share.
+#[derive(Clone)]
+pub struct Load {
+    payloads: Arc<Payloads>,
+    reactors: usize,
+    depth: usize,
+    seconds: u64,
+    /// How many there may be.
+    objects: u64,
+    /// Objects that there are, by number.
+    there: Range<u64>,
+}
+
+/// A phase on all reactors.
+pub struct Round {
+    load: Load,
+    phase: Phase,
+    arrived: AtomicUsize,
+    /// The next object that is stored or deleted.
+    next: AtomicU64,
+    /// Whether what the phase waits for is done.
+    is_over: AtomicBool,
+    outcome: Mutex<Outcome>,
+}
+
+/// What a phase has come to.
+#[derive(Default)]
+pub struct Outcome {
+    /// The operations of all reactors.
+    pub tally: Tally,
+    /// From the first to the last.
+    pub elapsed: Duration,
+    /// Processor time of the process meanwhile.
+    pub used: Duration,
+    /// Why it broke off.
+    pub failure: Option<anyhow::Error>,
+}
+
+impl Load {
+    /// Nothing stored yet.
+    pub fn new(options: &Options) -> anyhow::Result<Load> {
+        Ok(Load {
+            payloads: Arc::new(Payloads::new(usize::try_from(options.size)?)),
+            reactors: options.cores,
+            depth: options.depth,
+            seconds: options.seconds,
+            objects: options.objects,
+            there: 0..0,
+        })
+    }
+
+    /// A phase that is about to begin.
+    pub fn round(&self, phase: Phase) -> Round {
+        let next = match phase {
+            Phase::Delete => self.there.start,
+            _ => self.there.end,
+        };
+        Round {
+            load: self.clone(),
+            phase,
+            arrived: AtomicUsize::new(0),
+            next: AtomicU64::new(next),
+            is_over: AtomicBool::new(false),
+            outcome: Mutex::default(),
+        }
+    }
+
+    /// What a phase has left behind.
+    pub fn note(&mut self, round: &Round) {
+        let next = round.next.load(Ordering::Relaxed);
+        match round.phase {
+            Phase::Put | Phase::Mixed => self.there.end = next.min(self.objects),
+            Phase::Delete => self.there.start = next.min(self.there.end),
+            _ => {}
+        }
+    }
+}
+
+impl Round {
+    /// Ends a phase that waits for something else.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// What it has come to.
+    pub fn outcome(&self) -> Outcome {
+        std::mem::take(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does this reactor's part.
+    pub async fn serve(self: Arc<Self>, cluster: Cluster) {
+        if let Err(error) = self.clone().work(cluster).await {
+            self.fail(error);
+        }
+    }
+
+    /// Notes why this reactor cannot do its part.
+    pub fn fail(&self, error: anyhow::Error) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.failure = Some(error);
+        drop(outcome);
+        self.end();
+    }
+
+    async fn work(self: Arc<Self>, cluster: Cluster) -> anyhow::Result<()> {
+        if reactor::index() == 0 && cluster.bucket(BUCKET)?.is_none() {
+            let bucket = CreateBucket {
+                bucket: BUCKET.to_owned(),
+                owner: 0,
+            };
+            cluster.submit(bucket).await?;
+        }
+        self.meet().await;
+        let (begun, used) = (reactor::now(), affinity::process_time()?);
+        let tasks: Vec<_> = (0..self.load.depth as u64)
+            .map(|task| {
+                let worker = Worker {
+                    round: self.clone(),
+                    cluster: cluster.clone(),
+                    dice: 0x9e37_79b9_7f4a_7c15 ^ (reactor::index() as u64) << 32 ^ task,
+                };
+                reactor::spawn(TaskClass::Foreground, worker.work(begun))
+            })
+            .collect();
+        let mut tally = Tally::default();
+        for task in tasks {
+            tally.merge(&task.await);
+        }
+        let (elapsed, used) = (begun.elapsed(), affinity::process_time()? - used);
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.tally.merge(&tally);
+        outcome.elapsed = outcome.elapsed.max(elapsed);
+        outcome.used = outcome.used.max(used);
+        Ok(())
+    }
+
+    /// Waits until every reactor is here.
+    async fn meet(&self) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+        let are_missing = || self.arrived.load(Ordering::Relaxed) < self.load.reactors;
+        while are_missing() && !self.is_over.load(Ordering::Relaxed) {
+            reactor::sleep(LOOK).await;
+        }
+    }
+
+    fn is_over(&self, begun: Instant) -> bool {
+        let waits = matches!(self.phase, Phase::Rebuild | Phase::RebuildUnderLoad);
+        let has_run = !waits && begun.elapsed() >= Duration::from_secs(self.load.seconds);
+        has_run || self.is_over.load(Ordering::Relaxed)
+    }
+}
+
+/// One of the operations that a reactor has under way at a time.
+struct Worker {
+    round: Arc<Round>,
+    cluster: Cluster,
+    dice: u64,
+}
+
+impl Worker {
+    async fn work(mut self, begun: Instant) -> Tally {
+        let mut tally = Tally::default();
+        while !self.round.is_over(begun) {
+            let operation = reactor::now();
+            match self.operate().await {
+                Ok(Some(bytes)) => tally.add(operation.elapsed(), bytes),
+                Ok(None) if self.round.phase == Phase::Delete => break,
+                Ok(None) => reactor::sleep(LOOK).await,
+                Err(error) => tally.fail(&error),
+            }
+        }
+        tally
+    }
+
+    /// Does one operation; how many bytes it stored or read, and `None` where there is nothing to do.
+    async fn operate(&mut self) -> anyhow::Result<Option<u64>> {
+        let phase = self.round.phase;
+        match phase {
+            Phase::Rebuild => return Ok(None),
+            Phase::Put => {}
+            Phase::Mixed if self.roll().is_multiple_of(2) => {}
+            Phase::Delete => return self.delete().await,
+            _ => return self.get().await.map(Some),
+        }
+        self.put().await.map(Some)
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice
+    }
+
+    async fn put(&self) -> anyhow::Result<u64> {
+        let load = &self.round.load;
+        let number = self.round.next.fetch_add(1, Ordering::Relaxed) % load.objects;
+        let content = load.payloads.bytes(number);
+        let cluster = &self.cluster;
+        let inode = cluster.new_inode().await?;
+        let mut writer = cluster.writer(inode, SPACE_FILE);
+        for at in (0..content.len()).step_by(CELL_BYTES) {
+            let end = (at + CELL_BYTES).min(content.len());
+            writer.write(content.slice(at..end)).await?;
+        }
+        let body = writer.finish().await?;
+        cluster.submit(self.named(number, inode, body)?).await?;
+        Ok(content.len() as u64)
+    }
+
+    fn named(&self, number: u64, inode: u64, body: Body) -> anyhow::Result<PutObject> {
+        Ok(PutObject {
+            bucket: self.bucket()?,
+            key: key(number),
+            inode,
+            size: body.length(),
+            etag: ETag::single([7; 16]),
+            checksum: None,
+            attributes: ObjectAttributes::default(),
+            body,
+            precondition: Precondition::default(),
+            owner: 0,
+        })
+    }
+
+    fn bucket(&self) -> anyhow::Result<u64> {
+        let bucket = self.cluster.bucket(BUCKET)?;
+        Ok(bucket.context("the bucket is gone")?.inode)
+    }
+
+    async fn get(&mut self) -> anyhow::Result<u64> {
+        let there = self.round.load.there.clone();
+        ensure!(!there.is_empty(), "no objects are there: begin with a put");
+        let number = there.start + self.roll() % (there.end - there.start);
+        let name = key(number);
+        let found = self.cluster.read(|view| {
+            let Some(object) = view.object(BUCKET, &name)? else {
+                return Ok(None);
+            };
+            let pieces = view.body(&object, 0..object.size, usize::MAX)?;
+            Ok(pieces.map(|pieces| (object.inode, object.size, pieces)))
+        })?;
+        let (inode, size, pieces) = found.context("an object is gone")?;
+        let pieces = pieces.into_iter().map(|piece| piece.source);
+        let source = source(pieces.collect())?;
+        let mut reader = self.cluster.reader(inode, source, 0..size);
+        let is_compared = self.roll().is_multiple_of(COMPARED_EACH);
+        let expected = self.round.load.payloads.body(number);
+        let mut comparison = Comparison::new(expected);
+        let mut bytes = 0;
+        while let Some(piece) = reader.next().await {
+            let piece = piece?;
+            bytes += piece.len() as u64;
+            if is_compared {
+                comparison.take(&piece);
+            }
+        }
+        if is_compared {
+            comparison.finish()?;
+        }
+        ensure!(bytes == size, "a body came in part");
+        Ok(bytes)
+    }
+
+    async fn delete(&self) -> anyhow::Result<Option<u64>> {
+        let number = self.round.next.fetch_add(1, Ordering::Relaxed);
+        if number >= self.round.load.there.end {
+            return Ok(None);
+        }
+        let key = DeleteKey {
+            key: key(number),
+            if_match: None,
+        };
+        let delete = DeleteObjects {
+            bucket: self.bucket()?,
+            keys: vec![key],
+        };
+        self.cluster.submit(delete).await?;
+        Ok(Some(0))
+    }
+}
+
+/// Keys in 256 folders.
+fn key(number: u64) -> Vec<u8> {
+    format!("{:02x}/{number:010}", number % 256).into_bytes()
+}
+
+fn source(pieces: Vec<PieceSource>) -> anyhow::Result<BodySource> {
+    let mut extents: Vec<Extent> = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        match piece {
+            PieceSource::Inline(bytes) => return Ok(BodySource::Inline(Bytes::from(bytes))),
+            PieceSource::Chunk { extent, .. } => extents.push(extent),
+            PieceSource::Zeros => bail!("a body has a hole"),
+        }
+    }
+    Ok(BodySource::Extents(extents))
+}
