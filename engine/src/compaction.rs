@@ -83,6 +83,7 @@ impl ChunkStore {
         if self.checkpoint_due() {
             self.checkpoint().await?;
         }
+        self.inner.log.discard_freed(self.low_water());
         compacted
     }
 

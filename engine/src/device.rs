@@ -4,6 +4,7 @@
 //! so it is never tried again; every operation has an answer within the time of [`health`]; nothing is written before the
 //! superblock has been read and understood.
 
+pub mod block;
 pub mod health;
 pub mod latency;
 
@@ -19,6 +20,7 @@ use crate::format::layout::{
 use crate::format::superblock::{LOG_MIRROR_COUNT_MAX, PartitionEntry, PartitionKind, Superblock};
 use crate::format::{FormatError, anchor::Anchor};
 use crate::id::Uuid;
+use crate::reactor::block_device::{BlockDevice, block_device};
 use crate::reactor::fs::FileLock;
 use crate::reactor::{self, Buffer, BufferView, File, OpenOptions};
 use health::DeviceHealth;
@@ -29,6 +31,8 @@ use latency::{DeviceLatencies, Latencies};
 pub struct DeviceOptions {
     /// Bytes that the file may grow to.
     pub capacity_bytes: u64,
+    /// Whether a block device is told of segments that hold nothing any more.
+    pub discard: bool,
     /// Shared by all handles of the device.
     pub health: Arc<DeviceHealth>,
 }
@@ -70,6 +74,9 @@ pub struct Device {
 struct Inner {
     file: File,
     path: PathBuf,
+    /// What it is like, where it is no file.
+    block_device: Option<BlockDevice>,
+    discard: bool,
     superblock: Superblock,
     health: Arc<DeviceHealth>,
 }
@@ -94,10 +101,11 @@ impl DeviceLock {
     }
 }
 
-/// Formats a file or block device. The superblock is written last, so an interrupted format leaves a file without one.
+/// Formats a file or block device. The superblock is written last, so an interrupted format leaves a file without one. What a block
+/// device held before must have been [erased](block::erase).
 ///
 /// # Errors
-/// A file system without direct I/O, one that is full, a device that cannot be written.
+/// A file system without direct I/O, one that is full, a device that cannot be written or has too large sectors.
 pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), EngineError> {
     options.check()?;
     let file = open_direct(
@@ -109,10 +117,11 @@ pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), En
         },
     )
     .await?;
-    if file.length().await? < SEGMENTS_OFFSET {
+    let block_device = block_device(path).await?;
+    if block_device.is_none() && file.length().await? < SEGMENTS_OFFSET {
         file.set_length(SEGMENTS_OFFSET).await?;
     }
-    let superblock = first_superblock(&options, file.alignment());
+    let superblock = first_superblock(&options, file.alignment(), block_device.as_ref())?;
     for entry in &superblock.partitions {
         for slot in 0..2 {
             let anchor = Anchor {
@@ -131,6 +140,7 @@ pub async fn format_device(path: &Path, options: FormatOptions) -> Result<(), En
     }
     file.sync().await?;
     match path.parent() {
+        _ if block_device.is_some() => Ok(()),
         Some(directory) if directory.as_os_str().is_empty() => {
             Ok(reactor::sync_directory(Path::new(".")).await?)
         }
@@ -171,7 +181,15 @@ impl FormatOptions {
     }
 }
 
-fn first_superblock(options: &FormatOptions, alignment: usize) -> Superblock {
+fn first_superblock(
+    options: &FormatOptions,
+    alignment: usize,
+    block_device: Option<&BlockDevice>,
+) -> Result<Superblock, EngineError> {
+    let alignment = match block_device {
+        Some(device) => block::alignment(device, alignment)?,
+        None => alignment,
+    };
     let log = PartitionEntry {
         number: 0,
         kind: PartitionKind::Log,
@@ -184,7 +202,7 @@ fn first_superblock(options: &FormatOptions, alignment: usize) -> Superblock {
         first_segment: options.log_segments + u32::from(number),
         stride: u32::from(options.data_partitions),
     });
-    Superblock {
+    Ok(Superblock {
         cluster: options.cluster,
         device: options.device,
         pool: options.pool,
@@ -199,7 +217,8 @@ fn first_superblock(options: &FormatOptions, alignment: usize) -> Superblock {
         log_mirrors: options.log_mirrors.clone(),
         mirror_generation: 1,
         features_compatible: 0,
-    }
+        block_device_bytes: block_device.map_or(0, |device| device.bytes),
+    })
 }
 
 /// Reads the superblock of a file or device without changing anything.
@@ -337,10 +356,14 @@ impl Device {
                 file.alignment()
             )));
         }
+        let asking = block_device(path);
+        let block_device = options.health.answered(path, asking).await?;
         options.health.raise_capacity(options.capacity_bytes);
         let inner = Inner {
             file,
             path: path.to_owned(),
+            block_device,
+            discard: options.discard,
             superblock,
             health: options.health,
         };
@@ -401,8 +424,13 @@ impl Device {
         };
         if entry.kind != PartitionKind::Log {
             let length = self.length().await?.saturating_sub(SEGMENTS_OFFSET);
+            // The last segment of a file may still be growing. A block device has room for it or not.
+            let there = match self.is_block_device() {
+                true => length / map.segment_bytes,
+                false => length.div_ceil(map.segment_bytes),
+            };
             map.limit = self.data_segments_max(&map);
-            map.count = map.limit.max(map.among(length.div_ceil(map.segment_bytes)));
+            map.count = map.limit.max(map.among(there));
         }
         Ok(map)
     }

@@ -6,6 +6,7 @@
 
 mod affinity;
 mod arena;
+pub mod block_device;
 mod buffer;
 mod class;
 mod clock;

@@ -8,10 +8,12 @@
 //! - a segment's header is written together with its first records, after everything before it is durable;
 //! - what a torn batch left behind never comes back: every opening for writing is a run with a higher number, which is durable
 //!   before its first record, and behind a record of one run those of earlier runs do not count;
-//! - a segment is written over in full before its first use, so that a flush of records changes no metadata of a file system;
+//! - a segment is written over in full before its first use, so that a flush of records changes no metadata of a file system; on a
+//!   block device, which has none, it is not;
 //! - after a failed write nothing is acknowledged any more.
 
 mod capacity;
+mod discard;
 mod gather;
 mod prepare;
 mod scan;
@@ -98,8 +100,10 @@ struct State {
     free: BTreeSet<u32>,
     /// How many segments the capacity allows; it grows when there is more space.
     limit: u32,
-    /// Slots of which nothing is known, so that they may hold what is still needed.
+    /// Slots of which nothing is known, so that they may hold what is still needed, and one that is being discarded.
     withheld: BTreeSet<u32>,
+    /// Slots that were given back in this run and hold what nobody needs.
+    freed: BTreeSet<u32>,
     /// Where the records of sealed segments end, by sequence, as far as it is known.
     ends: BTreeMap<u64, u64>,
     /// Slots whose every byte has been written since the device was formatted.
@@ -152,10 +156,12 @@ pub(crate) struct SegmentLog {
     /// Held while a slot is written over for the first time.
     preparing: Mutex<()>,
     preparing_ahead: Cell<bool>,
+    discarding: Cell<bool>,
     work: Notify,
     progress: Notify,
     statistics: Arc<LogStatistics>,
     writer: RefCell<Option<reactor::Task<()>>>,
+    discarder: RefCell<Option<reactor::Task<()>>>,
 }
 
 impl SegmentLog {
@@ -183,10 +189,12 @@ impl SegmentLog {
             anchor_may_be_old: found.damaged_anchor.is_some(),
             preparing: Mutex::new(()),
             preparing_ahead: Cell::new(false),
+            discarding: Cell::new(false),
             work: Notify::new(),
             progress: Notify::new(),
             statistics: Arc::new(LogStatistics::default()),
             writer: RefCell::new(None),
+            discarder: RefCell::new(None),
         };
         log.count_segments();
         Ok((Rc::new(log), found))
@@ -404,6 +412,7 @@ impl SegmentLog {
         };
         let slot = slot.ok_or_else(|| self.full())?;
         state.free.remove(&slot);
+        state.freed.remove(&slot);
         let sequence = state.next_sequence;
         state.next_sequence += 1;
         let segment = Segment {
@@ -456,6 +465,7 @@ impl SegmentLog {
             state.in_use.remove(sequence);
             state.ends.remove(sequence);
             state.free.insert(*slot);
+            state.freed.insert(*slot);
         }
         drop(state);
         self.count_segments();
@@ -702,6 +712,7 @@ impl SegmentLog {
         if let Some(writer) = writer {
             writer.await;
         }
+        self.end_discarding().await;
     }
 
     /// Where something of this partition lies, for people.

@@ -56,6 +56,7 @@ async fn writes_of_a_start(path: &Path) -> u64 {
     let options = DeviceOptions {
         capacity_bytes: 256 << 20,
         health: health.clone(),
+        ..DeviceOptions::default()
     };
     let device = Device::open(path, options).await.expect("open");
     let (store, _) = ChunkStore::open(&device, 1).await.expect("recovery");

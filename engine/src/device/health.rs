@@ -48,6 +48,8 @@ pub struct DeviceHealth {
     failed_reads: AtomicU64,
     failed_reads_in_a_row: AtomicU64,
     corruptions: AtomicU64,
+    discarded_bytes: AtomicU64,
+    refuses_discards: AtomicBool,
     capacity_bytes: AtomicU64,
     latencies: DeviceLatencies,
 }
@@ -96,6 +98,11 @@ impl DeviceHealth {
         self.corruptions.load(Ordering::Relaxed)
     }
 
+    /// Bytes that a block device was told to hold no more since the start.
+    pub fn discarded_bytes(&self) -> u64 {
+        self.discarded_bytes.load(Ordering::Relaxed)
+    }
+
     /// How long its operations take.
     pub fn latencies(&self) -> &DeviceLatencies {
         &self.latencies
@@ -128,6 +135,19 @@ impl DeviceHealth {
 
     pub(crate) fn note_corruption(&self) {
         self.corruptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_discard(&self, bytes: u64) {
+        self.discarded_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that a discard has failed; answers whether it is the first one.
+    pub(super) fn note_refused_discard(&self) -> bool {
+        !self.refuses_discards.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn refuses_discards(&self) -> bool {
+        self.refuses_discards.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_read(&self, succeeded: bool) {

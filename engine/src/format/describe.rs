@@ -49,7 +49,8 @@ fn superblock_fields(bytes: &[u8]) -> Result<Description, FormatError> {
         .with("partitions", partitions)
         .with("log_mirrors", block.log_mirrors)
         .with("mirror_generation", block.mirror_generation)
-        .with("features_compatible", bits(block.features_compatible)))
+        .with("features_compatible", bits(block.features_compatible))
+        .with("block_device_bytes", block.block_device_bytes))
 }
 
 fn partition_fields(partition: &PartitionEntry) -> Description {

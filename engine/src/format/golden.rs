@@ -49,6 +49,14 @@ fn superblock() -> Superblock {
         log_mirrors: vec![Uuid([0x22; 16]), Uuid([0x44; 16])],
         mirror_generation: 6,
         features_compatible: 0,
+        block_device_bytes: 0,
+    }
+}
+
+fn superblock_of_a_block_device() -> Superblock {
+    Superblock {
+        block_device_bytes: 0x0102_0304_0000,
+        ..superblock()
     }
 }
 
@@ -132,6 +140,10 @@ fn structures() -> Vec<(&'static str, Vec<u8>)> {
     entry::encode(4, ORIGIN, b"a body of the log", put);
     vec![
         ("superblock", superblock().encode()),
+        (
+            "superblock_block_device",
+            superblock_of_a_block_device().encode(),
+        ),
         ("anchor", anchor().encode()),
         ("segment", segment().encode()),
         ("shard", header_bytes(&shard())),
@@ -169,6 +181,10 @@ fn structures_are_written_as_ever() {
 #[test]
 fn the_first_released_version_is_read_by_this_one() {
     assert_eq!(Superblock::decode(&file("superblock")), Ok(superblock()));
+    assert_eq!(
+        Superblock::decode(&file("superblock_block_device")),
+        Ok(superblock_of_a_block_device())
+    );
     assert_eq!(Anchor::decode(&file("anchor")), Ok(anchor()));
     assert_eq!(SegmentHeader::decode(&file("segment")), Ok(segment()));
     for (name, body) in [("shard", shard()), ("tombstones", tombstones())] {
@@ -187,7 +203,7 @@ fn the_first_released_version_is_read_by_this_one() {
 #[test]
 fn every_flipped_bit_of_every_structure_is_noticed() {
     let readable = |name: &str, bytes: &[u8]| match name {
-        "superblock" => Superblock::decode(bytes).is_ok(),
+        "superblock" | "superblock_block_device" => Superblock::decode(bytes).is_ok(),
         "anchor" => Anchor::decode(bytes).is_ok(),
         "segment" => SegmentHeader::decode(bytes).is_ok(),
         "index_page" => page::decode(bytes, 13, 1).is_ok(),

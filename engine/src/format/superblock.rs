@@ -12,6 +12,10 @@ use crate::id::Uuid;
 /// Devices that may hold a copy of the log.
 pub const LOG_MIRROR_COUNT_MAX: usize = 8;
 
+/// The incompatible feature of a block device whose length is noted: a version that does not know it would take a device that has
+/// shrunk for one that lost records.
+const FEATURE_BLOCK_DEVICE: u64 = 1;
+
 /// Marks a Strata device, before any version.
 const MAGIC: [u8; 8] = *b"STRATA\r\n";
 
@@ -38,7 +42,8 @@ struct Raw {
     partition_count: u16,
     mirror_count: u16,
     reserved: [u8; 6],
-    reserved_later: [u8; 104],
+    block_device_bytes: u64,
+    reserved_later: [u8; 96],
     mirrors: [[u8; 16]; LOG_MIRROR_COUNT_MAX],
     partitions: [RawPartition; PARTITION_COUNT_MAX],
     tail: [u8; TAIL_BYTES],
@@ -61,6 +66,7 @@ const _: () = assert!(size_of::<Raw>() == BLOCK_BYTES);
 const _: () = assert!(std::mem::offset_of!(Raw, mirrors) == FIXED_BYTES);
 const _: () = assert!(std::mem::offset_of!(Raw, generation) == 64);
 const _: () = assert!(std::mem::offset_of!(Raw, incarnation) == 128);
+const _: () = assert!(std::mem::offset_of!(Raw, block_device_bytes) == 152);
 
 /// What a partition is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +123,8 @@ pub struct Superblock {
     pub mirror_generation: u64,
     /// Features that a version may ignore which does not know them; kept when the block is rewritten.
     pub features_compatible: u64,
+    /// How long the block device was that it lies on, in bytes: segments may lie anywhere on it. 0 in a file, which grows.
+    pub block_device_bytes: u64,
 }
 
 impl Superblock {
@@ -127,6 +135,10 @@ impl Superblock {
         (raw.cluster, raw.device, raw.pool) = (self.cluster.0, self.device.0, self.pool.0);
         raw.generation = self.generation;
         raw.features_compatible = self.features_compatible;
+        raw.block_device_bytes = self.block_device_bytes;
+        if self.block_device_bytes > 0 {
+            raw.features_incompatible = FEATURE_BLOCK_DEVICE;
+        }
         raw.segment_bytes = self.segment_bytes;
         (raw.writer_node, raw.writer_epoch) = (self.writer_node, self.writer_epoch);
         raw.mirror_generation = self.mirror_generation;
@@ -166,7 +178,7 @@ impl Superblock {
             });
         }
         super::check(&bytes[..BLOCK_BYTES], kind::SUPERBLOCK)?;
-        if raw.features_incompatible | raw.features_read_only != 0 {
+        if raw.features_incompatible & !FEATURE_BLOCK_DEVICE | raw.features_read_only != 0 {
             let features = format!(
                 "features {:#x} / {:#x}, which a newer one has written",
                 raw.features_incompatible, raw.features_read_only
@@ -176,6 +188,9 @@ impl Superblock {
         refuse_nonzero(&raw.reserved, "reserved bytes of the superblock")?;
         refuse_nonzero(&raw.reserved_later, "reserved bytes of the superblock")?;
         refuse_nonzero(&raw.tail, "reserved bytes of the superblock")?;
+        if (raw.block_device_bytes > 0) != (raw.features_incompatible == FEATURE_BLOCK_DEVICE) {
+            return Err(FormatError::Field("length of the block device"));
+        }
         check_lengths(&raw)?;
         let partitions = partitions(&raw)?;
         if data_partition_count(&partitions) != raw.data_partition_count {
@@ -196,6 +211,7 @@ impl Superblock {
             log_mirrors: mirrors(&raw)?,
             mirror_generation: raw.mirror_generation,
             features_compatible: raw.features_compatible,
+            block_device_bytes: raw.block_device_bytes,
         })
     }
 }
@@ -306,12 +322,24 @@ pub(crate) mod tests {
             log_mirrors: vec![Uuid([2; 16]), Uuid([4; 16])],
             mirror_generation: 3,
             features_compatible: 1 << 40 | 1,
+            block_device_bytes: 0,
         }
     }
 
     #[test]
     fn a_superblock_comes_back() {
         assert_eq!(Superblock::decode(&example().encode()), Ok(example()));
+    }
+
+    #[test]
+    fn the_length_of_a_block_device_comes_back_and_is_a_feature() {
+        let mut block = example();
+        block.block_device_bytes = 1 << 40;
+        let mut bytes = block.encode();
+        assert_eq!(Superblock::decode(&bytes), Ok(block));
+        bytes[std::mem::offset_of!(Raw, features_incompatible)] = 0;
+        seal(&mut bytes, kind::SUPERBLOCK);
+        assert!(Superblock::decode(&bytes).is_err());
     }
 
     /// A version that knows nothing of a compatible feature writes the block without losing it.

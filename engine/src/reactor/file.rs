@@ -15,6 +15,7 @@ use std::rc::Rc;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
+use super::block_device::DiscardTurn;
 use super::buffer::{Buffer, BufferView};
 use super::executor::{Arm, try_with_current, with_current};
 use super::offload::offload;
@@ -358,6 +359,24 @@ impl File {
         };
         let copy = duplicate(file.descriptor.raw())?;
         offload(move || std::fs::File::from(copy).set_len(length)).await
+    }
+
+    /// Tells a block device that nobody needs what lies there: it then reads as before or as zeroes. In the process one range is
+    /// discarded at a time; `false` while another one is.
+    ///
+    /// # Errors
+    /// What the device says; `Unsupported` where it discards nothing.
+    pub async fn try_discard(&self, offset: u64, length: u64) -> io::Result<bool> {
+        let file = match &self.inner {
+            Inner::Real(file) => file,
+            Inner::Simulated(file) => return file.discard(offset, length).await.map(|()| true),
+        };
+        let Some(turn) = DiscardTurn::take() else {
+            return Ok(false);
+        };
+        let copy = duplicate(file.descriptor.raw())?;
+        offload(move || turn.discard(&copy, offset, length)).await?;
+        Ok(true)
     }
 
     /// Reserves space for the first `length` bytes and makes the file at least that long, so that later writes neither

@@ -8,10 +8,11 @@ mod mapped;
 
 use std::fs::TryLockError;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 pub use self::mapped::MappedFile;
+use super::block_device::open_exclusively;
 use super::executor::{Reactor, try_with_current, with_current};
 use super::offload::offload;
 use super::simulated::{SimulatedLock, Simulation};
@@ -156,6 +157,8 @@ pub async fn write_small_file(
 pub struct FileStatus {
     /// Whether it is a directory.
     pub is_directory: bool,
+    /// Whether it is a block device.
+    pub is_block_device: bool,
     /// The number of its file system; equal numbers are one file system.
     pub file_system: u64,
     /// Bytes of the file system that it takes.
@@ -174,6 +177,7 @@ pub async fn status(path: &Path) -> io::Result<FileStatus> {
         let found = std::fs::metadata(path)?;
         Ok(FileStatus {
             is_directory: found.is_dir(),
+            is_block_device: found.file_type().is_block_device(),
             file_system: found.dev(),
             allocated_bytes: found.blocks() * 512,
         })
@@ -219,7 +223,9 @@ enum Held {
     Simulated { _lock: SimulatedLock },
 }
 
-/// Locks a file; `None` when somebody, also of this process, has the lock.
+/// Locks a file; `None` when somebody, also of this process, has the lock. A block device is held exclusively: until the lock is let
+/// go nobody mounts it, makes a file system on it or opens it exclusively by whatever name, and where somebody does already the
+/// answer is `None`.
 ///
 /// # Errors
 /// What the system says, with the path.
@@ -235,6 +241,9 @@ pub async fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
 }
 
 fn lock_real(path: &Path) -> io::Result<Option<std::fs::File>> {
+    if std::fs::metadata(path)?.file_type().is_block_device() {
+        return open_exclusively(path);
+    }
     let file = std::fs::File::open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

@@ -165,6 +165,22 @@ impl Simulation {
         self.state.borrow_mut().disk.alignment = bytes;
     }
 
+    /// Makes a block device of so many bytes, with physical sectors of this length, or changes one. It survives power cuts, never grows by being written to,
+    /// and discards what it is told to.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no directory for it.
+    pub fn set_block_device(
+        &self,
+        path: &Path,
+        bytes: u64,
+        physical_sector_bytes: u32,
+    ) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        let disk = &mut state.disk;
+        disk.set_block_device(path, bytes, physical_sector_bytes)
+    }
+
     /// Flips a bit (0 to 7) of a byte on the platter.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use strata_engine::reactor::{self, ReactorError, Simulation, TaskClass};
 use strata_engine::{ChunkStore, EngineError, JournalPosition, RecoveryReport, ShardWrite};
 
 use crate::support::{
-    ARENA, Dice, content, device, formatted, id, open_journal, open_store, read, records, run,
-    shard_in, try_run,
+    ARENA, Dice, content, device, formatted, formatted_block_device, id, open_journal, open_store,
+    read, records, run, shard_in, try_run,
 };
 
 const DATA_SEGMENTS: u64 = 12;
@@ -130,6 +130,7 @@ fn live(
     let outcome = try_run(simulation, ARENA, async || {
         let (store, report) = open().await;
         assert_eq!(report.damage, Vec::<String>::new(), "{place}");
+        assert_eq!(report.mended, Vec::<String>::new(), "{place}");
         compare(&store, model, place).await;
         work(&store, model, dice, rounds).await;
         compare(&store, model, place).await;
@@ -148,7 +149,16 @@ fn operations(simulation: &Simulation) -> u64 {
 
 /// Crashes at the operation, then once more soon after the start, then lives to the end. Returns the trace.
 fn crash_at(seed: u64, operation: u64, rounds: u64) -> (bool, u64) {
-    let simulation = formatted(seed);
+    crash_on(formatted(seed), seed, operation, rounds)
+}
+
+/// The same on a block device, of which freed segments are discarded.
+fn crash_on_block_device(seed: u64, operation: u64, rounds: u64) -> (bool, u64) {
+    let simulation = formatted_block_device(seed, DATA_SEGMENTS, 4096);
+    crash_on(simulation, seed, operation, rounds)
+}
+
+fn crash_on(simulation: Simulation, seed: u64, operation: u64, rounds: u64) -> (bool, u64) {
     let start = operations(&simulation);
     let model = Rc::new(RefCell::new(Model::default()));
     let mut dice = Dice(seed);
@@ -188,11 +198,24 @@ fn every_crash_point_leaves_what_was_acknowledged() {
 }
 
 #[test]
+fn every_crash_point_on_a_block_device_leaves_what_was_acknowledged() {
+    let mut operation = 1;
+    while !crash_on_block_device(11, operation, 40).0 {
+        operation += 3;
+    }
+    assert!(
+        operation > 100,
+        "the script has only {operation} operations"
+    );
+}
+
+#[test]
 fn long_runs_survive_crashes_in_the_middle() {
     for seed in 2..10 {
         let mut dice = Dice(seed ^ 0xabcd);
         for _ in 0..4 {
             crash_at(seed, 300 + dice.below(900), 120);
+            crash_on_block_device(seed, 300 + dice.below(900), 120);
         }
     }
 }

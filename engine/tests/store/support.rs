@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strata_engine::device::block;
 use strata_engine::reactor::{self, Buffer, ReactorConfig, ReactorError, Simulation, World};
 use strata_engine::{
     ChunkId, ChunkStore, Device, DeviceOptions, EngineError, FormatOptions, Journal,
@@ -73,6 +74,7 @@ fn format_options(data_partitions: u16, segment_bytes: u64) -> FormatOptions {
 async fn open_device(path: &Path, capacity_bytes: u64) -> Device {
     let options = DeviceOptions {
         capacity_bytes,
+        discard: true,
         ..DeviceOptions::default()
     };
     Device::open(path, options).await.expect("a device")
@@ -122,6 +124,30 @@ pub fn formatted(seed: u64) -> Simulation {
         format_device(Path::new(PATH), options)
             .await
             .expect("format")
+    });
+    simulation
+}
+
+/// A simulated machine with a formatted block device that has room for so many data segments, and held something else before.
+pub fn formatted_block_device(
+    seed: u64,
+    data_segments: u64,
+    physical_sector_bytes: u32,
+) -> Simulation {
+    let simulation = Simulation::new(seed);
+    let path = Path::new(PATH);
+    let bytes = slot_offset(data_segments);
+    let made = simulation.set_block_device(path, bytes, physical_sector_bytes);
+    made.expect("the root directory");
+    for offset in (0..bytes).step_by(64 << 10) {
+        let before = content(offset, 512);
+        let written = simulation.overwrite(path, offset, &before);
+        written.expect("it is there");
+    }
+    let options = format_options(1, SEGMENT);
+    run(&simulation, async || {
+        block::erase(path, false).await.expect("erased");
+        format_device(path, options).await.expect("format");
     });
     simulation
 }

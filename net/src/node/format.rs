@@ -66,6 +66,7 @@ impl NodeDevice {
         DeviceOptions {
             capacity_bytes: self.capacity_bytes,
             health: self.health.clone(),
+            ..DeviceOptions::default()
         }
     }
 

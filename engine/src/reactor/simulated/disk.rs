@@ -29,7 +29,7 @@ pub struct SimulationCounters {
     pub writes: u64,
     /// Flushes of files and directories among them.
     pub syncs: u64,
-    /// Changes of names and lengths among them.
+    /// Changes of names and lengths and discarded ranges among them.
     pub changes: u64,
     /// Bytes asked for by reads.
     pub bytes_read: u64,
@@ -118,6 +118,8 @@ pub(super) struct Disk {
     wakers: BTreeMap<u64, Waker>,
     /// Operations whose future is gone.
     orphans: Vec<u64>,
+    /// Files that are block devices, with the length of their physical sectors.
+    pub(super) block_devices: BTreeMap<u64, u32>,
     /// Files that are locked.
     pub(super) locks: BTreeSet<u64>,
     pub(super) faults: Faults,
@@ -143,6 +145,7 @@ impl Disk {
             ended: BTreeMap::new(),
             wakers: BTreeMap::new(),
             orphans: Vec::new(),
+            block_devices: BTreeMap::new(),
             locks: BTreeSet::new(),
             faults: Faults::default(),
             counters: SimulationCounters::default(),
@@ -286,6 +289,13 @@ impl Disk {
                 counters.changes += 1;
                 trace.add_all(&[5, *file, *length]);
             }
+            Effect::Change {
+                change: Change::Discard { range, choice },
+                file,
+            } => {
+                counters.changes += 1;
+                trace.add_all(&[10, *file, range.start, range.end, *choice]);
+            }
             Effect::Name(_) => {
                 counters.changes += 1;
                 trace.add(6);
@@ -311,6 +321,7 @@ impl Disk {
                 let length = match change {
                     Change::Write { offset, bytes } => offset + bytes.len() as u64,
                     Change::Length(length) => *length,
+                    Change::Discard { .. } => 0,
                 };
                 let failed =
                     matches!(change, Change::Write { .. }) && strikes(&mut self.faults.write);
@@ -376,6 +387,9 @@ impl Disk {
     }
 
     fn exceeds_space(&self, file: u64, length: u64) -> bool {
+        if self.block_devices.contains_key(&file) {
+            return length > self.files[&file].current.length;
+        }
         let Some(limit) = self.faults.space_limit else {
             return false;
         };
@@ -385,7 +399,25 @@ impl Disk {
 
     /// Bytes of all files together.
     pub(super) fn used_bytes(&self) -> u64 {
-        self.files.values().map(|file| file.current.length).sum()
+        let files = self.files.iter();
+        let files = files.filter(|(file, _)| !self.block_devices.contains_key(file));
+        files.map(|(_, file)| file.current.length).sum()
+    }
+
+    /// Makes a block device, which survives power cuts, or sets the length of one.
+    pub(super) fn set_block_device(
+        &mut self,
+        path: &Path,
+        bytes: u64,
+        physical_sector_bytes: u32,
+    ) -> io::Result<()> {
+        let file = self.open(path, true)?;
+        if let Some(directory) = path.parent() {
+            self.names.sync(directory);
+        }
+        self.block_devices.insert(file, physical_sector_bytes);
+        self.file(file).set_fixed_length(bytes);
+        Ok(())
     }
 
     /// Nanoseconds until completion: mostly tens of microseconds, now and then milliseconds.

@@ -146,6 +146,9 @@ impl SimulatedFile {
 
     pub(in super::super) async fn set_length(&self, length: u64) -> io::Result<()> {
         self.check(0, 0, true)?;
+        if self.handle.simulation.is_block_device(self.handle.file) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let change = Change::Length(length);
         self.handle
             .simulation
@@ -155,6 +158,23 @@ impl SimulatedFile {
             })
             .await?;
         Ok(())
+    }
+}
+
+impl SimulatedFile {
+    pub(in super::super) async fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.check(offset, length as usize, true)?;
+        let (file, choice) = {
+            let mut state = self.handle.simulation.state.borrow_mut();
+            if !state.disk.block_devices.contains_key(&self.handle.file) {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            (self.handle.file, state.random.next())
+        };
+        let range = offset..offset + length;
+        let change = Change::Discard { range, choice };
+        let effect = Effect::Change { file, change };
+        self.handle.simulation.operate(effect).await.map(drop)
     }
 }
 

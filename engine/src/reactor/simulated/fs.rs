@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::super::block_device::BlockDevice;
 use super::super::file::OpenOptions;
 use super::super::fs::{FileStatus, FileSystemSpace};
 use super::disk::{Effect, NameChange, named};
@@ -19,6 +20,8 @@ use super::{Simulation, State};
 const SPACE_BYTES: u64 = 1 << 40;
 /// The number of the only file system.
 const FILE_SYSTEM: u64 = 1;
+/// The major number of all block devices: one that Linux keeps for local use.
+const SIMULATED_MAJOR: u32 = 240;
 
 /// A file that is locked, until this is dropped or the run ends.
 pub(in super::super) struct SimulatedLock {
@@ -100,11 +103,36 @@ impl Simulation {
             Some(Entry::File(file)) => (false, state.disk.files[&file].current.length),
             None => return Err(named(io::ErrorKind::NotFound, path)),
         };
+        let is_block_device = state
+            .disk
+            .number_at(path)
+            .is_some_and(|file| state.disk.block_devices.contains_key(&file));
         Ok(FileStatus {
             is_directory,
+            is_block_device,
             file_system: FILE_SYSTEM,
             allocated_bytes,
         })
+    }
+
+    pub(in super::super) fn is_block_device(&self, file: u64) -> bool {
+        self.state.borrow().disk.block_devices.contains_key(&file)
+    }
+
+    /// What the block device is like that has the path, if one has it.
+    pub(in super::super) fn block_device(&self, path: &Path) -> io::Result<Option<BlockDevice>> {
+        let state = self.state.borrow();
+        let Some(file) = state.disk.number_at(path) else {
+            return Ok(None);
+        };
+        let physical = state.disk.block_devices.get(&file);
+        Ok(physical.map(|physical_sector_bytes| BlockDevice {
+            number: (SIMULATED_MAJOR, file as u32),
+            bytes: state.disk.length(file),
+            logical_sector_bytes: state.disk.alignment as u32,
+            physical_sector_bytes: *physical_sector_bytes,
+            can_discard: true,
+        }))
     }
 
     pub(in super::super) fn space(&self) -> FileSystemSpace {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::super::random::SeededRandom;
@@ -80,6 +81,18 @@ impl Image {
         match change {
             Change::Write { offset, bytes } => self.write(*offset, bytes),
             Change::Length(length) => self.set_length(*length),
+            Change::Discard { range, choice } => self.discard(range, *choice),
+        }
+    }
+
+    /// Of what is discarded some pages read as zeroes afterwards and the others as before, as the choice says: the same ones
+    /// wherever it is applied.
+    fn discard(&mut self, range: &Range<u64>, choice: u64) {
+        let pages = range.start.div_ceil(PAGE_BYTES as u64)..range.end / PAGE_BYTES as u64;
+        let there = self.pages.range(pages).map(|(page, _)| *page);
+        let zeroed = there.filter(|page| SeededRandom::new(choice ^ page).below(2) == 0);
+        for page in zeroed.collect::<Vec<u64>>() {
+            self.pages.remove(&page);
         }
     }
 
@@ -88,6 +101,7 @@ impl Image {
         let fate = random.below(3);
         match change {
             Change::Length(length) if fate > 0 => self.set_length(*length),
+            Change::Discard { range, choice } if fate > 0 => self.discard(range, *choice),
             Change::Write { offset, bytes } if fate == 1 => self.write(*offset, bytes),
             Change::Write { offset, bytes } if fate == 2 => {
                 for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
@@ -123,8 +137,16 @@ fn pieces(
 /// What an operation does to a file.
 #[derive(Clone)]
 pub(super) enum Change {
-    Write { offset: u64, bytes: Vec<u8> },
+    Write {
+        offset: u64,
+        bytes: Vec<u8>,
+    },
     Length(u64),
+    /// What lies there is given up.
+    Discard {
+        range: Range<u64>,
+        choice: u64,
+    },
 }
 
 /// A file with its past.
@@ -144,6 +166,11 @@ impl FileImage {
     pub(super) fn change(&mut self, change: Change) {
         self.current.apply(&change);
         self.changes.push(change);
+    }
+
+    /// Makes it so long, durably, before anything is written.
+    pub(super) fn set_fixed_length(&mut self, length: u64) {
+        (self.current.length, self.durable.length) = (length, length);
     }
 
     /// Marks what a flush that starts now covers.
@@ -251,6 +278,31 @@ mod tests {
             bytes(&file, 0, 4096) != vec![1; 4096]
         });
         assert!(lost.count() > 30);
+    }
+
+    #[test]
+    fn what_is_discarded_reads_as_before_or_as_zeroes_and_nothing_beside_it_changes() {
+        let mut file = FileImage::default();
+        write(&mut file, 0, 7, 40 * PAGE_BYTES);
+        let page = PAGE_BYTES as u64;
+        file.change(Change::Discard {
+            range: 3 * page..37 * page,
+            choice: 5,
+        });
+        assert_eq!(bytes(&file, 0, 3 * PAGE_BYTES), vec![7; 3 * PAGE_BYTES]);
+        assert_eq!(
+            bytes(&file, 37 * page, 3 * PAGE_BYTES),
+            vec![7; 3 * PAGE_BYTES]
+        );
+        let inside = bytes(&file, 3 * page, 34 * PAGE_BYTES);
+        let zeroed = inside
+            .chunks(PAGE_BYTES)
+            .filter(|page| page[0] == 0)
+            .count();
+        assert!((1..34).contains(&zeroed), "{zeroed}");
+        file.flushed(file.flush_mark(), true);
+        file.cut(&mut SeededRandom::new(1));
+        assert_eq!(bytes(&file, 3 * page, 34 * PAGE_BYTES), inside);
     }
 
     #[test]

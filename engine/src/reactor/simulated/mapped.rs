@@ -274,6 +274,7 @@ impl Disk {
         match change {
             Change::Write { offset, bytes } => copy.write_all_at(bytes, *offset),
             Change::Length(length) => copy.set_len(*length),
+            Change::Discard { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
