@@ -3,6 +3,7 @@
 //! Invariants: reactor 0 is the metadata core: it alone runs the Raft group and writes the namespace; a partition is owned by
 //! one reactor, computed at every start and never stored; a front end is served only after the log has been replayed.
 
+pub mod block_device;
 pub mod bucket_usage;
 mod capacity;
 pub mod cell_cache;
@@ -22,6 +23,7 @@ pub mod readers;
 pub mod reclaim;
 pub mod repair;
 pub mod serve;
+pub mod signature;
 pub(crate) mod staleness;
 pub mod start;
 pub mod status;
@@ -56,8 +58,12 @@ const MAILBOX_CAPACITY: usize = 1024;
 pub struct NodeConfig {
     /// The node's number in the cluster, from 1.
     pub node_id: u64,
-    /// Directories (each gets a device file) or plain files that are devices.
+    /// Directories (each gets a device file), block devices, or plain files that are devices.
     pub data_dirs: Vec<PathBuf>,
+    /// Those of them that a first start formats whatever they hold, as long as nobody uses them: block devices.
+    pub force_format: Vec<PathBuf>,
+    /// Whether block devices are told of what they need not keep.
+    pub discard: bool,
     /// Where LMDB lives.
     pub metadata_dir: PathBuf,
     /// The processors to pin a reactor to each.

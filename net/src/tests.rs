@@ -1,5 +1,6 @@
 //! The cluster client and the background work of a node, in the simulated world.
 
+mod block_devices;
 mod coded;
 mod convert;
 mod devices;

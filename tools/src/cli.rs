@@ -37,6 +37,12 @@ struct CommandLine {
 enum Commands {
     /// Run a server
     Server {
+        /// Let the first start format this block device of storage.data_dir whatever it holds; may be repeated
+        ///
+        /// Without it only an empty one is formatted. One that is mounted or in use is refused all the same, and one that is a
+        /// device of Strata already is not touched.
+        #[arg(long, value_name = "DEVICE")]
+        force_format: Vec<PathBuf>,
         #[command(flatten)]
         flags: KeyFlags<Everything>,
     },
@@ -136,10 +142,14 @@ enum DeviceCommands {
     },
     /// Put a new device beside the others, while the server runs
     ///
-    /// It is formatted in an empty directory. New objects go there too; what is stored stays where it is.
+    /// It is formatted in an empty directory, or on an empty block device. New objects go there too; what is stored stays where it
+    /// is.
     Add {
-        /// The empty directory
+        /// The empty directory or block device
         place: PathBuf,
+        /// Format a block device whatever it holds, unless it is in use
+        #[arg(long)]
+        force_format: bool,
         #[command(flatten)]
         flags: KeyFlags<Places>,
     },
@@ -155,13 +165,16 @@ enum DeviceCommands {
     },
     /// Put a new device in the place of one that is missing or has failed, while the server runs
     ///
-    /// The new one is formatted in an empty directory on a disk of its own. Repair then writes to it what the lost one held. A
+    /// The new one is formatted in an empty directory on a disk of its own, or on an empty block device. Repair then writes to it what the lost one held. A
     /// device that works is not replaced.
     Replace {
         /// The lost device: its uuid, or the path that it had
         lost: String,
-        /// The empty directory
+        /// The empty directory or block device
         place: PathBuf,
+        /// Format a block device whatever it holds, unless it is in use
+        #[arg(long)]
+        force_format: bool,
         #[command(flatten)]
         flags: KeyFlags<Places>,
     },
@@ -270,26 +283,18 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Err(why) => Err(Failure::Working(why)),
     };
     match command {
-        Commands::Server { flags } => {
+        Commands::Server {
+            force_format,
+            flags,
+        } => {
             let loaded = load(flags)?;
-            working(server::run(loaded.config, &loaded.warnings))
+            working(server::run(loaded.config, &force_format, &loaded.warnings))
         }
         Commands::Admin(AdminCommands::RootKey { flags }) => {
             working(admin::replace_root_key(&load(flags)?.config))
         }
         Commands::Status { flags, json } => status(&load(flags)?, json).map_err(Failure::Working),
-        Commands::Device(DeviceCommands::List { flags, json }) => {
-            told(admin::devices::devices(&load(flags)?.config, json))
-        }
-        Commands::Device(DeviceCommands::Add { place, flags }) => {
-            told(admin::devices::add(&load(flags)?.config, &place))
-        }
-        Commands::Device(DeviceCommands::Drain { device, flags }) => {
-            told(admin::devices::drain(&load(flags)?.config, &device))
-        }
-        Commands::Device(DeviceCommands::Replace { lost, place, flags }) => {
-            told(admin::devices::replace(&load(flags)?.config, &lost, &place))
-        }
+        Commands::Device(command) => devices(command),
         Commands::Layout(LayoutCommands::Show { flags, json }) => {
             told(admin::layout::show(&load(flags)?.config, json))
         }
@@ -316,6 +321,37 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
             json,
         } => working(inspect::run(&path, inspect::Options { limit, at, json })),
         Commands::Version { json } => working(print(&version::describe(json))),
+    }
+}
+
+fn devices(command: DeviceCommands) -> Result<ExitCode, Failure> {
+    match command {
+        DeviceCommands::List { flags, json } => {
+            told(admin::devices::devices(&load(flags)?.config, json))
+        }
+        DeviceCommands::Add {
+            place,
+            force_format,
+            flags,
+        } => told(admin::devices::add(
+            &load(flags)?.config,
+            &place,
+            force_format,
+        )),
+        DeviceCommands::Drain { device, flags } => {
+            told(admin::devices::drain(&load(flags)?.config, &device))
+        }
+        DeviceCommands::Replace {
+            lost,
+            place,
+            force_format,
+            flags,
+        } => told(admin::devices::replace(
+            &load(flags)?.config,
+            &lost,
+            &place,
+            force_format,
+        )),
     }
 }
 

@@ -68,11 +68,11 @@ struct RootKeys {
     environment: Option<RootKey>,
 }
 
-/// Runs a server until it is told to stop.
+/// Runs a server until it is told to stop. A first start formats the block devices of `force_format` whatever they hold.
 ///
 /// # Errors
 /// What stands in the way of the start, with the remedy; or why it had to stop.
-pub fn run(config: Config, warnings: &[String]) -> Result<(), String> {
+pub fn run(config: Config, force_format: &[PathBuf], warnings: &[String]) -> Result<(), String> {
     logging::start(config.log_filter.clone(), &config.log_format)?;
     let low = limits::raise_descriptors()?;
     for warning in warnings.iter().chain(&low) {
@@ -80,10 +80,11 @@ pub fn run(config: Config, warnings: &[String]) -> Result<(), String> {
     }
     reactor::probe().map_err(|error| error.to_string())?;
     let environment = root_key::check(&config, |name| std::env::var(name).ok())?;
-    directories::check(&config)?;
+    let force_format = directories::forced(&config, force_format)?;
+    directories::check(&config, &force_format)?;
     let claims = claim(&config)?;
     let keys = root_keys(&config, &claims.metadata_dir, environment)?;
-    run_node(&config, &claims, keys)
+    run_node(&config, &claims, keys, force_format)
 }
 
 /// Claims addresses, then directories: from here on something may be left behind by a start that fails.
@@ -105,17 +106,18 @@ fn root_keys(
     metadata_dir: &Path,
     environment: Option<RootKey>,
 ) -> Result<RootKeys, String> {
-    let likely = !config.data_dirs.iter().any(|path| holds_something(path));
+    // The decision to format is the node's; this one is only about a copy of a key.
+    let likely = !directories::hold_data(config);
     let first = root_key::for_first_start(metadata_dir, environment.as_ref(), likely)?;
     Ok(RootKeys { first, environment })
 }
 
-/// Whether a data place is in use already; the decision to format is the node's, this one only about a copy of a key.
-fn holds_something(path: &Path) -> bool {
-    node::discover::device_path(path).exists()
-}
-
-fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), String> {
+fn run_node(
+    config: &Config,
+    claims: &Claims,
+    keys: RootKeys,
+    force_format: Vec<PathBuf>,
+) -> Result<(), String> {
     let cores = &config.cores;
     let status = Arc::new(NodeStatus::default());
     let stop = Stop::new(cores.len());
@@ -140,7 +142,7 @@ fn run_node(config: &Config, claims: &Claims, keys: RootKeys) -> Result<(), Stri
             keys: KeyChanges::new(config, copies.clone(), proposals),
         },
     )?;
-    let node_config = node_config(config, claims, &keys);
+    let node_config = node_config(config, claims, &keys, force_format);
     let checked = config.clone();
     let front_end = Arc::new(FrontEnd {
         address: claims.s3.address,
@@ -196,10 +198,17 @@ fn how_it_ended(status: &NodeStatus) -> Result<(), String> {
     }
 }
 
-fn node_config(config: &Config, claims: &Claims, keys: &RootKeys) -> NodeConfig {
+fn node_config(
+    config: &Config,
+    claims: &Claims,
+    keys: &RootKeys,
+    force_format: Vec<PathBuf>,
+) -> NodeConfig {
     NodeConfig {
         node_id: config.node_id,
         data_dirs: config.data_dirs.clone(),
+        force_format,
+        discard: config.discard,
         metadata_dir: claims.metadata_dir.clone(),
         cores: config.cores.clone(),
         assume_separate_failure_domains: config.assume_separate_failure_domains,

@@ -56,6 +56,8 @@ impl Node<'_> {
         Ok(NodeConfig {
             node_id: 1,
             data_dirs: folders.iter().map(|folder| folder.join("disk")).collect(),
+            force_format: Vec::new(),
+            discard: false,
             metadata_dir: self.folders[0].join("metadata"),
             cores: (0..options.cores).collect(),
             // Files of one disk are as good as disks where only the engine is looked at.
@@ -214,7 +216,12 @@ fn rebuild(status: &NodeStatus, places: &[PathBuf]) -> anyhow::Result<(u64, Dura
         let lost = status.report().missing_devices;
         let lost = lost.first().context("no device is missing")?.clone();
         let place = place.clone();
-        let replaced = changes.make(DeviceChange::Replace { lost, place });
+        let force_format = false;
+        let replaced = changes.make(DeviceChange::Replace {
+            lost,
+            place,
+            force_format,
+        });
         replaced.map_err(|why| anyhow::anyhow!("a device was not replaced: {why}"))?;
     }
     wait_for(begun, || {

@@ -1,11 +1,14 @@
-//! What each device may grow to: its share of the space that its file system has, as much as is configured, or all but 10 %.
+//! What each device may grow to: its share of the space that its file system has, as much as is configured, or all but 10 %. A block
+//! device has its length.
 //!
-//! Invariant: the free part of a file system is counted once, however many devices share it.
+//! Invariants: the free part of a file system is counted once, however many devices share it; a block device holds no more than it is
+//! long, whatever is configured.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strata_engine::reactor::block_device::block_device;
 use strata_engine::reactor::{self, TaskClass, fs};
 
 use super::format::NodeDevice;
@@ -27,20 +30,48 @@ pub(super) struct DeviceSpace {
     pub(super) file: PathBuf,
 }
 
+impl DeviceSpace {
+    /// How long the block device is, where it is one.
+    ///
+    /// # Errors
+    /// One that cannot be opened.
+    pub(super) async fn block_device_bytes(&self) -> Result<Option<u64>, NodeError> {
+        let listed = fs::status(&self.listed).await.map_err(unknown)?;
+        if !listed.is_block_device {
+            return Ok(None);
+        }
+        let device = block_device(&self.listed).await.map_err(unknown)?;
+        Ok(device.map(|device| device.bytes))
+    }
+
+    /// So much of what is configured as it can have.
+    ///
+    /// # Errors
+    /// A block device that cannot be opened.
+    pub(super) async fn at_most(&self, configured_bytes: u64) -> Result<u64, NodeError> {
+        let bytes = self.block_device_bytes().await?;
+        Ok(bytes.map_or(configured_bytes, |bytes| bytes.min(configured_bytes)))
+    }
+}
+
 /// Bytes that each device may grow to, in the order given.
 ///
 /// # Errors
 /// A file system that does not say how large it is.
 pub(super) async fn shares(devices: &[DeviceSpace]) -> Result<Vec<u64>, NodeError> {
     let mut sharing: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    let mut capacities = vec![0; devices.len()];
     for (position, device) in devices.iter().enumerate() {
+        if let Some(bytes) = device.block_device_bytes().await? {
+            capacities[position] = bytes;
+            continue;
+        }
         let listed = fs::status(&device.listed).await.map_err(unknown)?;
         sharing
             .entry(listed.file_system)
             .or_default()
             .push(position);
     }
-    let mut capacities = vec![0; devices.len()];
     for positions in sharing.values() {
         let mut used = 0;
         for at in positions {
@@ -53,19 +84,21 @@ pub(super) async fn shares(devices: &[DeviceSpace]) -> Result<Vec<u64>, NodeErro
     Ok(capacities)
 }
 
-/// Lets devices grow while the node runs, as their file systems get more space. One whose capacity is configured keeps it.
+/// Lets devices grow while the node runs, as their file systems get more space. One whose capacity is configured keeps it, and the
+/// length of a block device is looked at when the node starts.
 pub(super) fn follow(config: &NodeConfig, devices: &[NodeDevice]) -> Option<reactor::Task<()>> {
     if config.capacity_bytes.is_some() {
         return None;
     }
-    let spaces: Vec<DeviceSpace> = devices
-        .iter()
+    let files = devices.iter().filter(|device| !device.is_block_device);
+    let spaces: Vec<DeviceSpace> = files
+        .clone()
         .map(|device| DeviceSpace {
             listed: device.path.clone(),
             file: device.path.clone(),
         })
         .collect();
-    let health: Vec<_> = devices.iter().map(NodeDevice::health).collect();
+    let health: Vec<_> = files.map(NodeDevice::health).collect();
     Some(reactor::spawn(TaskClass::Background, async move {
         loop {
             reactor::sleep(LOOK_EVERY).await;

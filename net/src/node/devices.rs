@@ -2,8 +2,8 @@
 //! ([`add`]), and others go ([`drain`]). What new chunks are made into over them can be set ([`scheme`]).
 //!
 //! Invariants: a new device is formatted under another name and gets its own when it is whole, so that a crash leaves a device or
-//! none; a step that was made before a crash is found made when the change is asked for again, so that asking again ends it; one
-//! change is made at a time.
+//! none (a block device, which has its name, gets its superblock last); a step that was made before a crash is found made when the
+//! change is asked for again, so that asking again ends it; one change is made at a time.
 
 mod add;
 mod drain;
@@ -43,13 +43,17 @@ pub enum DeviceChange {
     Replace {
         /// The lost one: its uuid, or the path that it had.
         lost: String,
-        /// The empty directory that is to hold the new one.
+        /// The empty directory that is to hold the new one, or a block device.
         place: PathBuf,
+        /// Whether a block device that nobody uses may hold something.
+        force_format: bool,
     },
     /// A new device comes beside the others.
     Add {
-        /// The empty directory that is to hold it.
+        /// The empty directory that is to hold it, or a block device.
         place: PathBuf,
+        /// Whether a block device that nobody uses may hold something.
+        force_format: bool,
     },
     /// A device gives its slots to others.
     Drain {
@@ -203,15 +207,22 @@ impl Serving {
         groups: &[PlacementGroup],
     ) -> Result<(DeviceChanged, Vec<Command>), NodeError> {
         let (changed, groups) = match change {
-            DeviceChange::Replace { lost, place } => {
+            DeviceChange::Replace {
+                lost,
+                place,
+                force_format,
+            } => {
                 let lost = self.lost_device(lost, groups)?;
-                let (look, path) = self.look_at(place).await?;
+                let (look, path) = self.look_at(place, *force_format).await?;
                 let device = self.device_in_place_of(lost, place, look, groups).await?;
                 let changed = replace::changed_groups(groups, lost, device);
                 (self.changed(Some(lost), Some(device), path, place), changed)
             }
-            DeviceChange::Add { place } => {
-                let (look, path) = self.look_at(place).await?;
+            DeviceChange::Add {
+                place,
+                force_format,
+            } => {
+                let (look, path) = self.look_at(place, *force_format).await?;
                 let (device, added) = self.device_beside(place, look, groups).await?;
                 (self.changed(None, Some(device), path, place), added)
             }
@@ -239,9 +250,9 @@ impl Serving {
         Ok((changed, groups.into_iter().map(set_group).collect()))
     }
 
-    async fn look_at(&self, place: &Path) -> Result<(Look, PathBuf), NodeError> {
+    async fn look_at(&self, place: &Path, forced: bool) -> Result<(Look, PathBuf), NodeError> {
         let position = self.config.data_dirs.len();
-        let look = discover::look_at(&self.config, position, place).await?;
+        let look = discover::look_at(&self.config, position, place, forced).await?;
         let path = look.path.clone();
         Ok((look, path))
     }
@@ -320,10 +331,12 @@ impl Serving {
             first.superblock.clone()
         };
         match look.found {
-            Found::Empty => {
+            Found::Empty | Found::Overwritten(_) => {
                 let capacity = self.capacity_of(listed, &look.path).await?;
-                format_whole(mirror, &like, &look.path, capacity).await?;
-                self.open(format::take(&look.path, capacity).await?).await
+                let config = &self.config;
+                format_whole(config, mirror, &like, &look.path, capacity).await?;
+                self.open(format::take(config, &look.path, capacity).await?)
+                    .await
             }
             Found::Device(found) if found.cluster == like.cluster => {
                 let device = found.device;
@@ -339,13 +352,14 @@ impl Serving {
                     .all(|open| open.uuid() != device)
                 {
                     let capacity = self.capacity_of(listed, &look.path).await?;
-                    self.open(format::take(&look.path, capacity).await?).await?;
+                    let device = format::take(&self.config, &look.path, capacity).await?;
+                    self.open(device).await?;
                 }
                 self.refuse_used(device, groups)?;
                 Ok(device)
             }
             Found::Device(found) => Err(refused(&format!(
-                "{shown} is a device of cluster {}: give an empty directory",
+                "{shown} is a device of cluster {}: give an empty directory or block device",
                 found.cluster
             ))),
             Found::Missing => Err(refused(&format!("{} does not exist", listed.display()))),
@@ -367,7 +381,8 @@ impl Serving {
         match shards {
             0 => Ok(()),
             _ => Err(refused(&format!(
-                "device {device} was replaced and still holds {shards} shards of before: delete its file to use the disk anew"
+                "device {device} was replaced and still holds {shards} shards of before: delete its file, or write over the first MiB \
+                 of its block device, to use the disk anew"
             ))),
         }
     }
@@ -399,13 +414,15 @@ impl Serving {
 
     /// Bytes that a device may grow to.
     async fn capacity_of(&self, listed: &Path, file: &Path) -> Result<u64, NodeError> {
-        if let Some(bytes) = self.config.capacity_bytes {
-            return Ok(bytes / self.config.data_dirs.len() as u64);
-        }
         let space = DeviceSpace {
             listed: listed.to_owned(),
             file: file.to_owned(),
         };
+        if let Some(bytes) = self.config.capacity_bytes {
+            return space
+                .at_most(bytes / self.config.data_dirs.len() as u64)
+                .await;
+        }
         let shares = capacity::shares(&[space]).await?;
         Ok(shares.into_iter().next().unwrap_or(0))
     }
@@ -493,19 +510,25 @@ fn set_group(group: PlacementGroup) -> Command {
     SetPlacementGroup { group }.into()
 }
 
-/// Formats a device under another name and gives it its own when it is whole, so that a crash leaves a device or none.
+/// Formats a device under another name and gives it its own when it is whole, so that a crash leaves a device or none. A block
+/// device gets its superblock last.
 async fn format_whole(
+    config: &NodeConfig,
     lost_mirror: Option<Uuid>,
     like: &Superblock,
     path: &Path,
     capacity: u64,
 ) -> Result<(), NodeError> {
     let failed = |error: std::io::Error| NodeError::Devices(format!("{}: {error}", path.display()));
+    let is_there = fs::exists(path).await.map_err(failed)?;
+    if is_there && fs::status(path).await.map_err(failed)?.is_block_device {
+        return format::format_one_more(config, lost_mirror, like, path, capacity).await;
+    }
     let unfinished = path.with_file_name(discover::UNFINISHED_FILE);
     if fs::exists(&unfinished).await.map_err(failed)? {
         fs::remove_file(&unfinished).await.map_err(failed)?;
     }
-    format::format_one_more(lost_mirror, like, &unfinished, capacity).await?;
+    format::format_one_more(config, lost_mirror, like, &unfinished, capacity).await?;
     fs::rename(&unfinished, path).await.map_err(failed)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::sync_directory(directory).await.map_err(failed)

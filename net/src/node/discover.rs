@@ -1,4 +1,4 @@
-//! Finds the devices of a node among the listed directories and files, in any order, and decides whether this is a first start.
+//! Finds the devices of a node among the listed directories, block devices and files, in any order, and decides whether this is a first start.
 //!
 //! Invariants: nothing is formatted unless ALL listed places are there and empty and no metadata exists; a place that is not
 //! there or empty, or whose disk does not work, beside formatted ones is a missing device, and is never made; a device is known by
@@ -8,11 +8,13 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strata_engine::device::block;
+use strata_engine::reactor::block_device::{BlockDevice, block_device as facts_of};
 use strata_engine::reactor::{self, File, OpenOptions, fs};
 use strata_engine::{EngineError, Superblock, Uuid};
 
 use super::failure_domain::{self, FailureDomain};
-use super::{NodeConfig, NodeError};
+use super::{NodeConfig, NodeError, block_device};
 
 /// The device file inside a data directory.
 pub const DEVICE_FILE: &str = "strata.device";
@@ -43,8 +45,10 @@ pub enum Found {
     Missing,
     /// A disk that does not answer, or a device that cannot be used; says why.
     Sick(String),
-    /// An empty directory.
+    /// An empty directory or block device.
     Empty,
+    /// A block device that is formatted all the same; says what it holds.
+    Overwritten(String),
     /// A device.
     Device(Box<Superblock>),
 }
@@ -86,7 +90,10 @@ impl Discovery {
 /// ones, metadata without devices: each with what to do.
 pub async fn discover(config: &NodeConfig) -> Result<Discovery, NodeError> {
     let places = config.data_dirs.iter().enumerate();
-    let looking = places.map(|(position, listed)| look_at(config, position, listed));
+    let looking = places.map(|(position, listed)| {
+        let forced = config.force_format.contains(listed);
+        look_at(config, position, listed, forced)
+    });
     let looks = futures_util::future::try_join_all(looking).await?;
     let domains: Vec<FailureDomain> = looks.iter().map(|look| look.domain.clone()).collect();
     let candidates: Vec<Candidate> = config
@@ -124,10 +131,20 @@ impl Candidate {
             Found::Missing => Some(format!("{listed} is not there")),
             Found::Sick(why) => Some(format!("{listed} does not work ({why})")),
             Found::Empty => Some(format!(
-                "{listed} is empty (is its disk mounted? If it is a new disk, `strata device replace` takes it)"
+                "{listed} is empty (of a directory: is its disk mounted? If it is a new disk, `strata device replace` takes it)"
             )),
-            Found::Device(_) => None,
+            Found::Device(_) | Found::Overwritten(_) => None,
         }
+    }
+}
+
+/// Whether a listed place is in use already, as far as can be seen before a start: a directory or path with a device file, a block
+/// device with a superblock. Blocks.
+pub fn holds_device(listed: &Path) -> bool {
+    let path = device_path(listed);
+    match block_device::is_block_device(&path) {
+        true => block_device::holds_superblock(&path),
+        false => path.exists(),
     }
 }
 
@@ -155,14 +172,15 @@ enum Seen {
     DeviceIn(PathBuf),
 }
 
-/// Looks at a place, which is the so-many-th of those listed.
+/// Looks at a place, which is the so-many-th of those listed. `forced`: a block device may hold anything.
 ///
 /// # Errors
-/// A place that holds something else than a device.
+/// A place that holds something else than a device, a block device that is in use.
 pub(super) async fn look_at(
     config: &NodeConfig,
     position: usize,
     listed: &Path,
+    forced: bool,
 ) -> Result<Look, NodeError> {
     let (path, domain, seen) = match in_time(see(config, position, listed)).await {
         Ok((path, domain, seen)) => (path, domain, seen?),
@@ -177,7 +195,7 @@ pub(super) async fn look_at(
     let found = match seen {
         Seen::Nothing => Found::Missing,
         Seen::EmptyDirectory => Found::Empty,
-        Seen::DeviceIn(path) => look_at_device(listed, &path).await?,
+        Seen::DeviceIn(path) => look_at_device(listed, &path, forced).await?,
     };
     Ok(Look {
         path,
@@ -226,9 +244,20 @@ async fn see(
     Ok((path, domain, seen))
 }
 
-async fn look_at_device(listed: &Path, path: &Path) -> Result<Found, NodeError> {
+async fn look_at_device(listed: &Path, path: &Path, forced: bool) -> Result<Found, NodeError> {
+    let device = match in_time(facts_of(path)).await {
+        Ok(device) => device,
+        Err(error) => return sick_or_refused(path, error),
+    };
+    if device.is_some_and(|device| device.bytes == 0) {
+        return Ok(Found::Sick("the block device has no bytes".to_owned()));
+    }
     match strata_engine::read_superblock(path).await {
         Ok(superblock) => {
+            if let Some(device) = &device {
+                let kept = block::refuse_shrunk(device, superblock.block_device_bytes);
+                kept.map_err(|error| NodeError::Devices(format!("{}: {error}", path.display())))?;
+            }
             let options = OpenOptions {
                 read_only: false,
                 create: false,
@@ -241,6 +270,9 @@ async fn look_at_device(listed: &Path, path: &Path) -> Result<Found, NodeError> 
         }
         Err(EngineError::Io(error)) => sick_or_refused(path, error),
         Err(error @ EngineError::Corrupt { .. }) => Ok(Found::Sick(error.to_string())),
+        Err(EngineError::Unformatted) if let Some(device) = device => {
+            look_at_unformatted(path, &device, forced).await
+        }
         Err(EngineError::Unformatted) if path != listed => Err(NodeError::Devices(format!(
             "{} holds no superblock. If an earlier first start was interrupted and nothing was stored, delete the file; else \
              restore the device",
@@ -248,11 +280,30 @@ async fn look_at_device(listed: &Path, path: &Path) -> Result<Found, NodeError> 
         ))),
         Err(EngineError::Unformatted) => Err(NodeError::Devices(format!(
             "{} is a file without a Strata superblock and is not formatted, because it may hold something else. To use it, \
-             list a directory instead",
+             list a directory or a block device instead",
             path.display()
         ))),
         Err(error) => Err(NodeError::Devices(format!("{}: {error}", path.display()))),
     }
+}
+
+/// A block device that is not ours: empty, or to be overwritten, and used by nobody.
+async fn look_at_unformatted(
+    path: &Path,
+    device: &BlockDevice,
+    forced: bool,
+) -> Result<Found, NodeError> {
+    let place = path.to_owned();
+    let asking = fs::ask_kernel(move || block_device::refuse_in_use(&place));
+    let unused = asking.await.unwrap_or(Ok(()));
+    unused.map_err(NodeError::Devices)?;
+    let content = match block_device::content(path, device).await {
+        Ok(content) => content,
+        Err(EngineError::Io(error)) => return sick_or_refused(path, error),
+        Err(error) => return Err(NodeError::Devices(format!("{}: {error}", path.display()))),
+    };
+    block_device::refuse_content(path, &content, forced).map_err(NodeError::Devices)?;
+    Ok(content.map_or(Found::Empty, Found::Overwritten))
 }
 
 /// A disk that fails is one device less; what the user can put right is refused.
@@ -310,12 +361,21 @@ async fn decide(config: &NodeConfig, candidates: &[Candidate]) -> Result<bool, N
         .iter()
         .filter_map(|candidate| match &candidate.found {
             Found::Device(superblock) => Some((&**superblock, candidate.path.as_path())),
-            Found::Empty | Found::Missing | Found::Sick(_) => None,
+            Found::Empty | Found::Overwritten(_) | Found::Missing | Found::Sick(_) => None,
         })
         .collect();
     let Some((first, first_path)) = formatted.first() else {
         return decide_without_devices(config, candidates).await;
     };
+    for candidate in candidates {
+        if let Found::Overwritten(held) = &candidate.found {
+            return Err(NodeError::Devices(format!(
+                "{} holds {held}, and this is no first start: nothing was written. Start without --force-format and without it, then \
+                 hand it over: `strata device add --force-format` or `replace`",
+                candidate.listed.display()
+            )));
+        }
+    }
     for (superblock, path) in &formatted {
         if superblock.cluster != first.cluster {
             return Err(NodeError::Devices(format!(

@@ -112,7 +112,7 @@ fn read_line(path: &Path) -> Option<String> {
 }
 
 /// Linux's encoding of `dev_t` in user space (makedev(3)).
-fn split_device_number(number: u64) -> (u64, u64) {
+pub(super) fn split_device_number(number: u64) -> (u64, u64) {
     let major = ((number >> 8) & 0xfff) | ((number >> 32) & !0xfff);
     let minor = (number & 0xff) | ((number >> 12) & !0xff);
     (major, minor)
@@ -161,6 +161,24 @@ mod tests {
         assert_eq!(
             disks_of(sysfs.path(), &partition, 0),
             Some(BTreeSet::from(["nvme0n1".to_owned()]))
+        );
+    }
+
+    #[test]
+    fn a_stacked_device_resolves_to_all_disks_below() {
+        let sysfs = tempfile::tempdir().unwrap();
+        let devices = sysfs.path().join("devices");
+        let slaves = devices.join("virtual/dm-0/slaves");
+        fs::create_dir_all(&slaves).unwrap();
+        for name in ["sda", "sdb"] {
+            let partition = devices.join(name).join(format!("{name}1"));
+            fs::create_dir_all(&partition).unwrap();
+            fs::write(partition.join("partition"), "1\n").unwrap();
+            std::os::unix::fs::symlink(&partition, slaves.join(format!("{name}1"))).unwrap();
+        }
+        assert_eq!(
+            disks_of(sysfs.path(), &devices.join("virtual/dm-0"), 0),
+            Some(BTreeSet::from(["sda".to_owned(), "sdb".to_owned()]))
         );
     }
 

@@ -5,8 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use strata_engine::device::block;
+use strata_engine::reactor::fs;
 use strata_engine::{
-    DeviceHealth, DeviceLock, DeviceOptions, FormatOptions, PartitionKind, Superblock, Uuid,
+    DeviceHealth, DeviceLock, DeviceOptions, EngineError, FormatOptions, PartitionKind, Superblock,
+    Uuid,
 };
 
 use super::capacity::{self, DeviceSpace};
@@ -41,6 +44,9 @@ pub struct NodeDevice {
     pub capacity_bytes: u64,
     /// What its superblock says.
     pub superblock: Superblock,
+    /// Whether it is no file.
+    pub is_block_device: bool,
+    discard: bool,
     health: Arc<DeviceHealth>,
     _lock: DeviceLock,
 }
@@ -65,8 +71,8 @@ impl NodeDevice {
     pub fn options(&self) -> DeviceOptions {
         DeviceOptions {
             capacity_bytes: self.capacity_bytes,
+            discard: self.discard,
             health: self.health.clone(),
-            ..DeviceOptions::default()
         }
     }
 
@@ -119,7 +125,7 @@ pub async fn prepare(
     }
     let mut devices = Vec::new();
     for (candidate, capacity_bytes) in discovery.candidates.iter().zip(capacities) {
-        devices.push(take(&candidate.path, capacity_bytes).await?);
+        devices.push(take(config, &candidate.path, capacity_bytes).await?);
     }
     Ok(devices)
 }
@@ -128,16 +134,24 @@ pub async fn prepare(
 ///
 /// # Errors
 /// One that is locked by another server, or cannot be read or mended.
-pub(super) async fn take(path: &Path, capacity_bytes: u64) -> Result<NodeDevice, NodeError> {
+pub(super) async fn take(
+    config: &NodeConfig,
+    path: &Path,
+    capacity_bytes: u64,
+) -> Result<NodeDevice, NodeError> {
     let failed = |error| NodeError::Devices(format!("{}: {error}", path.display()));
-    let lock = DeviceLock::take(path).await.map_err(failed)?;
+    let named = |error: EngineError| NodeError::Devices(error.to_string());
+    let lock = DeviceLock::take(path).await.map_err(named)?;
     let health = Arc::<DeviceHealth>::default();
     let repairing = strata_engine::repair_superblock(path, &health);
     if let Some(damage) = repairing.await.map_err(failed)? {
         tracing::warn!(%damage, "damage was found on a device and has cost nothing");
     }
+    block::follow_length(path).await.map_err(failed)?;
     let superblock = strata_engine::read_superblock(path).await.map_err(failed)?;
     Ok(NodeDevice {
+        is_block_device: is_block_device(path).await?,
+        discard: config.discard,
         path: path.to_owned(),
         capacity_bytes,
         superblock,
@@ -151,12 +165,14 @@ pub(super) async fn take(path: &Path, capacity_bytes: u64) -> Result<NodeDevice,
 /// # Errors
 /// A file system that is too full, and a file that cannot be written.
 pub(super) async fn format_one_more(
+    config: &NodeConfig,
     lost_mirror: Option<Uuid>,
     like: &Superblock,
     path: &Path,
     capacity_bytes: u64,
 ) -> Result<(), NodeError> {
     at_least_minimum(path, capacity_bytes)?;
+    let _held = hold_block_device(path).await?;
     let device = new_uuid();
     let mirrors = like.log_mirrors.iter();
     let data = like.partitions.iter();
@@ -180,13 +196,40 @@ pub(super) async fn format_one_more(
             })
             .collect(),
     };
-    format_one(path, options).await
+    format_one(config, path, options).await
 }
 
-async fn format_one(path: &Path, options: FormatOptions) -> Result<(), NodeError> {
+/// Formats a file, or a block device that is held.
+async fn format_one(
+    config: &NodeConfig,
+    path: &Path,
+    options: FormatOptions,
+) -> Result<(), NodeError> {
+    let failed = |error| NodeError::Devices(format!("cannot format {}: {error}", path.display()));
+    if is_block_device(path).await? {
+        block::erase(path, config.discard).await.map_err(failed)?;
+    }
     let formatted = strata_engine::format_device(path, options).await;
-    formatted
-        .map_err(|error| NodeError::Devices(format!("cannot format {}: {error}", path.display())))
+    formatted.map_err(failed)
+}
+
+/// A file that is to be made is no block device.
+async fn is_block_device(path: &Path) -> Result<bool, NodeError> {
+    match fs::status(path).await {
+        Ok(found) => Ok(found.is_block_device),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(NodeError::Devices(error.to_string())),
+    }
+}
+
+/// Keeps everybody else off a block device while it is formatted.
+async fn hold_block_device(path: &Path) -> Result<Option<DeviceLock>, NodeError> {
+    if !is_block_device(path).await? {
+        return Ok(None);
+    }
+    let held = DeviceLock::take(path).await;
+    held.map(Some)
+        .map_err(|error| NodeError::Devices(error.to_string()))
 }
 
 async fn format_all(
@@ -194,6 +237,11 @@ async fn format_all(
     discovery: &Discovery,
     capacities: &[u64],
 ) -> Result<(), NodeError> {
+    // All are held before the first is written.
+    let mut held = Vec::new();
+    for candidate in &discovery.candidates {
+        held.push(hold_block_device(&candidate.path).await?);
+    }
     let (cluster, pool) = (new_uuid(), new_uuid());
     let uuids: Vec<Uuid> = discovery.candidates.iter().map(|_| new_uuid()).collect();
     let domains: Vec<(Uuid, usize)> = uuids
@@ -223,7 +271,7 @@ async fn format_all(
             log_segments: log_segments_for(*capacity_bytes, segment_bytes),
             log_mirrors: log_mirrors.clone(),
         };
-        format_one(&candidate.path, options).await?;
+        format_one(config, &candidate.path, options).await?;
     }
     Ok(())
 }
@@ -256,13 +304,6 @@ fn log_segments_for(capacity_bytes: u64, segment_bytes: u64) -> u32 {
 async fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u64>, NodeError> {
     // Of all that are listed, so that a missing device gives its share to no other.
     let count = config.data_dirs.len() as u64;
-    if let Some(bytes) = config.capacity_bytes {
-        return discovery
-            .candidates
-            .iter()
-            .map(|candidate| at_least_minimum(&candidate.path, bytes / count))
-            .collect();
-    }
     let spaces: Vec<DeviceSpace> = discovery
         .candidates
         .iter()
@@ -271,12 +312,20 @@ async fn capacities(config: &NodeConfig, discovery: &Discovery) -> Result<Vec<u6
             file: candidate.path.clone(),
         })
         .collect();
+    if let Some(bytes) = config.capacity_bytes {
+        let mut capacities = Vec::new();
+        for space in &spaces {
+            let bytes = space.at_most(bytes / count).await?;
+            capacities.push(at_least_minimum(&space.file, bytes)?);
+        }
+        return Ok(capacities);
+    }
     let shares = capacity::shares(&spaces).await?;
     let candidates = discovery.candidates.iter().zip(shares);
     candidates
         .map(|(candidate, bytes)| match candidate.found {
             Found::Device(_) => Ok(bytes),
-            Found::Empty | Found::Missing | Found::Sick(_) => {
+            Found::Empty | Found::Overwritten(_) | Found::Missing | Found::Sick(_) => {
                 at_least_minimum(&candidate.path, bytes)
             }
         })
@@ -288,7 +337,7 @@ fn at_least_minimum(path: &Path, bytes: u64) -> Result<u64, NodeError> {
         return Ok(bytes);
     }
     Err(NodeError::Devices(format!(
-        "{} would have {} MiB; at least {} MiB are needed (10 % of the file system are left free unless storage.capacity says otherwise)",
+        "{} would have {} MiB; at least {} MiB are needed (of a file system 10 % are left free unless storage.capacity says otherwise)",
         path.display(),
         bytes >> 20,
         CAPACITY_BYTES_MIN >> 20

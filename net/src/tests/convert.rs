@@ -183,7 +183,12 @@ fn another_layout_is_that_of_new_chunks_and_of_stored_ones() {
         let disks = machine.disks.clone();
         let simulation = machine.simulation.clone();
         let lost: Vec<usize> = (0..scheme.losses()).map(|at| at * 3).collect();
-        check_without(Machine { simulation, disks }, &lost, &acknowledged);
+        let machine = Machine {
+            simulation,
+            disks,
+            force_format: Vec::new(),
+        };
+        check_without(machine, &lost, &acknowledged);
     }
 }
 

@@ -45,7 +45,17 @@ async fn replace(cluster: &Cluster) -> Option<Result<DeviceChanged, String>> {
 async fn replace_by(cluster: &Cluster, place: PathBuf) -> Option<Result<DeviceChanged, String>> {
     let missing = cluster.parts().status.report().missing_devices;
     let lost = missing.first()?.clone();
-    Some(change(cluster, DeviceChange::Replace { lost, place }).await)
+    Some(
+        change(
+            cluster,
+            DeviceChange::Replace {
+                lost,
+                place,
+                force_format: false,
+            },
+        )
+        .await,
+    )
 }
 
 /// Has a change made.
@@ -135,7 +145,15 @@ async fn add_and_store(cluster: Cluster, acknowledged: Acknowledged) {
         return;
     }
     let place = new_place();
-    match change(&cluster, DeviceChange::Add { place }).await {
+    match change(
+        &cluster,
+        DeviceChange::Add {
+            place,
+            force_format: false,
+        },
+    )
+    .await
+    {
         Ok(added) => assert!(added.groups > 0, "{added:?}"),
         Err(why) => assert!(why.contains("leads its placement groups already"), "{why}"),
     }

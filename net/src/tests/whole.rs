@@ -19,11 +19,11 @@ use crate::node::{self, NodeConfig, NodeError, Serving};
 use crate::scheme::DegradedWrites;
 
 /// Disks of a node that keeps copies, and of one that keeps coded chunks.
-const COPIES: std::ops::Range<usize> = 0..3;
+pub const COPIES: std::ops::Range<usize> = 0..3;
 pub const CODED: std::ops::Range<usize> = 0..6;
-const CORES: usize = 3;
+pub const CORES: usize = 3;
 /// Objects that each reactor stores.
-const OBJECTS: usize = 3;
+pub const OBJECTS: usize = 3;
 /// Between two objects of a reactor: long enough for checkpoints of the metadata.
 const PAUSE: Duration = Duration::from_secs(4);
 
@@ -35,6 +35,8 @@ const OTHER_METADATA: &str = "/other";
 pub struct Machine {
     pub simulation: Simulation,
     pub disks: Vec<usize>,
+    /// What `--force-format` names.
+    pub force_format: Vec<PathBuf>,
 }
 
 /// A machine with empty, mounted disks.
@@ -54,6 +56,29 @@ pub fn machine(seed: u64, disks: std::ops::Range<usize>) -> Machine {
     Machine {
         simulation,
         disks: disks.collect(),
+        force_format: Vec::new(),
+    }
+}
+
+/// A machine whose disks are block devices, but for two that are directories, and hold nothing.
+pub fn machine_of_block_devices(seed: u64, disks: std::ops::Range<usize>) -> Machine {
+    let simulation = Simulation::new(seed);
+    let bytes = node::format::CAPACITY_BYTES_MIN + (1 << 20);
+    for path in paths(&(0..CODED.end).collect::<Vec<_>>()) {
+        let made = simulation.set_block_device(&path, bytes, 4096);
+        made.expect("the root directory");
+    }
+    run(&simulation, 2, async || {
+        for directory in ["/disk6", "/disk7", METADATA, OTHER_METADATA] {
+            let made = fs::create_dir_all(Path::new(directory)).await;
+            made.expect("a directory");
+        }
+        fs::sync_directory(Path::new("/")).await.expect("synced");
+    });
+    Machine {
+        simulation,
+        disks: disks.collect(),
+        force_format: Vec::new(),
     }
 }
 
@@ -64,10 +89,13 @@ fn paths(disks: &[usize]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn config(disks: &[usize], metadata_dir: &str) -> NodeConfig {
+fn config(machine: &Machine, metadata_dir: &str) -> NodeConfig {
+    let disks = &machine.disks;
     NodeConfig {
         node_id: 1,
         data_dirs: paths(disks),
+        force_format: machine.force_format.clone(),
+        discard: true,
         metadata_dir: PathBuf::from(metadata_dir),
         cores: (0..CORES).collect(),
         assume_separate_failure_domains: true,
@@ -122,7 +150,7 @@ pub fn start(
         }) as Serving
     };
     let world = World::Simulated(machine.simulation.clone());
-    let config = config(&machine.disks, metadata_dir);
+    let config = config(machine, metadata_dir);
     node::run(world, config, status.clone(), front_end)?;
     Ok(status)
 }
@@ -195,7 +223,7 @@ fn a_whole_node_starts_stores_stops_and_starts_again() {
 
 /// What ends the process in the middle, and what its next start finds.
 #[derive(Clone, Copy, Debug)]
-enum End {
+pub enum End {
     /// Everything that was written is as it was.
     Killed,
     /// What was not flushed is lost or torn, of LMDB's file too.
@@ -206,7 +234,12 @@ enum End {
 
 /// Ends a node when its disks are asked for the operation, then starts it again without some of its disks: how many acknowledged
 /// objects it then had, and whether it had to rebuild its namespace. Before the first of them nothing is asked of the next start.
-fn end_and_check(mut machine: Machine, operation: u64, end: End, lost: &[usize]) -> (usize, bool) {
+pub fn end_and_check(
+    mut machine: Machine,
+    operation: u64,
+    end: End,
+    lost: &[usize],
+) -> (usize, bool) {
     let acknowledged = Acknowledged::default();
     machine.simulation.crash_after(operation);
     let ended = start(&machine, METADATA, stores(&acknowledged));
@@ -232,7 +265,7 @@ fn end_and_check(mut machine: Machine, operation: u64, end: End, lost: &[usize])
 }
 
 /// How many operations a node asks of its disks while it stores everything, and how many bodies it packs meanwhile.
-fn operations_of(machine: &Machine) -> (u64, u64) {
+pub fn operations_of(machine: &Machine) -> (u64, u64) {
     let serve = stores(&Acknowledged::default());
     let status = start(machine, METADATA, serve).expect("a start");
     let packed = status.packing().extents.load(Ordering::Relaxed);

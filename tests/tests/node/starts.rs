@@ -349,7 +349,7 @@ async fn a_file_that_is_no_device_is_refused_and_left_alone() {
                 &[
                     &file.display().to_string(),
                     "without a Strata superblock",
-                    "list a directory instead",
+                    "list a directory or a block device instead",
                 ],
             );
         }

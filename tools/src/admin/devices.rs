@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
+use strata_net::node::discover::DEVICE_FILE;
 
 use super::protocol::Request;
 use super::shown::{list, number, size, text};
@@ -50,10 +51,16 @@ fn table(status: &Value) -> String {
 ///
 /// # Errors
 /// No server runs, or it refuses; says why.
-pub fn replace(config: &Config, lost: &str, place: &Path) -> Result<String, String> {
+pub fn replace(
+    config: &Config,
+    lost: &str,
+    place: &Path,
+    force_format: bool,
+) -> Result<String, String> {
     let request = Request::ReplaceDevice {
         lost: lost.to_owned(),
         place: from_the_root(place)?,
+        force_format,
     };
     let replaced = ask(config, &request).map_err(|error| error.to_string())?;
     let told = format!(
@@ -71,9 +78,10 @@ pub fn replace(config: &Config, lost: &str, place: &Path) -> Result<String, Stri
 ///
 /// # Errors
 /// No server runs, or it refuses; says why.
-pub fn add(config: &Config, place: &Path) -> Result<String, String> {
+pub fn add(config: &Config, place: &Path, force_format: bool) -> Result<String, String> {
     let request = Request::AddDevice {
         place: from_the_root(place)?,
+        force_format,
     };
     let added = ask(config, &request).map_err(|error| error.to_string())?;
     Ok(format!(
@@ -96,7 +104,7 @@ pub fn drain(config: &Config, device: &str) -> Result<String, String> {
     let drained = ask(config, &request).map_err(|error| error.to_string())?;
     Ok(format!(
         "Device {} leaves {} placement groups; what it holds is being moved: `strata repair status`. When nothing is left to move, \
-         take its directory off storage.data_dir before the next start.\n",
+         take its directory or path off storage.data_dir before the next start.\n",
         text(&drained, "device"),
         number(&drained, "placement_groups")
     ))
@@ -113,7 +121,9 @@ fn to_be_listed(changed: &Value, instead: &str) -> String {
         return String::new();
     }
     let file = Path::new(text(changed, "path"));
-    let place = file.parent().unwrap_or(file).display();
+    // A block device is listed itself.
+    let directory = file.parent().filter(|_| file.ends_with(DEVICE_FILE));
+    let place = directory.unwrap_or(file).display();
     format!("Before the next start: list {place} in storage.data_dir{instead}.\n")
 }
 
@@ -121,6 +131,14 @@ fn to_be_listed(changed: &Value, instead: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_directory_or_a_block_device_is_to_be_listed() {
+        let said = |path: &str| to_be_listed(&json!({ "listed": false, "path": path }), "");
+        assert!(said("/a/strata.device").contains("list /a in"));
+        assert!(said("/dev/disk/by-id/x").contains("list /dev/disk/by-id/x in"));
+        assert_eq!(to_be_listed(&json!({ "listed": true }), ""), "");
+    }
 
     #[test]
     fn devices_are_listed_with_what_is_wrong() {

@@ -28,17 +28,21 @@ pub enum Request {
     Status,
     /// To bring a root key into force: this one, or one that it makes.
     SetRootKey(Option<RootKey>),
-    /// To put a new device in an empty directory in the place of a lost one.
+    /// To put a new device in an empty directory or on a block device in the place of a lost one.
     ReplaceDevice {
         /// The lost one: its uuid, or the path that it had.
         lost: String,
-        /// The directory, as a path from the root.
+        /// The directory or block device, as a path from the root.
         place: String,
+        /// Whether a block device may hold something.
+        force_format: bool,
     },
-    /// To put a new device in an empty directory beside the others.
+    /// To put a new device in an empty directory or on a block device beside the others.
     AddDevice {
-        /// The directory, as a path from the root.
+        /// The directory or block device, as a path from the root.
         place: String,
+        /// Whether a block device may hold something.
+        force_format: bool,
     },
     /// To give the slots of a device to others, and move what it holds.
     DrainDevice {
@@ -66,16 +70,25 @@ impl Request {
                 "access_key_id": key.access_key_id,
                 "secret_access_key": key.secret_access_key,
             }),
-            Request::ReplaceDevice { lost, place } => json!({
+            Request::ReplaceDevice {
+                lost,
+                place,
+                force_format,
+            } => json!({
                 "version": VERSION,
                 "request": "replace-device",
                 "lost": lost,
                 "place": place,
+                "force_format": force_format,
             }),
-            Request::AddDevice { place } => json!({
+            Request::AddDevice {
+                place,
+                force_format,
+            } => json!({
                 "version": VERSION,
                 "request": "add-device",
                 "place": place,
+                "force_format": force_format,
             }),
             Request::DrainDevice { device } => json!({
                 "version": VERSION,
@@ -101,6 +114,11 @@ impl Request {
         let fields = object(line)?;
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
         let shards = |name: &str| usize::try_from(fields.get(name)?.as_u64()?).ok();
+        let force_format = match fields.get("force_format") {
+            None => false,
+            Some(Value::Bool(force)) => *force,
+            Some(_) => return Err("force_format is true or false".to_owned()),
+        };
         match text("request") {
             Some("status") => Ok(Request::Status),
             Some("set-root-key") => match (text("access_key_id"), text("secret_access_key")) {
@@ -117,12 +135,14 @@ impl Request {
                 (Some(lost), Some(place)) => Ok(Request::ReplaceDevice {
                     lost: lost.to_owned(),
                     place: place.to_owned(),
+                    force_format,
                 }),
                 _ => Err("replace-device names `lost` and `place`".to_owned()),
             },
             Some("add-device") => match text("place") {
                 Some(place) => Ok(Request::AddDevice {
                     place: place.to_owned(),
+                    force_format,
                 }),
                 None => Err("add-device names `place`".to_owned()),
             },
@@ -236,9 +256,11 @@ mod tests {
             Request::ReplaceDevice {
                 lost: "a uuid".to_owned(),
                 place: "/data/new disk".to_owned(),
+                force_format: false,
             },
             Request::AddDevice {
                 place: "/data/one more".to_owned(),
+                force_format: true,
             },
             Request::DrainDevice {
                 device: "a uuid".to_owned(),
@@ -261,6 +283,10 @@ mod tests {
             (r#"{"version":1}"#, "no name"),
             (r#"{"version":2,"request":"status"}"#, "version 2"),
             (r#"{"version":1,"request":"explode"}"#, "`explode`"),
+            (
+                r#"{"version":1,"request":"add-device","place":"/a","force_format":"x"}"#,
+                "true or false",
+            ),
             (
                 r#"{"version":1,"request":"set-root-key","access_key_id":"x"}"#,
                 "together",

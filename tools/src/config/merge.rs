@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strata_net::node::discover;
 use strata_net::node::format::CAPACITY_BYTES_MIN;
+use strata_net::node::{block_device, discover};
 use strata_net::scheme::{DegradedWrites, Scheme};
 use tracing_subscriber::filter::Targets;
 
@@ -112,10 +112,12 @@ pub struct Config {
     /// `storage.data_dir`, absolute; at least one.
     pub data_dirs: Vec<PathBuf>,
     /// Where the metadata directory may be, absolute and in this order: the place that `storage.metadata_dir` names, or one inside each data
-    /// directory. At least one; [`Config::metadata_dir`] chooses.
+    /// directory, of which block devices and files have none. At least one; [`Config::metadata_dir`] chooses.
     pub metadata_dirs: Vec<PathBuf>,
     /// `erasure_coding.data_shards` and `erasure_coding.parity_shards`.
     pub scheme: Option<Scheme>,
+    /// `storage.discard`.
+    pub discard: bool,
     /// `storage.degraded_writes`.
     pub degraded_writes: DegradedWrites,
     /// `storage.pack_after_seconds`.
@@ -190,6 +192,7 @@ impl Config {
             data_dirs,
             metadata_dirs,
             scheme,
+            discard: settings.flag("storage.discard"),
             degraded_writes: degraded_writes(&settings.text("storage.degraded_writes")),
             pack_after: Duration::from_secs(settings.integer("storage.pack_after_seconds")),
             capacity: settings.size("storage.capacity"),
@@ -321,7 +324,8 @@ fn directories(
     };
     let (data_dirs, default) = match (given, data_home) {
         (Some(list), _) => {
-            let inside = list.iter().map(|path| path.join("metadata")).collect();
+            let directories = list.iter().filter(|path| may_be_directory(path));
+            let inside = directories.map(|path| path.join("metadata")).collect();
             (list, inside)
         }
         (None, Some(home)) => (vec![home.join("data")], vec![home.join("metadata")]),
@@ -331,9 +335,24 @@ fn directories(
     };
     let metadata_dirs = match settings.value("storage.metadata_dir") {
         Some(Value::Directory(path)) => vec![path.clone()],
+        _ if default.is_empty() => {
+            return Err(
+                "`storage.data_dir` lists block devices or files only, and the names (LMDB) and the copies of the root key need a \
+                 directory: set `storage.metadata_dir` (--metadata-dir), for example to /var/lib/strata/metadata"
+                    .to_owned(),
+            );
+        }
         _ => default,
     };
     Ok((absolute(&data_dirs)?, absolute(&metadata_dirs)?))
+}
+
+/// Whether a data place is a directory or will be one: what is not there is, except below `/dev`, where an unplugged disk was.
+fn may_be_directory(place: &Path) -> bool {
+    match place.metadata() {
+        Ok(found) => found.is_dir(),
+        Err(_) => !block_device::is_path_of_devices(place),
+    }
 }
 
 /// Relative paths are ones from the working directory; those of a file were resolved when it was read.

@@ -288,8 +288,8 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Directories,
         default: "",
         default_note: "`$XDG_DATA_HOME/strata/data`, else `~/.local/share/strata/data`",
-        help: "Directories for data, best on disks of their own: one path or an array. A file that is a device already may \
-               be listed as well. Order does not matter after the first start. One disk keeps one copy, two keep two copies, \
+        help: "Directories for data, best on disks of their own, or whole block devices (by /dev/disk/by-id): one path or an \
+               array. A file that is a device already may be listed as well. Order does not matter after the first start. One disk keeps one copy, two keep two copies, \
                three keep three; four keep 2+2 shards, five 3+2, six or more 4+2.",
         flag: flag("data-dir", "DIRECTORY"),
         ..LIVE
@@ -313,9 +313,19 @@ pub static KEYS: &[Key] = &[
             max: u64::MAX,
         },
         default: "",
-        default_note: "all but 10 % of each file system",
-        help: "Bytes that the data directories may hold together; 256MiB for each at least.",
+        default_note: "all but 10 % of each file system; all of a block device",
+        help: "Bytes that the devices may hold together, each the same share; 256MiB for each at least. A block device holds no \
+               more than it is long.",
         flag: flag("capacity", "SIZE"),
+        ..LIVE
+    },
+    Key {
+        section: "storage",
+        name: "discard",
+        kind: Kind::Flag,
+        default: "true",
+        help: "Tell block devices what they need not keep (TRIM): all of it when they are formatted, then segments that have \
+               become free. It does nothing to files.",
         ..LIVE
     },
     Key {

@@ -5,7 +5,7 @@
 //! structure that says so, and the walk goes on behind it by alignment units.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -30,11 +30,7 @@ const STRUCTURE_BYTES_MAX: usize = 4 << 20;
 pub fn print(path: &Path, page: &mut Page) -> Result<(), String> {
     let device = DeviceFile::open(path)?;
     let superblock = device.print_head(page)?;
-    let length = device
-        .file
-        .metadata()
-        .map_err(|error| device.failed(&error))?
-        .len();
+    let length = device.length()?;
     let mut offset = SEGMENTS_OFFSET;
     while offset < length && page.wants_more() {
         device.print_segment(offset, &superblock, page)?;
@@ -68,6 +64,12 @@ impl DeviceFile<'_> {
 
     fn failed(&self, error: &io::Error) -> String {
         format!("cannot read {}: {error}", self.path.display())
+    }
+
+    /// Its end: a block device has no length of a file.
+    fn length(&self) -> Result<u64, String> {
+        let end = (&self.file).seek(SeekFrom::End(0));
+        end.map_err(|error| self.failed(&error))
     }
 
     /// Up to so many bytes; fewer at the end of the file.

@@ -129,13 +129,29 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
     match request {
         Request::Status => Ok(requests.report.now()),
         Request::SetRootKey(given) => set_root_key(given, requests),
-        Request::ReplaceDevice { lost, place } => {
+        Request::ReplaceDevice {
+            lost,
+            place,
+            force_format,
+        } => {
             let place = PathBuf::from(place);
-            change_devices(DeviceChange::Replace { lost, place }, requests)
+            let replaced = DeviceChange::Replace {
+                lost,
+                place,
+                force_format,
+            };
+            change_devices(replaced, requests)
         }
-        Request::AddDevice { place } => {
+        Request::AddDevice {
+            place,
+            force_format,
+        } => {
             let place = PathBuf::from(place);
-            change_devices(DeviceChange::Add { place }, requests)
+            let added = DeviceChange::Add {
+                place,
+                force_format,
+            };
+            change_devices(added, requests)
         }
         Request::DrainDevice { device } => change_devices(DeviceChange::Drain { device }, requests),
         Request::SetLayout { scheme } => {
@@ -160,7 +176,7 @@ fn refuse_unless_ready(requests: &AdminRequests, what: &str) -> Result<(), Strin
 
 fn change_devices(change: DeviceChange, requests: &AdminRequests) -> Result<Value, String> {
     refuse_unless_ready(requests, "devices can be changed")?;
-    if let DeviceChange::Replace { place, .. } | DeviceChange::Add { place } = &change
+    if let DeviceChange::Replace { place, .. } | DeviceChange::Add { place, .. } = &change
         && !place.is_absolute()
     {
         return Err(format!("{} is no path from the root", place.display()));

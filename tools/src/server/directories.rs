@@ -1,4 +1,4 @@
-//! The directories of a server: checked before anything is made, then made, then locked.
+//! The directories and block devices of a server: checked before anything is made, then made, then locked.
 //!
 //! Invariants: one server at a time holds a metadata directory; what is made is readable by its owner alone and named on stable
 //! storage; a start that is refused here has made nothing; beside data that is there already no data directory is made: where
@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use strata_net::node::{discover, failure_domain};
+use strata_net::node::{block_device, discover, failure_domain};
 
 use crate::config::Config;
 
@@ -180,12 +180,12 @@ pub fn check_direct_io(directory: &Path) -> Result<(), String> {
 
 /// Finds what stands in the way of a start in its directories, and makes nothing.
 ///
-/// A data place that is a plain file is a device and is left to the engine, as is a directory that holds one: where its disk
-/// does not work, the others may serve without it.
+/// A data place that is a plain file is a device and is left to the engine, as is a directory or a block device that holds one:
+/// where its disk does not work, the others may serve without it.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(config: &Config) -> Result<(), String> {
+pub fn check(config: &Config, force_format: &[PathBuf]) -> Result<(), String> {
     for place in &config.metadata_dirs {
         if let Some(holder) = holder(place) {
             return Err(in_use(place, &holder));
@@ -206,12 +206,52 @@ pub fn check(config: &Config) -> Result<(), String> {
         _ => {}
     }
     for path in &config.data_dirs {
+        if block_device::is_block_device(path) {
+            // A node that has names is no new one: it looks at its disks itself, and waits for each only so long.
+            match hold_names(config) {
+                true => block_device::refuse_held(path)?,
+                false => block_device::check(path, force_format.contains(path))?,
+            }
+            continue;
+        }
+        if !path.exists() && !is_used && block_device::is_path_of_devices(path) {
+            return Err(format!(
+                "there is no block device {}: nothing was formatted. `ls -l /dev/disk/by-id` shows those that are there",
+                path.display()
+            ));
+        }
         let holds_none = path.is_dir() && !discover::device_path(path).exists();
         if holds_none || !path.exists() && !is_used {
             check_direct_io(path)?;
         }
     }
     Ok(())
+}
+
+/// What `--force-format` names, as `storage.data_dir` does.
+///
+/// # Errors
+/// A path that is not listed there, or no block device.
+pub fn forced(config: &Config, named: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut forced = Vec::new();
+    for path in named {
+        let shown = path.display();
+        let path = std::path::absolute(path).map_err(|error| {
+            format!("--force-format {shown} cannot be made an absolute path: {error}")
+        })?;
+        if !config.data_dirs.contains(&path) {
+            return Err(format!(
+                "--force-format {shown}: `storage.data_dir` does not list it; name it by the same path"
+            ));
+        }
+        if !block_device::is_block_device(&path) {
+            return Err(format!(
+                "--force-format {shown}: it is no block device, and nothing else is ever written over"
+            ));
+        }
+        forced.push(path);
+    }
+    Ok(forced)
 }
 
 /// Makes the directories of a server that [`check`] has found in order, and takes the lock. What is missing beside data that
@@ -230,10 +270,14 @@ pub fn prepare(config: &Config, metadata_dir: &Path) -> Result<Lock, String> {
 }
 
 /// Whether one of the places is in use already.
-fn hold_data(config: &Config) -> bool {
-    let device = |path: &PathBuf| discover::device_path(path).exists();
-    let names = |path: &PathBuf| path.join("data.mdb").exists();
-    config.data_dirs.iter().any(device) || config.metadata_dirs.iter().any(names)
+pub fn hold_data(config: &Config) -> bool {
+    let mut places = config.data_dirs.iter();
+    hold_names(config) || places.any(|path| discover::holds_device(path))
+}
+
+fn hold_names(config: &Config) -> bool {
+    let mut places = config.metadata_dirs.iter();
+    places.any(|path| path.join("data.mdb").exists())
 }
 
 /// What is to be said when several data directories are on fewer disks than there are directories.
@@ -316,7 +360,7 @@ mod tests {
         }
         let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
         for path in [directory.path().to_owned(), directory.path().join("a/b")] {
-            let why = check(&config(&[path])).expect_err("tmpfs");
+            let why = check(&config(&[path]), &[]).expect_err("tmpfs");
             assert!(why.contains("in memory"), "{why}");
         }
         let mut left = fs::read_dir(directory.path()).expect("a directory");
@@ -330,7 +374,7 @@ mod tests {
         fs::create_dir(place("b")).expect("made");
         fs::write(discover::device_path(&place("b")), "").expect("written");
         let config = config(&[place("a"), place("b")]);
-        check(&config).expect("in order");
+        check(&config, &[]).expect("in order");
         let lock = prepare(&config, config.metadata_dir()).expect("made");
         assert!(!place("a").exists(), "a missing disk is not replaced");
         assert!(place("b/metadata").join(LOCK_FILE).exists());
@@ -345,11 +389,37 @@ mod tests {
         fs::write(discover::device_path(&place("b")), "").expect("written");
         let mut config = config(&[place("a"), place("b")]);
         config.metadata_dirs = vec![place("a/names")];
-        let why = check(&config).expect_err("its disk is missing");
+        let why = check(&config, &[]).expect_err("its disk is missing");
         assert!(
             why.contains("is missing") && why.contains("--metadata-dir"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn only_listed_block_devices_may_be_written_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let listed = directory.path().join("a");
+        fs::write(&listed, "something").expect("written");
+        let config = config(&[listed.clone(), directory.path().to_owned()]);
+        assert_eq!(forced(&config, &[]), Ok(Vec::new()));
+        let why = forced(&config, &[listed]).expect_err("a file");
+        assert!(why.contains("no block device"), "{why}");
+        let why = forced(&config, &["/dev/other".into()]).expect_err("not listed");
+        assert!(why.contains("does not list it"), "{why}");
+    }
+
+    #[test]
+    fn an_unplugged_disk_is_no_directory_to_be_made() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = config(&[directory.path().to_owned(), "/dev/strata-no-disk".into()]);
+        assert_eq!(config.metadata_dirs, [directory.path().join("metadata")]);
+        let why = check(&config, &[]).expect_err("it is not there");
+        assert!(why.contains("no block device /dev/strata-no-disk"), "{why}");
+        // Beside data it is a missing device.
+        fs::write(discover::device_path(directory.path()), "").expect("written");
+        config.metadata_dirs = vec![directory.path().join("metadata")];
+        check(&config, &[]).expect("in order");
     }
 
     #[test]

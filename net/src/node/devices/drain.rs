@@ -74,7 +74,7 @@ impl Serving {
         }
         if moved.is_empty() {
             return Err(refused(&format!(
-                "device {device} has no slots any more: take its directory off storage.data_dir before the next start"
+                "device {device} has no slots any more: take its directory or path off storage.data_dir before the next start"
             )));
         }
         let path = domains.into_iter().find(|(uuid, ..)| *uuid == device);

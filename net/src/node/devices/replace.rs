@@ -44,7 +44,7 @@ impl Serving {
             };
             if found.device == lost || groups.iter().any(is_beside) {
                 return Err(refused(&format!(
-                    "{} is a device of this node already ({}): give an empty directory",
+                    "{} is a device of this node already ({}): give an empty directory or block device",
                     look.path.display(),
                     found.device
                 )));

@@ -392,6 +392,11 @@ pub static DEVICE: &[Family<DeviceHealth>] = &[
         "Times that the superblock or the log on the device did not match its checksum",
         |of| of.corruptions() as f64,
     ),
+    counter(
+        "strata_device_discarded_bytes",
+        "Bytes of free segments that the block device was told it need not keep",
+        |of| of.discarded_bytes() as f64,
+    ),
 ];
 
 /// Of each data partition.
