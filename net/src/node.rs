@@ -119,6 +119,8 @@ pub struct ClusterParts {
     pub degraded_writes: DegradedWrites,
     /// How long after a short body was put it is packed.
     pub pack_after: Duration,
+    /// Where LMDB lies, and what reactors note for their next start.
+    pub metadata_dir: PathBuf,
     /// Readers under way on every reactor.
     pub readers: Arc<Readers>,
     /// What is known of the redundancy of the chunks.

@@ -6,20 +6,23 @@
 //! then written anew in that one. A scrub walks in the same way and reads every shard besides.
 //!
 //! Invariants: a shard is written anew only for a body that was needed after its inode was pinned; a chunk counts as whole only when
-//! the stores said so in the walk that is reported; a walk that failed reports nothing; nothing needs to be remembered over a
-//! restart, because what is missing is found again.
+//! the stores said so in the walk that is reported; a walk that failed reports nothing; repair remembers nothing over a restart,
+//! because what is missing is found again, and a scrub where it was, because it takes long.
 
+mod scrub_record;
 mod survey;
 mod walk;
 
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Instant, TaskClass};
+use strata_raftlog::namespace::BodyPosition;
 
 use super::reclaim::may_free;
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::message::Place;
+use scrub_record::{RecordFile, ScrubRecord};
 use survey::Kind;
 pub use survey::{Progress, Redundancy, Survey, Surveyed};
 pub(crate) use walk::ShareOf;
@@ -36,6 +39,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether there is cause for a walk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is written down how far a scrub is.
+const RECORD_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a scrub of everything may have been ago before the next begins.
 const SCRUB_PERIOD: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -117,29 +123,89 @@ pub(crate) async fn repair(cluster: &Cluster, share: ShareOf) -> Result<Survey, 
 
 async fn scrub_for_ever(cluster: Cluster) {
     let redundancy = cluster.parts().redundancy.clone();
-    let mut asked = redundancy.scrubs_asked();
-    let mut due = reactor::now() + SCRUB_PERIOD;
+    let file = RecordFile::new(&cluster.parts().metadata_dir, own_share(&cluster).count);
+    let mut record = file.read().await.unwrap_or_else(|| ScrubRecord {
+        since_nanos: reactor::wall_clock().nanoseconds(),
+        ..ScrubRecord::default()
+    });
+    if let Some(last) = record.last.clone() {
+        redundancy.restore_scrub(reactor::index(), last);
+    }
+    file.write(&record).await;
+    // What was asked for before this reactor was ready counts.
+    let mut asked = 0;
     loop {
-        wait(due, || redundancy.scrubs_asked() != asked).await;
-        asked = redundancy.scrubs_asked();
-        let scrubbed = scrub(&cluster, own_share(&cluster)).await;
-        due = reactor::now()
-            + match scrubbed {
-                Ok(survey) => {
-                    redundancy.report(reactor::index(), Kind::Scrub, asked, survey);
-                    SCRUB_PERIOD
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the scrub stopped; it begins again");
-                    RETRY_AFTER
-                }
-            };
+        if record.under_way.is_none() {
+            wait(reactor::now() + left_of_period(&record), || {
+                redundancy.scrubs_asked() != asked
+            })
+            .await;
+            asked = redundancy.scrubs_asked();
+        }
+        let scrubbed = scrub(&cluster, own_share(&cluster), &file, &mut record).await;
+        match scrubbed {
+            Ok(survey) => {
+                let found = redundancy.report(reactor::index(), Kind::Scrub, asked, survey);
+                record = ScrubRecord {
+                    since_nanos: found.ended_nanos,
+                    under_way: None,
+                    last: Some(found),
+                };
+                file.write(&record).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the scrub stopped; it goes on where it was");
+                reactor::sleep(RETRY_AFTER).await;
+            }
+        }
     }
 }
 
-/// Reads every shard of a share of all bodies, and writes anew what is damaged or missing.
-pub(crate) async fn scrub(cluster: &Cluster, share: ShareOf) -> Result<Survey, ClusterError> {
-    Walk::new(cluster, share).run(Mode::Scrub).await
+/// How long it is until a scrub is due by itself. A wall clock that went back does not put it off for longer than a period.
+fn left_of_period(record: &ScrubRecord) -> Duration {
+    let gone = reactor::wall_clock().nanoseconds() - record.since_nanos;
+    let gone = Duration::from_nanos(u64::try_from(gone).unwrap_or(0));
+    SCRUB_PERIOD.saturating_sub(gone)
+}
+
+/// Reads every shard of a share of all bodies, and writes anew what is damaged or missing; from where the record says on, which is kept
+/// up to date.
+async fn scrub(
+    cluster: &Cluster,
+    share: ShareOf,
+    file: &RecordFile,
+    record: &mut ScrubRecord,
+) -> Result<Survey, ClusterError> {
+    let walk = Walk::new(cluster, share);
+    let (mut from, mut survey) = match record.under_way.take() {
+        Some((at, survey)) => (Some(at), survey),
+        None => (Some(BodyPosition::default()), Survey::default()),
+    };
+    let mut written = reactor::now();
+    while let Some(at) = from {
+        record.under_way = Some((at, survey.clone()));
+        if written.elapsed() >= RECORD_EVERY {
+            file.write(record).await;
+            written = reactor::now();
+        }
+        from = walk.step(Mode::Scrub, at, &mut survey).await?;
+    }
+    Ok(survey)
+}
+
+/// A scrub that goes on where one was, or begins.
+#[cfg(test)]
+pub(crate) async fn scrub_from(
+    cluster: &Cluster,
+    under_way: Option<(BodyPosition, Survey)>,
+    share: ShareOf,
+) -> Result<Survey, ClusterError> {
+    let file = RecordFile::new(&cluster.parts().metadata_dir, share.count);
+    let mut record = ScrubRecord {
+        under_way,
+        ..ScrubRecord::default()
+    };
+    scrub(cluster, share, &file, &mut record).await
 }
 
 /// Waits until there is cause, at the latest until `end`.

@@ -131,6 +131,7 @@ async fn bring_up(
         redundancy,
         degraded_writes: config.degraded_writes,
         pack_after: config.pack_after,
+        metadata_dir: config.metadata_dir.clone(),
         status: status.clone(),
         layout_changes: AtomicU64::new(0),
     };

@@ -1,9 +1,10 @@
 //! Devices of a real node are replaced, added and drained in the simulated world, and the node ends at any operation meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, TryRecvError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strata_engine::Uuid;
@@ -364,4 +365,43 @@ fn a_drain_that_ends_at_any_operation_goes_on_by_itself() {
         machine.disks.retain(|disk| *disk != 4);
         check_without(machine, [3, 5], &acknowledged);
     }
+}
+
+/// Asks for a scrub unless the last one is known, and waits until it has ended; when that was.
+async fn scrub(cluster: &Cluster) -> i64 {
+    let redundancy = cluster.parts().redundancy.clone();
+    // Every reactor has read what it noted.
+    reactor::sleep(Duration::from_secs(1)).await;
+    if redundancy.scrubbed().is_none() && reactor::index() == 0 {
+        redundancy.ask_scrub();
+    }
+    loop {
+        if let Some(found) = redundancy.scrubbed() {
+            assert!(found.survey.chunks > 0 && found.survey.verified_bytes > 0);
+            return found.ended_nanos;
+        }
+        reactor::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[test]
+fn what_a_scrub_has_found_is_known_after_a_kill() {
+    let (machine, acknowledged) = (machine(98, CODED), Acknowledged::default());
+    start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+    let ended = Arc::new(Mutex::new(BTreeSet::new()));
+    for _ in 0..2 {
+        let ended = ended.clone();
+        let scrubs = async move |cluster: Cluster| {
+            let at = scrub(&cluster).await;
+            ended.lock().expect("no panic").insert(at);
+            // The others may not have seen it yet.
+            reactor::sleep(Duration::from_secs(2)).await;
+        };
+        start(&machine, METADATA, scrubs).expect("a start");
+    }
+    assert_eq!(
+        ended.lock().expect("no panic").len(),
+        1,
+        "there was one scrub"
+    );
 }

@@ -12,7 +12,7 @@ use crate::cluster::write::CHUNK_BYTES_MAX;
 use crate::node::orphans::{ORPHAN_GRACE, OrphanWalk};
 use crate::node::packing::Packer;
 use crate::node::reclaim::Reclaimer;
-use crate::node::repair::{ShareOf, repair, scrub};
+use crate::node::repair::{ShareOf, repair, scrub_from};
 
 fn key(number: u64) -> String {
     format!("k{number}")
@@ -317,7 +317,7 @@ fn a_pack_is_repaired_and_counted_once() {
         let survey = repair(&node.cluster, all).await.expect("a walk");
         assert_eq!((survey.chunks, survey.below_target), (1, 0));
         assert_eq!(all_shards(&node), 6);
-        let scrubbed = scrub(&node.cluster, all).await.expect("a walk");
+        let scrubbed = scrub_from(&node.cluster, None, all).await.expect("a walk");
         assert_eq!((scrubbed.chunks, scrubbed.below_target), (1, 0));
         check(&node, 0..40).await;
     });

@@ -8,7 +8,7 @@ use strata_raftlog::namespace::Extent;
 
 use super::world::{Node, Shape, content, path_of, run};
 use crate::error::ClusterError;
-use crate::node::repair::{ShareOf, scrub};
+use crate::node::repair::{ShareOf, scrub_from};
 use crate::scheme::Scheme;
 
 const CELL: usize = 64 << 10;
@@ -274,7 +274,9 @@ fn a_cell_that_is_read_again_comes_from_memory_and_a_scrub_reads_the_device() {
         read(last).await;
         assert_eq!(node.repaired_shards(), 0);
         let share = ShareOf { index: 0, count: 1 };
-        let found = scrub(&node.cluster, share).await.expect("a walk");
+        let found = scrub_from(&node.cluster, None, share)
+            .await
+            .expect("a walk");
         assert_eq!((found.mended_shards, found.below_target), (2, 0));
     });
 }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use strata_engine::reactor::Simulation;
+use strata_raftlog::namespace::BodyPosition;
 
 use super::world::{Node, Shape, content, path_of, run};
-use crate::node::repair::{ShareOf, Survey, repair, scrub};
+use crate::node::repair::{ShareOf, Survey, repair, scrub_from};
 use crate::scheme::DegradedWrites;
 
 const ALL: ShareOf = ShareOf { index: 0, count: 1 };
@@ -59,7 +60,7 @@ async fn repaired(node: &Node) -> Survey {
 }
 
 async fn scrubbed(node: &Node) -> Survey {
-    scrub(&node.cluster, ALL).await.expect("a walk")
+    scrub_from(&node.cluster, None, ALL).await.expect("a walk")
 }
 
 #[test]
@@ -173,5 +174,29 @@ fn a_scrub_finds_and_mends_what_no_index_shows() {
         node.lose_reactor(1).await;
         node.lose_reactor(2).await;
         assert_readable(&node, &bodies).await;
+    });
+}
+
+#[test]
+fn a_scrub_goes_on_where_it_was_and_counts_what_it_had_found() {
+    run(&Simulation::new(88), 32, async || {
+        let node = Node::start(&Shape::coded(4, 2)).await;
+        fill(&node).await;
+        let whole = scrubbed(&node).await;
+        let last = node.object(&key(3)).inode;
+        let at = BodyPosition {
+            inode: last,
+            ..BodyPosition::default()
+        };
+        let rest = scrub_from(&node.cluster, Some((at, Survey::default())), ALL).await;
+        let rest = rest.expect("a walk");
+        assert_eq!(rest.chunks, 3, "those of the last body");
+        let before = Survey {
+            chunks: whole.chunks - rest.chunks,
+            verified_bytes: whole.verified_bytes - rest.verified_bytes,
+            ..Survey::default()
+        };
+        let all = scrub_from(&node.cluster, Some((at, before)), ALL).await;
+        assert_eq!(all.expect("a walk"), whole);
     });
 }

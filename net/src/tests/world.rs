@@ -217,6 +217,8 @@ impl Node {
             redundancy: Arc::new(Redundancy::new(peers.len())),
             degraded_writes: shape.degraded_writes,
             pack_after: PACK_AFTER,
+            // It does not exist: nothing is noted.
+            metadata_dir: PathBuf::from("/metadata"),
             peers,
             partitions: partitions.into(),
             namespace,

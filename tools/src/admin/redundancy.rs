@@ -125,7 +125,7 @@ fn scrub_table(redundancy: &Value) -> String {
         );
     }
     if scrub.is_null() {
-        return "Nothing has been scrubbed since the start: `strata scrub start`.\n".to_owned();
+        return "Nothing has been scrubbed yet: `strata scrub start`.\n".to_owned();
     }
     format!(
         "{} ago: {} chunks, {} read and compared; {} shards written anew; {} chunks lack shards, {} cannot be read.\n",

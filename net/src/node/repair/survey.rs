@@ -35,7 +35,7 @@ pub struct Survey {
     /// Shards that were written anew.
     pub mended_shards: u64,
     /// How many further losses the most endangered of those survive that can be helped now.
-    most_endangered: Option<usize>,
+    pub(crate) most_endangered: Option<usize>,
 }
 
 impl Survey {
@@ -277,13 +277,28 @@ impl Redundancy {
         self.lock(reactor).of_mut(kind).so_far = found.cloned();
     }
 
-    /// Notes what a reactor has found in answer to what was asked.
-    pub(super) fn report(&self, reactor: usize, kind: Kind, asked: u64, survey: Survey) {
+    /// Notes what a reactor has found in answer to what was asked; it was found now.
+    pub(super) fn report(
+        &self,
+        reactor: usize,
+        kind: Kind,
+        asked: u64,
+        survey: Survey,
+    ) -> Surveyed {
         let surveyed = Surveyed {
             survey,
             ended_nanos: reactor::wall_clock().nanoseconds(),
         };
-        self.lock(reactor).of_mut(kind).last = Some((asked, surveyed));
+        let mut share = self.lock(reactor);
+        let walks = share.of_mut(kind);
+        walks.so_far = None;
+        walks.last = Some((asked, surveyed.clone()));
+        surveyed
+    }
+
+    /// Notes what the last scrub of a reactor found before this start.
+    pub(super) fn restore_scrub(&self, reactor: usize, surveyed: Surveyed) {
+        self.lock(reactor).scrub.last = Some((0, surveyed));
     }
 
     fn of_all(&self, kind: Kind, asked: u64) -> Option<Surveyed> {

@@ -112,30 +112,44 @@ impl<'a> Walk<'a> {
     }
 
     async fn walk(&self, mode: Mode) -> Result<Survey, ClusterError> {
-        let losses_wanted = self.cluster.scheme_wanted().losses();
         let mut survey = Survey::default();
         let mut from = Some(BodyPosition::default());
         while let Some(at) = from {
-            let at = self.share.first_from(at);
-            let begun = reactor::now();
-            let mut page = self
-                .cluster
-                .read(|view| view.every_extent(at, ROWS_PER_TURN))?;
-            page.extents.retain(|(at, _)| self.share.has(at.inode));
-            from = page.next;
-            let before = survey.verified_bytes;
-            for (health, mended) in self.healths(mode, page).await? {
-                survey.add(&health, mended, losses_wanted);
-            }
-            let redundancy = &self.cluster.parts().redundancy;
-            redundancy.note(reactor::index(), mode.kind(), Some(&survey));
-            let verified = survey.verified_bytes - before;
-            let pace = Duration::from_nanos(verified * 1_000_000_000 / SCRUB_BYTES_PER_SECOND);
-            reactor::sleep_until(begun + pace).await;
-            reactor::yield_now().await;
+            from = self.step(mode, at, &mut survey).await?;
         }
         survey.unconverted = self.unconverted.take();
         Ok(survey)
+    }
+
+    /// Looks at the next bodies from a place on; returns where to go on.
+    ///
+    /// # Errors
+    /// As [`Walk::run`].
+    pub(super) async fn step(
+        &self,
+        mode: Mode,
+        at: BodyPosition,
+        survey: &mut Survey,
+    ) -> Result<Option<BodyPosition>, ClusterError> {
+        let losses_wanted = self.cluster.scheme_wanted().losses();
+        let at = self.share.first_from(at);
+        let begun = reactor::now();
+        let mut page = self
+            .cluster
+            .read(|view| view.every_extent(at, ROWS_PER_TURN))?;
+        page.extents.retain(|(at, _)| self.share.has(at.inode));
+        let next = page.next;
+        let before = survey.verified_bytes;
+        for (health, mended) in self.healths(mode, page).await? {
+            survey.add(&health, mended, losses_wanted);
+        }
+        let redundancy = &self.cluster.parts().redundancy;
+        redundancy.note(reactor::index(), mode.kind(), Some(survey));
+        let verified = survey.verified_bytes - before;
+        let pace = Duration::from_nanos(verified * 1_000_000_000 / SCRUB_BYTES_PER_SECOND);
+        reactor::sleep_until(begun + pace).await;
+        reactor::yield_now().await;
+        Ok(next)
     }
 
     /// How whole the chunks of a page are that a name needs, after what the mode does about it.
