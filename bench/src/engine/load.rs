@@ -27,6 +27,9 @@ const BUCKET: &str = "strata-bench";
 /// Of so many bodies that are read one is compared.
 const COMPARED_EACH: u64 = 8;
 
+/// How long a worker rests after an error, so that a node which refuses has time for its other work.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
 /// How often reactors look whether the others have come.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -198,7 +201,10 @@ impl Worker {
                 Ok(Some(bytes)) => tally.add(operation.elapsed(), bytes),
                 Ok(None) if self.round.phase == Phase::Delete => break,
                 Ok(None) => reactor::sleep(LOOK).await,
-                Err(error) => tally.fail(&error),
+                Err(error) => {
+                    tally.fail(&error);
+                    reactor::sleep(ERROR_PAUSE).await;
+                }
             }
         }
         tally
