@@ -1,87 +1,37 @@
-//! Checkpoints of a data partition: the index as pages, then an anchor that names them.
+//! Checkpoints of a data partition: what has changed in the index as pages, then an anchor that names the new trees.
 //!
-//! Invariants: the anchor is the commit point; until it is durable the earlier checkpoint stands untouched; every record below
-//! `replay_from` has entered the index before the first page is made. Pages may also hold later changes: replay applies those
-//! again, in order, and comes to the same.
+//! Invariants: the anchor is the commit point; until it is durable the earlier trees stand untouched, and what they use is written
+//! over by later checkpoints only; every record below `replay_from` is in what is written, and none above, so that the trees are
+//! what those records come to; a checkpoint writes no more pages than [`rewritten_pages_max`] says for what has changed.
 
+mod page_writer;
+mod tree_writer;
+
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use crate::error::EngineError;
-use crate::format::page::{self, ENTRIES_PER_PAGE, PAGE_BYTES};
+use crate::format::page::TreeKind;
 use crate::format::segment::Content;
-use crate::id::ShardId;
-use crate::reactor::{self, Buffer, TaskClass};
+use crate::index::tree::{Fanout, rewritten_pages_max};
+use crate::index::{Frozen, Written, pages_per_segment};
+use crate::reactor::{self, TaskClass};
 use crate::store::ChunkStore;
+use page_writer::PageWriter;
+use tree_writer::TreeWriter;
 
-/// A checkpoint is due when more than this lies behind the last one, or as much as the index takes, if that is more. A start
-/// reads and verifies all of it, one record after the other.
-const TAIL_BYTES_MAX: u64 = 16 << 20;
+/// A checkpoint is due when more than this lies behind the last one. A start reads and verifies all of it, one record after the
+/// other.
+const TAIL_BYTES_MAX: u64 = 64 << 20;
 
-/// Pages written at a time.
-const RUN_BYTES: usize = 256 << 10;
-
-/// Segments that the pages of an index of so many entries need, with some room for more.
-pub(crate) fn index_segments_for(entries: usize, segment_bytes: u64) -> usize {
-    let pages = (entries + entries / 8).div_ceil(ENTRIES_PER_PAGE) + 1;
-    pages.div_ceil(segment_bytes as usize / PAGE_BYTES - 1)
-}
-
-/// Writes index pages one after the other through index segments.
-struct PageWriter<'a> {
-    store: &'a ChunkStore,
-    generation: u64,
-    segments: Vec<u32>,
-    run: Option<Buffer>,
-    /// Where the run goes.
-    offset: u64,
-    segment_end: u64,
-    pages: u64,
-    entries: u64,
-}
-
-impl PageWriter<'_> {
-    async fn add(&mut self, entries: &[(ShardId, page::IndexEntry)]) -> Result<(), EngineError> {
-        let pending = self.run.as_ref().map_or(0, |run| run.len() as u64);
-        if self.offset + pending >= self.segment_end {
-            self.flush().await?;
-            self.next_segment().await?;
-        }
-        let mut run = match self.run.take() {
-            Some(run) => run,
-            // Writes that hold the arena may wait for the segments that this checkpoint gives back.
-            None => reactor::allocate_now(RUN_BYTES),
-        };
-        let from = run.len();
-        run.set_len(from + PAGE_BYTES);
-        page::encode(self.generation, self.pages, entries, &mut run[from..]);
-        self.pages += 1;
-        self.entries += entries.len() as u64;
-        let full = run.remaining() < PAGE_BYTES;
-        self.run = Some(run);
-        if full { self.flush().await } else { Ok(()) }
-    }
-
-    async fn next_segment(&mut self) -> Result<(), EngineError> {
-        let (slot, pages) = self.store.inner.log.begin_index_segment().await?;
-        self.segments.push(slot);
-        (self.offset, self.segment_end) = (pages.start, pages.end);
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), EngineError> {
-        let Some(run) = self.run.take() else {
-            return Ok(());
-        };
-        let bytes = run.len() as u64;
-        self.store
-            .inner
-            .log
-            .device
-            .write(vec![run.freeze()], self.offset)
-            .await?;
-        self.offset += bytes;
-        Ok(())
-    }
+/// Segments that a checkpoint needs that changes or removes keys in an index of so many pages in so many segments, beside those.
+pub(crate) fn index_segments_for(pages: u64, segments: u64, segment_bytes: u64) -> usize {
+    let in_segment = u64::from(pages_per_segment(segment_bytes));
+    // As if all of them were leaves, each with its own page above.
+    let written = rewritten_pages_max(&[pages, pages], pages, 0, Fanout::default());
+    let free = (segments * in_segment).saturating_sub(pages);
+    let missing = written.max(1).saturating_sub(free);
+    missing.div_ceil(in_segment) as usize
 }
 
 impl ChunkStore {
@@ -95,36 +45,41 @@ impl ChunkStore {
     }
 
     pub(crate) async fn checkpoint_locked(&self) -> Result<(), EngineError> {
+        let outcome = self.write_checkpoint().await;
+        if !self.inner.index_is_damaged.get() {
+            return outcome;
+        }
+        // A leaf that changes could not be read.
+        self.rebuild_index_locked().await?;
+        self.write_checkpoint().await
+    }
+
+    async fn write_checkpoint(&self) -> Result<(), EngineError> {
         let log = &self.inner.log;
         let replay_from = log.durable();
         self.enter_durable();
-        let mut writer = PageWriter {
-            store: self,
-            generation: log.next_index_generation().await,
-            segments: Vec::new(),
-            run: None,
-            offset: 0,
-            segment_end: 0,
-            pages: 0,
-            entries: 0,
+        let frozen = self.inner.index.borrow_mut().freeze();
+        let generation = log.next_index_generation().await;
+        let mut pages = PageWriter::new(self, generation);
+        let written = self.write_trees(&frozen, &mut pages).await;
+        let allocated = std::mem::take(&mut pages.allocated);
+        let committed = match written {
+            Ok((written, emptied)) => self
+                .write_index_anchor(&written, &frozen, generation, replay_from)
+                .await
+                .map(|()| (written, emptied)),
+            Err(error) => Err(error),
         };
-        if let Err(error) = self.write_pages(&mut writer).await {
-            let unwritten = writer.segments;
-            log.release(|_, slot, content| content == Content::Index && unwritten.contains(&slot));
-            return Err(error);
-        }
-        let generation = writer.generation;
-        let (segments, pages, entries) = (writer.segments, writer.pages, writer.entries);
-        let named = segments.clone();
-        let commit = log.write_anchor(|anchor| {
-            (anchor.replay_from, anchor.replay_run) = (replay_from, log.run());
-            anchor.index_generation = generation;
-            (anchor.page_count, anchor.entry_count, anchor.index_segments) =
-                (pages, entries, named);
-        });
-        commit.await?;
+        let (written, emptied) = match committed {
+            Ok(committed) => committed,
+            Err(error) => {
+                self.give_up_pages(allocated);
+                return Err(error);
+            }
+        };
+        self.inner.index.borrow_mut().commit(written);
         self.inner.replay_from.set(replay_from);
-        log.release(|_, slot, content| content == Content::Index && !segments.contains(&slot));
+        log.release(|_, slot, content| content == Content::Index && emptied.contains(&slot));
         self.release_dead();
         self.inner
             .statistics
@@ -133,19 +88,91 @@ impl ChunkStore {
         Ok(())
     }
 
-    async fn write_pages(&self, writer: &mut PageWriter<'_>) -> Result<(), EngineError> {
-        let mut after = None;
-        loop {
-            let entries = self.inner.index.borrow().after(after, ENTRIES_PER_PAGE);
-            let Some((last, _)) = entries.last() else {
-                break;
+    /// Writes the pages of both trees, with their barrier; returns the trees and the segments in which they have no page.
+    async fn write_trees<'s>(
+        &'s self,
+        frozen: &Frozen,
+        pages: &mut PageWriter<'s>,
+    ) -> Result<(Written, Vec<u32>), EngineError> {
+        let (shards, table) = {
+            let index = self.inner.index.borrow();
+            pages.freed.extend(index.left_over());
+            let tree = |kind| Rc::clone(index.tree(kind));
+            (tree(TreeKind::Shards), tree(TreeKind::Table))
+        };
+        let pages_max = {
+            let index = self.inner.index.borrow();
+            let max = |tree: &crate::index::tree::Tree, changed: usize| {
+                let moved = match index.places.emptied() {
+                    Some(_) => TreeWriter::moves_max(changed),
+                    None => 0,
+                };
+                let counts = tree.page_counts();
+                let changed = changed as u64;
+                tree.unwritten_count()
+                    + rewritten_pages_max(&counts, changed, moved, index.fanout())
             };
-            after = Some(*last);
-            writer.add(&entries).await?;
-            reactor::yield_if_due().await;
-        }
-        writer.flush().await?;
-        self.inner.log.device.sync().await
+            max(&shards, frozen.shards.len()) + max(&table, frozen.table.len())
+        };
+        let (kind, count) = (TreeKind::Shards, frozen.shards.len());
+        let writer = TreeWriter::new(self, pages, kind, count);
+        let shards = writer.write(&shards, &frozen.shards).await?;
+        let (kind, count) = (TreeKind::Table, frozen.table.len());
+        let writer = TreeWriter::new(self, pages, kind, count);
+        let table = writer.write(&table, &frozen.table).await?;
+        pages.flush().await?;
+        self.inner.log.device.sync().await?;
+        let written = pages.allocated.len() as u64;
+        assert!(
+            written <= pages_max,
+            "a checkpoint writes what has changed: {written} pages, at most {pages_max}"
+        );
+        let mut places = self.inner.index.borrow().places.clone();
+        let freed = std::mem::take(&mut pages.freed);
+        freed.iter().for_each(|place| places.free(*place));
+        let emptied = places.remove_empty();
+        let written = Written {
+            shards,
+            table,
+            places,
+            freed,
+        };
+        Ok((written, emptied))
+    }
+
+    async fn write_index_anchor(
+        &self,
+        written: &Written,
+        frozen: &Frozen,
+        generation: u64,
+        replay_from: u64,
+    ) -> Result<(), EngineError> {
+        let run = self.inner.log.run();
+        let segments = written.places.segments().collect();
+        let commit = self.inner.log.write_anchor(|anchor| {
+            (anchor.replay_from, anchor.replay_run) = (replay_from, run);
+            anchor.index_generation = generation;
+            (anchor.shards, anchor.table) = (written.shards.root(), written.table.root());
+            anchor.entry_count = frozen.entry_count;
+            anchor.page_count = written.places.used_count();
+            anchor.index_segments = segments;
+        });
+        commit.await
+    }
+
+    /// Takes back a checkpoint that could not be written.
+    fn give_up_pages(&self, allocated: Vec<crate::format::page::PagePlace>) {
+        let unused = {
+            let mut index = self.inner.index.borrow_mut();
+            index.thaw();
+            for place in allocated {
+                index.cache.remove(place);
+                index.places.free(place);
+            }
+            index.places.remove_empty()
+        };
+        let log = &self.inner.log;
+        log.release(|_, slot, content| content == Content::Index && unused.contains(&slot));
     }
 
     /// Gives back the segments that hold nothing live and are not replayed. What freed or moved their records is durable and
@@ -166,8 +193,7 @@ impl ChunkStore {
             .log
             .end()
             .saturating_sub(self.inner.replay_from.get());
-        let pages = self.inner.index.borrow().len().div_ceil(ENTRIES_PER_PAGE) as u64;
-        tail > TAIL_BYTES_MAX.max(pages * PAGE_BYTES as u64)
+        tail > TAIL_BYTES_MAX || self.inner.index.borrow().is_checkpoint_due()
     }
 
     /// Starts the background task that checkpoints and compacts.

@@ -13,6 +13,7 @@ use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::record::{self, Body, RecordHeader};
 use crate::id::ShardId;
+use crate::index::Pinned;
 use crate::reactor::{self, Buffer, BufferView};
 use crate::read::Memory;
 use crate::store::ChunkStore;
@@ -57,7 +58,7 @@ impl ChunkStore {
     pub(crate) async fn keep_up(self) {
         while !self.inner.closing.get() {
             let outcome = self.maintenance_round().await;
-            self.inner.maintenance_done.notify_all();
+            self.tell_who_waits();
             if let Err(error) = outcome {
                 tracing::warn!(%error, partition = self.inner.log.partition, "maintenance could not be done; trying again");
                 reactor::sleep(PERIOD).await;
@@ -65,7 +66,12 @@ impl ChunkStore {
             let wanted = self.inner.maintenance_wanted.notified();
             let _ = reactor::timeout(PERIOD, wanted).await;
         }
+        self.tell_who_waits();
+    }
+
+    fn tell_who_waits(&self) {
         self.inner.maintenance_done.notify_all();
+        self.inner.index.borrow().room.notify_all();
     }
 
     async fn maintenance_round(&self) -> Result<(), EngineError> {
@@ -73,6 +79,9 @@ impl ChunkStore {
             return Ok(());
         }
         self.follow_capacity();
+        if self.inner.index_is_damaged.get() {
+            self.rebuild_index().await?;
+        }
         let short = self.inner.log.free_segments() <= self.low_water();
         let compacted = if short && !self.is_exhausted() {
             self.compact().await
@@ -81,7 +90,9 @@ impl ChunkStore {
         };
         // A compaction that fails again and again must not let the tail grow without an end.
         if self.checkpoint_due() {
-            self.checkpoint().await?;
+            let written = self.checkpoint().await;
+            self.inner.checkpoint_failed.set(written.is_err());
+            written?;
         }
         self.inner.log.discard_freed(self.low_water());
         compacted
@@ -200,6 +211,10 @@ impl ChunkStore {
 
     async fn compact_locked(&self) -> Result<(), EngineError> {
         self.release_dead();
+        // What a checkpoint needs is kept from others until it has been made.
+        if self.is_short() && self.kept(0) > 0 && self.inner.index.borrow().has_changes() {
+            self.checkpoint_locked().await?;
+        }
         let victims = self.victims();
         if self.is_short()
             && !self.has_dead_segment()
@@ -275,15 +290,14 @@ impl ChunkStore {
             let bytes = u64::from(header.header_bytes)
                 + align_up(u64::from(header.body.payload_bytes()), alignment);
             if let Body::Shard(shard) = &header.body
-                && self
-                    .inner
-                    .index
-                    .borrow()
-                    .get(shard.id)
-                    .is_some_and(|entry| entry.position == position)
+                && let Some(entry) = self.entry_of(shard.id).await?
+                && entry.position == position
             {
                 self.move_record(position, &header).await?;
                 since_pause += bytes;
+                if self.checkpoint_due() {
+                    self.checkpoint_locked().await?;
+                }
             }
             position += bytes;
             if since_pause > PACE_BYTES && !hurry {
@@ -327,7 +341,7 @@ impl ChunkStore {
                 .is_some_and(|entry| entry.position / segment_bytes == sequence)
         };
         let under_way = self.inner.under_way.borrow();
-        under_way.values().any(|body| match body {
+        under_way.values().any(|(body, _)| match body {
             Body::Shard(shard) => lies_there(&shard.id),
             Body::Tombstones(ids) => ids.iter().any(lies_there),
         })
@@ -401,9 +415,15 @@ impl ChunkStore {
         let padded = padded.ok_or_else(|| {
             EngineError::Invalid("a record that was read cannot be padded".to_owned())
         })?;
+        let mut pinned = Pinned::reserve(&self.inner.index, 1);
+        self.pin(&[shard.id], &mut pinned).await?;
         let log = &self.inner.log;
-        if !log.fits(header.body.record_bytes(alignment)) {
+        let bytes = header.body.record_bytes(alignment);
+        if !log.fits(bytes) {
             log.prepare_more(self.kept(0)).await?;
+        }
+        if !self.has_room(bytes, 0) {
+            return Err(log.full());
         }
         // Looked at in the turn that gives the position: a free that came before must not be undone by a later record.
         let live = self
@@ -413,7 +433,7 @@ impl ChunkStore {
             .get(shard.id)
             .is_some_and(|entry| entry.position == position);
         if live && !self.is_changing(shard.id) {
-            self.append(header.body.clone(), padded, self.kept(0))
+            self.append(header.body.clone(), padded, pinned, self.kept(0))
                 .await?;
         }
         Ok(())

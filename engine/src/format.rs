@@ -94,10 +94,17 @@ pub mod kind {
     pub const LEAF: u16 = 0x5306;
     /// A record of a log partition.
     pub const ENTRY: u16 = 0x5307;
+    /// An inner page of the index.
+    pub const INNER: u16 = 0x5308;
 }
 
-/// The version of every structure in this release. Version 1 was written before the first release and is not read.
-pub const VERSION: u16 = 2;
+/// The version of a structure in this release. Those before were written before the first release and are not read.
+pub const fn version(kind: u16) -> u16 {
+    match kind {
+        kind::ANCHOR | kind::LEAF => 3,
+        _ => 2,
+    }
+}
 
 /// Fills in type, version and CRC of a structure that is complete otherwise.
 pub(crate) fn seal(bytes: &mut [u8], kind: u16) {
@@ -107,7 +114,7 @@ pub(crate) fn seal(bytes: &mut [u8], kind: u16) {
 /// Like [`seal`] for a structure that ends somewhere else in memory than it begins.
 pub(crate) fn seal_parts(head: &mut [u8], rest: &[u8], kind: u16) {
     head[4..6].copy_from_slice(&kind.to_le_bytes());
-    head[6..8].copy_from_slice(&VERSION.to_le_bytes());
+    head[6..8].copy_from_slice(&version(kind).to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head[4..]), rest);
     head[..4].copy_from_slice(&crc.to_le_bytes());
 }
@@ -133,12 +140,13 @@ pub(crate) fn check(bytes: &[u8], kind: u16) -> Result<(), FormatError> {
             expected: kind,
         });
     }
-    if head.version != VERSION {
+    let version = version(kind);
+    if head.version != version {
         return Err(FormatError::OtherFormat {
             features: format!(
-                "version {} of structure {kind:#06x}, which {}; this one reads version {VERSION}",
+                "version {} of structure {kind:#06x}, which {}; this one reads version {version}",
                 head.version,
-                if head.version < VERSION {
+                if head.version < version {
                     "was never released"
                 } else {
                     "is newer"

@@ -5,8 +5,8 @@
 //! - [`device`]: a file or block device, opened on one reactor;
 //! - `segment_log`: a partition as an append-only log, what the next two share;
 //! - [`journal`]: opaque records of a log partition;
-//! - [`store`]: the chunk store of a data partition. Its paths: `write`, `read`, `recovery`, `checkpoint`, `compaction`,
-//!   on the resident `index`;
+//! - [`store`]: the chunk store of a data partition. Its paths: `write`, `read`, `look_up`, `recovery`, `checkpoint`, `compaction`,
+//!   on the `index`;
 //! - [`erasure`]: parity cells from data cells, and lost cells from the others.
 
 mod checkpoint;
@@ -19,6 +19,7 @@ pub mod format;
 mod id;
 mod index;
 pub mod journal;
+mod look_up;
 mod payload;
 pub mod reactor;
 mod read;

@@ -62,7 +62,7 @@ impl ChunkStore {
         id: ShardId,
         range: Range<u32>,
     ) -> Result<Vec<BufferView>, EngineError> {
-        let mut entry = self.entry_of(id).await.ok_or(EngineError::NotFound)?;
+        let mut entry = self.entry_of(id).await?.ok_or(EngineError::NotFound)?;
         if range.start > range.end || range.end > entry.payload_bytes {
             return Err(EngineError::Invalid(format!(
                 "{id}: {range:?} of {} bytes",
@@ -75,7 +75,7 @@ impl ChunkStore {
                 Err(error) => error,
             };
             // Compaction may have moved the record, and a free may have dropped it, while the read was under way.
-            match self.entry_of(id).await {
+            match self.entry_of(id).await? {
                 None => return Err(EngineError::NotFound),
                 Some(now) if now != entry => entry = now,
                 Some(_) => return Err(self.counted(error)),
@@ -114,14 +114,14 @@ impl ChunkStore {
     }
 
     async fn header(&self, id: ShardId) -> Result<ShardHeader, EngineError> {
-        let mut entry = self.entry_of(id).await.ok_or(EngineError::NotFound)?;
+        let mut entry = self.entry_of(id).await?.ok_or(EngineError::NotFound)?;
         loop {
             let error = match self.read_header(id, entry).await {
                 Ok(header) => return Ok(header),
                 Err(error) => error,
             };
             // As for a read.
-            match self.entry_of(id).await {
+            match self.entry_of(id).await? {
                 None => return Err(EngineError::NotFound),
                 Some(now) if now != entry => entry = now,
                 Some(_) => return Err(self.counted(error)),
@@ -144,7 +144,7 @@ impl ChunkStore {
         self.checked_header(id, entry, &header)
     }
 
-    fn counted(&self, error: EngineError) -> EngineError {
+    pub(crate) fn counted(&self, error: EngineError) -> EngineError {
         if matches!(error, EngineError::Corrupt { .. }) {
             self.inner
                 .statistics

@@ -1,10 +1,11 @@
-//! Start of a data partition: anchor, index pages, then the records after the checkpoint.
+//! Start of a data partition: anchor, the pages above the leaves of its index, then the records after the checkpoint.
 //!
 //! Invariants: replay is bounded by the tail since the last checkpoint; a record that is damaged at or below a position that
 //! anything later shows to have been durable is reported as corruption and left out, never silently; above it, it is a torn tail
 //! and cut. What was cut never comes back: records carry the number of the run that wrote them (see `segment_log`).
 
 mod index_pages;
+mod rebuild;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,18 +20,21 @@ use crate::format::layout::BLOCK_BYTES;
 use crate::format::record::{self, Body, RecordHeader, ShardHeader};
 use crate::format::segment::Content;
 use crate::format::{FormatError, align_up};
-use crate::index::{ENTRY_COUNT_MAX, Index};
+use crate::id::ShardId;
+use crate::index::{Index, IndexOptions, Pinned};
 use crate::reactor;
 use crate::reactor::local::{Mutex, Notify};
 use crate::segment_log::{ScannedLog, SegmentLog, WINDOW_BYTES, Window};
 use crate::store::{ChunkStore, ChunkStoreStatistics, Inner};
-use index_pages::Gap;
+use rebuild::Missing;
 
 /// What a start has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Entries read from index pages.
+    /// Entries of the index pages, as the anchor says.
     pub index_entries: u64,
+    /// Whether pages of the index were damaged, so that it was built again.
+    pub index_rebuilt: bool,
     /// Records replayed after the checkpoint; all records where index pages were damaged.
     pub records_replayed: u64,
     /// Whether a torn tail was cut.
@@ -66,7 +70,7 @@ struct Walk<'a> {
     sealed: bool,
     /// The segment lies before the checkpoint and is only walked for the entries that are missing in the index. Payloads are
     /// not looked at.
-    gaps: Option<&'a [Gap]>,
+    missing: Option<&'a Missing>,
 }
 
 impl ChunkStore {
@@ -78,6 +82,15 @@ impl ChunkStore {
         device: &Device,
         partition: u16,
     ) -> Result<(ChunkStore, RecoveryReport), EngineError> {
+        ChunkStore::open_with(device, partition, IndexOptions::default()).await
+    }
+
+    /// As [`ChunkStore::open`], with an index that is held in another way.
+    pub(crate) async fn open_with(
+        device: &Device,
+        partition: u16,
+        options: IndexOptions,
+    ) -> Result<(ChunkStore, RecoveryReport), EngineError> {
         let (log, found) = SegmentLog::open(device, partition).await?;
         let statistics = ChunkStoreStatistics {
             log: log.statistics(),
@@ -85,7 +98,9 @@ impl ChunkStore {
         };
         let inner = Inner {
             fence: RefCell::default(),
-            index: RefCell::new(Index::new(log.map.segment_bytes, ENTRY_COUNT_MAX)),
+            index: Rc::new(RefCell::new(first_index(options, &log, &found))),
+            index_is_damaged: Cell::new(false),
+            checkpoint_failed: Cell::new(false),
             log,
             under_way: RefCell::new(BTreeMap::new()),
             kept: RefCell::new(BTreeSet::new()),
@@ -104,14 +119,16 @@ impl ChunkStore {
         };
         let mut report = RecoveryReport::default();
         report.mended.extend(found.damaged_anchor.clone());
-        let rebuilt = store.load_index(&found, &mut report).await?;
+        store.load_index(&found, &mut report).await?;
         let (end, missing) = store.replay(&found, &mut report).await?;
+        let rebuilt = report.index_rebuilt;
         store.judge_slots(&found, missing || rebuilt, &mut report);
         store
             .inner
             .log
             .begin(end, end >= found.anchor.durable_position)
             .await?;
+        store.inner.log.mend_index_headers(&found).await?;
         store.release_dead();
         store.count_index();
         let corruptions = (report.damage.len() + report.mended.len()) as u64;
@@ -197,7 +214,7 @@ impl ChunkStore {
                     0
                 },
                 sealed: at + 1 < tail.len(),
-                gaps: None,
+                missing: None,
             };
             end = self.replay_segment(walk, report).await?;
         }
@@ -221,7 +238,7 @@ impl ChunkStore {
         report: &mut RecoveryReport,
     ) -> Result<u64, EngineError> {
         let log = self.inner.log.clone();
-        let mut window = match walk.gaps {
+        let mut window = match walk.missing {
             None => Window::new(log),
             Some(_) => Window::narrow(log),
         };
@@ -230,7 +247,7 @@ impl ChunkStore {
             let mut readable = true;
             let (detail, after) = match self.look_at(position, &walk, &mut window).await? {
                 Found::Record(header, bytes) => {
-                    self.replay_record(position, &header, &walk);
+                    self.replay_record(position, &header, &walk, report).await?;
                     report.records_replayed += 1;
                     walk.run = header.origin.run;
                     position += bytes;
@@ -262,7 +279,7 @@ impl ChunkStore {
                         None => next,
                         // It stays in the index, so that reading it says so.
                         Some((header, bytes)) => {
-                            self.replay_record(position, &header, &walk);
+                            self.replay_record(position, &header, &walk, report).await?;
                             position + bytes
                         }
                     };
@@ -272,11 +289,31 @@ impl ChunkStore {
         Ok(position)
     }
 
-    fn replay_record(&self, position: u64, header: &RecordHeader, walk: &Walk<'_>) {
-        match walk.gaps {
-            None => self.enter(position, &header.body),
-            Some(gaps) => self.enter_missing(position, &header.body, gaps),
+    async fn replay_record(
+        &self,
+        position: u64,
+        header: &RecordHeader,
+        walk: &Walk<'_>,
+        report: &mut RecoveryReport,
+    ) -> Result<(), EngineError> {
+        if let Some(missing) = walk.missing {
+            missing.enter(position, &header.body);
+            return Ok(());
         }
+        let ids: &[ShardId] = match &header.body {
+            Body::Shard(shard) => &[shard.id],
+            Body::Tombstones(ids) => ids,
+        };
+        let mut pinned = Pinned::reserve(&self.inner.index, 0);
+        while let Err(error) = self.pin(ids, &mut pinned).await {
+            if !self.inner.index_is_damaged.get() {
+                return Err(error);
+            }
+            pinned = Pinned::reserve(&self.inner.index, 0);
+            Box::pin(self.rebuild_from(Vec::new(), report)).await?;
+        }
+        self.enter(position, &header.body);
+        Ok(())
     }
 
     /// Decides what a bad record is: the torn tail (stop), or damage (go on at the next good record).
@@ -365,7 +402,7 @@ impl ChunkStore {
             ));
         }
         let damage = match &header.body {
-            Body::Shard(shard) if walk.gaps.is_none() => {
+            Body::Shard(shard) if walk.missing.is_none() => {
                 payload_damage(shard, payload, walk.segment_end, window).await?
             }
             Body::Shard(_) | Body::Tombstones(_) => None,
@@ -414,6 +451,13 @@ impl ChunkStore {
         }
         Ok(Ok(header))
     }
+}
+
+/// An index over the segments that the anchor names.
+fn first_index(options: IndexOptions, log: &SegmentLog, found: &ScannedLog) -> Index {
+    let named: BTreeSet<u32> = found.anchor.index_segments.iter().copied().collect();
+    let slots = named.into_iter().filter(|slot| *slot < log.map.count);
+    Index::new(options, log.map.segment_bytes, slots)
 }
 
 /// What is wrong with the payload of a record, if anything is. It lies at a position in a segment that ends at `end`.

@@ -426,13 +426,27 @@ impl SegmentLog {
         Ok((sequence, segment))
     }
 
-    /// A segment for index pages, with its header written: its number and where its pages begin and end on the device.
-    pub(crate) async fn begin_index_segment(
-        &self,
-    ) -> Result<(u32, std::ops::Range<u64>), EngineError> {
+    /// A segment for index pages, with its header written: its number.
+    pub(crate) async fn begin_index_segment(&self) -> Result<u32, EngineError> {
         self.prepare_more(0).await?;
         let opens = Opens::Prepared { keep: 0 };
         let (sequence, segment) = self.take_segment(Content::Index, opens)?;
+        self.write_index_header(sequence, segment).await?;
+        Ok(segment.slot)
+    }
+
+    /// Writes the headers of index segments anew that were damaged: the pages behind them are found without, and stay.
+    pub(crate) async fn mend_index_headers(&self, found: &ScannedLog) -> Result<(), EngineError> {
+        for sequence in found.mended.keys() {
+            let segment = self.state.borrow().in_use.get(sequence).copied();
+            if let Some(segment) = segment.filter(|segment| segment.content == Content::Index) {
+                self.write_index_header(*sequence, segment).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_index_header(&self, sequence: u64, segment: Segment) -> Result<(), EngineError> {
         let header = {
             let state = self.state.borrow();
             self.header(&state, sequence, segment, state.durable)
@@ -440,11 +454,7 @@ impl SegmentLog {
         let offset = self.map.offset(segment.slot);
         self.device
             .write(vec![view_of(&header.encode())], offset)
-            .await?;
-        Ok((
-            segment.slot,
-            offset + BLOCK_BYTES as u64..offset + self.map.segment_bytes,
-        ))
+            .await
     }
 
     /// Gives segments back whose content nobody needs after the last anchor.
@@ -484,8 +494,13 @@ impl SegmentLog {
 
     /// Where the records of a sealed segment end; where it ends itself when that is not known.
     pub(crate) fn records_end(&self, sequence: u64) -> u64 {
-        let known = self.state.borrow().ends.get(&sequence).copied();
+        let known = self.known_end(sequence);
         known.unwrap_or((sequence + 1) * self.map.segment_bytes)
+    }
+
+    /// Where the records of a sealed segment end, when that is known.
+    pub(crate) fn known_end(&self, sequence: u64) -> Option<u64> {
+        self.state.borrow().ends.get(&sequence).copied()
     }
 
     /// Where a position lies on the device; `None` when its segment has been given back.

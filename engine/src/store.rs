@@ -1,5 +1,5 @@
 //! The chunk store of one data partition. Lives on the reactor that owns it; the paths are in files of their own:
-//! [`crate::write`], [`crate::read`], [`crate::recovery`], [`crate::checkpoint`], [`crate::compaction`].
+//! [`crate::write`], [`crate::read`], [`crate::look_up`], [`crate::recovery`], [`crate::checkpoint`], [`crate::compaction`].
 //!
 //! Invariants: an entry is in the index exactly when its record is durable and no tombstone after it is; what `write` and `free`
 //! have returned from is durable; one checkpoint or compaction runs at a time.
@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::device::health::DeviceHealth;
 use crate::error::EngineError;
 use crate::fence::Fence;
-use crate::format::page::IndexEntry;
 use crate::format::record::Body;
 use crate::id::{Owner, ShardId};
-use crate::index::Index;
+use crate::index::{Index, Pinned};
 use crate::payload::Payload;
 use crate::reactor;
 use crate::reactor::local::{Mutex, Notify};
@@ -63,6 +62,8 @@ pub struct ChunkStoreStatistics {
     pub frees: AtomicU64,
     /// Bytes read from the device.
     pub bytes_read: AtomicU64,
+    /// Pages of the index read from the device.
+    pub index_page_reads: AtomicU64,
     /// Reads and records that did not match their checksum.
     pub corruptions: AtomicU64,
     /// Shards in the index.
@@ -85,10 +86,12 @@ pub struct ChunkStore {
 
 pub(crate) struct Inner {
     pub(crate) log: Rc<SegmentLog>,
-    pub(crate) index: RefCell<Index>,
+    pub(crate) index: Rc<RefCell<Index>>,
+    /// A page of the index was read that is damaged: the index is built again by maintenance.
+    pub(crate) index_is_damaged: Cell<bool>,
     pub(crate) fence: RefCell<Fence>,
-    /// Records by position that are not in the index yet. They enter it in order once they are durable.
-    pub(crate) under_way: RefCell<BTreeMap<u64, Body>>,
+    /// Records by position that are not in the index yet, with their shards pinned. They enter it in order once they are durable.
+    pub(crate) under_way: RefCell<BTreeMap<u64, (Body, Pinned)>>,
     /// Segments that hold a damaged record and are not emptied.
     pub(crate) kept: RefCell<BTreeSet<u64>>,
     /// Held by a checkpoint or a compaction.
@@ -96,6 +99,8 @@ pub(crate) struct Inner {
     pub(crate) maintenance_wanted: Notify,
     pub(crate) maintenance_done: Notify,
     pub(crate) replay_from: Cell<u64>,
+    /// The last checkpoint that maintenance tried could not be written.
+    pub(crate) checkpoint_failed: Cell<bool>,
     /// Where the log ended when maintenance found nothing to reclaim.
     pub(crate) exhausted_at: Cell<Option<u64>>,
     /// Rounds of compaction since the last one that gained a segment.
@@ -109,22 +114,18 @@ impl ChunkStore {
     /// Looks a shard up.
     ///
     /// # Errors
-    /// None in this version, where the index is resident; later those of reading a page.
+    /// Those of reading a page of the index: [`EngineError::Corrupt`] for one that is damaged, which never reads as a shard that is
+    /// not there.
     pub async fn look_up(&self, id: ShardId) -> Result<Option<ShardInfo>, EngineError> {
-        let entry = self.entry_of(id).await;
+        let entry = self.entry_of(id).await?;
         Ok(entry.map(|entry| ShardInfo {
             payload_bytes: entry.payload_bytes,
             inode: entry.inode,
         }))
     }
 
-    pub(crate) async fn entry_of(&self, id: ShardId) -> Option<IndexEntry> {
-        // The resident look-up never waits, so the borrow is not held across a wait.
-        self.inner.index.borrow().get(id)
-    }
-
-    /// Refuses new shards beyond so many, which the memory of the node has room for; 10 million unless set. Those that are there
-    /// already stay.
+    /// Refuses new shards beyond so many, for whose pages the memory of the node has room; 100 million unless set. Those that
+    /// are there already stay.
     pub fn limit_shards(&self, count: usize) {
         self.inner.index.borrow_mut().limit(count);
     }
@@ -142,17 +143,8 @@ impl ChunkStore {
         self.inner.fence.borrow_mut().close_writer(writer);
     }
 
-    /// The next shards in the order of their ids, with the inode that is their home; for orphan collection.
-    pub fn scan(&self, after: Option<ShardId>, limit: usize) -> Vec<(ShardId, u64)> {
-        let entries = self.inner.index.borrow().after(after, limit);
-        entries
-            .into_iter()
-            .map(|(id, entry)| (id, entry.inode))
-            .collect()
-    }
-
-    /// The last allocation epoch of each writer whose shards the partition holds or has held since its start: whoever gives
-    /// epochs out has got at least so far.
+    /// The last allocation epoch of each writer whose shards the partition holds or has held: whoever gives epochs out has got at
+    /// least so far.
     pub fn newest_epochs(&self) -> BTreeMap<u32, u32> {
         self.inner.index.borrow().newest_epochs().clone()
     }

@@ -1,13 +1,13 @@
 //! The write path of a data partition: shards and tombstones into the log, group commit, then the index.
 //!
 //! Invariants: a record enters the index only when it is durable; a write that has been given up by its caller still runs to its
-//! end, so that index and device never disagree; room for tombstones, compaction and the index is kept back from new shards.
+//! end, so that index and device never disagree; room for tombstones, compaction and the index is kept back from new shards; what
+//! changes was pinned before, and changes are not more than a checkpoint may write.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use crate::checkpoint::index_segments_for;
 use crate::error::EngineError;
 use crate::fence::Decided;
 use crate::format::align_up;
@@ -15,12 +15,13 @@ use crate::format::layout::BLOCK_BYTES;
 use crate::format::page::IndexEntry;
 use crate::format::record::{self, Body, ShardHeader, TOMBSTONE_COUNT_MAX};
 use crate::id::ShardId;
+use crate::index::{ChangeRoom, Pinned};
 use crate::payload::CELL_BYTES;
 use crate::reactor::{self, BufferView, Task};
 use crate::segment_log::Opens;
 use crate::store::{ChunkStore, ShardWrite};
 
-/// Free segments that new shards leave to tombstones and compaction, beside those that the next index needs.
+/// Free segments that new shards leave to tombstones and compaction, beside those that the next checkpoint needs.
 pub(crate) const SEGMENTS_KEPT_FROM_WRITES: usize = 2;
 
 /// Free segments that tombstones leave to compaction.
@@ -70,14 +71,16 @@ impl ChunkStore {
 
     async fn write_to_the_end(&self, shard: ShardWrite) -> Result<(), EngineError> {
         self.refuse_when_index_is_full()?;
-        let decided = Decided::of(&shard);
+        let (decided, id) = (Decided::of(&shard), shard.id);
         let (body, payload) = self.record_of(shard)?;
         let bytes = body.record_bytes(self.inner.log.device.alignment());
+        let mut pinned = self.room_in_index(1, ChangeRoom::Insert).await?;
+        self.pin(&[id], &mut pinned).await?;
         self.make_room(bytes, SEGMENTS_KEPT_FROM_WRITES).await?;
         // Others may have come first.
         self.refuse_when_index_is_full()?;
         self.inner.fence.borrow_mut().admit(decided)?;
-        self.append(body, payload, self.kept(SEGMENTS_KEPT_FROM_WRITES))
+        self.append(body, payload, pinned, self.kept(SEGMENTS_KEPT_FROM_WRITES))
             .await?;
         self.inner.statistics.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -96,36 +99,47 @@ impl ChunkStore {
     /// Frees shards; returns when their tombstones are durable. Unknown ones are free already.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] on a failed device, [`EngineError::Full`] when not even the reserve has room.
+    /// [`EngineError::Failed`] on a failed device, [`EngineError::Full`] when not even the reserve has room, and those of
+    /// [`ChunkStore::look_up`].
     pub async fn free(&self, ids: &[ShardId]) -> Result<(), EngineError> {
-        let present = |id: &ShardId| self.inner.index.borrow().get(*id).is_some();
-        let known: Vec<ShardId> = ids.iter().copied().filter(present).collect();
-        for some in known.chunks(TOMBSTONE_COUNT_MAX) {
+        for some in ids.chunks(TOMBSTONE_COUNT_MAX) {
             let (store, ids) = (self.clone(), some.to_vec());
             ToTheEnd::spawn(async move { store.free_to_the_end(ids).await }).await?;
-            self.inner
-                .statistics
-                .frees
-                .fetch_add(some.len() as u64, Ordering::Relaxed);
         }
         self.inner.maintenance_wanted.notify_one();
         Ok(())
     }
 
     async fn free_to_the_end(&self, ids: Vec<ShardId>) -> Result<(), EngineError> {
-        let body = Body::Tombstones(ids);
+        let mut pinned = self.room_in_index(ids.len(), ChangeRoom::Remove).await?;
+        self.pin(&ids, &mut pinned).await?;
+        let present = |id: &ShardId| self.inner.index.borrow().get(*id).is_some();
+        let known: Vec<ShardId> = ids.into_iter().filter(present).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let count = known.len();
+        let body = Body::Tombstones(known);
         let bytes = body.record_bytes(self.inner.log.device.alignment());
         self.make_room(bytes, SEGMENTS_KEPT_FROM_FREES).await?;
-        self.append(body, Vec::new(), self.kept(SEGMENTS_KEPT_FROM_FREES))
-            .await?;
+        self.append(
+            body,
+            Vec::new(),
+            pinned,
+            self.kept(SEGMENTS_KEPT_FROM_FREES),
+        )
+        .await?;
+        let frees = &self.inner.statistics.frees;
+        frees.fetch_add(count as u64, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Appends a record, leaving `keep` segments free, waits for its barrier and lets it into the index.
+    /// Appends a record whose shards are pinned, leaving `keep` segments free, waits for its barrier and lets it into the index.
     pub(crate) async fn append(
         &self,
         body: Body,
         payload: Vec<BufferView>,
+        pinned: Pinned,
         keep: usize,
     ) -> Result<(), EngineError> {
         let log = &self.inner.log;
@@ -138,7 +152,7 @@ impl ChunkStore {
         self.inner
             .under_way
             .borrow_mut()
-            .insert(origin.position, body);
+            .insert(origin.position, (body, pinned));
         if let Err(error) = log.wait_durable(origin.position + bytes).await {
             self.inner.under_way.borrow_mut().remove(&origin.position);
             return Err(error);
@@ -156,12 +170,12 @@ impl ChunkStore {
             .first_entry()
             .filter(|first| *first.key() < durable)
         {
-            let (position, body) = first.remove_entry();
+            let (position, (body, _pinned)) = first.remove_entry();
             self.enter(position, &body);
         }
     }
 
-    /// Applies a durable record to the index.
+    /// Applies a durable record, whose shards are pinned, to the index.
     pub(crate) fn enter(&self, position: u64, body: &Body) {
         let mut index = self.inner.index.borrow_mut();
         match body {
@@ -173,16 +187,14 @@ impl ChunkStore {
                 };
                 index.insert(shard.id, entry);
             }
-            Body::Tombstones(ids) => ids.iter().for_each(|id| {
-                index.remove(*id);
-            }),
+            Body::Tombstones(ids) => ids.iter().for_each(|id| index.remove(*id)),
         }
     }
 
     /// Whether a record that frees or replaces the shard is on its way.
     pub(crate) fn is_changing(&self, id: ShardId) -> bool {
         let under_way = self.inner.under_way.borrow();
-        under_way.values().any(|body| match body {
+        under_way.values().any(|(body, _)| match body {
             Body::Shard(shard) => shard.id == id,
             Body::Tombstones(ids) => ids.contains(&id),
         })
@@ -239,6 +251,32 @@ impl ChunkStore {
         )))
     }
 
+    /// Waits until so many more shards may change before the next checkpoint, and keeps that room.
+    async fn room_in_index(&self, shards: usize, room: ChangeRoom) -> Result<Pinned, EngineError> {
+        loop {
+            let (is_due, more) = {
+                let mut index = self.inner.index.borrow_mut();
+                if index.may_change(shards, room) {
+                    break;
+                }
+                index.want_room(shards, room);
+                (index.is_checkpoint_due(), index.room.clone())
+            };
+            self.inner.log.refuse_when_stopped()?;
+            if self.inner.checkpoint_failed.get() || self.inner.closing.get() {
+                return Err(EngineError::Full {
+                    what: format!("{}: what the index may change", self.inner.log.place(0)),
+                });
+            }
+            // Before one is due, there is room when what is under way has ended.
+            if is_due {
+                self.inner.maintenance_wanted.notify_one();
+            }
+            more.notified().await;
+        }
+        Ok(Pinned::reserve(&self.inner.index, shards))
+    }
+
     /// Prepares segments, and waits for maintenance where it can help; refuses where neither does.
     async fn make_room(&self, bytes: u64, keep: usize) -> Result<(), EngineError> {
         let log = &self.inner.log;
@@ -260,7 +298,7 @@ impl ChunkStore {
         Ok(())
     }
 
-    fn has_room(&self, bytes: u64, keep: usize) -> bool {
+    pub(crate) fn has_room(&self, bytes: u64, keep: usize) -> bool {
         let (log, kept) = (&self.inner.log, self.kept(keep));
         if log.fits(bytes) {
             log.free_segments() >= kept
@@ -271,7 +309,6 @@ impl ChunkStore {
 
     /// The segments that the pages of the next checkpoint need, and so many more.
     pub(crate) fn kept(&self, more: usize) -> usize {
-        let entries = self.inner.index.borrow().len() + self.inner.under_way.borrow().len();
-        index_segments_for(entries, self.inner.log.map.segment_bytes) + more
+        self.inner.index.borrow().segments_needed() + more
     }
 }

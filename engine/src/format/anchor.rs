@@ -5,10 +5,20 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::layout::{BLOCK_BYTES, COUNT_MAX};
+use super::page::{LEVELS_MAX, PagePlace};
 use super::{FormatError, Preamble, kind, read, refuse_nonzero, seal};
 
 /// Index segments that an anchor can name.
 pub const INDEX_SEGMENT_COUNT_MAX: usize = 960;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RawRoot {
+    slot: u32,
+    page: u32,
+    crc: u32,
+    levels: u32,
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -26,12 +36,53 @@ struct Raw {
     index_segment_count: u32,
     run: u32,
     replay_run: u32,
-    reserved_later: [u8; 172],
+    roots: [RawRoot; 2],
+    reserved_later: [u8; 140],
     index_segments: [u32; INDEX_SEGMENT_COUNT_MAX],
 }
 
 const _: () = assert!(size_of::<Raw>() == BLOCK_BYTES);
 const _: () = assert!(std::mem::offset_of!(Raw, index_segments) == 256);
+
+/// Where a tree of pages begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Root {
+    /// Where its topmost page lies.
+    pub place: PagePlace,
+    /// The CRC of that page.
+    pub crc: u32,
+    /// Levels of inner pages, from 1 up.
+    pub levels: u32,
+}
+
+impl RawRoot {
+    fn of(root: Option<Root>) -> RawRoot {
+        root.map_or(RawRoot::zeroed(), |root| RawRoot {
+            slot: root.place.slot,
+            page: root.place.page,
+            crc: root.crc,
+            levels: root.levels,
+        })
+    }
+
+    fn checked(self) -> Result<Option<Root>, FormatError> {
+        let RawRoot {
+            slot,
+            page,
+            crc,
+            levels,
+        } = self;
+        match levels {
+            0 if (slot, page, crc) == (0, 0, 0) => Ok(None),
+            1..=LEVELS_MAX => Ok(Some(Root {
+                place: PagePlace { slot, page },
+                crc,
+                levels,
+            })),
+            _ => Err(FormatError::Field("a root of the anchor")),
+        }
+    }
+}
 
 /// An anchor that has been checked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,12 +97,16 @@ pub struct Anchor {
     pub durable_position: u64,
     /// Entries in the index pages.
     pub entry_count: u64,
-    /// Index pages, one after the other through the index segments.
+    /// Pages of both trees.
     pub page_count: u64,
     /// No segment has had this sequence number yet.
     pub next_sequence: u64,
-    /// Which checkpoint the index pages are of.
+    /// The last checkpoint that wrote index pages.
     pub index_generation: u64,
+    /// The tree from shard to place, unless it is empty.
+    pub shards: Option<Root>,
+    /// The tree of what would otherwise have to be counted, unless it is empty.
+    pub table: Option<Root>,
     /// How often the partition has been opened for writing. Records carry it.
     pub run: u32,
     /// The run in which `replay_from` was set: older records behind it are what a torn batch left.
@@ -76,6 +131,7 @@ impl Anchor {
         (raw.entry_count, raw.page_count) = (self.entry_count, self.page_count);
         raw.next_sequence = self.next_sequence;
         raw.index_generation = self.index_generation;
+        raw.roots = [self.shards, self.table].map(RawRoot::of);
         (raw.run, raw.replay_run) = (self.run, self.replay_run);
         raw.index_segment_count = self.index_segments.len() as u32;
         raw.index_segments[..self.index_segments.len()].copy_from_slice(&self.index_segments);
@@ -121,6 +177,8 @@ impl Anchor {
             page_count: raw.page_count,
             next_sequence: raw.next_sequence,
             index_generation: raw.index_generation,
+            shards: raw.roots[0].checked()?,
+            table: raw.roots[1].checked()?,
             run: raw.run,
             replay_run: raw.replay_run,
             index_segments: segments.to_vec(),
@@ -143,6 +201,12 @@ mod tests {
             page_count: 2,
             next_sequence: 77,
             index_generation: 4,
+            shards: Some(Root {
+                place: PagePlace { slot: 4, page: 5 },
+                crc: 6,
+                levels: 1,
+            }),
+            table: None,
             run: 3,
             replay_run: 2,
             index_segments: vec![4, 9],

@@ -21,6 +21,7 @@ pub fn describe(bytes: &[u8]) -> Structure {
         kind::TOMBSTONE => ("tombstones", record_fields(bytes)),
         kind::ENTRY => ("log entry", entry_fields(bytes)),
         kind::LEAF => ("index page", leaf_fields(bytes)),
+        kind::INNER => ("inner index page", inner_fields(bytes)),
         found => {
             let error = FormatError::Kind { found, expected: 0 };
             ("unknown", Err(error))
@@ -84,6 +85,8 @@ fn anchor_fields(bytes: &[u8]) -> Result<Description, FormatError> {
         .with("index_generation", anchor.index_generation)
         .with("entry_count", anchor.entry_count)
         .with("page_count", anchor.page_count)
+        .with("shards_root", anchor.shards.map(root_fields))
+        .with("table_root", anchor.table.map(root_fields))
         .with("index_segments", anchor.index_segments))
 }
 
@@ -156,22 +159,64 @@ fn entry_fields(bytes: &[u8]) -> Result<Description, FormatError> {
         .with("body_bytes", body.len()))
 }
 
+fn root_fields(root: anchor::Root) -> Description {
+    place_fields(root.place)
+        .with("crc", bits(u64::from(root.crc)))
+        .with("levels", root.levels)
+}
+
+fn place_fields(place: page::PagePlace) -> Description {
+    Description::new()
+        .with("segment", place.slot)
+        .with("page", place.page)
+}
+
+fn identity_fields(identity: &page::PageIdentity) -> Description {
+    let tree = match identity.tree {
+        page::TreeKind::Shards => "shards",
+        page::TreeKind::Table => "table",
+    };
+    Description::new()
+        .with("tree", tree)
+        .with("level", identity.level)
+        .with("index_generation", identity.generation)
+        .with_all(place_fields(identity.place))
+}
+
 fn leaf_fields(bytes: &[u8]) -> Result<Description, FormatError> {
-    let (generation, number) = page::identity(bytes)?;
-    let entries = page::decode(bytes, generation, number)?;
-    let entries: Vec<Description> = entries
-        .iter()
-        .map(|(id, entry)| {
-            shard_id_fields(id)
-                .with("position", entry.position)
-                .with("payload_bytes", entry.payload_bytes)
-                .with("owner_inode", entry.inode)
-        })
-        .collect();
-    Ok(Description::new()
-        .with("index_generation", generation)
-        .with("number", number)
-        .with("entries", entries))
+    let (identity, entries) = page::decode_leaf(bytes)?;
+    let shard = |(id, entry): &(ShardId, page::IndexEntry)| {
+        shard_id_fields(id)
+            .with("position", entry.position)
+            .with("payload_bytes", entry.payload_bytes)
+            .with("owner_inode", entry.inode)
+    };
+    let row = |(key, value): &(ShardId, page::IndexEntry)| match page::table_row(*key) {
+        Some(page::TableRow::LiveBytes(sequence)) => Description::new()
+            .with("sequence", sequence)
+            .with("live_bytes", value.position),
+        Some(page::TableRow::NewestEpoch(writer)) => Description::new()
+            .with("writer", writer)
+            .with("newest_epoch", value.position),
+        None => shard(&(*key, *value)),
+    };
+    let entries: Vec<Description> = match identity.tree {
+        page::TreeKind::Shards => entries.iter().map(shard).collect(),
+        page::TreeKind::Table => entries.iter().map(row).collect(),
+    };
+    Ok(identity_fields(&identity).with("entries", entries))
+}
+
+fn inner_fields(bytes: &[u8]) -> Result<Description, FormatError> {
+    let (identity, children) = page::decode_inner(bytes)?;
+    let child = |child: &page::ChildRow| {
+        Description::new()
+            .with_all(shard_id_fields(&child.first()))
+            .with_all(place_fields(child.place))
+            .with("crc", bits(u64::from(child.crc)))
+    };
+    let children: Vec<Description> = children.iter().map(child).collect();
+    Ok(identity_fields(&identity).with("children", children))
 }
 
 #[cfg(test)]

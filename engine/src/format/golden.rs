@@ -2,7 +2,7 @@
 //! Files of a version are never written again; a later version adds its own and keeps these.
 
 use super::FormatError;
-use super::anchor::Anchor;
+use super::anchor::{Anchor, Root};
 use super::record::{Body, Origin, ShardHeader};
 use super::segment::{Content, SegmentHeader};
 use super::superblock::{PartitionEntry, PartitionKind, Superblock};
@@ -70,6 +70,16 @@ fn anchor() -> Anchor {
         page_count: 2,
         next_sequence: 77,
         index_generation: 13,
+        shards: Some(Root {
+            place: page::PagePlace { slot: 4, page: 1 },
+            crc: 0x0123_4567,
+            levels: 1,
+        }),
+        table: Some(Root {
+            place: page::PagePlace { slot: 6, page: 3 },
+            crc: 0x89ab_cdef,
+            levels: 2,
+        }),
         run: 9,
         replay_run: 8,
         index_segments: vec![4, 6],
@@ -131,10 +141,32 @@ fn leaf() -> Vec<(ShardId, page::IndexEntry)> {
         .collect()
 }
 
+fn children() -> Vec<page::ChildRow> {
+    let child = |number: u64| {
+        let place = page::PagePlace {
+            slot: 4,
+            page: number as u32,
+        };
+        page::ChildRow::new(shard_id(number), place, 0x0102_0304)
+    };
+    (1..=3).map(child).collect()
+}
+
+fn page_identity(level: u32) -> page::PageIdentity {
+    page::PageIdentity {
+        generation: 13,
+        place: page::PagePlace { slot: 4, page: 2 },
+        tree: page::TreeKind::Shards,
+        level,
+    }
+}
+
 /// Every structure: name, what is written now, what the file holds.
 fn structures() -> Vec<(&'static str, Vec<u8>)> {
     let mut page_bytes = vec![0; page::PAGE_BYTES];
-    page::encode(13, 1, &leaf(), &mut page_bytes);
+    page::encode_leaf(page_identity(0), &leaf(), &mut page_bytes);
+    let mut inner_bytes = vec![0; page::PAGE_BYTES];
+    page::encode_inner(page_identity(1), &children(), &mut inner_bytes);
     let mut entry_bytes = Vec::new();
     let put = |part: &[u8]| entry_bytes.extend_from_slice(part);
     entry::encode(4, ORIGIN, b"a body of the log", put);
@@ -149,13 +181,22 @@ fn structures() -> Vec<(&'static str, Vec<u8>)> {
         ("shard", header_bytes(&shard())),
         ("tombstones", header_bytes(&tombstones())),
         ("index_page", page_bytes),
+        ("inner_index_page", inner_bytes),
         ("log_entry", entry_bytes),
     ]
 }
 
 fn path(name: &str) -> String {
+    let version = match name {
+        "anchor" | "index_page" => 3,
+        _ => 2,
+    };
+    path_of(name, version)
+}
+
+fn path_of(name: &str, version: u16) -> String {
     format!(
-        "{}/src/format/golden/{name}.v2.bin",
+        "{}/src/format/golden/{name}.v{version}.bin",
         env!("CARGO_MANIFEST_DIR")
     )
 }
@@ -191,7 +232,10 @@ fn the_first_released_version_is_read_by_this_one() {
         let header = record::decode_header(&file(name)).expect("a record");
         assert_eq!((header.origin, header.body), (ORIGIN, body));
     }
-    assert_eq!(page::decode(&file("index_page"), 13, 1), Ok(leaf()));
+    let index_page = page::decode_leaf(&file("index_page"));
+    assert_eq!(index_page, Ok((page_identity(0), leaf())));
+    let inner = page::decode_inner(&file("inner_index_page"));
+    assert_eq!(inner, Ok((page_identity(1), children())));
     let bytes = file("log_entry");
     let (header, body) = entry::decode(&bytes).expect("an entry");
     assert_eq!(
@@ -206,7 +250,8 @@ fn every_flipped_bit_of_every_structure_is_noticed() {
         "superblock" | "superblock_block_device" => Superblock::decode(bytes).is_ok(),
         "anchor" => Anchor::decode(bytes).is_ok(),
         "segment" => SegmentHeader::decode(bytes).is_ok(),
-        "index_page" => page::decode(bytes, 13, 1).is_ok(),
+        "index_page" => page::decode_leaf(bytes).is_ok(),
+        "inner_index_page" => page::decode_inner(bytes).is_ok(),
         "log_entry" => entry::decode(bytes).is_ok(),
         _ => record::decode_header(bytes).is_ok(),
     };
@@ -239,4 +284,24 @@ fn the_version_before_the_first_release_is_refused_by_name() {
         text.contains("version 1") && text.contains("never released"),
         "{text}"
     );
+}
+
+/// A resident index was written with these, and none of it was released.
+#[test]
+fn anchors_and_pages_of_the_resident_index_are_refused_by_name() {
+    let file = |name| std::fs::read(path_of(name, 2)).expect("a golden file");
+    let refused = [
+        Anchor::decode(&file("anchor")).map(drop),
+        page::decode_leaf(&file("index_page")).map(drop),
+    ];
+    for refused in refused {
+        let Err(refused @ FormatError::OtherFormat { .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        let text = refused.to_string();
+        assert!(
+            text.contains("version 2") && text.contains("never released"),
+            "{text}"
+        );
+    }
 }

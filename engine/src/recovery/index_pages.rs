@@ -1,244 +1,271 @@
-//! The index pages at a start: good ones enter the index, and what damaged ones held is found again in the records.
+//! The index at a start: the pages above the leaves, and the table. Leaves are read when they are needed.
 //!
-//! Invariants: a damaged page costs nothing but time: a segment is given back only when no entry points into it, so the records
-//! of every entry are still there, and of two records of a shard the later one counts. What was freed comes back where the
-//! segment of its tombstone is gone; it has no name, so orphan collection frees it again.
+//! Invariant: a page counts only when it is the one that its parent names, or the root that the anchor names. The keys of any
+//! other are a gap, in which the index is built again from the records.
 
-use super::{RecoveryReport, Walk};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::RecoveryReport;
 use crate::error::EngineError;
 use crate::format::FormatError;
-use crate::format::layout::BLOCK_BYTES;
-use crate::format::page::{self, IndexEntry, PAGE_BYTES};
-use crate::format::record::Body;
-use crate::format::segment::Content;
+use crate::format::anchor::Root;
+use crate::format::page::{self, ChildRow, IndexEntry, PageIdentity, PagePlace, TreeKind};
 use crate::id::ShardId;
-use crate::reactor;
-use crate::read::Memory;
-use crate::segment_log::{ScannedLog, WINDOW_BYTES};
+use crate::index::rebuilt::Gap;
+use crate::index::tree::{InnerPage, LeafRow, Tree};
+use crate::look_up::checked;
+use crate::segment_log::ScannedLog;
 use crate::store::ChunkStore;
 
-/// Keys between two good pages: what lies there is not known from pages.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Gap {
-    after: Option<ShardId>,
-    before: Option<ShardId>,
+/// Pages that are read together.
+const READS_AT_ONCE: usize = 64;
+
+/// A page that is to be loaded: what its parent says of it, and where the keys of the next one begin.
+#[derive(Clone, Copy)]
+struct Wanted {
+    place: PagePlace,
+    crc: u32,
+    /// Of the root, nothing says it.
+    first: Option<ShardId>,
+    upper: Option<ShardId>,
 }
 
-impl Gap {
-    fn holds(&self, id: ShardId) -> bool {
-        self.after.is_none_or(|after| after < id) && self.before.is_none_or(|before| id < before)
-    }
-}
-
-/// How far the pages have been read.
+/// A tree as it was found.
 #[derive(Default)]
-struct Pages {
-    /// Of the next one.
-    number: u64,
-    last: Option<ShardId>,
+struct Loaded {
+    tree: Tree,
     gaps: Vec<Gap>,
-    /// Whether the last page was a bad one.
-    in_gap: bool,
+    damage: Vec<String>,
 }
 
-impl Pages {
-    fn pass_good(&mut self, entries: &[(ShardId, IndexEntry)]) {
-        self.number += 1;
-        let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
-            return;
-        };
-        if self.in_gap
-            && let Some(gap) = self.gaps.last_mut()
-        {
-            gap.before = Some(*first);
-        }
-        (self.in_gap, self.last) = (false, Some(*last));
-    }
-
-    /// `true` where no bad page came just before.
-    fn pass_bad(&mut self, count: u64) -> bool {
-        self.number += count;
-        if self.in_gap {
-            return false;
-        }
-        self.in_gap = true;
+impl Loaded {
+    fn lose(&mut self, wanted: Wanted, detail: impl ToString) {
+        self.damage.push(detail.to_string());
         self.gaps.push(Gap {
-            after: self.last,
-            before: None,
+            from: wanted.first,
+            to: wanted.upper,
         });
-        true
     }
 }
 
 impl ChunkStore {
-    /// Fills the index from its pages; returns whether some were damaged and their entries were found in the records.
+    /// Loads the trees that the anchor names. What is damaged is built again from the records.
     pub(super) async fn load_index(
         &self,
         found: &ScannedLog,
         report: &mut RecoveryReport,
-    ) -> Result<bool, EngineError> {
-        let (map, anchor) = (&self.inner.log.map, &found.anchor);
-        let pages_per_segment = (map.segment_bytes - BLOCK_BYTES as u64) / PAGE_BYTES as u64;
-        let mut pages = Pages::default();
-        for slot in &anchor.index_segments {
-            let count = (anchor.page_count - pages.number).min(pages_per_segment);
-            if *slot < map.count {
-                let offset = map.offset(*slot) + BLOCK_BYTES as u64;
-                self.load_pages(found, offset, count, &mut pages, report)
-                    .await?;
-            } else {
-                let detail = format!("its segment {slot} lies beyond the partition");
-                self.lose_pages(count, &detail, &mut pages, report);
-            }
+    ) -> Result<(), EngineError> {
+        let anchor = &found.anchor;
+        let shards = self.load_tree(TreeKind::Shards, anchor.shards).await?;
+        let mut table = self.load_tree(TreeKind::Table, anchor.table).await?;
+        let rows = self.table_rows(&mut table).await?;
+        {
+            let mut index = self.inner.index.borrow_mut();
+            index.load_tree(TreeKind::Shards, shards.tree);
+            index.load_tree(TreeKind::Table, table.tree);
+            index.load_counts(anchor.entry_count, &rows);
         }
-        if pages.number < anchor.page_count {
-            let count = anchor.page_count - pages.number;
-            self.lose_pages(count, "no segment has it", &mut pages, report);
+        report.index_entries = anchor.entry_count;
+        let is_whole = shards.gaps.is_empty() && table.gaps.is_empty();
+        let is_lost =
+            |damage: String| format!("{damage}; its entries are looked for in the records");
+        report.damage.extend(shards.damage.into_iter().map(is_lost));
+        let is_counted = |damage: String| format!("{damage}; what it said is counted again");
+        report
+            .mended
+            .extend(table.damage.into_iter().map(is_counted));
+        if is_whole {
+            return Ok(());
         }
-        if pages.gaps.is_empty() && report.index_entries != anchor.entry_count {
-            pages.gaps.push(Gap::default());
-            let (entries, expected) = (report.index_entries, anchor.entry_count);
-            report.damage.push(format!(
-                "{}: the index has {entries} entries where {expected} are expected",
-                self.inner.log.place(0)
-            ));
-        }
-        if !pages.gaps.is_empty() {
-            self.find_entries(found, &pages.gaps, report).await?;
-        }
-        Ok(!pages.gaps.is_empty())
+        self.rebuild_from(shards.gaps, report).await
     }
 
-    /// Reads so many pages that lie one after the other.
-    async fn load_pages(
+    /// Reads the pages of a tree above its leaves, level by level.
+    async fn load_tree(&self, kind: TreeKind, root: Option<Root>) -> Result<Loaded, EngineError> {
+        let mut loaded = Loaded::default();
+        let Some(root) = root else {
+            return Ok(loaded);
+        };
+        let mut wanted = vec![Wanted {
+            place: root.place,
+            crc: root.crc,
+            first: None,
+            upper: None,
+        }];
+        let mut levels = Vec::new();
+        let mut bottom = Vec::new();
+        for level in (1..=root.levels).rev() {
+            let there = self.take_places(std::mem::take(&mut wanted), &mut loaded);
+            bottom = self.read_level(kind, level, there, &mut loaded).await?;
+            if level > 1 {
+                wanted = bottom.iter().flat_map(children_of).collect();
+            }
+            levels.push(bottom.iter().map(|(page, _)| page.clone()).collect());
+        }
+        let lost = self.take_leaf_places(&bottom, &mut loaded);
+        levels.reverse();
+        loaded.tree = if loaded.gaps.is_empty() {
+            Tree::new(levels)
+        } else {
+            let pages = levels.iter().flatten();
+            let written = pages.filter_map(|page: &Rc<InnerPage>| Some(page.written?.0));
+            let rows = bottom.iter().flat_map(|(page, _)| &page.rows);
+            let good = rows.filter(|row| !lost.contains(&row.first()));
+            let good: Vec<ChildRow> = good.copied().collect();
+            let mut index = self.inner.index.borrow_mut();
+            index.leave_over(written);
+            Tree::over_leaves(&good, index.fanout())
+        };
+        Ok(loaded)
+    }
+
+    /// Notes that leaves lie at their places; returns the first keys of those that are lost.
+    fn take_leaf_places(
         &self,
-        found: &ScannedLog,
-        mut offset: u64,
-        count: u64,
-        pages: &mut Pages,
-        report: &mut RecoveryReport,
-    ) -> Result<(), EngineError> {
-        let end = offset + count * PAGE_BYTES as u64;
-        let mut narrow_until = offset;
-        while offset < end {
-            let most = if offset < narrow_until {
-                PAGE_BYTES
-            } else {
-                WINDOW_BYTES
+        pages: &[(Rc<InnerPage>, Wanted)],
+        loaded: &mut Loaded,
+    ) -> BTreeSet<ShardId> {
+        let mut lost = BTreeSet::new();
+        for page in pages {
+            let has_all = {
+                let places = &mut self.inner.index.borrow_mut().places;
+                let mut rows = page.0.rows.iter();
+                let taken = rows
+                    .by_ref()
+                    .take_while(|row| places.take(row.place))
+                    .count();
+                taken == page.0.rows.len() || {
+                    // Again, one by one, with what is wrong.
+                    let first = page.0.rows.iter().take(taken);
+                    first.for_each(|row| places.free(row.place));
+                    false
+                }
             };
-            let length = ((end - offset) as usize).min(most);
-            match self.read_exactly(Memory::InTurn, offset, length).await {
-                Ok(window) => {
-                    for bytes in window.chunks_exact(PAGE_BYTES) {
-                        self.load_page(bytes, found, pages, report)?;
-                    }
+            if !has_all {
+                let wanted = children_of(page);
+                let there = self.take_places(wanted.clone(), loaded);
+                let there: BTreeSet<Option<ShardId>> =
+                    there.iter().map(|page| page.first).collect();
+                let missing = wanted.iter().filter(|page| !there.contains(&page.first));
+                lost.extend(missing.filter_map(|page| page.first));
+            }
+        }
+        lost
+    }
+
+    /// Notes that pages lie at their places; one at a place that there is not, or at which another page lies, is lost.
+    fn take_places(&self, wanted: Vec<Wanted>, loaded: &mut Loaded) -> Vec<Wanted> {
+        let places = &mut self.inner.index.borrow_mut().places;
+        let mut there = Vec::with_capacity(wanted.len());
+        for page in wanted {
+            if places.take(page.place) {
+                there.push(page);
+            } else {
+                let error = FormatError::Field("its place is not one of its own");
+                loaded.lose(page, self.damaged_page(page.place, error));
+            }
+        }
+        there
+    }
+
+    /// Reads the inner pages of a level. Those that are damaged are lost, and their places are free after the next checkpoint.
+    async fn read_level(
+        &self,
+        kind: TreeKind,
+        level: u32,
+        wanted: Vec<Wanted>,
+        loaded: &mut Loaded,
+    ) -> Result<Vec<(Rc<InnerPage>, Wanted)>, EngineError> {
+        let reading = wanted.into_iter().map(|page| async move {
+            let read = self.read_inner(kind, level, page).await;
+            (page, read)
+        });
+        let mut reading = stream::iter(reading).buffered(READS_AT_ONCE);
+        let mut pages = Vec::new();
+        while let Some((wanted, read)) = reading.next().await {
+            match read {
+                Ok(rows) => {
+                    let written = Some((wanted.place, wanted.crc));
+                    pages.push((Rc::new(InnerPage { written, rows }), wanted));
                 }
-                // The device cannot read some of it: the other pages are read one by one.
-                Err(EngineError::Io(_) | EngineError::Corrupt { .. }) if length > PAGE_BYTES => {
-                    narrow_until = offset + length as u64;
-                    continue;
-                }
-                Err(error @ (EngineError::Io(_) | EngineError::Corrupt { .. })) => {
-                    self.lose_pages(1, &error.to_string(), pages, report);
+                Err(error @ (EngineError::Corrupt { .. } | EngineError::Io(_))) => {
+                    loaded.lose(wanted, error);
+                    self.inner.index.borrow_mut().leave_over([wanted.place]);
                 }
                 Err(error) => return Err(error),
             }
-            offset += length as u64;
-            reactor::yield_if_due().await;
         }
-        Ok(())
+        Ok(pages)
     }
 
-    fn load_page(
+    async fn read_inner(
         &self,
-        bytes: &[u8],
-        found: &ScannedLog,
-        pages: &mut Pages,
-        report: &mut RecoveryReport,
-    ) -> Result<(), EngineError> {
-        let entries = match page::decode(bytes, found.anchor.index_generation, pages.number) {
-            Ok(entries) => entries,
-            Err(FormatError::OtherFormat { features }) => {
-                return Err(EngineError::OtherFormat { features });
-            }
-            Err(error) => {
-                self.lose_pages(1, &error.to_string(), pages, report);
-                return Ok(());
-            }
+        kind: TreeKind,
+        level: u32,
+        wanted: Wanted,
+    ) -> Result<Vec<ChildRow>, EngineError> {
+        let bytes = self.read_page(wanted.place).await?;
+        let decoded = checked(&bytes, wanted.crc, page::decode_inner(&bytes));
+        let (identity, rows) = decoded.map_err(|error| self.damaged_page(wanted.place, error))?;
+        let expected = PageIdentity {
+            place: wanted.place,
+            tree: kind,
+            level,
+            ..identity
         };
-        report.index_entries += entries.len() as u64;
-        pages.pass_good(&entries);
-        let mut index = self.inner.index.borrow_mut();
-        entries
+        let keys = rows.first().zip(rows.last());
+        let is_here = keys.is_some_and(|(first, last)| {
+            wanted.first.is_none_or(|wanted| wanted == first.first())
+                && wanted.upper.is_none_or(|upper| last.first() < upper)
+        });
+        if identity == expected && is_here {
+            return Ok(rows);
+        }
+        let error = FormatError::Field("the page is another one");
+        Err(self.damaged_page(wanted.place, error))
+    }
+
+    /// Reads the whole table.
+    async fn table_rows(
+        &self,
+        table: &mut Loaded,
+    ) -> Result<Vec<(ShardId, IndexEntry)>, EngineError> {
+        let mut rows = Vec::new();
+        let leaves: Vec<LeafRow> = table.tree.leaves().collect();
+        let reading = leaves
             .into_iter()
-            .for_each(|(id, entry)| index.insert(id, entry));
-        Ok(())
-    }
-
-    fn lose_pages(&self, count: u64, detail: &str, pages: &mut Pages, report: &mut RecoveryReport) {
-        let number = pages.number;
-        if count > 0 && pages.pass_bad(count) {
-            let place = self.inner.log.place(0);
-            report.damage.push(format!(
-                "{place} index page {number}: {detail}; its entries are looked for in the records"
-            ));
-        }
-    }
-
-    /// Walks all records before the checkpoint for the entries that no page has.
-    async fn find_entries(
-        &self,
-        found: &ScannedLog,
-        gaps: &[Gap],
-        report: &mut RecoveryReport,
-    ) -> Result<(), EngineError> {
-        let segment_bytes = self.inner.log.map.segment_bytes;
-        let from = found.anchor.replay_from;
-        let segments: Vec<(u64, u64)> = found
-            .segments
-            .iter()
-            .filter(|(_, header)| header.content == Content::Records)
-            .map(|(sequence, header)| (*sequence, header.previous_end))
-            .collect();
-        for (at, (sequence, _)) in segments.iter().enumerate() {
-            let start = sequence * segment_bytes + BLOCK_BYTES as u64;
-            let segment_end = (sequence + 1) * segment_bytes;
-            if start >= from {
-                break;
-            }
-            let next = segments.get(at + 1).map(|(_, previous_end)| *previous_end);
-            let walk = Walk {
-                start,
-                segment_end,
-                known_end: if from <= segment_end {
-                    Some(from)
-                } else {
-                    next
+            .map(|leaf| async move { (leaf, self.leaf(TreeKind::Table, leaf).await) });
+        let mut reading = stream::iter(reading).buffered(READS_AT_ONCE);
+        while let Some((leaf, read)) = reading.next().await {
+            match read {
+                Ok(read) => rows.extend_from_slice(&read.entries),
+                Err(error @ (EngineError::Corrupt { .. } | EngineError::Io(_))) => {
+                    let wanted = Wanted {
+                        place: leaf.row.place,
+                        crc: leaf.row.crc,
+                        first: Some(leaf.row.first()),
+                        upper: leaf.upper,
+                    };
+                    table.lose(wanted, error);
                 }
-                .filter(|end| (start..=segment_end).contains(end)),
-                durable: 0,
-                run: 0,
-                sealed: true,
-                gaps: Some(gaps),
-            };
-            self.replay_segment(walk, report).await?;
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        Ok(rows)
     }
+}
 
-    /// Applies a record from before the checkpoint to the entries that no page has.
-    pub(super) fn enter_missing(&self, position: u64, body: &Body, gaps: &[Gap]) {
-        let index = &self.inner.index;
-        let missing = |id: ShardId| {
-            let later = |entry: IndexEntry| entry.position > position;
-            gaps.iter().any(|gap| gap.holds(id)) && !index.borrow().get(id).is_some_and(later)
-        };
-        match body {
-            Body::Shard(shard) if missing(shard.id) => self.enter(position, body),
-            Body::Shard(_) => {}
-            Body::Tombstones(ids) => ids.iter().filter(|id| missing(**id)).for_each(|id| {
-                index.borrow_mut().remove(*id);
-            }),
-        }
-    }
+fn children_of((page, wanted): &(Rc<InnerPage>, Wanted)) -> Vec<Wanted> {
+    let uppers = page.rows.iter().skip(1).map(|row| Some(row.first()));
+    let uppers = uppers.chain([wanted.upper]);
+    let children = page.rows.iter().zip(uppers).map(|(row, upper)| Wanted {
+        place: row.place,
+        crc: row.crc,
+        first: Some(row.first()),
+        upper,
+    });
+    children.collect()
 }

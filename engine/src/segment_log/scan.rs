@@ -167,7 +167,8 @@ pub(super) fn first_state(
 
 /// Segments without which there are neither deletes nor checkpoints.
 pub(super) fn reserve_of(map: &SegmentMap, anchor: &Anchor) -> u32 {
-    let index = index_segments_for(anchor.entry_count as usize, map.segment_bytes);
+    let segments = anchor.index_segments.len() as u64;
+    let index = index_segments_for(anchor.page_count, segments, map.segment_bytes);
     (index + SEGMENTS_KEPT_FROM_WRITES) as u32
 }
 
@@ -192,7 +193,7 @@ impl ScannedLog {
     }
 
     /// The index segments that the anchor names are in use whatever their headers say. One without a header gets a sequence
-    /// number of its own, so that the next checkpoint can give it back.
+    /// number of its own, and a header once the partition is written to.
     fn take_index(&mut self, state: &mut State, map: &SegmentMap) {
         let named = self.anchor.index_segments.iter().copied();
         for slot in named.filter(|slot| *slot < map.count) {

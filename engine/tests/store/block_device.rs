@@ -96,7 +96,9 @@ fn what_was_discarded_is_no_damage_where_the_index_pages_are_lost() {
             let begin = slot_offset(slot) as usize;
             let header = &device_content(&simulation)[begin..begin + BLOCK_BYTES];
             if SegmentHeader::decode(header).is_ok_and(|found| found.content == Content::Index) {
-                flip_bit(&simulation, (begin + BLOCK_BYTES + 100) as u64, 3);
+                let pages =
+                    (1..SEGMENT as usize / BLOCK_BYTES).map(|page| begin + page * BLOCK_BYTES);
+                pages.for_each(|page| flip_bit(&simulation, page as u64 + 100, 3));
             }
         }
         run(&simulation, async || {

@@ -8,7 +8,7 @@ use strata_engine::{ChunkStore, EngineError, Journal, JournalPosition, Payload, 
 
 use crate::support::{
     CELL, SEGMENT, content, device, device_content, expect_whole, fill, formatted, free,
-    open_journal, open_store, records, shard, shard_in, slot_offset, try_run, write,
+    open_journal, open_store, records, scan, shard, shard_in, slot_offset, try_run, write,
 };
 
 const DATA_SEGMENTS: u64 = 24;
@@ -121,7 +121,7 @@ fn a_full_file_system_refuses_writes_and_nothing_else() {
         run(&simulation, async || {
             let store = store().await;
             expect_whole(&store, (1000..end).chain(2000..2040), SMALL).await;
-            assert_eq!(store.scan(None, 10_000).len() as u64, end - 1000 + 40);
+            assert_eq!(scan(&store, 10_000).await.len() as u64, end - 1000 + 40);
         });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use strata_engine::{ChunkStore, EngineError};
 
 use crate::support::{
-    DeviceFile, content, expect_whole, fill, free, open_store, read, run_real, shard, write,
+    DeviceFile, content, expect_whole, fill, free, open_store, read, run_real, scan, shard, write,
 };
 
 const LENGTH: usize = 1 << 20;
@@ -61,7 +61,7 @@ fn deleted_space_comes_back() {
         drop(store);
         let (store, report) = open_store(&file.open(80).await).await;
         assert!(report.damage.is_empty(), "{report:?}");
-        assert_eq!(store.scan(None, 1000).len(), kept().count());
+        assert_eq!(scan(&store, 1000).await.len(), kept().count());
         expect_whole(&store, kept(), LENGTH).await;
         store.close().await;
     });
@@ -143,7 +143,7 @@ fn shards_come_back_after_a_restart_and_freed_ones_do_not() {
             }
             let part = read(&store, base + 5, 70_000..300_001).await.expect("read");
             assert!(part == content(base + 5, 1 << 20)[70_000..300_001]);
-            assert_eq!(store.scan(None, 3).len(), 3);
+            assert_eq!(scan(&store, 3).await.len(), 3);
             store.close().await;
         });
     }

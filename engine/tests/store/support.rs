@@ -272,6 +272,11 @@ pub async fn read(
     Ok(views.iter().flat_map(|view| view.to_vec()).collect())
 }
 
+/// The first shards of a store, in the order of their ids.
+pub async fn scan(store: &ChunkStore, limit: usize) -> Vec<(ShardId, u64)> {
+    store.scan(None, limit).await.expect("a scan")
+}
+
 /// Reads shards and compares them with what was written.
 pub async fn expect_whole(
     store: &ChunkStore,

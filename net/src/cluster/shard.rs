@@ -160,7 +160,7 @@ impl Cluster {
         limit: usize,
     ) -> Result<Scanned, EngineError> {
         if !self.is_elsewhere(place) {
-            return self.inner.local.scan(place, after, limit);
+            return self.inner.local.scan(place, after, limit).await;
         }
         let request = |reply| NodeRequest::Scan(place, after, limit, reply);
         self.ask(place, request).await

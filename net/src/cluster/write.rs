@@ -209,13 +209,13 @@ impl Cluster {
     }
 
     /// The next shards of a partition of this reactor.
-    pub(crate) fn scan_here(
+    pub(crate) async fn scan_here(
         &self,
         place: Place,
         after: Option<ShardId>,
         limit: usize,
     ) -> Result<Scanned, ClusterError> {
-        Ok(self.inner.local.scan(place, after, limit)?)
+        Ok(self.inner.local.scan(place, after, limit).await?)
     }
 }
 

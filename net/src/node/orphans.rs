@@ -122,7 +122,8 @@ impl OrphanWalk {
         let mut walked = Walked::default();
         let mut earlier = std::mem::take(&mut self.suspects);
         loop {
-            let shards = cluster.scan_here(self.place, after, SHARDS_PER_PAGE)?;
+            let shards = cluster.scan_here(self.place, after, SHARDS_PER_PAGE);
+            let shards = shards.await?;
             let Some((last, _)) = shards.last() else {
                 return Ok(walked);
             };

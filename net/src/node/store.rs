@@ -156,14 +156,14 @@ impl LocalStores {
     /// The next shards after the given one.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] when the partition is not here.
-    pub fn scan(
+    /// [`EngineError::NotFound`] when the partition is not here, and those of [`ChunkStore::scan`].
+    pub async fn scan(
         &self,
         place: Place,
         after: Option<ShardId>,
         limit: usize,
     ) -> Result<Scanned, EngineError> {
-        Ok(self.at(place)?.scan(after, limit))
+        self.at(place)?.scan(after, limit).await
     }
 
     /// Whose bytes a shard holds.
@@ -247,7 +247,7 @@ impl LocalStores {
                 spawn(async move { answer(reply, local.fetch(place, id, range, watermark).await) });
             }
             NodeRequest::Scan(place, after, limit, reply) => {
-                answer(reply, local.scan(place, after, limit));
+                spawn(async move { answer(reply, local.scan(place, after, limit).await) });
             }
             NodeRequest::TakeOver(place, id, reply) => {
                 spawn(async move { answer(reply, local.take_over(place, id).await) });

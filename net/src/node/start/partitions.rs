@@ -12,8 +12,9 @@ use crate::node::staleness::NewestEpochs;
 use crate::node::status::NodeStatus;
 use crate::node::{NodeConfig, NodeError, Partition};
 
-/// Shards that the node may hold. The index is resident and takes about 100 bytes for each.
-pub const SHARDS_MAX: usize = 10_000_000;
+/// Shards that the node may hold. Their leaves lie on the devices; what memory holds of the index is 32 bytes for each of those,
+/// which are from half to quite full with 100 shards, and what is bounded for each partition.
+pub const SHARDS_MAX: usize = 100_000_000;
 
 /// What the data partitions of a node were found to be.
 #[derive(Debug, Default)]

@@ -235,7 +235,7 @@ fn structures_of(bytes: &[u8]) -> Vec<Structure> {
         let rest = &bytes[at..];
         let kind = u16::from_le_bytes([*rest.get(4)?, *rest.get(5)?]);
         let is_whole =
-            (kind::SUPERBLOCK..=kind::ENTRY).contains(&kind) && describe(rest).error.is_none();
+            (kind::SUPERBLOCK..=kind::INNER).contains(&kind) && describe(rest).error.is_none();
         is_whole.then_some(Structure { at, kind })
     });
     found.collect()
