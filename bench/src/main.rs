@@ -9,6 +9,7 @@
 //! - [`engine`]: a node without a network: objects through the cluster client
 //! - [`erasure`]: erasure coding of stripes in memory
 //! - [`http`]: hyper on the reactor against hyper on tokio
+//! - [`index`]: the index of a data partition: start, memory, pages of a look-up
 //! - [`journal`]: group commit of the engine's journal
 //! - [`payload`]: the bodies of objects
 //! - [`s3`]: loads for an S3 endpoint
@@ -23,6 +24,7 @@ mod device;
 mod engine;
 mod erasure;
 mod http;
+mod index;
 mod journal;
 mod own_file;
 mod payload;
@@ -57,6 +59,8 @@ enum Subject {
     Erasure(erasure::Options),
     /// Requests a second of hyper on the reactor or on tokio, one core for the server and one for the client.
     Http(http::Options),
+    /// The index of a data partition, on a device without its shards: how soon it is ready, its memory, pages read by a look-up.
+    Index(index::Options),
     /// Group commit of small records through the engine's journal.
     Journal(journal::Options),
     /// Loads for an S3 endpoint.
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Subject::Engine(options) => engine::run(&options),
         Subject::Erasure(options) => erasure::run(&options),
         Subject::Http(options) => http::run(&options),
+        Subject::Index(options) => index::run(&options),
         Subject::Journal(options) => journal::run(&options),
         Subject::S3(options) => s3::run(options),
         Subject::Stalls(options) => stalls::run(&options),

@@ -3,9 +3,9 @@
 //! Invariants: nothing is opened for writing before it was looked at; a block device, a store and anybody's file are refused,
 //! also where the user is root; what is written first into a new file is the mark by which a later run knows it.
 //!
-//! There are two marks. A file of `device` begins with [`HEADER_BYTES`] that hold [`MAGIC`], and its data follows. The device of
-//! `journal` is a whole Strata device, whose superblock names the cluster [`CLUSTER`], which no store has: clusters are named
-//! at random.
+//! There are three marks. A file of `device` begins with [`HEADER_BYTES`] that hold [`MAGIC`], and its data follows. The device of
+//! `journal` and that of `index` are whole Strata devices, whose superblocks name the cluster [`CLUSTER`] or [`INDEX_CLUSTER`], which
+//! no store has: clusters are named at random.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -25,7 +25,10 @@ pub const MAGIC: &[u8] =
 /// The cluster that the device of `journal` belongs to.
 pub const CLUSTER: Uuid = Uuid(*b"strata-bench/1.0");
 
-/// The longest of both marks: a superblock.
+/// The cluster that the device of `index` belongs to.
+pub const INDEX_CLUSTER: Uuid = Uuid(*b"strata-bench/i.1");
+
+/// The longest of all marks: a superblock.
 const MARK_BYTES: u64 = 4096;
 
 /// What lies at a path.
@@ -37,6 +40,8 @@ pub enum Found {
     Device,
     /// The device of `journal`.
     Journal,
+    /// The device of `index`.
+    Index,
 }
 
 /// Looks at what a run would write to.
@@ -72,6 +77,7 @@ pub fn look(path: &Path) -> anyhow::Result<Found> {
     }
     match Superblock::decode(&bytes) {
         Ok(superblock) if superblock.cluster == CLUSTER => Ok(Found::Journal),
+        Ok(superblock) if superblock.cluster == INDEX_CLUSTER => Ok(Found::Index),
         Ok(_) => refuse("a device of a Strata store"),
         Err(_) => refuse("a file that strata-bench has not made"),
     }

@@ -125,6 +125,13 @@ impl Report {
         self
     }
 
+    /// A figure by its name.
+    #[cfg(test)]
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        let mut figures = self.figures.iter();
+        figures.find_map(|(of, value)| (of == name).then_some(value))
+    }
+
     /// Adds what operations did in `elapsed`; every name begins with `prefix`. Errors fail the run.
     pub fn tally(&mut self, prefix: &str, tally: &Tally, elapsed: Duration) -> &mut Report {
         let seconds = elapsed.as_secs_f64().max(1e-9);

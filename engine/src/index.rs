@@ -10,6 +10,7 @@
 //! - changes are bounded, and so are the leaves in memory.
 
 pub(crate) mod cache;
+mod fill;
 pub(crate) mod places;
 pub(crate) mod rebuilt;
 pub(crate) mod tree;
