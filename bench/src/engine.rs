@@ -47,7 +47,8 @@ pub struct Options {
     /// The scheme of the layout; else the strongest that so many disks carry.
     #[arg(long, value_name = "K+M")]
     scheme: Option<Scheme>,
-    /// What is done, in this order. Without a put at the beginning nothing is there.
+    /// What is done, in this order. Without a put at the beginning nothing is there. The figures of a phase that comes again are
+    /// numbered. The first puts write segments of the devices over before they use them, later ones use them again.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["put", "get", "mixed", "delete"])]
     phases: Vec<Phase>,
     /// Bytes of one object.
@@ -92,8 +93,10 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let mut node = Node::make(options)?;
     let mut load = Load::new(options)?;
     let mut report = Report::default();
-    for phase in &options.phases {
-        node.run(*phase, &mut load, &mut report)?;
+    for (number, phase) in options.phases.iter().enumerate() {
+        let before = options.phases[..number].iter();
+        let turn = 1 + before.filter(|before| *before == phase).count();
+        node.run(*phase, turn, &mut load, &mut report)?;
     }
     Ok(report)
 }

@@ -78,10 +78,11 @@ impl Node<'_> {
         })
     }
 
-    /// Does a phase and reports it.
+    /// Does a phase, for the first or a later time, and reports it.
     pub fn run(
         &mut self,
         phase: Phase,
+        turn: usize,
         load: &mut Load,
         report: &mut Report,
     ) -> anyhow::Result<()> {
@@ -121,7 +122,10 @@ impl Node<'_> {
         if let Some(error) = outcome.failure {
             return Err(error);
         }
-        let prefix = prefix_of(phase);
+        let prefix = &match turn {
+            1 => prefix_of(phase).to_owned(),
+            turn => format!("{}{turn}_", prefix_of(phase)),
+        };
         if phase != Phase::Rebuild {
             report.tally(prefix, &outcome.tally, outcome.elapsed);
         }
