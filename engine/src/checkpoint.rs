@@ -49,9 +49,12 @@ impl ChunkStore {
         if !self.inner.index_is_damaged.get() {
             return outcome;
         }
-        // A leaf that changes could not be read.
-        self.rebuild_index_locked().await?;
-        self.write_checkpoint().await
+        // A leaf could not be read, here or by a look-up.
+        match self.rebuild_index_locked().await {
+            Ok(()) => self.write_checkpoint().await,
+            // What has changed may need nothing of what is damaged.
+            Err(_) => outcome,
+        }
     }
 
     async fn write_checkpoint(&self) -> Result<(), EngineError> {

@@ -100,6 +100,7 @@ impl ChunkStore {
             fence: RefCell::default(),
             index: Rc::new(RefCell::new(first_index(options, &log, &found))),
             index_is_damaged: Cell::new(false),
+            rebuild_tried: Cell::new(None),
             checkpoint_failed: Cell::new(false),
             log,
             under_way: RefCell::new(BTreeMap::new()),
@@ -375,7 +376,12 @@ impl ChunkStore {
                 let claim = record::claim(head, alignment);
                 Ok(claim.is_some_and(|claim| claim.position == position))
             }
-            Err(EngineError::Io(_)) => Ok(false),
+            Err(EngineError::Io(error)) => {
+                if let Some(missing) = walk.missing {
+                    missing.note_unreadable(error.to_string());
+                }
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
@@ -390,7 +396,12 @@ impl ChunkStore {
         let header = match self.record_header_at(position, walk, window).await {
             Ok(Ok(header)) => header,
             Ok(Err(detail)) => return Ok(Found::Bad(detail)),
-            Err(EngineError::Io(error)) => return Ok(Found::Unreadable(error.to_string())),
+            Err(EngineError::Io(error)) => {
+                if let Some(missing) = walk.missing {
+                    missing.note_unreadable(error.to_string());
+                }
+                return Ok(Found::Unreadable(error.to_string()));
+            }
             Err(error) => return Err(error),
         };
         let alignment = self.inner.log.device.alignment() as u64;

@@ -17,8 +17,8 @@ use crate::format::record::Body;
 use crate::id::{Owner, ShardId};
 use crate::index::{Index, Pinned};
 use crate::payload::Payload;
-use crate::reactor;
 use crate::reactor::local::{Mutex, Notify};
+use crate::reactor::{self, Instant};
 use crate::segment_log::{LogStatistics, SegmentLog};
 
 /// A shard to be written.
@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     pub(crate) index: Rc<RefCell<Index>>,
     /// A page of the index was read that is damaged: the index is built again by maintenance.
     pub(crate) index_is_damaged: Cell<bool>,
+    /// When it was first and last tried to build it again, since it was whole.
+    pub(crate) rebuild_tried: Cell<Option<(Instant, Instant)>>,
     pub(crate) fence: RefCell<Fence>,
     /// Records by position that are not in the index yet, with their shards pinned. They enter it in order once they are durable.
     pub(crate) under_way: RefCell<BTreeMap<u64, (Body, Pinned)>>,

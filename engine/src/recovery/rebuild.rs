@@ -3,11 +3,14 @@
 //! Invariants: a damaged page costs nothing but time: a segment is given back only when no entry points into it, so the records
 //! of every entry are still there, and of two records of a shard the later one counts. What was freed comes back where the
 //! segment of its tombstone is gone; it has no name, so orphan collection frees it again. Until it is built again, a key in a damaged
-//! leaf is an error. What has changed since the last checkpoint stays as it is.
+//! leaf is an error. What has changed since the last checkpoint stays as it is. As long as the device cannot read some of the
+//! records, nothing is built again: what it cannot read now it may read later, and a key that was left out would count as freed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -19,16 +22,31 @@ use crate::format::record::Body;
 use crate::id::ShardId;
 use crate::index::rebuilt::{Counted, Gap};
 use crate::index::tree::{LeafRow, Tree};
+use crate::reactor;
 use crate::store::ChunkStore;
 
 /// Leaves that are read together.
 const READS_AT_ONCE: usize = 64;
+
+/// How long the device may fail to read some records before those count as lost: much longer than a disturbance lasts.
+const UNREADABLE_FOR: Duration = Duration::from_secs(600);
+
+/// The same at a start, which others wait for.
+const UNREADABLE_AT_START: Duration = Duration::from_secs(10);
+
+/// Between two attempts while the partition is open, each of which reads every leaf.
+const RETRY_AFTER: Duration = Duration::from_secs(15);
+
+/// The same at a start.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// The entries of gaps, as the records say them.
 pub(super) struct Missing {
     /// In order, and apart from each other.
     gaps: Vec<Gap>,
     found: RefCell<BTreeMap<ShardId, IndexEntry>>,
+    /// What the device could not read of the records.
+    unreadable: RefCell<Option<String>>,
 }
 
 impl Missing {
@@ -36,6 +54,11 @@ impl Missing {
         let behind = |gap: &Gap| gap.from.is_none_or(|from| from <= id);
         let at = self.gaps.partition_point(behind).checked_sub(1);
         at.is_some_and(|at| self.gaps[at].holds(id))
+    }
+
+    /// Notes that a place could not be read, where a record may be.
+    pub(super) fn note_unreadable(&self, place: String) {
+        self.unreadable.borrow_mut().get_or_insert(place);
     }
 
     /// Applies a record, of which all earlier ones were applied before.
@@ -65,10 +88,33 @@ impl ChunkStore {
         self.checkpoint_locked().await
     }
 
+    /// Whether it was not tried a moment ago.
+    pub(crate) fn is_rebuild_due(&self) -> bool {
+        let tried = self.inner.rebuild_tried.get();
+        tried.is_none_or(|(_, last)| last.elapsed() >= RETRY_AFTER)
+    }
+
     /// As [`ChunkStore::rebuild_index`], for one who holds maintenance and writes a checkpoint next.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] when some records cannot be read now: the index stays as it is.
     pub(crate) async fn rebuild_index_locked(&self) -> Result<(), EngineError> {
+        if !self.is_rebuild_due() {
+            let why = "the index is damaged, and waits to be built again";
+            return Err(EngineError::Unavailable(why.to_owned()));
+        }
+        let tried = self.inner.rebuild_tried.get();
+        let began = tried.map_or_else(reactor::now, |(first, _)| first);
         let mut report = RecoveryReport::default();
-        self.rebuild_from(Vec::new(), &mut report).await?;
+        let gives_up = began.elapsed() >= UNREADABLE_FOR;
+        let rebuilt = self.rebuild_once(Vec::new(), true, gives_up, &mut report);
+        if let Err(error) = rebuilt.await {
+            self.inner.rebuild_tried.set(Some((began, reactor::now())));
+            let partition = self.inner.log.partition;
+            tracing::warn!(%error, partition, "the index is damaged and cannot be built again yet");
+            return Err(error);
+        }
+        self.inner.rebuild_tried.set(None);
         for damage in report.damage.iter().chain(&report.mended) {
             tracing::warn!(%damage, "the index was damaged and has been built again");
         }
@@ -78,27 +124,66 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Reads every leaf and counts what they hold, finds what is missing in the gaps and in leaves that are damaged, and gives up the
-    /// table, which the next checkpoint writes anew.
+    /// Builds the index again at a start: what lies in these gaps, and in leaves that are damaged.
     pub(super) async fn rebuild_from(
         &self,
+        gaps: Vec<Gap>,
+        report: &mut RecoveryReport,
+    ) -> Result<(), EngineError> {
+        let began = reactor::now();
+        loop {
+            let gives_up = began.elapsed() >= UNREADABLE_AT_START;
+            let mut found = RecoveryReport::default();
+            let rebuilt = self.rebuild_once(gaps.clone(), false, gives_up, &mut found);
+            match rebuilt.await {
+                Err(EngineError::Io(error)) if !gives_up => {
+                    tracing::warn!(%error, "records cannot be read now; trying again");
+                    reactor::sleep(PAUSE).await;
+                }
+                outcome => {
+                    report.damage.extend(found.damage);
+                    report.mended.extend(found.mended);
+                    report.records_replayed += found.records_replayed;
+                    report.index_rebuilt |= found.index_rebuilt;
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// Reads every leaf and counts what they hold, finds what is missing in the gaps and in leaves that are damaged, and gives up the
+    /// table, which the next checkpoint writes anew. Where the table counts and no leaf turns out to be damaged, nothing is done.
+    async fn rebuild_once(
+        &self,
         mut gaps: Vec<Gap>,
+        table_counts: bool,
+        gives_up: bool,
         report: &mut RecoveryReport,
     ) -> Result<(), EngineError> {
         self.inner.index_is_damaged.set(false);
-        report.index_rebuilt = true;
         let mut counted = Counted::default();
         let (good, lost) = self
             .read_all_leaves(&mut counted, &mut gaps, report)
             .await?;
+        if table_counts && gaps.is_empty() {
+            return Ok(());
+        }
         gaps.sort_unstable_by_key(|gap| gap.from);
         let missing = Missing {
             gaps,
             found: RefCell::default(),
+            unreadable: RefCell::default(),
         };
         if !missing.gaps.is_empty() {
-            self.find_entries(&missing, report).await?;
+            self.find_entries(&missing, gives_up, report).await?;
         }
+        if let Some(place) = missing.unreadable.take()
+            && !gives_up
+        {
+            self.inner.index_is_damaged.set(true);
+            return Err(io::Error::other(format!("{place}: the index waits for it")).into());
+        }
+        report.index_rebuilt = true;
         let mut index = self.inner.index.borrow_mut();
         let mut tree = (**index.tree(TreeKind::Shards)).clone();
         if !lost.is_empty() {
@@ -158,6 +243,7 @@ impl ChunkStore {
     async fn find_entries(
         &self,
         missing: &Missing,
+        gives_up: bool,
         report: &mut RecoveryReport,
     ) -> Result<(), EngineError> {
         let log = &self.inner.log;
@@ -166,7 +252,7 @@ impl ChunkStore {
         for sequence in log.record_segments() {
             let start = sequence * segment_bytes + BLOCK_BYTES as u64;
             let segment_end = (sequence + 1) * segment_bytes;
-            if start >= from {
+            if start >= from || missing.unreadable.borrow().is_some() && !gives_up {
                 break;
             }
             let known_end = if from <= segment_end {

@@ -210,6 +210,78 @@ fn a_write_into_a_damaged_leaf_is_refused_until_it_is_built_again() {
     });
 }
 
+/// What is unreadable for a while and then readable again must be there, whatever was tried meanwhile. `ranges` are those of the
+/// device that fail, given the pages of the trees and where a record lies.
+fn disturb(seed: u64, ranges: impl Fn(&[(u64, String)], u64) -> Vec<std::ops::Range<u64>>) {
+    let simulation = written(seed);
+    let pages = pages_in_use(&simulation);
+    let path = Path::new(PATH);
+    run(&simulation, async || {
+        let (store, _) = open().await;
+        let entry = store.entry_of(id(2)).await.expect("readable");
+        let position = entry.expect("present").position;
+        let record = store.inner.log.device_offset(position).expect("a place");
+        store.inner.index.borrow_mut().cache = LeafCache::new(OPTIONS.cache_bytes);
+        for range in ranges(&pages, record) {
+            simulation.fail_reads_at(path, range);
+        }
+        let mut failed = 0;
+        for number in present() {
+            match store.look_up(id(number)).await {
+                Ok(found) => assert!(found.is_some(), "{number} is not said to be gone"),
+                Err(_) => failed += 1,
+            }
+        }
+        assert!(failed > 0);
+        // Maintenance tries to build the index again meanwhile, and so does a checkpoint.
+        reactor::sleep(Duration::from_secs(40)).await;
+        let free = store.inner.log.free_segments();
+        let _ = store.checkpoint().await;
+        for number in present() {
+            let found = store.look_up(id(number)).await;
+            assert!(
+                !matches!(found, Ok(None)),
+                "{number} is not said to be gone"
+            );
+        }
+        assert!(
+            store.inner.log.free_segments() <= free,
+            "nothing is given back"
+        );
+        simulation.clear_faults();
+        reactor::sleep(Duration::from_secs(40)).await;
+        expect_present(&store, "after a disturbance").await;
+        assert!(!store.inner.index_is_damaged.get(), "it is whole again");
+        store.checkpoint().await.expect("checkpoint");
+        store.close().await;
+    });
+    run(&simulation, async || {
+        let (store, report) = open().await;
+        assert_eq!(report.damage, Vec::<String>::new());
+        expect_present(&store, "opened again").await;
+    });
+}
+
+#[test]
+fn a_device_that_reads_nothing_for_a_while_costs_no_shard() {
+    let all = SEGMENTS_OFFSET..1 << 40;
+    disturb(6, |_, _| Vec::from([all.clone()]));
+}
+
+#[test]
+fn a_leaf_and_a_record_that_are_unreadable_for_a_while_cost_no_shard() {
+    disturb(7, |pages, record| {
+        let leaves = pages
+            .iter()
+            .filter(|(_, what)| what.contains("Shards level 0"));
+        let mut ranges: Vec<_> = leaves
+            .map(|(offset, _)| *offset..*offset + PAGE_BYTES as u64)
+            .collect();
+        ranges.push(record..record + BLOCK_BYTES as u64);
+        ranges
+    });
+}
+
 #[test]
 fn both_kinds_of_pages_are_described() {
     let simulation = written(3);
