@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use crate::error::EngineError;
-use crate::format::page::TreeKind;
+use crate::format::page::{PagePlace, TreeKind};
 use crate::format::segment::Content;
 use crate::index::tree::{Fanout, rewritten_pages_max};
 use crate::index::{Frozen, Written, pages_per_segment};
@@ -65,7 +65,7 @@ impl ChunkStore {
         let generation = log.next_index_generation().await;
         let mut pages = PageWriter::new(self, generation);
         let written = self.write_trees(&frozen, &mut pages).await;
-        let allocated = std::mem::take(&mut pages.allocated);
+        let (allocated, added) = pages.into_places();
         let committed = match written {
             Ok((written, emptied)) => self
                 .write_index_anchor(&written, &frozen, generation, replay_from)
@@ -76,7 +76,7 @@ impl ChunkStore {
         let (written, emptied) = match committed {
             Ok(committed) => committed,
             Err(error) => {
-                self.give_up_pages(allocated);
+                self.give_up_pages(allocated, &added);
                 return Err(error);
             }
         };
@@ -163,19 +163,22 @@ impl ChunkStore {
         commit.await
     }
 
-    /// Takes back a checkpoint that could not be written.
-    fn give_up_pages(&self, allocated: Vec<crate::format::page::PagePlace>) {
-        let unused = {
+    /// Takes back a checkpoint that could not be written, with the segments that it has added. Others stay, even without a page:
+    /// the durable anchor names them, and what a start takes for index segments must hold no records.
+    pub(crate) fn give_up_pages(&self, allocated: Vec<PagePlace>, added: &[u32]) {
+        {
             let mut index = self.inner.index.borrow_mut();
             index.thaw();
             for place in allocated {
                 index.cache.remove(place);
                 index.places.free(place);
             }
-            index.places.remove_empty()
-        };
+            added
+                .iter()
+                .for_each(|slot| index.places.remove_segment(*slot));
+        }
         let log = &self.inner.log;
-        log.release(|_, slot, content| content == Content::Index && unused.contains(&slot));
+        log.release(|_, slot, content| content == Content::Index && added.contains(&slot));
     }
 
     /// Gives back the segments that hold nothing live and are not replayed. What freed or moved their records is durable and

@@ -464,10 +464,13 @@ impl ChunkStore {
     }
 }
 
-/// An index over the segments that the anchor names.
+/// An index over the segments that the anchor names. One that holds records is none of them, whatever the anchor says: pages
+/// written there would lie over records. Those that the trees have there are lost.
 fn first_index(options: IndexOptions, log: &SegmentLog, found: &ScannedLog) -> Index {
     let named: BTreeSet<u32> = found.anchor.index_segments.iter().copied().collect();
-    let slots = named.into_iter().filter(|slot| *slot < log.map.count);
+    let records = log.record_slots();
+    let is_index = |slot: &u32| *slot < log.map.count && !records.contains(slot);
+    let slots = named.into_iter().filter(is_index);
     Index::new(options, log.map.segment_bytes, slots)
 }
 

@@ -492,6 +492,16 @@ impl SegmentLog {
         records.map(|(sequence, _)| *sequence).collect()
     }
 
+    /// The slots of the record segments in use.
+    pub(crate) fn record_slots(&self) -> BTreeSet<u32> {
+        let state = self.state.borrow();
+        let records = state
+            .in_use
+            .values()
+            .filter(|segment| segment.content == Content::Records);
+        records.map(|segment| segment.slot).collect()
+    }
+
     /// Where the records of a sealed segment end; where it ends itself when that is not known.
     pub(crate) fn records_end(&self, sequence: u64) -> u64 {
         let known = self.known_end(sequence);

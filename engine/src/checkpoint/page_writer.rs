@@ -20,6 +20,8 @@ pub(super) struct PageWriter<'a> {
     pending: Vec<(PagePlace, Vec<u8>)>,
     /// Where this checkpoint has written.
     pub(super) allocated: Vec<PagePlace>,
+    /// Segments that no durable anchor names yet.
+    added: Vec<u32>,
     /// What the new trees do not have any more of the old ones.
     pub(super) freed: Vec<PagePlace>,
 }
@@ -31,8 +33,14 @@ impl<'a> PageWriter<'a> {
             generation,
             pending: Vec::new(),
             allocated: Vec::new(),
+            added: Vec::new(),
             freed: Vec::new(),
         }
+    }
+
+    /// Where it has written, and the segments that were added for that.
+    pub(super) fn into_places(self) -> (Vec<PagePlace>, Vec<u32>) {
+        (self.allocated, self.added)
     }
 
     /// Writes a page; returns where it lies, and its CRC.
@@ -85,6 +93,7 @@ impl<'a> PageWriter<'a> {
             });
         }
         let slot = log.begin_index_segment().await?;
+        self.added.push(slot);
         index.borrow_mut().places.add_segment(slot);
         Ok(())
     }

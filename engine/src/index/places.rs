@@ -99,6 +99,16 @@ impl PagePlaces {
         self.used -= 1;
     }
 
+    /// Leaves out a segment in which no page lies.
+    pub(crate) fn remove_segment(&mut self, slot: u32) {
+        let removed = self.segments.remove(&slot);
+        assert!(
+            removed.is_some_and(|segment| segment.used == 0),
+            "what is left out has no pages"
+        );
+        self.emptied = self.emptied.filter(|emptied| *emptied != slot);
+    }
+
     /// Leaves out the segments in which no page lies; returns them.
     pub(crate) fn remove_empty(&mut self) -> Vec<u32> {
         let empty = self
@@ -106,10 +116,7 @@ impl PagePlaces {
             .iter()
             .filter(|(_, segment)| segment.used == 0);
         let empty: Vec<u32> = empty.map(|(slot, _)| *slot).collect();
-        for slot in &empty {
-            self.segments.remove(slot);
-            self.emptied = self.emptied.filter(|emptied| emptied != slot);
-        }
+        empty.iter().for_each(|slot| self.remove_segment(*slot));
         empty
     }
 

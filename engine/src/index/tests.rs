@@ -18,6 +18,7 @@ use crate::reactor::{self, ReactorConfig, ReactorError, Simulation, World};
 use crate::recovery::RecoveryReport;
 use crate::store::{ChunkStore, ShardWrite};
 
+mod anchor;
 mod damage;
 
 const PATH: &str = "/device";
