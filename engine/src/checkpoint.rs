@@ -45,6 +45,12 @@ impl ChunkStore {
     }
 
     pub(crate) async fn checkpoint_locked(&self) -> Result<(), EngineError> {
+        let outcome = self.write_checkpoint_on_a_good_index().await;
+        self.inner.checkpoint_failed.set(outcome.is_err());
+        outcome
+    }
+
+    async fn write_checkpoint_on_a_good_index(&self) -> Result<(), EngineError> {
         let outcome = self.write_checkpoint().await;
         if !self.inner.index_is_damaged.get() {
             return outcome;

@@ -101,7 +101,7 @@ pub(crate) struct Inner {
     pub(crate) maintenance_wanted: Notify,
     pub(crate) maintenance_done: Notify,
     pub(crate) replay_from: Cell<u64>,
-    /// The last checkpoint that maintenance tried could not be written.
+    /// The last checkpoint could not be written.
     pub(crate) checkpoint_failed: Cell<bool>,
     /// Where the log ended when maintenance found nothing to reclaim.
     pub(crate) exhausted_at: Cell<Option<u64>>,

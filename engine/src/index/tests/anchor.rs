@@ -35,6 +35,16 @@ fn newest_anchor(simulation: &Simulation) -> (u64, Anchor) {
     newest.expect("an anchor")
 }
 
+/// Takes free segments until so many are left; returns their slots.
+async fn take_segments(store: &ChunkStore, left: usize) -> Vec<u32> {
+    let mut taken = Vec::new();
+    while store.inner.log.free_segments() > left {
+        let slot = store.inner.log.begin_index_segment().await;
+        taken.push(slot.expect("a free segment"));
+    }
+    taken
+}
+
 #[test]
 fn no_page_is_written_where_records_lie_though_the_anchor_names_the_slot() {
     let simulation = formatted(7);
@@ -149,5 +159,34 @@ fn a_checkpoint_that_fails_gives_up_only_segments_that_it_has_added() {
         assert!(!segments().contains(&named), "no anchor names it any more");
         assert_eq!(log.free_segments(), free + 2);
         check_places(&store);
+    });
+}
+
+#[test]
+fn any_checkpoint_says_whether_the_last_one_could_be_written() {
+    let simulation = formatted(10);
+    run(&simulation, async || {
+        let (store, _) = open().await;
+        write_some(&store, 0..1).await;
+        store.checkpoint().await.expect("checkpoint");
+        write_some(&store, 1..2).await;
+        let taken = take_segments(&store, 0).await;
+        let allocate = || store.inner.index.borrow_mut().places.allocate();
+        let used: Vec<PagePlace> = std::iter::from_fn(allocate).collect();
+        let refused = store.checkpoint().await;
+        assert!(
+            matches!(refused, Err(EngineError::Full { .. })),
+            "{refused:?}"
+        );
+        assert!(store.inner.checkpoint_failed.get());
+        {
+            let places = &mut store.inner.index.borrow_mut().places;
+            used.iter().for_each(|place| places.free(*place));
+        }
+        store.inner.log.release(|_, slot, _| taken.contains(&slot));
+        store.checkpoint().await.expect("checkpoint");
+        assert!(!store.inner.checkpoint_failed.get());
+        write_some(&store, 2..3).await;
+        expect_whole(&store, 0..3).await;
     });
 }
