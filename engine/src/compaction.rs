@@ -13,7 +13,7 @@ use crate::format::align_up;
 use crate::format::layout::BLOCK_BYTES;
 use crate::format::record::{self, Body, RecordHeader};
 use crate::id::ShardId;
-use crate::index::Pinned;
+use crate::index::{ChangeRoom, Pinned};
 use crate::reactor::{self, Buffer, BufferView};
 use crate::read::Memory;
 use crate::store::ChunkStore;
@@ -388,6 +388,18 @@ impl ChunkStore {
         }
     }
 
+    /// Keeps room for one more change of the index, where need be by a checkpoint. Without room the round ends.
+    async fn room_to_move(&self) -> Result<Pinned, EngineError> {
+        let may_change = || self.inner.index.borrow().may_change(1, ChangeRoom::Move);
+        if !may_change() {
+            self.checkpoint_locked().await?;
+        }
+        if !may_change() {
+            return Err(self.no_room_to_change());
+        }
+        Ok(Pinned::reserve(&self.inner.index, 1))
+    }
+
     /// Appends a live record again. A record that does not verify stays where it is and is reported: its segment is kept.
     async fn move_record(&self, position: u64, header: &RecordHeader) -> Result<(), EngineError> {
         let Body::Shard(shard) = &header.body else {
@@ -413,7 +425,7 @@ impl ChunkStore {
         let padded = padded.ok_or_else(|| {
             EngineError::Invalid("a record that was read cannot be padded".to_owned())
         })?;
-        let mut pinned = Pinned::reserve(&self.inner.index, 1);
+        let mut pinned = self.room_to_move().await?;
         self.pin(&[shard.id], &mut pinned).await?;
         let log = &self.inner.log;
         let bytes = header.body.record_bytes(alignment);

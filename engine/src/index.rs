@@ -36,7 +36,8 @@ pub(crate) struct IndexOptions {
     pub(crate) fanout: Fanout,
     /// Bytes of the leaves in memory.
     pub(crate) cache_bytes: u64,
-    /// Changes beyond which nothing changes until a checkpoint has been made. One is due at half of it.
+    /// Changes beyond which nothing changes until a checkpoint has been made, but for an eighth more by what compaction moves. One is
+    /// due at half of it.
     pub(crate) changes_max: usize,
     /// Entries beyond which new shards are refused, unless the store is told otherwise.
     pub(crate) entries_max: usize,
@@ -197,6 +198,7 @@ impl Index {
         match room {
             ChangeRoom::Insert => self.options.changes_max / 4 * 3,
             ChangeRoom::Remove => self.options.changes_max,
+            ChangeRoom::Move => self.options.changes_max + self.options.changes_max / 8 + 1,
         }
     }
 
@@ -560,6 +562,8 @@ pub(crate) enum ChangeRoom {
     Insert,
     /// A shard that is freed.
     Remove,
+    /// A shard that compaction moves: those who wait for the segments that it gains may keep all other room.
+    Move,
 }
 
 /// Room for some keys to change, of which the index knows what they are, as long as this lives.

@@ -264,9 +264,7 @@ impl ChunkStore {
             };
             self.inner.log.refuse_when_stopped()?;
             if self.inner.checkpoint_failed.get() || self.inner.closing.get() {
-                return Err(EngineError::Full {
-                    what: format!("{}: what the index may change", self.inner.log.place(0)),
-                });
+                return Err(self.no_room_to_change());
             }
             // Before one is due, there is room when what is under way has ended.
             if is_due {
@@ -275,6 +273,13 @@ impl ChunkStore {
             more.notified().await;
         }
         Ok(Pinned::reserve(&self.inner.index, shards))
+    }
+
+    /// That no more shards may change before the next checkpoint.
+    pub(crate) fn no_room_to_change(&self) -> EngineError {
+        EngineError::Full {
+            what: format!("{}: what the index may change", self.inner.log.place(0)),
+        }
     }
 
     /// Prepares segments, and waits for maintenance where it can help; refuses where neither does.

@@ -163,6 +163,33 @@ fn a_checkpoint_that_fails_gives_up_only_segments_that_it_has_added() {
 }
 
 #[test]
+fn compaction_moves_nothing_for_which_the_index_has_no_room() {
+    let simulation = formatted(9);
+    run(&simulation, async || {
+        let (store, _) = open().await;
+        write_some(&store, 0..12).await;
+        store.free(&[id(0), id(1)]).await.expect("freed");
+        store.checkpoint().await.expect("checkpoint");
+        let all_room = OPTIONS.changes_max + OPTIONS.changes_max / 8 + 1;
+        let others = Pinned::reserve(&store.inner.index, all_room);
+        take_segments(&store, 8).await;
+        let before = store.entry_of(id(2)).await.expect("a good leaf");
+        for _ in 0..3 {
+            store.compact().await.expect("it stops");
+            let index = store.inner.index.borrow();
+            assert!(index.change_count() + index.reserved <= all_room);
+        }
+        let after = store.entry_of(id(2)).await.expect("a good leaf");
+        assert_eq!(after, before, "it was not moved");
+        drop(others);
+        store.compact().await.expect("it goes on");
+        let after = store.entry_of(id(2)).await.expect("a good leaf");
+        assert_ne!(after, before, "it was moved");
+        expect_whole(&store, 2..12).await;
+    });
+}
+
+#[test]
 fn any_checkpoint_says_whether_the_last_one_could_be_written() {
     let simulation = formatted(10);
     run(&simulation, async || {
