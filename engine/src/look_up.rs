@@ -233,17 +233,17 @@ impl ChunkStore {
     }
 }
 
-/// What was decoded of a page, when it has the CRC that its parent names.
+/// What was decoded of a page, when it has the CRC that its parent names. Of any other page not even the version counts: it may be
+/// left over from a checkpoint of another version.
 pub(crate) fn checked<T>(
     bytes: &[u8],
     crc: u32,
     decoded: Result<T, FormatError>,
 ) -> Result<T, FormatError> {
-    match decoded {
-        Ok(_) if page::claimed_crc(bytes)? != crc => {
-            Err(FormatError::Field("the page is one of another checkpoint"))
-        }
-        decoded => decoded,
+    if page::claimed_crc(bytes)? == crc {
+        decoded
+    } else {
+        Err(FormatError::Field("the page is one of another checkpoint"))
     }
 }
 

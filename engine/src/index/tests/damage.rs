@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::format::describe::describe;
-use crate::format::kind;
 use crate::format::layout::SEGMENTS_OFFSET;
-use crate::format::page::PAGE_BYTES;
+use crate::format::page::{PAGE_BYTES, decode_leaf};
 use crate::format::segment::{Content, SegmentHeader};
+use crate::format::{FormatError, kind, version};
 
 const SHARDS: u64 = 70;
 const LENGTH: usize = 300;
@@ -175,6 +175,36 @@ fn a_leaf_in_the_place_of_another_is_noticed() {
         }
         expect_present(&store, "another page").await;
     });
+}
+
+#[test]
+fn a_leaf_of_an_older_version_in_the_place_of_another_is_damage() {
+    let simulation = written(5);
+    let path = Path::new(PATH);
+    let pages = pages_in_use(&simulation);
+    let leaves = pages
+        .iter()
+        .filter(|(_, what)| what.contains("Shards level 0"));
+    for (offset, what) in leaves {
+        let simulation = written(5);
+        let device = simulation.content(path).expect("a file");
+        let mut page = device[*offset as usize..*offset as usize + PAGE_BYTES].to_vec();
+        page[6..8].copy_from_slice(&(version(kind::LEAF) - 1).to_le_bytes());
+        let crc = crc32c::crc32c(&page[4..]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
+        assert!(matches!(
+            decode_leaf(&page),
+            Err(FormatError::OtherFormat { .. })
+        ));
+        simulation.overwrite(path, *offset, &page).expect("a file");
+        run(&simulation, async || {
+            let (store, report) = open().await;
+            if !report.index_rebuilt {
+                meet_damage(&store, what).await;
+            }
+            expect_present(&store, what).await;
+        });
+    }
 }
 
 #[test]
