@@ -172,10 +172,11 @@ fn weak_chunks(survey: &Survey) -> Vec<Degradation> {
             severity: Severity::Warning,
             kind: "chunks_weaker",
             what: format!(
-                "{} of {chunks} chunks were written while devices were away, and survive fewer losses than the layout",
+                "{} of {chunks} chunks survive fewer losses than the layout: they were written while devices were away, or under another \
+                 layout",
                 survey.written_weaker
             ),
-            remedy: "none when the devices are back or replaced: the chunks are then written again as the layout says".to_owned(),
+            remedy: "put missing disks back or replace them; the chunks are then written again by themselves".to_owned(),
         });
     }
     found

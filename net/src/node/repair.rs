@@ -40,7 +40,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How often it is looked whether there is cause for a walk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it is written down how far a scrub is.
+/// How often it is written down how far a scrub is, from its beginning on.
 const RECORD_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a scrub of everything may have been ago before the next begins.
@@ -163,7 +163,8 @@ async fn scrub_for_ever(cluster: Cluster) {
 
 /// How long it is until a scrub is due by itself. A wall clock that went back does not put it off for longer than a period.
 fn left_of_period(record: &ScrubRecord) -> Duration {
-    let gone = reactor::wall_clock().nanoseconds() - record.since_nanos;
+    let now = reactor::wall_clock().nanoseconds();
+    let gone = now.saturating_sub(record.since_nanos);
     let gone = Duration::from_nanos(u64::try_from(gone).unwrap_or(0));
     SCRUB_PERIOD.saturating_sub(gone)
 }
@@ -181,16 +182,22 @@ async fn scrub(
         Some((at, survey)) => (Some(at), survey),
         None => (Some(BodyPosition::default()), Survey::default()),
     };
-    let mut written = reactor::now();
+    let mut due = reactor::now();
     while let Some(at) = from {
         record.under_way = Some((at, survey.clone()));
-        if written.elapsed() >= RECORD_EVERY {
+        if reactor::now() >= due {
             file.write(record).await;
-            written = reactor::now();
+            due = reactor::now() + RECORD_EVERY;
         }
         from = walk.step(Mode::Scrub, at, &mut survey).await?;
     }
     Ok(survey)
+}
+
+/// The walk that writes chunks of other schemes again, whether or not there is place for that.
+#[cfg(test)]
+pub(crate) async fn convert_all(cluster: &Cluster, share: ShareOf) -> Result<Survey, ClusterError> {
+    Walk::new(cluster, share).run(Mode::Convert).await
 }
 
 /// A scrub that goes on where one was, or begins.

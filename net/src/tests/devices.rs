@@ -1,10 +1,9 @@
 //! Devices of a real node are replaced, added and drained in the simulated world, and the node ends at any operation meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, TryRecvError};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strata_engine::Uuid;
@@ -367,41 +366,87 @@ fn a_drain_that_ends_at_any_operation_goes_on_by_itself() {
     }
 }
 
-/// Asks for a scrub unless the last one is known, and waits until it has ended; when that was.
-async fn scrub(cluster: &Cluster) -> i64 {
-    let redundancy = cluster.parts().redundancy.clone();
+/// Asks for a scrub and waits until it has ended.
+async fn ask_for_scrub(cluster: Cluster) {
     // Every reactor has read what it noted.
     reactor::sleep(Duration::from_secs(1)).await;
-    if redundancy.scrubbed().is_none() && reactor::index() == 0 {
-        redundancy.ask_scrub();
+    if reactor::index() == 0 {
+        cluster.parts().redundancy.ask_scrub();
     }
-    loop {
-        if let Some(found) = redundancy.scrubbed() {
-            assert!(found.survey.chunks > 0 && found.survey.verified_bytes > 0);
-            return found.ended_nanos;
-        }
-        reactor::sleep(Duration::from_millis(500)).await;
+    while cluster.parts().redundancy.scrubbed().is_none() {
+        reactor::sleep(Duration::from_millis(100)).await;
     }
+    // The others may not have seen it yet.
+    reactor::sleep(Duration::from_secs(2)).await;
+}
+
+/// Time for a scrub to go on and end, without anybody asking for one.
+async fn wait(_: Cluster) {
+    reactor::sleep(Duration::from_secs(20)).await;
+}
+
+/// What a reactor has noted of its scrub.
+fn notes(machine: &Machine, reactor: usize) -> String {
+    let path = PathBuf::from(format!("{METADATA}/scrub-{reactor}"));
+    let noted = machine.simulation.content(&path);
+    String::from_utf8(noted.unwrap_or_default()).expect("text")
+}
+
+fn is_under_way(notes: &str) -> bool {
+    notes.contains("at.inode")
 }
 
 #[test]
-fn what_a_scrub_has_found_is_known_after_a_kill() {
-    let (machine, acknowledged) = (machine(98, CODED), Acknowledged::default());
-    start(&machine, METADATA, stores(&acknowledged)).expect("a start");
-    let ended = Arc::new(Mutex::new(BTreeSet::new()));
-    for _ in 0..2 {
-        let ended = ended.clone();
-        let scrubs = async move |cluster: Cluster| {
-            let at = scrub(&cluster).await;
-            ended.lock().expect("no panic").insert(at);
-            // The others may not have seen it yet.
-            reactor::sleep(Duration::from_secs(2)).await;
-        };
-        start(&machine, METADATA, scrubs).expect("a start");
+fn a_scrub_that_a_kill_cuts_off_goes_on_and_what_it_found_is_known_later() {
+    const PARTS: u64 = 12;
+    let filled = || {
+        let (machine, acknowledged) = (machine(98, CODED), Acknowledged::default());
+        start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+        machine
+    };
+    let operations = |machine: &Machine| machine.simulation.counters().operations;
+    let whole = filled();
+    let before = operations(&whole);
+    start(&whole, METADATA, ask_for_scrub).expect("a start");
+    // The scrub is among the last operations.
+    let last = operations(&whole);
+    let first = last - (last - before) / 8;
+    let (mut cut_off, mut ended) = (0, 0);
+    for part in 1..PARTS {
+        let machine = filled();
+        let operation = first + (last - first) * part / PARTS;
+        machine.simulation.crash_after(operation);
+        let stopped = start(&machine, METADATA, ask_for_scrub);
+        let has_crashed = matches!(stopped, Err(NodeError::Reactor(ReactorError::Crashed)));
+        assert!(has_crashed, "{part}: {stopped:?}");
+        let cut: Vec<String> = (0..3).map(|reactor| notes(&machine, reactor)).collect();
+        start(&machine, METADATA, wait).expect("a start");
+        for (reactor, cut) in cut.iter().enumerate() {
+            let after = notes(&machine, reactor);
+            assert!(!is_under_way(&after), "{part}: {after}");
+            let has_ended = after.contains("last.ended");
+            if is_under_way(cut) {
+                assert!(has_ended, "{part}: it goes on: {cut} {after}");
+                cut_off += 1;
+            } else {
+                assert_eq!(&after, cut, "{part}: nobody asked for more");
+                ended += usize::from(has_ended);
+            }
+        }
     }
-    assert_eq!(
-        ended.lock().expect("no panic").len(),
-        1,
-        "there was one scrub"
-    );
+    assert!(cut_off > 3 && ended > 3, "{cut_off} cut off, {ended} ended");
+}
+
+#[test]
+fn what_a_scrub_found_is_told_after_a_start() {
+    let (machine, acknowledged) = (machine(99, CODED), Acknowledged::default());
+    start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+    start(&machine, METADATA, ask_for_scrub).expect("a start");
+    let tells = async |cluster: Cluster| {
+        reactor::sleep(Duration::from_secs(2)).await;
+        let found = cluster.parts().redundancy.scrubbed();
+        let found = found.expect("the last one is known").survey;
+        assert!(found.chunks > 0 && found.verified_bytes > 0, "{found:?}");
+    };
+    start(&machine, METADATA, tells).expect("a start");
 }

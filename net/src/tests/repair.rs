@@ -5,7 +5,7 @@ use strata_engine::reactor::Simulation;
 use strata_raftlog::namespace::BodyPosition;
 
 use super::world::{Node, Shape, content, path_of, run};
-use crate::node::repair::{ShareOf, Survey, repair, scrub_from};
+use crate::node::repair::{ShareOf, Survey, convert_all, repair, scrub_from};
 use crate::scheme::DegradedWrites;
 
 const ALL: ShareOf = ShareOf { index: 0, count: 1 };
@@ -57,6 +57,10 @@ async fn assert_readable(node: &Node, bodies: &[Bytes]) {
 
 async fn repaired(node: &Node) -> Survey {
     repair(&node.cluster, ALL).await.expect("a walk")
+}
+
+async fn converted(node: &Node) -> Survey {
+    convert_all(&node.cluster, ALL).await.expect("a walk")
 }
 
 async fn scrubbed(node: &Node) -> Survey {
@@ -198,5 +202,30 @@ fn a_scrub_goes_on_where_it_was_and_counts_what_it_had_found() {
         };
         let all = scrub_from(&node.cluster, Some((at, before)), ALL).await;
         assert_eq!(all.expect("a walk"), whole);
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_not_written_again_over_and_over() {
+    run(&Simulation::new(89), 32, async || {
+        // One place is missing, so that what is stored is in another scheme than the layout's.
+        let shape = Shape {
+            owners: vec![Some(0), Some(1), None, Some(2), Some(3), Some(4)],
+            ..Shape::coded(4, 2)
+        };
+        let node = Node::start(&shape).await;
+        fill(&node).await;
+        let all = converted(&node).await;
+        assert_eq!((all.written_otherwise, all.unreadable), (4, 0));
+        assert!(
+            all.unconverted > 0,
+            "no place takes them as the layout says"
+        );
+        for reactor in [0, 1, 3] {
+            node.lose_reactor(reactor).await;
+        }
+        let found = converted(&node).await;
+        assert_eq!((found.written_otherwise, found.unreadable), (4, 4));
+        assert_eq!(found.unconverted, 0, "there is nothing to try again");
     });
 }

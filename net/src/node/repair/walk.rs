@@ -198,11 +198,15 @@ impl<'a> Walk<'a> {
         if !self.is_needed(at, extent)? {
             return Ok(None);
         }
+        let health = self.health(mode, extent).await?;
         if mode == Mode::Convert {
+            // What cannot be read waits for its devices: nothing is gained by trying again.
+            if health.losses_left.is_none() {
+                return Ok(Some((health, 0)));
+            }
             let extent = self.converted(at, extent).await?;
             return Ok(Some((self.health(mode, &extent).await?, 0)));
         }
-        let health = self.health(mode, extent).await?;
         let is_due = match mode {
             Mode::Survey | Mode::Convert => false,
             Mode::Repair { losses_left } => health.losses_left.unwrap_or(0) <= losses_left,
