@@ -52,7 +52,7 @@ impl ChunkStore {
 
     async fn write_checkpoint_on_a_good_index(&self) -> Result<(), EngineError> {
         let outcome = self.write_checkpoint().await;
-        if !self.inner.index_is_damaged.get() {
+        if self.inner.index_damage.get().is_none() {
             return outcome;
         }
         // A leaf could not be read, here or by a look-up.

@@ -79,7 +79,7 @@ impl ChunkStore {
             return Ok(());
         }
         self.follow_capacity();
-        if self.inner.index_is_damaged.get() && self.is_rebuild_due() {
+        if self.inner.index_damage.get().is_some() && self.is_rebuild_due() {
             self.rebuild_index().await?;
         }
         let short = self.inner.log.free_segments() <= self.low_water();

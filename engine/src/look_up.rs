@@ -48,7 +48,7 @@ impl ChunkStore {
                 }
                 Err(error) if index.is_current(id, leaf) => {
                     drop(index);
-                    return Err(self.note_damaged_leaf(error));
+                    return Err(self.note_damaged_leaf(TreeKind::Shards, error));
                 }
                 Err(_) => {}
             }
@@ -83,7 +83,7 @@ impl ChunkStore {
                     Err(error) => {
                         let first = leaf.row.first();
                         if self.inner.index.borrow().is_current(first, leaf) {
-                            return Err(self.note_damaged_leaf(error));
+                            return Err(self.note_damaged_leaf(TreeKind::Shards, error));
                         }
                     }
                 }
@@ -124,7 +124,7 @@ impl ChunkStore {
                 Ok(read) => read,
                 Err(error) => {
                     drop(index);
-                    return Err(self.note_damaged_leaf(error));
+                    return Err(self.note_damaged_leaf(TreeKind::Shards, error));
                 }
             };
             // A checkpoint may have put a leaf between: then its keys come next.
@@ -223,10 +223,18 @@ impl ChunkStore {
         EngineError::from_format(self.page_name(place), error)
     }
 
+    /// Notes that a tree has a damaged leaf. Of both, the table counts: building it again looks at the other too.
+    pub(crate) fn note_damage(&self, tree: TreeKind) {
+        let damage = &self.inner.index_damage;
+        if damage.get() != Some(TreeKind::Table) {
+            damage.set(Some(tree));
+        }
+    }
+
     /// Has the index built again when a page of it is damaged.
-    pub(crate) fn note_damaged_leaf(&self, error: EngineError) -> EngineError {
+    pub(crate) fn note_damaged_leaf(&self, tree: TreeKind, error: EngineError) -> EngineError {
         if matches!(error, EngineError::Corrupt { .. } | EngineError::Io(_)) {
-            self.inner.index_is_damaged.set(true);
+            self.note_damage(tree);
             self.inner.maintenance_wanted.notify_one();
         }
         self.counted(error)

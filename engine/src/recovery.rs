@@ -99,7 +99,7 @@ impl ChunkStore {
         let inner = Inner {
             fence: RefCell::default(),
             index: Rc::new(RefCell::new(first_index(options, &log, &found))),
-            index_is_damaged: Cell::new(false),
+            index_damage: Cell::new(None),
             rebuild_tried: Cell::new(None),
             checkpoint_failed: Cell::new(false),
             log,
@@ -307,7 +307,7 @@ impl ChunkStore {
         };
         let mut pinned = Pinned::reserve(&self.inner.index, 0);
         while let Err(error) = self.pin(ids, &mut pinned).await {
-            if !self.inner.index_is_damaged.get() {
+            if self.inner.index_damage.get().is_none() {
                 return Err(error);
             }
             pinned = Pinned::reserve(&self.inner.index, 0);

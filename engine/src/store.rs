@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::device::health::DeviceHealth;
 use crate::error::EngineError;
 use crate::fence::Fence;
+use crate::format::page::TreeKind;
 use crate::format::record::Body;
 use crate::id::{Owner, ShardId};
 use crate::index::{Index, Pinned};
@@ -87,8 +88,8 @@ pub struct ChunkStore {
 pub(crate) struct Inner {
     pub(crate) log: Rc<SegmentLog>,
     pub(crate) index: Rc<RefCell<Index>>,
-    /// A page of the index was read that is damaged: the index is built again by maintenance.
-    pub(crate) index_is_damaged: Cell<bool>,
+    /// The tree of which a damaged page was read: the index is built again by maintenance.
+    pub(crate) index_damage: Cell<Option<TreeKind>>,
     /// When it was first and last tried to build it again, since it was whole.
     pub(crate) rebuild_tried: Cell<Option<(Instant, Instant)>>,
     pub(crate) fence: RefCell<Fence>,

@@ -251,7 +251,7 @@ impl<'a, 'w> TreeWriter<'a, 'w> {
 
     async fn read(&self, leaf: LeafRow) -> Result<Rc<Leaf>, EngineError> {
         let read = self.store.leaf(self.kind, leaf).await;
-        read.map_err(|error| self.store.note_damaged_leaf(error))
+        read.map_err(|error| self.store.note_damaged_leaf(self.kind, error))
     }
 
     /// Writes leaves of some entries. What was in memory stays there.

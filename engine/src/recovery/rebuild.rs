@@ -107,8 +107,11 @@ impl ChunkStore {
         let began = tried.map_or_else(reactor::now, |(first, _)| first);
         let mut report = RecoveryReport::default();
         let gives_up = began.elapsed() >= UNREADABLE_FOR;
-        let rebuilt = self.rebuild_once(Vec::new(), true, gives_up, &mut report);
+        let damage = self.inner.index_damage.get().unwrap_or(TreeKind::Shards);
+        let table_counts = damage != TreeKind::Table;
+        let rebuilt = self.rebuild_once(Vec::new(), table_counts, gives_up, &mut report);
         if let Err(error) = rebuilt.await {
+            self.note_damage(damage);
             self.inner.rebuild_tried.set(Some((began, reactor::now())));
             let partition = self.inner.log.partition;
             tracing::warn!(%error, partition, "the index is damaged and cannot be built again yet");
@@ -160,7 +163,7 @@ impl ChunkStore {
         gives_up: bool,
         report: &mut RecoveryReport,
     ) -> Result<(), EngineError> {
-        self.inner.index_is_damaged.set(false);
+        self.inner.index_damage.set(None);
         let mut counted = Counted::default();
         let (good, lost) = self
             .read_all_leaves(&mut counted, &mut gaps, report)
@@ -180,7 +183,6 @@ impl ChunkStore {
         if let Some(place) = missing.unreadable.take()
             && !gives_up
         {
-            self.inner.index_is_damaged.set(true);
             return Err(io::Error::other(format!("{place}: the index waits for it")).into());
         }
         report.index_rebuilt = true;

@@ -208,6 +208,38 @@ fn a_leaf_of_an_older_version_in_the_place_of_another_is_damage() {
 }
 
 #[test]
+fn a_table_that_is_damaged_while_the_partition_is_open_is_written_anew() {
+    let simulation = written(8);
+    let pages = pages_in_use(&simulation);
+    let path = Path::new(PATH);
+    run(&simulation, async || {
+        let (store, report) = open().await;
+        assert!(!report.index_rebuilt);
+        for (offset, what) in &pages {
+            if what.contains("Table level 0") {
+                simulation.flip_bit(path, offset + 70, 2).expect("a file");
+            }
+        }
+        // Its leaves are read when they change.
+        let free = id(present().next().expect("some"));
+        store.free(&[free]).await.expect("freed");
+        store
+            .checkpoint()
+            .await
+            .expect("the table is counted again");
+        write_real(&store, 2, LENGTH).await.expect("room");
+        store.checkpoint().await.expect("checkpoint");
+        expect_present(&store, "a damaged table").await;
+        store.close().await;
+    });
+    run(&simulation, async || {
+        let (store, report) = open().await;
+        assert_eq!(report.mended, Vec::<String>::new());
+        expect_present(&store, "opened again").await;
+    });
+}
+
+#[test]
 fn a_write_into_a_damaged_leaf_is_refused_until_it_is_built_again() {
     let simulation = written(4);
     let pages = pages_in_use(&simulation);
@@ -281,7 +313,10 @@ fn disturb(seed: u64, ranges: impl Fn(&[(u64, String)], u64) -> Vec<std::ops::Ra
         simulation.clear_faults();
         reactor::sleep(Duration::from_secs(40)).await;
         expect_present(&store, "after a disturbance").await;
-        assert!(!store.inner.index_is_damaged.get(), "it is whole again");
+        assert!(
+            store.inner.index_damage.get().is_none(),
+            "it is whole again"
+        );
         store.checkpoint().await.expect("checkpoint");
         store.close().await;
     });
