@@ -14,8 +14,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use strata_engine::reactor::{ReactorConfig, World, allocate, now, random_u64, run as run_reactor};
 use strata_engine::{
-    ChunkId, ChunkStore, Device, DeviceOptions, FormatOptions, Owner, Payload, ShardId, ShardWrite,
-    Uuid, format_device,
+    ChunkId, ChunkStore, Device, DeviceOptions, Owner, Payload, ShardId, ShardWrite, format_device,
 };
 
 use crate::own_file::{self, Found};
@@ -92,18 +91,7 @@ async fn open(path: &Path) -> anyhow::Result<ChunkStore> {
 }
 
 async fn write(options: &Options) -> anyhow::Result<Report> {
-    let uuid = Uuid([7; 16]);
-    let format = FormatOptions {
-        // By which the file is known for one of these at the next run.
-        cluster: own_file::INDEX_CLUSTER,
-        device: uuid,
-        pool: uuid,
-        node: 1,
-        data_partitions: 1,
-        segment_bytes: SEGMENT_BYTES,
-        log_segments: LOG_SEGMENTS,
-        log_mirrors: vec![uuid],
-    };
+    let format = own_file::format_of(own_file::INDEX_CLUSTER, SEGMENT_BYTES, LOG_SEGMENTS);
     format_device(&options.device, format).await?;
     let store = open(&options.device).await?;
     store.limit_shards(usize::MAX);

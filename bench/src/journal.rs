@@ -17,8 +17,7 @@ use strata_engine::reactor::{
     Instant, ReactorConfig, TaskClass, World, now, run as run_reactor, sleep, spawn,
 };
 use strata_engine::{
-    Device, DeviceOptions, FormatOptions, Journal, JournalPosition, PartitionKind, Uuid,
-    format_device,
+    Device, DeviceOptions, Journal, JournalPosition, PartitionKind, format_device,
 };
 
 use crate::affinity::ThreadClock;
@@ -111,18 +110,7 @@ async fn open(path: &Path) -> anyhow::Result<(Journal, u64)> {
         // What an earlier run has left must not be taken for this one's.
         std::fs::remove_file(path)?;
     }
-    let uuid = Uuid([7; 16]);
-    let format = FormatOptions {
-        // By which the file is known for one of these at the next run.
-        cluster: own_file::CLUSTER,
-        device: uuid,
-        pool: uuid,
-        node: 1,
-        data_partitions: 1,
-        segment_bytes: SEGMENT_BYTES,
-        log_segments: LOG_SEGMENTS,
-        log_mirrors: vec![uuid],
-    };
+    let format = own_file::format_of(own_file::CLUSTER, SEGMENT_BYTES, LOG_SEGMENTS);
     format_device(path, format).await?;
     let options = DeviceOptions {
         capacity_bytes: 4 << 30,
@@ -241,17 +229,8 @@ mod tests {
     }
 
     fn format_as_a_store(device: &Path) {
-        let uuid = Uuid([7; 16]);
-        let format = FormatOptions {
-            cluster: uuid,
-            device: uuid,
-            pool: uuid,
-            node: 1,
-            data_partitions: 1,
-            segment_bytes: SEGMENT_BYTES,
-            log_segments: LOG_SEGMENTS,
-            log_mirrors: vec![uuid],
-        };
+        // No cluster of a run.
+        let format = own_file::format_of(strata_engine::Uuid([7; 16]), SEGMENT_BYTES, LOG_SEGMENTS);
         let config = ReactorConfig {
             index: 0,
             core: None,

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use strata_engine::{Superblock, Uuid};
+use strata_engine::{FormatOptions, Superblock, Uuid};
 
 /// Where the data of a file of `device` begins: a whole number of the largest alignment and of its writes.
 pub const HEADER_BYTES: u64 = 1 << 20;
@@ -42,6 +42,21 @@ pub enum Found {
     Journal,
     /// The device of `index`.
     Index,
+}
+
+/// How a device is formatted that a run makes: with one partition of each kind, for the cluster by which later runs know it.
+pub fn format_of(cluster: Uuid, segment_bytes: u64, log_segments: u32) -> FormatOptions {
+    let uuid = Uuid([7; 16]);
+    FormatOptions {
+        cluster,
+        device: uuid,
+        pool: uuid,
+        node: 1,
+        data_partitions: 1,
+        segment_bytes,
+        log_segments,
+        log_mirrors: vec![uuid],
+    }
 }
 
 /// Looks at what a run would write to.

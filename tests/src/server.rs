@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -214,6 +214,14 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Runs another command of `strata` against it.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary::strata());
+        command.args(arguments).arg("--metadata-dir");
+        let output = command.arg(self.metadata_dir()).output();
+        output.expect("the command runs")
     }
 
     /// The command that starts it.
@@ -435,6 +443,18 @@ pub fn spawn(command: Command) -> Result<Child, String> {
     drop(starter);
     let child = outcome.recv().map_err(|error| error.to_string())?;
     child.map_err(|error| format!("cannot start: {error}"))
+}
+
+/// Has a server listen on ports that the system chooses.
+pub fn listen_anywhere(command: &mut Command) {
+    for flag in [
+        "--s3-addr",
+        "--metrics-addr",
+        "--metadata-addr",
+        "--data-addr",
+    ] {
+        command.args([flag, ANY_PORT]);
+    }
 }
 
 #[cfg(test)]

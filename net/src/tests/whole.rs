@@ -41,37 +41,33 @@ pub struct Machine {
 
 /// A machine with empty, mounted disks.
 pub fn machine(seed: u64, disks: std::ops::Range<usize>) -> Machine {
-    let simulation = Simulation::new(seed);
-    run(&simulation, 2, async || {
-        // Two more, for devices that take the place of others.
-        for disk in paths(&(0..CODED.end + 2).collect::<Vec<_>>()) {
-            fs::create_dir_all(&disk).await.expect("a directory");
-        }
-        for metadata in [METADATA, OTHER_METADATA] {
-            let made = fs::create_dir_all(Path::new(metadata)).await;
-            made.expect("a directory");
-        }
-        fs::sync_directory(Path::new("/")).await.expect("synced");
-    });
-    Machine {
-        simulation,
-        disks: disks.collect(),
-        force_format: Vec::new(),
-    }
+    // Two more, for devices that take the place of others.
+    let directories = paths(&(0..CODED.end + 2).collect::<Vec<_>>());
+    machine_with(Simulation::new(seed), directories, disks)
 }
 
 /// A machine whose disks are block devices, but for two that are directories, and hold nothing.
 pub fn machine_of_block_devices(seed: u64, disks: std::ops::Range<usize>) -> Machine {
     let simulation = Simulation::new(seed);
     let bytes = node::format::CAPACITY_BYTES_MIN + (1 << 20);
-    for path in paths(&(0..CODED.end).collect::<Vec<_>>()) {
+    for path in paths(&CODED.collect::<Vec<_>>()) {
         let made = simulation.set_block_device(&path, bytes, 4096);
         made.expect("the root directory");
     }
+    let others = paths(&[CODED.end, CODED.end + 1]);
+    machine_with(simulation, others, disks)
+}
+
+/// A machine with directories for disks and for metadata, of which a node is told of some disks.
+fn machine_with(
+    simulation: Simulation,
+    mut directories: Vec<PathBuf>,
+    disks: std::ops::Range<usize>,
+) -> Machine {
+    directories.extend([METADATA, OTHER_METADATA].map(PathBuf::from));
     run(&simulation, 2, async || {
-        for directory in ["/disk6", "/disk7", METADATA, OTHER_METADATA] {
-            let made = fs::create_dir_all(Path::new(directory)).await;
-            made.expect("a directory");
+        for directory in &directories {
+            fs::create_dir_all(directory).await.expect("a directory");
         }
         fs::sync_directory(Path::new("/")).await.expect("synced");
     });

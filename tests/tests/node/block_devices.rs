@@ -4,12 +4,12 @@
 use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use strata_tests::content::body;
-use strata_tests::server::{Server, ServerOptions, scratch};
+use strata_tests::server::{Server, ServerOptions, binary, listen_anywhere, scratch};
 use tempfile::TempDir;
 
 use crate::{get, put};
@@ -142,16 +142,9 @@ fn options(devices: &[LoopDevice]) -> ServerOptions {
 
 /// A server that is not started yet.
 fn command(listed: &[&str], metadata_dir: &Path, more: &[&str]) -> Command {
-    let mut command = Command::new(strata_tests::server::binary::strata());
+    let mut command = Command::new(binary::strata());
     command.arg("server");
-    for flag in [
-        "--s3-addr",
-        "--metrics-addr",
-        "--metadata-addr",
-        "--data-addr",
-    ] {
-        command.args([flag, "127.0.0.1:0"]);
-    }
+    listen_anywhere(&mut command);
     for place in listed {
         command.args(["--data-dir", place]);
     }
@@ -191,18 +184,9 @@ async fn assert_there(server: &Server, prefix: &str) {
     }
 }
 
-fn strata(server: &Server, arguments: &[&str]) -> Output {
-    let mut command = Command::new(server.command().get_program());
-    command
-        .args(arguments)
-        .arg("--metadata-dir")
-        .arg(server.metadata_dir());
-    command.output().expect("the command runs")
-}
-
 /// The devices of a server: path, state and bytes.
 fn devices(server: &Server) -> Vec<(String, String, u64)> {
-    let output = strata(server, &["device", "list", "--json"]);
+    let output = server.run(&["device", "list", "--json"]);
     let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let list = list.as_array().expect("a list").iter();
     list.map(|device| {
@@ -253,7 +237,7 @@ async fn block_devices_serve_and_belong_to_their_server() {
     assert!(server.stop().success());
     server.restart();
     assert_there(&server, "second").await;
-    let inspected = strata_tests::server::binary::strata();
+    let inspected = binary::strata();
     let inspected = run(text(inspected), &["inspect", loops[2].name()]).expect("inspected");
     assert!(
         inspected.contains("block_device_bytes 419430400"),
@@ -268,7 +252,7 @@ fn what_others_have_on_a_block_device_is_not_written_over() {
         return;
     };
     let (empty, other) = (loops[0].name().to_owned(), loops[1].name().to_owned());
-    let without = Command::new(strata_tests::server::binary::strata())
+    let without = Command::new(binary::strata())
         .args(["config", "check", "--data-dir", &empty])
         .output()
         .expect("it runs");
@@ -368,7 +352,7 @@ async fn a_block_device_that_fails_or_is_gone_is_replaced_by_another() {
     assert_there(&server, "first").await;
     fill(&server, "degraded").await;
     let lost = |server: &Server| {
-        let output = strata(server, &["device", "list", "--json"]);
+        let output = server.run(&["device", "list", "--json"]);
         let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let list = list.as_array().expect("a list").clone();
         let mut missing = list.iter().filter(|device| device["state"] == "missing");
@@ -377,14 +361,14 @@ async fn a_block_device_that_fails_or_is_gone_is_replaced_by_another() {
             .and_then(|device| device["uuid"].as_str().map(str::to_owned))
     };
     let uuid = lost(&server).expect("one is missing");
-    let output = strata(&server, &["device", "replace", &uuid, new.name()]);
+    let output = server.run(&["device", "replace", &uuid, new.name()]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         !output.status.success() && said.contains("is not empty"),
         "{said}"
     );
     let arguments = ["device", "replace", &uuid, new.name(), "--force-format"];
-    let output = strata(&server, &arguments);
+    let output = server.run(&arguments);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success() && said.contains(&format!("list {} in", new.name())),
@@ -403,7 +387,7 @@ async fn a_block_device_that_fails_or_is_gone_is_replaced_by_another() {
 fn wait_until_whole(server: &Server) {
     let end = Instant::now() + PATIENCE;
     loop {
-        let output = strata(server, &["repair", "status", "--json"]);
+        let output = server.run(&["repair", "status", "--json"]);
         let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         if found["survey"]["below_target"] == 0 {
             return;

@@ -1,7 +1,6 @@
 //! Devices that are lost and replaced while the node serves: repair fills the new one, and it survives what the layout promises.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -47,18 +46,9 @@ async fn assert_there(server: &Server, prefix: &str) {
     }
 }
 
-fn strata(server: &Server, arguments: &[&str]) -> Output {
-    let mut command = Command::new(server.command().get_program());
-    command
-        .args(arguments)
-        .arg("--metadata-dir")
-        .arg(server.metadata_dir());
-    command.output().expect("the command runs")
-}
-
 /// What a command prints that works.
 fn told(server: &Server, arguments: &[&str]) -> String {
-    let output = strata(server, arguments);
+    let output = server.run(arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");
     String::from_utf8(output.stdout).expect("text")
@@ -66,7 +56,7 @@ fn told(server: &Server, arguments: &[&str]) -> String {
 
 /// What a command says that fails.
 fn refused(server: &Server, arguments: &[&str]) -> String {
-    let output = strata(server, arguments);
+    let output = server.run(arguments);
     assert!(!output.status.success(), "{arguments:?}");
     String::from_utf8(output.stderr).expect("text")
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use strata_tests::server::{binary, scratch, spawn};
+use strata_tests::server::{binary, listen_anywhere, scratch, spawn};
 
 /// A command in a world of its own: no home, no variables of ours.
 fn strata(folder: &Path) -> Command {
@@ -24,14 +24,7 @@ fn strata(folder: &Path) -> Command {
 fn server(folder: &Path) -> Command {
     let mut command = strata(folder);
     command.arg("server");
-    for flag in [
-        "--s3-addr",
-        "--metrics-addr",
-        "--metadata-addr",
-        "--data-addr",
-    ] {
-        command.args([flag, "127.0.0.1:0"]);
-    }
+    listen_anywhere(&mut command);
     command
 }
 

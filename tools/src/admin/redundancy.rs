@@ -91,28 +91,21 @@ fn tell_what_was_done(redundancy: &Value, table: &mut String) {
             "Shards of {moving} placement groups are being moved."
         );
     }
-    if number(redundancy, "moved_shards") > 0 {
-        let _ = writeln!(
-            table,
-            "Moved since the start: {} shards, {}.",
-            number(redundancy, "moved_shards"),
-            size(number(redundancy, "moved_bytes"))
-        );
-    }
-    let _ = writeln!(
-        table,
-        "Written anew since the start: {} shards, {}.",
-        number(redundancy, "repaired_shards"),
-        size(number(redundancy, "repaired_bytes"))
+    let mut line = |what: &str, things: &str, of: &str| {
+        let count = number(redundancy, &format!("{of}_{things}"));
+        let bytes = size(number(redundancy, &format!("{of}_bytes")));
+        // Most nodes never move or convert anything.
+        if count > 0 || of == "repaired" {
+            let _ = writeln!(table, "{what}: {count} {things}, {bytes}.");
+        }
+    };
+    line("Moved since the start", "shards", "moved");
+    line("Written anew since the start", "shards", "repaired");
+    line(
+        "Written again in the scheme of the layout",
+        "chunks",
+        "converted",
     );
-    if number(redundancy, "converted_chunks") > 0 {
-        let _ = writeln!(
-            table,
-            "Written again in the scheme of the layout: {} chunks, {}.",
-            number(redundancy, "converted_chunks"),
-            size(number(redundancy, "converted_bytes"))
-        );
-    }
 }
 
 fn scrub_table(redundancy: &Value) -> String {
