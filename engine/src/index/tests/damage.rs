@@ -348,6 +348,41 @@ fn a_leaf_and_a_record_that_are_unreadable_for_a_while_cost_no_shard() {
 }
 
 #[test]
+fn what_stays_unreadable_counts_as_lost_in_the_end_and_the_others_are_there() {
+    let simulation = written(9);
+    let pages = pages_in_use(&simulation);
+    let path = Path::new(PATH);
+    run(&simulation, async || {
+        let (store, _) = open().await;
+        let entry = store.entry_of(id(2)).await.expect("readable");
+        let position = entry.expect("present").position;
+        let record = store.inner.log.device_offset(position).expect("a place");
+        store.inner.index.borrow_mut().cache = LeafCache::new(OPTIONS.cache_bytes);
+        simulation.fail_reads_at(path, record..record + BLOCK_BYTES as u64);
+        for (offset, what) in &pages {
+            if what.contains("Shards level 0") {
+                simulation.fail_reads_at(path, *offset..*offset + PAGE_BYTES as u64);
+            }
+        }
+        let refused = store.look_up(id(2)).await;
+        assert!(matches!(refused, Err(EngineError::Io(_))), "{refused:?}");
+        reactor::sleep(Duration::from_secs(560)).await;
+        let refused = store.look_up(id(2)).await;
+        assert!(matches!(refused, Err(EngineError::Io(_))), "{refused:?}");
+        reactor::sleep(Duration::from_secs(80)).await;
+        assert!(
+            store.inner.index_damage.get().is_none(),
+            "it is built again"
+        );
+        for number in present() {
+            let found = store.look_up(id(number)).await.expect("an answer");
+            assert_eq!(found.is_some(), number != 2, "{number}");
+        }
+        store.checkpoint().await.expect("checkpoint");
+    });
+}
+
+#[test]
 fn both_kinds_of_pages_are_described() {
     let simulation = written(3);
     let device = simulation.content(Path::new(PATH)).expect("a file");
