@@ -1,5 +1,5 @@
-//! Adding a device: it leads placement groups of its own, to which new chunks go in turn with the others. What is stored stays where it
-//! is.
+//! Adding a device: it leads placement groups of its own, to which its core's new chunks go in turn with those that other devices of the
+//! core lead. What is stored stays where it is.
 //!
 //! Invariants: no group has two slots in one failure domain; the groups that are there do not change; it may become a mirror of the log
 //! at a later start, when one is lacking and its failure domain has none.
