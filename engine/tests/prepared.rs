@@ -91,11 +91,8 @@ fn what_an_earlier_start_prepared_is_not_written_over_again() {
         };
         format_device(&path, options).await.expect("format");
         let first = writes_of_a_start(&path).await;
-        assert!(first >= SEGMENT >> 20, "{first} writes prepared a segment");
+        assert_ne!(first, 0, "no write prepared a segment");
         let second = writes_of_a_start(&path).await;
-        assert!(
-            second < SEGMENT >> 20,
-            "{second} writes at the second start"
-        );
+        assert_eq!(second, 0, "writes at the second start");
     });
 }

@@ -11,8 +11,12 @@ use super::SegmentLog;
 use crate::error::EngineError;
 use crate::reactor::{self, TaskClass};
 
-/// The largest piece of memory written at once.
-const COPY_BYTES_MAX: usize = 1 << 20;
+/// The memory that is written over and over.
+const ZEROES_BYTES: usize = 1 << 20;
+
+/// What is written in one go. The file system notes of each that it was written, and a barrier of records that comes between waits
+/// for its journal: the fewer there are, the fewer wait.
+const PIECE_BYTES: u64 = 16 << 20;
 
 /// Segments that are kept prepared beside the next one: appends that cannot wait may use them up while more are prepared.
 pub(super) const PREPARED_AHEAD: usize = 1;
@@ -93,22 +97,23 @@ impl SegmentLog {
             return Ok(());
         }
         let offset = self.map.offset(slot);
-        let chunk = self.map.segment_bytes.min(COPY_BYTES_MAX as u64);
-        let mut zeroes = reactor::allocate_now(chunk as usize);
-        zeroes.set_len(chunk as usize);
+        let bytes = self.map.segment_bytes.min(ZEROES_BYTES as u64);
+        let mut zeroes = reactor::allocate_now(bytes as usize);
+        zeroes.set_len(bytes as usize);
         zeroes.fill(0);
         let zeroes = zeroes.freeze();
         let begun = self.state.borrow().partly.filter(|(at, _)| *at == slot);
         let there = self.device.written_bytes(offset).await;
-        let there = there.min(self.map.segment_bytes) / chunk * chunk;
+        let there = there.min(self.map.segment_bytes) / bytes * bytes;
         let mut done = begun.map_or(there, |(_, done)| done.max(there));
         while done < self.map.segment_bytes {
-            let views = vec![zeroes.clone()];
+            let piece = PIECE_BYTES.min(self.map.segment_bytes - done) / bytes * bytes;
+            let views = vec![zeroes.clone(); (piece / bytes) as usize];
             if let Err(error) = self.device.write_new(views, offset + done).await {
                 self.note_refusal(slot, done, &error);
                 return Err(error);
             }
-            done += chunk;
+            done += piece;
         }
         self.device.sync().await?;
         {

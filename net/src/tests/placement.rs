@@ -57,6 +57,8 @@ fn the_first_write_after_a_device_failed_goes_to_another() {
             ..Shape::mirrored(8)
         };
         let node = Node::start(&shape).await;
+        // Segments have been made ready: the next barrier is that of a chunk.
+        reactor::sleep(Duration::from_secs(1)).await;
         simulation.fail_sync(1);
         for number in 0..4 {
             let body = content(number, 300_000);

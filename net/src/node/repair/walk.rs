@@ -14,11 +14,17 @@ use crate::cluster::redundancy::ChunkHealth;
 use crate::error::ClusterError;
 use crate::message::Place;
 
-/// Rows of the namespace that are read in one turn.
-const ROWS_PER_TURN: usize = 32;
+/// Rows of the namespace that are read in one turn, and whose chunks are looked at before the next are read.
+const ROWS_PER_TURN: usize = 128;
 
-/// Chunks that a reactor repairs or verifies at a time: enough to keep the devices busy while one waits for the slowest of its shards.
-const CHUNKS_AT_A_TIME: usize = 4;
+/// Those of a scrub, which rests after them for as long as their bytes are due.
+const SCRUB_ROWS_PER_TURN: usize = 32;
+
+/// Chunks that a reactor repairs at a time: enough that the barrier of a device to which all their shards go is shared by many.
+const CHUNKS_AT_A_TIME: usize = 16;
+
+/// Chunks that a reactor verifies at a time, each of them with reads of all its shards.
+const SCRUB_CHUNKS_AT_A_TIME: usize = 4;
 
 /// Bytes that a scrub reads in a second, on each reactor. A device of 4 TB is read in 9 hours by two of them.
 const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
@@ -44,6 +50,20 @@ impl Mode {
         match self {
             Mode::Survey | Mode::Repair { .. } | Mode::Convert => Kind::Survey,
             Mode::Scrub => Kind::Scrub,
+        }
+    }
+
+    fn rows_per_turn(self) -> usize {
+        match self.kind() {
+            Kind::Survey => ROWS_PER_TURN,
+            Kind::Scrub => SCRUB_ROWS_PER_TURN,
+        }
+    }
+
+    fn chunks_at_a_time(self) -> usize {
+        match self.kind() {
+            Kind::Survey => CHUNKS_AT_A_TIME,
+            Kind::Scrub => SCRUB_CHUNKS_AT_A_TIME,
         }
     }
 }
@@ -136,7 +156,7 @@ impl<'a> Walk<'a> {
         let begun = reactor::now();
         let mut page = self
             .cluster
-            .read(|view| view.every_extent(at, ROWS_PER_TURN))?;
+            .read(|view| view.every_extent(at, mode.rows_per_turn()))?;
         page.extents.retain(|(at, _)| self.share.has(at.inode));
         let next = page.next;
         let before = survey.verified_bytes;
@@ -176,7 +196,7 @@ impl<'a> Walk<'a> {
         let attending = doubtful
             .iter()
             .map(|(at, extent)| self.attend(mode, *at, extent));
-        let mut attended = stream::iter(attending).buffer_unordered(CHUNKS_AT_A_TIME);
+        let mut attended = stream::iter(attending).buffer_unordered(mode.chunks_at_a_time());
         while let Some(attended) = attended.next().await {
             healths.extend(attended?);
         }
