@@ -142,8 +142,8 @@ enum DeviceCommands {
     },
     /// Put a new device beside the others, while the server runs
     ///
-    /// It is formatted in an empty directory, or on an empty block device. New objects go there too; what is stored stays where it
-    /// is.
+    /// It is formatted in an empty directory, or on an empty block device. New objects go there too, and its part of what is stored is
+    /// moved there in the background.
     Add {
         /// The empty directory or block device
         place: PathBuf,
@@ -189,6 +189,14 @@ enum LayoutCommands {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Spread what is stored over the disks by what each may hold
+    ///
+    /// Adding a disk does so too. This is for what could not be moved then because shards were still being moved, and for disks of
+    /// unlike sizes.
+    Rebalance {
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
     },
     /// Make another scheme that of new objects, and write stored ones again so
     ///
@@ -297,6 +305,9 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Commands::Device(command) => devices(command),
         Commands::Layout(LayoutCommands::Show { flags, json }) => {
             told(admin::layout::show(&load(flags)?.config, json))
+        }
+        Commands::Layout(LayoutCommands::Rebalance { flags }) => {
+            told(admin::layout::rebalance(&load(flags)?.config))
         }
         Commands::Layout(LayoutCommands::Set { scheme, flags }) => {
             told(admin::layout::set(&load(flags)?.config, scheme))

@@ -367,7 +367,7 @@ impl Cluster {
     }
 
     /// The slots of a group by number, for reads.
-    pub(super) fn slots_of(&self, number: u32) -> Option<Vec<Place>> {
+    pub(crate) fn slots_of(&self, number: u32) -> Option<Vec<Place>> {
         self.with_group(number, |group| group.slots.clone())
     }
 

@@ -1,5 +1,6 @@
 //! The devices of a node that serves: new ones come while it does, in the place of lost ones ([`replace`]) or beside the others
-//! ([`add`]), and others go ([`drain`]). What new chunks are made into over them can be set ([`scheme`]).
+//! ([`add`]), and others go ([`drain`]). What they hold is spread over them ([`rebalance`]), and what new chunks are made into can be set
+//! ([`scheme`]).
 //!
 //! Invariants: a new device is formatted under another name and gets its own when it is whole, so that a crash leaves a device or
 //! none (a block device, which has its name, gets its superblock last); a step that was made before a crash is found made when the
@@ -8,6 +9,7 @@
 mod add;
 mod drain;
 mod groups;
+mod rebalance;
 mod replace;
 mod scheme;
 
@@ -60,6 +62,8 @@ pub enum DeviceChange {
         /// Its uuid, or its path.
         device: String,
     },
+    /// Slots go from devices that have too many of them to those that have too few.
+    Rebalance,
     /// The layout gets another scheme, over the same devices.
     SetScheme {
         /// That of new chunks from then on.
@@ -234,6 +238,11 @@ impl Serving {
                     ..changed
                 };
                 return Ok((changed, commands));
+            }
+            DeviceChange::Rebalance => {
+                let moved = self.groups_rebalanced(groups).await?;
+                let changed = self.changed(None, None, PathBuf::new(), Path::new(""));
+                (changed, moved)
             }
             DeviceChange::Drain { device } => {
                 let device = self.known_device(device, groups)?;

@@ -1,4 +1,5 @@
-//! Moving: shards of slots that have changed are copied from where they lay, until the groups need their former slots no more.
+//! Moving: shards of slots that have changed are copied from where they lay, until the groups need their former slots no more, and freed
+//! there.
 //!
 //! The stores are walked and not the names, so that what an upload has stored and not yet named moves too.
 //!
@@ -6,7 +7,7 @@
 //! was decided before the change and all that it had let in is on the device or has failed; a shard that is freed meanwhile and
 //! copied all the same has no name, and the sweep finds it. Nothing is remembered over a restart but the rows of the groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -35,7 +36,7 @@ const PASS_EVERY: Duration = Duration::from_secs(5);
 const SHARDS_PER_PAGE: usize = 256;
 
 /// Shards that are copied at a time.
-const SHARDS_AT_A_TIME: usize = 4;
+const SHARDS_AT_A_TIME: usize = 16;
 
 /// Where the shards of a group's slot go, and under which epoch.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,9 @@ struct Move {
     to: Place,
     epoch: u32,
 }
+
+/// Shards that leave a place, each with the epoch under which it does.
+type Leaving = Vec<(ShardId, u32)>;
 
 /// By the place that they leave and their group.
 type Moves = BTreeMap<Place, BTreeMap<u32, Move>>;
@@ -84,6 +88,7 @@ async fn move_all(cluster: &Cluster) -> Result<(), ClusterError> {
         }
         reactor::sleep(PASS_EVERY).await;
     }
+    let mut moved = BTreeSet::new();
     for group in groups {
         let number = group.number;
         let now = cluster.read(|view| view.placement_group(number))?;
@@ -91,12 +96,18 @@ async fn move_all(cluster: &Cluster) -> Result<(), ClusterError> {
             group.epoch += 1;
             group.previous.clear();
             cluster.submit(SetPlacementGroup { group }).await?;
+            moved.insert(number);
         }
     }
     cluster.parts().note_layout_change();
     redundancy.set_groups_moving(0);
     redundancy.ask_survey();
     tracing::info!("all shards have been moved");
+    for (from, mut of_groups) in moves {
+        of_groups.retain(|number, _| moved.contains(number));
+        let freed = free_moved(cluster, from, &of_groups).await?;
+        tracing::info!(device = %from.device, freed, "what was moved away was freed");
+    }
     Ok(())
 }
 
@@ -139,32 +150,69 @@ async fn pass(
         return Ok(0);
     }
     let (mut after, mut copied) = (None, 0);
-    loop {
-        let page = cluster.scan_at(from, after, SHARDS_PER_PAGE).await?;
-        let Some((last, _)) = page.last() else {
-            return Ok(copied);
-        };
-        after = Some(*last);
-        let mut by_target: BTreeMap<Place, Vec<(ShardId, u32)>> = BTreeMap::new();
-        for (id, _) in page {
-            let of_group = of_groups.get(&id.chunk.placement_group());
-            if let Some(of_group) = of_group.filter(|of_group| of_group.slot == id.shard) {
-                let target = by_target.entry(of_group.to).or_default();
-                target.push((id, of_group.epoch));
-            }
-        }
+    while let Some(by_target) = next_page(cluster, from, of_groups, &mut after).await? {
         for (to, shards) in by_target {
             copied += copy_missing(cluster, from, to, shards).await?;
         }
         reactor::yield_now().await;
     }
+    Ok(copied)
+}
+
+/// Frees shards at the place that they have left, of groups that need it no more. What a crash leaves there the walk for orphans finds.
+async fn free_moved(
+    cluster: &Cluster,
+    from: Place,
+    of_groups: &BTreeMap<u32, Move>,
+) -> Result<u64, ClusterError> {
+    if !cluster.parts().is_readable(from) {
+        return Ok(0);
+    }
+    let (mut after, mut freed) = (None, 0);
+    while let Some(by_target) = next_page(cluster, from, of_groups, &mut after).await? {
+        for (to, shards) in by_target {
+            let ids: Vec<ShardId> = shards.into_iter().map(|(id, _)| id).collect();
+            let held = cluster.holds_at(to, ids.clone()).await?;
+            let moved = ids.into_iter().zip(held);
+            let moved: Vec<ShardId> = moved.filter_map(|(id, held)| held.then_some(id)).collect();
+            if !moved.is_empty() {
+                freed += moved.len() as u64;
+                cluster.free_shards(from, moved).await?;
+            }
+        }
+        reactor::yield_now().await;
+    }
+    Ok(freed)
+}
+
+/// The next shards of a place that leave it, by where they go; `None` behind the last.
+async fn next_page(
+    cluster: &Cluster,
+    from: Place,
+    of_groups: &BTreeMap<u32, Move>,
+    after: &mut Option<ShardId>,
+) -> Result<Option<BTreeMap<Place, Leaving>>, ClusterError> {
+    let page = cluster.scan_at(from, *after, SHARDS_PER_PAGE).await?;
+    let Some((last, _)) = page.last() else {
+        return Ok(None);
+    };
+    *after = Some(*last);
+    let mut by_target: BTreeMap<Place, Leaving> = BTreeMap::new();
+    for (id, _) in page {
+        let of_group = of_groups.get(&id.chunk.placement_group());
+        if let Some(of_group) = of_group.filter(|of_group| of_group.slot == id.shard) {
+            let target = by_target.entry(of_group.to).or_default();
+            target.push((id, of_group.epoch));
+        }
+    }
+    Ok(Some(by_target))
 }
 
 async fn copy_missing(
     cluster: &Cluster,
     from: Place,
     to: Place,
-    shards: Vec<(ShardId, u32)>,
+    shards: Leaving,
 ) -> Result<u64, ClusterError> {
     let ids = shards.iter().map(|(id, _)| *id).collect();
     let held = cluster.holds_at(to, ids).await?;

@@ -1,11 +1,13 @@
-//! Finds and frees orphans, chunks that no name refers to: what a crash left between the durable bytes and the command that was to name them.
+//! Finds and frees orphans, chunks that no name refers to: what a crash left between the durable bytes and the command that was to name
+//! them; and shards that have been moved away and lie where they were as well.
 //!
 //! Invariants: only chunks of closed allocation epochs are looked at, so a chunk on its way to its name is never touched;
 //! liveness is decided by the chunk's home inode alone; a chunk is freed only when two walks a grace apart have found no name,
-//! when its inode is not being read, and when the namespace may be trusted (see [`may_free`]); every turn is bounded, however
-//! long the body, and the walk goes on where it stopped.
+//! when its inode is not being read, and when the namespace may be trusted (see [`may_free`]); a shard that lies where its group has no
+//! slot for it is freed under the same rules, and only when its slot's place holds it; every turn is bounded, however long the body, and
+//! the walk goes on where it stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use strata_engine::reactor::{self, Instant, TaskClass};
@@ -79,7 +81,7 @@ async fn walk_all(cluster: &Cluster, walks: &mut [OrphanWalk]) {
             Ok(walked) => tracing::info!(
                 freed = walked.freed,
                 partition,
-                "freed chunks that no name refers to"
+                "freed shards that no name refers to, or that have been moved away"
             ),
             Err(error) => {
                 tracing::warn!(%error, partition, "the walk stopped; it begins again later")
@@ -129,12 +131,17 @@ impl OrphanWalk {
             };
             after = Some(*last);
             let mut dead = Vec::new();
-            for (inode, shards) in of_closed_epochs(cluster, shards)? {
+            let by_inode = of_closed_epochs(cluster, shards)?;
+            let misplaced = misplaced(cluster, self.place, &by_inode).await;
+            for (inode, shards) in by_inode {
                 let mut page = InodePage::new(cluster, self.place, inode, shards);
                 dead.extend(page.unreferenced().await?.map(|shard| (inode, shard)));
                 walked.rows += page.rows;
                 reactor::yield_if_due().await;
             }
+            let without_name: BTreeSet<ShardId> = dead.iter().map(|(_, shard)| *shard).collect();
+            let elsewhere = misplaced.into_iter();
+            dead.extend(elsewhere.filter(|(_, shard)| !without_name.contains(shard)));
             let read = cluster.parts().readers.oldest();
             let due = self.due(dead, &mut earlier, &read);
             if !due.is_empty() && may_free(cluster)? {
@@ -185,6 +192,42 @@ fn of_closed_epochs(
         }
         Ok(by_inode)
     })
+}
+
+/// The shards at a place for which their groups have no slot there, now or while shards are being moved, and which are where they
+/// belong too.
+async fn misplaced(
+    cluster: &Cluster,
+    here: Place,
+    by_inode: &BTreeMap<u64, Vec<ShardId>>,
+) -> Vec<(u64, ShardId)> {
+    let mut of_groups = BTreeMap::new();
+    let mut by_place: BTreeMap<Place, Vec<(u64, ShardId)>> = BTreeMap::new();
+    let shards = by_inode
+        .iter()
+        .flat_map(|(inode, shards)| shards.iter().map(|shard| (*inode, *shard)));
+    for (inode, id) in shards {
+        let number = id.chunk.placement_group();
+        let places = of_groups
+            .entry(number)
+            .or_insert_with(|| cluster.places_of(id.chunk));
+        if places.contains(&(id.shard, here)) {
+            continue;
+        }
+        let slots = cluster.slots_of(number).unwrap_or_default();
+        if let Some(slot) = slots.get(usize::from(id.shard)) {
+            by_place.entry(*slot).or_default().push((inode, id));
+        }
+    }
+    let mut misplaced = Vec::new();
+    for (place, shards) in by_place {
+        let ids = shards.iter().map(|(_, id)| *id).collect();
+        // Of one that cannot be asked nothing is known.
+        let held = cluster.holds_at(place, ids).await.unwrap_or_default();
+        let held = shards.into_iter().zip(held);
+        misplaced.extend(held.filter_map(|(shard, is_held)| is_held.then_some(shard)));
+    }
+    misplaced
 }
 
 /// Shards of one inode that are looked for among its extents.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strata_engine::Uuid;
@@ -139,11 +140,8 @@ fn a_replacement_that_ends_at_any_operation_is_made_by_asking_again() {
     }
 }
 
-/// Adds the new disk, unless that was done before, and stores more. Every device then has more than before.
+/// Adds the new disk, unless that was done before, and stores more, while shards are moved and after that. Every device then has some.
 async fn add_and_store(cluster: Cluster, acknowledged: Acknowledged) {
-    if reactor::index() != 0 {
-        return;
-    }
     let place = new_place();
     match change(
         &cluster,
@@ -155,44 +153,180 @@ async fn add_and_store(cluster: Cluster, acknowledged: Acknowledged) {
     .await
     {
         Ok(added) => assert!(added.groups > 0, "{added:?}"),
-        Err(why) => assert!(why.contains("leads its placement groups already"), "{why}"),
+        Err(why) => assert!(why.contains("already"), "{why}"),
     }
-    let shards = |cluster: &Cluster| {
-        let partitions = cluster.parts().partitions.iter();
-        let shards = partitions.map(|(place, partition)| {
-            let shards = &partition.statistics.shards;
-            (place.device, shards.load(Ordering::Relaxed))
-        });
-        shards.collect::<BTreeMap<Uuid, u64>>()
+    let store = async |prefix: &str| {
+        for number in 0..40 {
+            let key = format!("{prefix}/{number}");
+            put(&cluster, &key, &body(&key)).await.expect("stored");
+            acknowledged.lock().expect("no panic").insert(key);
+        }
     };
-    let before = shards(&cluster);
-    assert_eq!(before.len(), 7);
-    for number in 0..40 {
-        let key = format!("more/{number}");
-        put(&cluster, &key, &body(&key)).await.expect("stored");
-        acknowledged.lock().expect("no panic").insert(key);
+    store("meanwhile").await;
+    while has_moves(&cluster) {
+        reactor::sleep(Duration::from_millis(200)).await;
     }
-    let after = shards(&cluster);
-    assert!(
-        after
-            .iter()
-            .all(|(device, shards)| *shards > before[device]),
-        "every device has got some: {before:?}, {after:?}"
-    );
+    // What has been moved is freed where it was.
+    reactor::sleep(Duration::from_secs(5)).await;
+    store("more").await;
+    let shards = shards(&cluster);
+    let have_some = shards.values().filter(|shards| **shards > 0).count();
+    assert_eq!(have_some, 7, "{shards:?}");
+}
+
+/// How many shards each device has.
+fn shards(cluster: &Cluster) -> BTreeMap<Uuid, u64> {
+    let mut shards = BTreeMap::new();
+    for (place, partition) in cluster.parts().partitions.iter() {
+        let of_it = partition.statistics.shards.load(Ordering::Relaxed);
+        *shards.entry(place.device).or_default() += of_it;
+    }
+    shards
 }
 
 fn adds(acknowledged: &Acknowledged) -> impl AsyncFn(Cluster) + Clone + Send + 'static {
-    let acknowledged = acknowledged.clone();
-    async move |cluster| add_and_store(cluster, acknowledged.clone()).await
+    let (acknowledged, has_ended) = (acknowledged.clone(), Arc::new(AtomicBool::new(false)));
+    async move |cluster| {
+        if reactor::index() == 0 {
+            add_and_store(cluster, acknowledged.clone()).await;
+            has_ended.store(true, Ordering::Release);
+        }
+        while !has_ended.load(Ordering::Acquire) {
+            reactor::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Waits for a while on every reactor.
+fn waits(seconds: u64) -> impl AsyncFn(Cluster) + Clone + Send + 'static {
+    async move |_| reactor::sleep(Duration::from_secs(seconds)).await
+}
+
+/// How many shards each device has of a node that has stopped.
+fn shards_at_last(machine: &Machine) -> BTreeMap<Uuid, u64> {
+    let found = Arc::new(Mutex::new(BTreeMap::new()));
+    let told = found.clone();
+    let tells = async move |cluster: Cluster| {
+        *told.lock().expect("no panic") = shards(&cluster);
+    };
+    start(machine, METADATA, tells).expect("a start");
+    let found = found.lock().expect("no panic");
+    found.clone()
 }
 
 #[test]
-fn an_added_disk_takes_new_chunks_beside_the_others() {
+fn an_added_disk_gets_its_part_of_what_is_stored_and_of_what_comes() {
     let (mut machine, acknowledged) = (machine(92, CODED), Acknowledged::default());
     start(&machine, METADATA, stores(&acknowledged)).expect("a start");
-    start(&machine, METADATA, adds(&acknowledged)).expect("a start");
+    let found = Arc::new(Mutex::new((0, 0, BTreeMap::new())));
+    let (tell, names) = (found.clone(), acknowledged.clone());
+    let adds = async move |cluster: Cluster| {
+        for number in 0..20 {
+            let key = format!("long/{}/{number}", reactor::index());
+            put(&cluster, &key, &body(&key)).await.expect("stored");
+            names.lock().expect("no panic").insert(key);
+        }
+        // What was deleted before is freed.
+        reactor::sleep(Duration::from_secs(60)).await;
+        let before = shards(&cluster).values().sum::<u64>();
+        if reactor::index() == 0 {
+            let (place, force_format) = (new_place(), false);
+            let add = DeviceChange::Add {
+                place,
+                force_format,
+            };
+            change(&cluster, add).await.expect("added");
+            assert!(has_moves(&cluster));
+            let said = change(&cluster, DeviceChange::Rebalance).await;
+            let said = said.expect_err("nothing is left to plan");
+            assert!(said.contains("are still being moved"), "{said}");
+        }
+        reactor::sleep(Duration::from_secs(90)).await;
+        assert!(!has_moves(&cluster));
+        if reactor::index() == 0 {
+            let said = change(&cluster, DeviceChange::Rebalance).await;
+            let said = said.expect_err("all has been moved");
+            assert!(said.contains("nothing is to be moved"), "{said}");
+            let (count, _) = cluster.parts().redundancy.moved();
+            *tell.lock().expect("no panic") = (before, count, shards(&cluster));
+        }
+        // The others answer until then.
+        reactor::sleep(Duration::from_secs(5)).await;
+    };
+    start(&machine, METADATA, adds).expect("a start");
+    let (before, moved, shards) = found.lock().expect("no panic").clone();
+    assert_eq!(
+        shards.values().sum::<u64>(),
+        before,
+        "what was moved is freed"
+    );
+    let (least, most) = (shards.values().min(), shards.values().max());
+    let (least, most) = (*least.expect("some"), *most.expect("some"));
+    assert!(shards.len() == 7 && least * 2 > most, "{shards:?}");
+    assert!(moved >= least && moved <= before / 5, "{moved} of {before}");
     machine.disks.push(NEW);
     check_without(machine, [3, NEW], &acknowledged);
+}
+
+#[test]
+fn what_a_crash_leaves_of_moved_shards_where_they_were_is_freed_later() {
+    const PARTS: u64 = 20;
+    let stored = || {
+        let (machine, acknowledged) = (machine(101, CODED), Acknowledged::default());
+        start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+        machine
+    };
+    let counted = |machine: &Machine| machine.simulation.counters().operations;
+    let total = |machine: &Machine| shards_at_last(machine).values().sum::<u64>();
+    let adds = async move |cluster: Cluster| {
+        if reactor::index() == 0 {
+            let (place, force_format) = (new_place(), false);
+            let add = DeviceChange::Add {
+                place,
+                force_format,
+            };
+            change(&cluster, add).await.expect("added");
+        }
+        reactor::sleep(Duration::from_secs(80)).await;
+    };
+    let (before, after, expected) = {
+        let mut machine = stored();
+        let before = counted(&machine);
+        start(&machine, METADATA, adds).expect("a start");
+        let after = counted(&machine);
+        machine.disks.push(NEW);
+        (before, after, total(&machine))
+    };
+    let mut has_left_some = false;
+    // Near the end all has been moved.
+    for part in (1..PARTS).rev() {
+        let mut machine = stored();
+        machine
+            .simulation
+            .crash_after(before + (after - before) * part / PARTS);
+        assert!(start(&machine, METADATA, adds).is_err(), "{part}");
+        machine.disks.push(NEW);
+        let is_member = Arc::new(AtomicBool::new(true));
+        let tell = is_member.clone();
+        let looks = async move |cluster: Cluster| {
+            let is_there = cluster.parts().status.member_devices().len() == 7;
+            tell.store(is_there && !has_moves(&cluster), Ordering::Relaxed);
+        };
+        if start(&machine, METADATA, looks).is_err() || !is_member.load(Ordering::Relaxed) {
+            continue;
+        }
+        if total(&machine) > expected {
+            // The epochs in which it was stored are closed after an hour, and two walks must agree.
+            start(&machine, METADATA, waits(3 * 3600)).expect("a start");
+            assert_eq!(total(&machine), expected, "{part}");
+            has_left_some = true;
+            break;
+        }
+    }
+    assert!(
+        has_left_some,
+        "a crash between the last move and the last freed shard"
+    );
 }
 
 #[test]

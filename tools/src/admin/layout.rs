@@ -1,4 +1,4 @@
-//! `strata layout`: what new objects are made into, what stored ones are, and the change of it.
+//! `strata layout`: what new objects are made into, what stored ones are, over which disks they are spread, and the change of it.
 
 use std::fmt::Write as _;
 
@@ -67,6 +67,18 @@ pub fn set(config: &Config, scheme: Scheme) -> Result<String, String> {
     Ok(format!(
         "New objects are written as {scheme} from now on, in {} more placement groups. Stored ones are written again so in the \
          background: `strata layout show` and `strata repair status` tell how far that is.\n",
+        number(&changed, "placement_groups")
+    ))
+}
+
+/// Has what is stored spread over the devices anew.
+///
+/// # Errors
+/// No server runs, or it refuses; says why.
+pub fn rebalance(config: &Config) -> Result<String, String> {
+    let changed = ask(config, &Request::RebalanceLayout).map_err(|error| error.to_string())?;
+    Ok(format!(
+        "{} placement groups have other disks in them now; what these are to hold is being moved: `strata repair status`.\n",
         number(&changed, "placement_groups")
     ))
 }

@@ -49,6 +49,8 @@ pub enum Request {
         /// Its uuid, or its path.
         device: String,
     },
+    /// To spread the slots of placement groups over the devices anew.
+    RebalanceLayout,
     /// To give the layout another scheme.
     SetLayout {
         /// That of new chunks.
@@ -101,6 +103,9 @@ impl Request {
                 "data_shards": scheme.data_shards(),
                 "parity_shards": scheme.losses(),
             }),
+            Request::RebalanceLayout => {
+                json!({ "version": VERSION, "request": "rebalance-layout" })
+            }
             Request::StartScrub => json!({ "version": VERSION, "request": "start-scrub" }),
         };
         request.to_string()
@@ -162,6 +167,7 @@ impl Request {
                     "set-layout names `data_shards` and `parity_shards`, both numbers".to_owned(),
                 ),
             },
+            Some("rebalance-layout") => Ok(Request::RebalanceLayout),
             Some("start-scrub") => Ok(Request::StartScrub),
             Some(other) => Err(format!("`{other}` is no request of version {VERSION}")),
             None => Err("the request has no name".to_owned()),
@@ -268,6 +274,7 @@ mod tests {
             Request::SetLayout {
                 scheme: Scheme::copies(3),
             },
+            Request::RebalanceLayout,
             Request::StartScrub,
         ] {
             assert!(Request::decode(&request.encode()) == Ok(request));

@@ -154,6 +154,7 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
             change_devices(added, requests)
         }
         Request::DrainDevice { device } => change_devices(DeviceChange::Drain { device }, requests),
+        Request::RebalanceLayout => change_devices(DeviceChange::Rebalance, requests),
         Request::SetLayout { scheme } => {
             change_devices(DeviceChange::SetScheme { scheme }, requests)
         }

@@ -1,14 +1,15 @@
 //! Adding a device: it leads placement groups of its own, to which its core's new chunks go in turn with those that other devices of the
-//! core lead. What is stored stays where it is.
+//! core lead, and gets its part of the slots of the groups that are there, with what is stored in them.
 //!
-//! Invariants: no group has two slots in one failure domain; the groups that are there do not change; it may become a mirror of the log
-//! at a later start, when one is lacking and its failure domain has none.
+//! Invariants: no group has two slots in one failure domain; it may become a mirror of the log at a later start, when one is lacking
+//! and its failure domain has none.
 
 use std::path::Path;
 
 use strata_engine::Uuid;
 use strata_raftlog::namespace::PlacementGroup;
 
+use super::rebalance::rebalanced;
 use super::{Serving, refused};
 use crate::node::NodeError;
 use crate::node::discover::Look;
@@ -16,7 +17,7 @@ use crate::node::failure_domain::FailureDomain;
 use crate::node::layout;
 
 impl Serving {
-    /// The new device, open, and the groups that it is to lead and does not yet.
+    /// The new device, open, with the groups that it is to lead and does not yet, and those that give it a slot.
     pub(super) async fn device_beside(
         &self,
         listed: &Path,
@@ -30,12 +31,13 @@ impl Serving {
         let wanted = layout::placement_groups(&members, self.scheme()?.shards()).into_iter();
         let led = wanted.filter(|group| group[0].device == device);
         let added = self.groups_beside(led, groups)?;
-        if added.is_empty() {
+        let moved = rebalanced(groups, &added, &members, &self.capacities());
+        if added.is_empty() && moved.is_empty() {
             return Err(refused(&format!(
-                "device {device} leads its placement groups already"
+                "device {device} has its slots in placement groups already"
             )));
         }
-        Ok((device, added))
+        Ok((device, [added, moved].concat()))
     }
 
     /// A mirror of the log that a device of a domain may take the place of, when it is lost or taken out: none where the domain has

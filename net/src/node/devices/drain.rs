@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use strata_engine::{PartitionKind, Uuid};
-use strata_raftlog::namespace::{PlacementGroup, Slot, SlotState};
+use strata_raftlog::namespace::PlacementGroup;
 
+use super::groups::slot_of;
 use super::{Serving, has_slots, refused};
 use crate::message::Place;
 use crate::node::NodeError;
@@ -55,7 +56,7 @@ impl Serving {
             };
             if !group.previous.is_empty() {
                 return Err(refused(
-                    "shards of it are still being moved: `strata repair status` tells how far that is",
+                    "shards of its placement groups are still being moved: ask again when that has ended (`strata repair status`)",
                 ));
             }
             let mut group = group.clone();
@@ -64,11 +65,7 @@ impl Serving {
             if works {
                 group.previous = group.slots.clone();
             }
-            group.slots[slot] = Slot {
-                device: to.device.0,
-                partition: to.partition,
-                state: SlotState::Member,
-            };
+            group.slots[slot] = slot_of(to);
             group.epoch += 1;
             moved.push(group);
         }

@@ -4,6 +4,7 @@ use strata_engine::{PartitionKind, Uuid};
 use strata_raftlog::namespace::{PlacementGroup, Slot, SlotState};
 
 use super::{Serving, has_slots, refused};
+use crate::message::Place;
 use crate::node::NodeError;
 use crate::node::failure_domain::{self, FailureDomain};
 use crate::node::layout::Candidate;
@@ -45,7 +46,12 @@ impl Serving {
             .ok_or_else(|| refused("the node has no placement groups"))?
             .pool;
         let next = groups.iter().map(|group| group.number).max().unwrap_or(0) + 1;
-        let wanted = wanted.map(|members| members.iter().map(slot_of).collect::<Vec<Slot>>());
+        let wanted = wanted.map(|members| {
+            members
+                .iter()
+                .map(|member| slot_of(place_of(member)))
+                .collect::<Vec<Slot>>()
+        });
         let new = wanted.filter(|slots| groups.iter().all(|group| group.slots != *slots));
         let added = new.zip(next..).map(|(slots, number)| PlacementGroup {
             number,
@@ -58,10 +64,19 @@ impl Serving {
     }
 }
 
-fn slot_of(member: &Candidate<Uuid>) -> Slot {
-    Slot {
-        device: member.device.0,
+/// Where a partition is that may have slots.
+pub(super) fn place_of(member: &Candidate<Uuid>) -> Place {
+    Place {
+        device: member.device,
         partition: member.partition,
+    }
+}
+
+/// A slot of a group that a place has now.
+pub(super) fn slot_of(place: Place) -> Slot {
+    Slot {
+        device: place.device.0,
+        partition: place.partition,
         state: SlotState::Member,
     }
 }
