@@ -94,7 +94,7 @@ async fn write(options: &Options) -> anyhow::Result<Report> {
     let format = own_file::format_of(own_file::INDEX_CLUSTER, SEGMENT_BYTES, LOG_SEGMENTS);
     format_device(&options.device, format).await?;
     let store = open(&options.device).await?;
-    store.limit_shards(usize::MAX);
+    store.limit_index(usize::MAX, 16 << 20);
     let mut buffer = allocate(4096).await;
     buffer.extend_from_slice(&[1; 4096]);
     let real = ShardWrite {

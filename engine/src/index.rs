@@ -162,8 +162,12 @@ impl Index {
         }
     }
 
-    pub(crate) fn limit(&mut self, entries_max: usize) {
+    pub(crate) fn limit(&mut self, entries_max: usize, cache_bytes: u64) {
         self.options.entries_max = entries_max;
+        if cache_bytes != self.options.cache_bytes {
+            self.options.cache_bytes = cache_bytes;
+            self.cache = LeafCache::new(cache_bytes);
+        }
     }
 
     /// Entries beyond which new shards are refused.

@@ -127,10 +127,10 @@ impl ChunkStore {
         }))
     }
 
-    /// Refuses new shards beyond so many, for whose pages the memory of the node has room; 100 million unless set. Those that
-    /// are there already stay.
-    pub fn limit_shards(&self, count: usize) {
-        self.inner.index.borrow_mut().limit(count);
+    /// Refuses new shards beyond so many, for whose pages the memory of the node has room, 100 million unless set, and keeps leaves of
+    /// the index in no more bytes of memory, 16 MiB unless set. Shards that are there already stay.
+    pub fn limit_index(&self, shards_max: usize, leaf_bytes: u64) {
+        self.inner.index.borrow_mut().limit(shards_max, leaf_bytes);
     }
 
     /// Refuses from now on what was decided under an older epoch of a placement group.

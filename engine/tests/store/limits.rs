@@ -208,7 +208,7 @@ fn appends_that_outrun_the_preparation_wait_for_it_and_for_space() {
 fn an_index_that_is_full_refuses_new_shards_and_nothing_else() {
     run(&formatted(1), async || {
         let store = store().await;
-        store.limit_shards(10);
+        store.limit_index(10, 1 << 20);
         let writes = (0..30).map(|number| write_small(&store, number));
         let outcomes = futures_util::future::join_all(writes).await;
         let written: Vec<u64> = (0..)

@@ -31,6 +31,8 @@ pub struct DeviceShare {
     pub partitions: Vec<u16>,
     /// How many shards each of them may hold.
     pub shards_max: usize,
+    /// How many bytes of its index each of them may hold in memory beside the inner pages.
+    pub leaf_bytes: u64,
 }
 
 /// What came of opening.
@@ -71,7 +73,7 @@ pub(super) async fn open_partitions(
             };
             match opened {
                 Ok((store, recovery)) => {
-                    store.limit_shards(share.shards_max);
+                    store.limit_index(share.shards_max, share.leaf_bytes);
                     if recovery.torn_tail {
                         tracing::info!(
                             path = %share.path.display(),

@@ -12,9 +12,15 @@ use crate::node::staleness::NewestEpochs;
 use crate::node::status::NodeStatus;
 use crate::node::{NodeConfig, NodeError, Partition};
 
-/// Shards that the node may hold. Their leaves lie on the devices; what memory holds of the index is 32 bytes for each of those,
-/// which are from half to quite full with 100 shards, and what is bounded for each partition.
-pub const SHARDS_MAX: usize = 100_000_000;
+/// Shards that the node may hold: those of 100 million chunks in 4+2. Their leaves lie on the devices; what memory holds of the index is
+/// 32 bytes for each of those, which are from half to quite full with 100 shards: 192 to 384 MB; and what is bounded beside it.
+pub const SHARDS_MAX: usize = 600_000_000;
+
+/// Bytes of leaves that the node holds in memory, shared by its partitions.
+const LEAF_BYTES: u64 = 128 << 20;
+
+/// The most that is of use to one partition, and the least that keeps a walk from reading a leaf for every shard.
+const LEAF_BYTES_EACH: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
 
 /// What the data partitions of a node were found to be.
 #[derive(Debug, Default)]
@@ -27,13 +33,18 @@ pub(super) struct Recovered {
     pub(super) warnings: Vec<String>,
 }
 
-/// A partition's share of the shards that a node may hold.
-fn shards_max(devices: &[NodeDevice]) -> usize {
+/// A partition's share of the shards that a node may hold, and of the leaves in memory.
+fn index_limits(devices: &[NodeDevice]) -> (usize, u64) {
     let partitions: usize = devices
         .iter()
         .map(|device| device.partitions_of(PartitionKind::Data).len())
         .sum();
-    SHARDS_MAX / partitions.max(1)
+    let partitions = partitions.max(1);
+    let leaf_bytes = LEAF_BYTES / partitions as u64;
+    (
+        SHARDS_MAX / partitions,
+        leaf_bytes.clamp(*LEAF_BYTES_EACH.start(), *LEAF_BYTES_EACH.end()),
+    )
 }
 
 /// What each of so many reactors opens of the devices from the `first` on: the partitions go to the reactors in turn.
@@ -43,7 +54,7 @@ pub(in crate::node) fn share_out(
     first: usize,
 ) -> Vec<OpenRequest> {
     let mut requests = vec![OpenRequest::default(); reactors];
-    let shards_max = shards_max(devices);
+    let (shards_max, leaf_bytes) = index_limits(devices);
     let mut turn = 0;
     for (position, device) in devices.iter().enumerate() {
         let mut shares: BTreeMap<usize, Vec<u16>> = BTreeMap::new();
@@ -61,6 +72,7 @@ pub(in crate::node) fn share_out(
                 options: device.options(),
                 partitions,
                 shards_max,
+                leaf_bytes,
             });
         }
     }
