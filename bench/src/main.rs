@@ -11,6 +11,8 @@
 //! - [`http`]: hyper on the reactor against hyper on tokio
 //! - [`index`]: the index of a data partition: start, memory, pages of a look-up
 //! - [`journal`]: group commit of the engine's journal
+//! - [`namespace`]: the names of a node without a network: made, looked up, listed
+//! - [`node`]: a node of a run, without a network
 //! - [`payload`]: the bodies of objects
 //! - [`s3`]: loads for an S3 endpoint
 //! - [`stalls`]: what the machine itself takes of a thread
@@ -26,6 +28,8 @@ mod erasure;
 mod http;
 mod index;
 mod journal;
+mod namespace;
+mod node;
 mod own_file;
 mod payload;
 mod progress;
@@ -63,6 +67,8 @@ enum Subject {
     Index(index::Options),
     /// Group commit of small records through the engine's journal.
     Journal(journal::Options),
+    /// Names in the namespace of a node, without a network: made, looked up, listed.
+    Namespace(namespace::Options),
     /// Loads for an S3 endpoint.
     S3(s3::Options),
     /// The longest step of a thread's processor time while it only looks at the clock.
@@ -96,6 +102,7 @@ fn main() -> ExitCode {
         Subject::Http(options) => http::run(&options),
         Subject::Index(options) => index::run(&options),
         Subject::Journal(options) => journal::run(&options),
+        Subject::Namespace(options) => namespace::run(&options),
         Subject::S3(options) => s3::run(options),
         Subject::Stalls(options) => stalls::run(&options),
     };

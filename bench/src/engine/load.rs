@@ -1,8 +1,8 @@
 //! What each reactor does in a phase.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -12,17 +12,13 @@ use strata_engine::reactor::{self, Instant, TaskClass};
 use strata_net::Cluster;
 use strata_net::cluster::read::BodySource;
 use strata_net::cluster::write::SPACE_FILE;
-use strata_raftlog::namespace::command::{
-    CreateBucket, DeleteKey, DeleteObjects, Precondition, PutObject,
-};
+use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects, Precondition, PutObject};
 use strata_raftlog::namespace::{Body, ETag, Extent, ObjectAttributes, PieceSource};
 
 use super::{Options, Phase};
-use crate::affinity;
+use crate::node::{BUCKET, Course, Dice, Round, bucket};
 use crate::payload::{Comparison, Payloads};
 use crate::report::Tally;
-
-const BUCKET: &str = "strata-bench";
 
 /// Of so many bodies that are read one is compared.
 const COMPARED_EACH: u64 = 8;
@@ -30,7 +26,7 @@ const COMPARED_EACH: u64 = 8;
 /// How long a worker rests after an error, so that a node which refuses has time for its other work.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// How often reactors look whether the others have come.
+/// How often a worker without work looks whether the phase is over.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// What all phases of a run share.
@@ -47,28 +43,13 @@ pub struct Load {
 }
 
 /// A phase on all reactors.
-pub struct Round {
+pub struct EngineRound {
+    /// How it goes.
+    pub course: Course,
     load: Load,
     phase: Phase,
-    arrived: AtomicUsize,
     /// The next object that is stored or deleted.
     next: AtomicU64,
-    /// Whether what the phase waits for is done.
-    is_over: AtomicBool,
-    outcome: Mutex<Outcome>,
-}
-
-/// What a phase has come to.
-#[derive(Default)]
-pub struct Outcome {
-    /// The operations of all reactors.
-    pub tally: Tally,
-    /// From the first to the last.
-    pub elapsed: Duration,
-    /// Processor time of the process meanwhile.
-    pub used: Duration,
-    /// Why it broke off.
-    pub failure: Option<anyhow::Error>,
 }
 
 impl Load {
@@ -76,7 +57,7 @@ impl Load {
     pub fn new(options: &Options) -> anyhow::Result<Load> {
         Ok(Load {
             payloads: Arc::new(Payloads::new(usize::try_from(options.size)?)),
-            reactors: options.cores,
+            reactors: options.node.cores,
             depth: options.depth,
             seconds: options.seconds,
             objects: options.objects,
@@ -85,23 +66,21 @@ impl Load {
     }
 
     /// A phase that is about to begin.
-    pub fn round(&self, phase: Phase) -> Round {
+    pub fn round(&self, phase: Phase) -> EngineRound {
         let next = match phase {
             Phase::Delete => self.there.start,
             _ => self.there.end,
         };
-        Round {
+        EngineRound {
+            course: Course::new(self.reactors),
             load: self.clone(),
             phase,
-            arrived: AtomicUsize::new(0),
             next: AtomicU64::new(next),
-            is_over: AtomicBool::new(false),
-            outcome: Mutex::default(),
         }
     }
 
     /// What a phase has left behind.
-    pub fn note(&mut self, round: &Round) {
+    pub fn note(&mut self, round: &EngineRound) {
         let next = round.next.load(Ordering::Relaxed);
         match round.phase {
             Phase::Put | Phase::Mixed => self.there.end = next.min(self.objects),
@@ -111,85 +90,42 @@ impl Load {
     }
 }
 
-impl Round {
-    /// Ends a phase that waits for something else.
-    pub fn end(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
+impl Round for EngineRound {
+    fn course(&self) -> &Course {
+        &self.course
     }
 
-    /// What it has come to.
-    pub fn outcome(&self) -> Outcome {
-        std::mem::take(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Does this reactor's part.
-    pub async fn serve(self: Arc<Self>, cluster: Cluster) {
-        if let Err(error) = self.clone().work(cluster).await {
-            self.fail(error);
+    async fn serve(self: Arc<Self>, cluster: Cluster) {
+        let spawn = || {
+            let begun = reactor::now();
+            let workers = (0..self.load.depth as u64).map(|task| Worker {
+                round: self.clone(),
+                cluster: cluster.clone(),
+                dice: Dice::of_task(task),
+            });
+            workers
+                .map(|worker| reactor::spawn(TaskClass::Foreground, worker.work(begun)))
+                .collect()
+        };
+        if let Err(error) = self.course.take_part(&cluster, spawn).await {
+            self.course.fail(error);
         }
     }
+}
 
-    /// Notes why this reactor cannot do its part.
-    pub fn fail(&self, error: anyhow::Error) {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.failure = Some(error);
-        drop(outcome);
-        self.end();
-    }
-
-    async fn work(self: Arc<Self>, cluster: Cluster) -> anyhow::Result<()> {
-        if reactor::index() == 0 && cluster.bucket(BUCKET)?.is_none() {
-            let bucket = CreateBucket {
-                bucket: BUCKET.to_owned(),
-                owner: 0,
-            };
-            cluster.submit(bucket).await?;
-        }
-        self.meet().await;
-        let (begun, used) = (reactor::now(), affinity::process_time()?);
-        let tasks: Vec<_> = (0..self.load.depth as u64)
-            .map(|task| {
-                let worker = Worker {
-                    round: self.clone(),
-                    cluster: cluster.clone(),
-                    dice: 0x9e37_79b9_7f4a_7c15 ^ (reactor::index() as u64) << 32 ^ task,
-                };
-                reactor::spawn(TaskClass::Foreground, worker.work(begun))
-            })
-            .collect();
-        let mut tally = Tally::default();
-        for task in tasks {
-            tally.merge(&task.await);
-        }
-        let (elapsed, used) = (begun.elapsed(), affinity::process_time()? - used);
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.tally.merge(&tally);
-        outcome.elapsed = outcome.elapsed.max(elapsed);
-        outcome.used = outcome.used.max(used);
-        Ok(())
-    }
-
-    /// Waits until every reactor is here.
-    async fn meet(&self) {
-        self.arrived.fetch_add(1, Ordering::Relaxed);
-        let are_missing = || self.arrived.load(Ordering::Relaxed) < self.load.reactors;
-        while are_missing() && !self.is_over.load(Ordering::Relaxed) {
-            reactor::sleep(LOOK).await;
-        }
-    }
-
+impl EngineRound {
     fn is_over(&self, begun: Instant) -> bool {
         let waits = matches!(self.phase, Phase::Rebuild | Phase::RebuildUnderLoad);
         let has_run = !waits && begun.elapsed() >= Duration::from_secs(self.load.seconds);
-        has_run || self.is_over.load(Ordering::Relaxed)
+        has_run || self.course.is_over()
     }
 }
 
 /// One of the operations that a reactor has under way at a time.
 struct Worker {
-    round: Arc<Round>,
+    round: Arc<EngineRound>,
     cluster: Cluster,
-    dice: u64,
+    dice: Dice,
 }
 
 impl Worker {
@@ -216,18 +152,11 @@ impl Worker {
         match phase {
             Phase::Rebuild => return Ok(None),
             Phase::Put => {}
-            Phase::Mixed if self.roll().is_multiple_of(2) => {}
+            Phase::Mixed if self.dice.roll().is_multiple_of(2) => {}
             Phase::Delete => return self.delete().await,
             _ => return self.get().await.map(Some),
         }
         self.put().await.map(Some)
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        self.dice
     }
 
     async fn put(&self) -> anyhow::Result<u64> {
@@ -248,7 +177,7 @@ impl Worker {
 
     fn named(&self, number: u64, inode: u64, body: Body) -> anyhow::Result<PutObject> {
         Ok(PutObject {
-            bucket: self.bucket()?,
+            bucket: bucket(&self.cluster)?,
             key: key(number),
             inode,
             size: body.length(),
@@ -261,15 +190,10 @@ impl Worker {
         })
     }
 
-    fn bucket(&self) -> anyhow::Result<u64> {
-        let bucket = self.cluster.bucket(BUCKET)?;
-        Ok(bucket.context("the bucket is gone")?.inode)
-    }
-
     async fn get(&mut self) -> anyhow::Result<u64> {
         let there = self.round.load.there.clone();
         ensure!(!there.is_empty(), "no objects are there: begin with a put");
-        let number = there.start + self.roll() % (there.end - there.start);
+        let number = there.start + self.dice.roll() % (there.end - there.start);
         let name = key(number);
         let found = self.cluster.read(|view| {
             let Some(object) = view.object(BUCKET, &name)? else {
@@ -282,7 +206,7 @@ impl Worker {
         let pieces = pieces.into_iter().map(|piece| piece.source);
         let source = source(pieces.collect())?;
         let mut reader = self.cluster.reader(inode, source, 0..size);
-        let is_compared = self.roll().is_multiple_of(COMPARED_EACH);
+        let is_compared = self.dice.roll().is_multiple_of(COMPARED_EACH);
         let expected = self.round.load.payloads.body(number);
         let mut comparison = Comparison::new(expected);
         let mut bytes = 0;
@@ -310,7 +234,7 @@ impl Worker {
             if_match: None,
         };
         let delete = DeleteObjects {
-            bucket: self.bucket()?,
+            bucket: bucket(&self.cluster)?,
             keys: vec![key],
         };
         self.cluster.submit(delete).await?;

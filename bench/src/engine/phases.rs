@@ -1,24 +1,18 @@
-//! The node of a run: its directories, its starts, and what each phase is reported as.
+//! The phases of a run: what the node is started on, and what each is reported as.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use strata_engine::reactor::World;
 use strata_net::node::devices::DeviceChange;
-use strata_net::node::status::{self, NodeStatus};
-use strata_net::node::{self, NodeConfig, Serving};
-use strata_net::scheme::DegradedWrites;
-use strata_raftlog::namespace::RootKey;
+use strata_net::node::status::NodeStatus;
 
-use super::load::{Load, Round};
-use super::{Options, Phase};
+use super::Phase;
+use super::load::Load;
+use crate::node::Node;
 use crate::report::Report;
-
-/// What the folder of a run is called in the directory of a disk.
-const FOLDER: &str = "strata-bench-engine";
 
 /// How long a node may take to start, and a rebuild to end.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -26,58 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// How often it is looked whether something has come.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A node on directories of its own, which are removed with it.
-pub struct Node<'a> {
-    options: &'a Options,
-    folders: Vec<PathBuf>,
+/// The phases of a node.
+pub struct Phases<'a> {
+    /// The node, between two phases.
+    pub node: Node<'a>,
+    /// Disks that are away, or filled anew.
+    pub lost: usize,
 }
 
-impl Node<'_> {
-    /// Makes the directories.
-    ///
-    /// # Errors
-    /// One that is there: what an earlier run has left, or somebody else's.
-    pub fn make(options: &Options) -> anyhow::Result<Node<'_>> {
-        let mut node = Node {
-            options,
-            folders: Vec::new(),
-        };
-        for (number, disk) in options.disks.iter().enumerate() {
-            let folder = disk.join(format!("{FOLDER}-{number}"));
-            let made = std::fs::create_dir(&folder);
-            made.with_context(|| format!("make {}", folder.display()))?;
-            node.folders.push(folder);
-        }
-        Ok(node)
-    }
-
-    fn config(&self, folders: &[PathBuf]) -> anyhow::Result<NodeConfig> {
-        let options = self.options;
-        Ok(NodeConfig {
-            node_id: 1,
-            data_dirs: folders.iter().map(|folder| folder.join("disk")).collect(),
-            force_format: Vec::new(),
-            discard: false,
-            metadata_dir: self.folders[0].join("metadata"),
-            cores: (0..options.cores).collect(),
-            // Files of one disk are as good as disks where only the engine is looked at.
-            assume_separate_failure_domains: true,
-            scheme: options.scheme,
-            degraded_writes: DegradedWrites::Safe,
-            pack_after: Duration::from_secs(3600),
-            capacity_bytes: Some(
-                options.capacity / self.folders.len() as u64 * folders.len() as u64,
-            ),
-            arena_bytes: usize::try_from(options.buffers)?,
-            cache_bytes: options.cache,
-            metadata_map_bytes: 16 << 30,
-            first_root_key: RootKey {
-                access_key_id: "strata-bench".to_owned(),
-                secret_access_key: "strata-bench".to_owned(),
-            },
-        })
-    }
-
+impl Phases<'_> {
     /// Does a phase, for the first or a later time, and reports it.
     pub fn run(
         &mut self,
@@ -86,39 +37,33 @@ impl Node<'_> {
         load: &mut Load,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        let there = self.folders.len() - self.options.lost;
-        let folders = match phase {
-            Phase::Degraded => &self.folders[..there],
-            _ => &self.folders[..],
+        let places = self.node.places();
+        let there = places.len() - self.lost;
+        let disks = match phase {
+            Phase::Degraded => there,
+            _ => places.len(),
         };
-        for folder in folders {
-            make_directories(&folder.join("disk"))?;
-        }
-        make_directories(&self.folders[0].join("metadata"))?;
         let is_rebuild = matches!(phase, Phase::Rebuild | Phase::RebuildUnderLoad);
         if is_rebuild {
-            for folder in &self.folders[there..] {
-                std::fs::remove_file(folder.join("disk").join("strata.device"))?;
+            for place in &places[there..] {
+                std::fs::remove_file(place.join("strata.device"))?;
             }
         }
         let (status, round) = (Arc::new(NodeStatus::default()), Arc::new(load.round(phase)));
         let rebuilding = is_rebuild.then(|| {
             let (status, round) = (status.clone(), round.clone());
-            let places = self.folders[there..]
-                .iter()
-                .map(|folder| folder.join("disk"));
-            let places: Vec<PathBuf> = places.collect();
+            let places = places[there..].to_vec();
             std::thread::spawn(move || {
                 let rebuilt = rebuild(&status, &places);
-                round.end();
+                round.course.end();
                 rebuilt
             })
         });
-        let served = serve(self.config(folders)?, status.clone(), round.clone());
+        let served = self.node.serve(disks, status.clone(), round.clone());
         let rebuilt = rebuilding.map(|thread| thread.join().expect("the thread does not panic"));
         served?;
         load.note(&round);
-        let outcome = round.outcome();
+        let outcome = round.course.outcome();
         if let Some(error) = outcome.failure {
             return Err(error);
         }
@@ -163,20 +108,6 @@ impl Node<'_> {
     }
 }
 
-impl Drop for Node<'_> {
-    fn drop(&mut self) {
-        for folder in &self.folders {
-            if let Err(error) = std::fs::remove_dir_all(folder) {
-                crate::report::complain(&format!("{} stays: {error}", folder.display()));
-            }
-        }
-    }
-}
-
-fn make_directories(path: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))
-}
-
 fn prefix_of(phase: Phase) -> &'static str {
     match phase {
         Phase::Put => "put_",
@@ -187,24 +118,6 @@ fn prefix_of(phase: Phase) -> &'static str {
         Phase::RebuildUnderLoad => "rebuild_under_load_",
         Phase::Delete => "delete_",
     }
-}
-
-/// Runs the node until every reactor has done its part.
-fn serve(config: NodeConfig, status: Arc<NodeStatus>, round: Arc<Round>) -> anyhow::Result<()> {
-    let says = status.clone();
-    let front_end = move |connected| {
-        let (round, says) = (round.clone(), says.clone());
-        Box::pin(async move {
-            match connected {
-                Ok(cluster) => {
-                    says.enter(status::Phase::Ready);
-                    round.serve(cluster).await;
-                }
-                Err(error) => round.fail(anyhow::Error::new(error)),
-            }
-        }) as Serving
-    };
-    node::run(World::Real, config, status, front_end).context("the node did not run")
 }
 
 /// Puts empty devices in the places of lost ones and waits until all chunks are whole; the bytes that were written, and how long it took
