@@ -12,7 +12,7 @@ pub mod read;
 mod read_repair;
 pub(crate) mod redundancy;
 mod settings;
-mod shard;
+pub(crate) mod shard;
 pub mod write;
 
 use std::cell::{Cell, RefCell};

@@ -42,12 +42,12 @@ impl Cluster {
         reactor::spawn(TaskClass::Background, work).detach();
     }
 
-    /// Writes a shard of a chunk anew from the others. The inode of the body must be pinned, and the body known to be needed since
-    /// then.
+    /// Writes a shard of a chunk anew from the others; returns its bytes. The inode of the body must be pinned, and the body known to be
+    /// needed since then.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] where too few others can be read, and those of the place that is to take it.
-    pub(crate) async fn mend(&self, extent: &Extent, bad: ShardPlace) -> Result<(), EngineError> {
+    pub(crate) async fn mend(&self, extent: &Extent, bad: ShardPlace) -> Result<u64, EngineError> {
         if !self.takes_writes(bad.place) {
             let why = "the place is full or takes no writes".to_owned();
             return Err(EngineError::Unavailable(why));
@@ -55,7 +55,7 @@ impl Cluster {
         let bytes = self.write_anew(extent, bad).await?;
         self.inner.parts.redundancy.count_repaired(bytes);
         tracing::debug!(chunk = %extent.chunk, device = %bad.place.device, bytes, "a shard was written anew");
-        Ok(())
+        Ok(bytes)
     }
 
     /// Returns the bytes of the shard.

@@ -132,7 +132,7 @@ impl Cluster {
     }
 
     /// Whose bytes a shard holds.
-    pub(super) async fn owner_of_shard(
+    pub(crate) async fn owner_of_shard(
         &self,
         place: Place,
         id: ShardId,

@@ -33,7 +33,7 @@ use super::format::{self, NodeDevice};
 use super::open::OpenRequest;
 use super::propose::Metadata;
 use super::start::{change_layout, layout_of, share_out};
-use super::status::DeviceStatus;
+use super::status::{DeviceStatus, PartitionStatus};
 use super::{ClusterParts, NodeConfig, NodeError, Partition};
 use crate::message::{NodeRequest, Place};
 use crate::scheme::Scheme;
@@ -187,9 +187,7 @@ impl Serving {
         metadata: &Metadata,
         change: &DeviceChange,
     ) -> Result<DeviceChanged, NodeError> {
-        let view = self.parts.namespace.view();
-        let groups = view.and_then(|view| view.placement_groups());
-        let groups = groups.map_err(|error| NodeError::Metadata(error.to_string()))?;
+        let groups = self.groups()?;
         let (changed, commands) = self.commands(change, &groups).await?;
         let made = change_layout(&self.config, metadata, commands).await;
         // Of several commands some may have been carried out.
@@ -198,10 +196,22 @@ impl Serving {
         made?;
         let layout = layout_of(&self.config, &self.parts.namespace, &self.devices.borrow())?;
         self.parts.status.set_layout(layout);
+        let moving = self.groups()?;
+        let moving = moving.iter().filter(|group| !group.previous.is_empty());
+        self.parts
+            .redundancy
+            .set_groups_moving(moving.count() as u64);
         if let Some(lost) = changed.lost {
             self.parts.status.forget_device(lost);
         }
         Ok(changed)
+    }
+
+    /// The placement groups as they are now.
+    fn groups(&self) -> Result<Vec<PlacementGroup>, NodeError> {
+        let view = self.parts.namespace.view();
+        let groups = view.and_then(|view| view.placement_groups());
+        groups.map_err(|error| NodeError::Metadata(error.to_string()))
     }
 
     /// What a change comes to, and the commands that make it, after everything else was done.
@@ -294,6 +304,14 @@ impl Serving {
         if missing > 0 || self.parts.status.devices().iter().any(has_failed) {
             return Err(refused(&format!(
                 "a device is missing or has failed: put it back or replace it before {what}"
+            )));
+        }
+        let is_closed = |of: &PartitionStatus| !of.partition.is_writable();
+        let partitions = &self.parts.status;
+        if !partitions.lost_partitions().is_empty() || partitions.partitions().iter().any(is_closed)
+        {
+            return Err(refused(&format!(
+                "a partition of a device takes no writes (`strata status`): put that right before {what}"
             )));
         }
         Ok(())

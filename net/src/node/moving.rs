@@ -4,7 +4,9 @@
 //! The stores are walked and not the names, so that what an upload has stored and not yet named moves too.
 //!
 //! Invariants: a former slot is forgotten only after a pass that found every shard of it copied, begun when every store refuses what
-//! was decided before the change and all that it had let in is on the device or has failed; a shard that is freed meanwhile and
+//! was decided before the change and all that it had let in is on the device or has failed; where its place cannot be read, or a shard
+//! there, only after a survey that found every chunk whole without it, or the shard was computed; what one place keeps from being
+//! moved keeps no other; a shard that is freed meanwhile and
 //! copied all the same has no name, and the sweep finds it. Nothing is remembered over a restart but the rows of the groups.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +18,9 @@ use strata_engine::{EngineError, ShardId};
 use strata_raftlog::namespace::PlacementGroup;
 use strata_raftlog::namespace::command::SetPlacementGroup;
 
+use super::repair::Surveyed;
 use crate::cluster::Cluster;
+use crate::cluster::shard::ShardPlace;
 use crate::error::ClusterError;
 use crate::message::{NodeRequest, Place};
 
@@ -57,36 +61,94 @@ pub(super) fn spawn(cluster: Cluster) -> reactor::Task<()> {
     reactor::spawn(TaskClass::Background, async move {
         loop {
             reactor::sleep(LOOK_EVERY).await;
-            if let Err(error) = move_all(&cluster).await {
-                tracing::warn!(%error, "shards could not be moved; trying again");
-                reactor::sleep(RETRY_AFTER).await;
+            match move_all(&cluster).await {
+                Ok(0) => {}
+                Ok(groups) => {
+                    tracing::warn!(
+                        groups,
+                        "shards cannot be moved yet where they go; trying again"
+                    );
+                    reactor::sleep(RETRY_AFTER).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "shards could not be moved; trying again");
+                    reactor::sleep(RETRY_AFTER).await;
+                }
             }
         }
     })
 }
 
-/// Moves the shards of every group that has former slots, and has the groups forget these.
-async fn move_all(cluster: &Cluster) -> Result<(), ClusterError> {
+/// Moves the shards of every group that has former slots, and has each group forget these when nothing of it is left to move. Returns
+/// how many groups are left of which nothing can be moved at this time.
+async fn move_all(cluster: &Cluster) -> Result<usize, ClusterError> {
+    let mut groups = note_moving(cluster)?;
+    if groups.is_empty() {
+        return Ok(0);
+    }
+    fence(cluster, &groups).await?;
+    let settled = reactor::now() + SETTLE;
+    let mut moves = moves_of(&groups);
+    loop {
+        let is_settled = reactor::now() >= settled;
+        let mut passed = Passed::default();
+        for (from, of_groups) in &moves {
+            let of_place = pass(cluster, *from, of_groups).await;
+            passed.copied += of_place.copied;
+            passed.left.extend(of_place.left);
+        }
+        if is_settled {
+            let of_lost = of_lost_places(cluster, &moves);
+            passed.left.retain(|number| !of_lost.contains(number));
+            let done = groups.extract_if(.., |group| !passed.left.contains(&group.number));
+            finish(cluster, done.collect(), &mut moves).await?;
+            if groups.is_empty() || passed.copied == 0 {
+                return Ok(groups.len());
+            }
+        }
+        reactor::sleep(PASS_EVERY).await;
+    }
+}
+
+/// The groups that have former slots, and tells how many there are.
+fn note_moving(cluster: &Cluster) -> Result<Vec<PlacementGroup>, ClusterError> {
     let groups = cluster.read(|view| view.placement_groups())?.into_iter();
     let groups: Vec<PlacementGroup> = groups.filter(|group| !group.previous.is_empty()).collect();
     let redundancy = &cluster.parts().redundancy;
     redundancy.set_groups_moving(groups.len() as u64);
+    Ok(groups)
+}
+
+/// The groups whose former places cannot be read, once repair has computed from the others what they were to give: a survey
+/// found everything whole that began after this was asked for.
+fn of_lost_places(cluster: &Cluster, moves: &Moves) -> BTreeSet<u32> {
+    let is_lost = |place: &Place| !cluster.parts().is_readable(*place);
+    let lost: Vec<&BTreeMap<u32, Move>> = moves
+        .iter()
+        .filter_map(|(from, of_groups)| is_lost(from).then_some(of_groups))
+        .collect();
+    if lost.is_empty() {
+        return BTreeSet::new();
+    }
+    let redundancy = &cluster.parts().redundancy;
+    let is_whole =
+        |found: &Surveyed| found.survey.below_target == 0 && found.survey.unreadable == 0;
+    match redundancy.surveyed() {
+        Some(found) if is_whole(&found) => {
+            lost.into_iter().flat_map(BTreeMap::keys).copied().collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Has groups forget their former slots, and frees what lies there.
+async fn finish(
+    cluster: &Cluster,
+    groups: Vec<PlacementGroup>,
+    moves: &mut Moves,
+) -> Result<(), ClusterError> {
     if groups.is_empty() {
         return Ok(());
-    }
-    fence(cluster, &groups).await?;
-    let settled = reactor::now() + SETTLE;
-    let moves = moves_of(&groups);
-    loop {
-        let is_last = reactor::now() >= settled;
-        let mut copied = 0;
-        for (from, of_groups) in &moves {
-            copied += pass(cluster, *from, of_groups).await?;
-        }
-        if is_last && copied == 0 {
-            break;
-        }
-        reactor::sleep(PASS_EVERY).await;
     }
     let mut moved = BTreeSet::new();
     for group in groups {
@@ -95,18 +157,24 @@ async fn move_all(cluster: &Cluster) -> Result<(), ClusterError> {
         if let Some(mut group) = now.filter(|now| now.epoch == group.epoch) {
             group.epoch += 1;
             group.previous.clear();
-            cluster.submit(SetPlacementGroup { group }).await?;
+            let forgotten = cluster.submit(SetPlacementGroup { group }).await;
+            cluster.parts().note_layout_change();
+            forgotten?;
             moved.insert(number);
         }
     }
-    cluster.parts().note_layout_change();
-    redundancy.set_groups_moving(0);
-    redundancy.ask_survey();
-    tracing::info!("all shards have been moved");
-    for (from, mut of_groups) in moves {
-        of_groups.retain(|number, _| moved.contains(number));
-        let freed = free_moved(cluster, from, &of_groups).await?;
-        tracing::info!(device = %from.device, freed, "what was moved away was freed");
+    note_moving(cluster)?;
+    cluster.parts().redundancy.ask_survey();
+    for (from, of_groups) in moves {
+        let left = of_groups.extract_if(.., |number, _| moved.contains(number));
+        match free_moved(cluster, *from, &left.collect()).await {
+            Ok(freed) => {
+                tracing::info!(device = %from.device, freed, "shards have been moved, and were freed where they were");
+            }
+            Err(error) => {
+                tracing::warn!(device = %from.device, %error, "what was moved away is freed later");
+            }
+        }
     }
     Ok(())
 }
@@ -139,24 +207,39 @@ fn moves_of(groups: &[PlacementGroup]) -> Moves {
     moves
 }
 
-/// Walks over a place once and copies what is not where it goes; returns how many shards that were.
-async fn pass(
-    cluster: &Cluster,
-    from: Place,
-    of_groups: &BTreeMap<u32, Move>,
-) -> Result<u64, ClusterError> {
-    if !cluster.parts().is_readable(from) {
-        // Repair computes what was there from the others.
-        return Ok(0);
-    }
-    let (mut after, mut copied) = (None, 0);
-    while let Some(by_target) = next_page(cluster, from, of_groups, &mut after).await? {
-        for (to, shards) in by_target {
-            copied += copy_missing(cluster, from, to, shards).await?;
+/// What a pass over a place has done.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Shards that were copied.
+    copied: u64,
+    /// Groups of which shards were copied or could not be, and of which another pass has to find nothing.
+    left: BTreeSet<u32>,
+}
+
+/// Walks over a place once and copies what is not where it goes.
+async fn pass(cluster: &Cluster, from: Place, of_groups: &BTreeMap<u32, Move>) -> Passed {
+    let mut passed = Passed::default();
+    let mut after = None;
+    loop {
+        let page = match cluster.parts().is_readable(from) {
+            true => next_page(cluster, from, of_groups, &mut after).await,
+            false => Err(ClusterError::Unavailable("it is not there".to_owned())),
+        };
+        match page {
+            Ok(None) => return passed,
+            Ok(Some(by_target)) => {
+                for (to, shards) in by_target {
+                    copy_missing(cluster, from, to, shards, &mut passed).await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(device = %from.device, %error, "a place that shards leave cannot be read");
+                passed.left.extend(of_groups.keys());
+                return passed;
+            }
         }
         reactor::yield_now().await;
     }
-    Ok(copied)
 }
 
 /// Frees shards at the place that they have left, of groups that need it no more. What a crash leaves there the walk for orphans finds.
@@ -213,37 +296,84 @@ async fn copy_missing(
     from: Place,
     to: Place,
     shards: Leaving,
-) -> Result<u64, ClusterError> {
+    passed: &mut Passed,
+) {
+    let group_of = |id: &ShardId| id.chunk.placement_group();
     let ids = shards.iter().map(|(id, _)| *id).collect();
-    let held = cluster.holds_at(to, ids).await?;
+    let held = match cluster.holds_at(to, ids).await {
+        Ok(held) => held,
+        Err(error) => {
+            tracing::debug!(device = %to.device, %error, "a place that shards go to does not answer");
+            passed
+                .left
+                .extend(shards.iter().map(|(id, _)| group_of(id)));
+            return;
+        }
+    };
     let missing = shards.into_iter().zip(held).filter(|(_, is_held)| !is_held);
-    let copying = missing.map(|((id, epoch), _)| copy(cluster, from, to, id, epoch));
+    let copying = missing
+        .map(|((id, epoch), _)| async move { (id, copy(cluster, from, to, id, epoch).await) });
     let mut copying = stream::iter(copying).buffer_unordered(SHARDS_AT_A_TIME);
-    let mut copied = 0;
-    while let Some(one) = copying.next().await {
-        copied += u64::from(one?);
+    while let Some((id, copied)) = copying.next().await {
+        match copied {
+            Ok(bytes) => {
+                cluster.parts().redundancy.count_moved(bytes);
+                passed.copied += 1;
+            }
+            // It was freed meanwhile.
+            Err(EngineError::NotFound) => continue,
+            Err(error) => {
+                tracing::debug!(%id, from = %from.device, to = %to.device, %error, "a shard was not moved");
+            }
+        }
+        passed.left.insert(group_of(&id));
     }
-    Ok(copied)
 }
 
-/// Says whether a shard was copied: it may be gone by now, or cannot be read, and then repair computes it from the others.
+/// Copies a shard, or computes it from the others where it cannot be read; returns its bytes.
 async fn copy(
     cluster: &Cluster,
     from: Place,
     to: Place,
     id: ShardId,
     epoch: u32,
-) -> Result<bool, ClusterError> {
+) -> Result<u64, EngineError> {
     match cluster.copy_shard(from, to, id, epoch).await {
-        Ok(bytes) => {
-            cluster.parts().redundancy.count_moved(bytes);
-            Ok(true)
-        }
-        Err(EngineError::NotFound) => Ok(false),
         Err(error @ (EngineError::Corrupt { .. } | EngineError::Io(_))) => {
-            tracing::warn!(%id, device = %from.device, %error, "a shard that cannot be read is not moved");
-            Ok(false)
+            tracing::warn!(%id, device = %from.device, %error, "a shard that cannot be read is computed from the others");
+            compute(cluster, from, to, id).await?.ok_or(error)
         }
-        Err(error) => Err(error.into()),
+        copied => copied,
     }
+}
+
+/// Computes a shard from the others of its chunk, with what can be read of it; `None` for a chunk that no name needs yet.
+async fn compute(
+    cluster: &Cluster,
+    from: Place,
+    to: Place,
+    id: ShardId,
+) -> Result<Option<u64>, EngineError> {
+    let owner = cluster.owner_of_shard(from, id).await?;
+    let _pin = cluster
+        .parts()
+        .readers
+        .pin(reactor::index(), owner.inode, reactor::now());
+    let found = cluster.read(|view| {
+        if !view.is_body_needed(owner.inode, owner.space)? {
+            return Ok(None);
+        }
+        let extents = view.extents(owner.inode, owner.space, owner.offset, 1)?;
+        let extents = extents.into_iter().map(|(_, extent)| extent);
+        Ok(extents.into_iter().find(|extent| extent.chunk == id.chunk))
+    });
+    let found = found.map_err(|error| EngineError::Unavailable(error.to_string()))?;
+    let Some(extent) = found else {
+        return Ok(None);
+    };
+    let shard = ShardPlace {
+        shard: id.shard,
+        place: to,
+    };
+    cluster.mend(&extent, shard).await.map(Some)
 }

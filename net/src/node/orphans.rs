@@ -52,14 +52,15 @@ pub fn spawn_background(cluster: &Cluster) -> Vec<reactor::Task<()>> {
 
 fn spawn(cluster: Cluster) -> reactor::Task<()> {
     reactor::spawn(TaskClass::Background, async move {
-        let mut walks: Vec<OrphanWalk> = cluster
-            .local_places()
-            .into_iter()
-            .map(OrphanWalk::new)
-            .collect();
+        let mut walks: Vec<OrphanWalk> = Vec::new();
         reactor::sleep(FIRST_WALK_AFTER).await;
         loop {
             let end = reactor::now() + PERIOD;
+            for place in cluster.local_places() {
+                if walks.iter().all(|walk| walk.place != place) {
+                    walks.push(OrphanWalk::new(place));
+                }
+            }
             walk_all(&cluster, &mut walks).await;
             if walks.iter().any(|walk| !walk.suspects.is_empty()) {
                 reactor::sleep(ORPHAN_GRACE).await;
@@ -140,10 +141,21 @@ impl OrphanWalk {
                 reactor::yield_if_due().await;
             }
             let without_name: BTreeSet<ShardId> = dead.iter().map(|(_, shard)| *shard).collect();
-            let elsewhere = misplaced.into_iter();
-            dead.extend(elsewhere.filter(|(_, shard)| !without_name.contains(shard)));
+            let elsewhere: Vec<(u64, ShardId)> = misplaced
+                .into_iter()
+                .filter(|(_, shard)| !without_name.contains(shard))
+                .collect();
+            let are_elsewhere: BTreeSet<ShardId> = elsewhere.iter().map(|(_, id)| *id).collect();
+            dead.extend(elsewhere);
             let read = cluster.parts().readers.oldest();
-            let due = self.due(dead, &mut earlier, &read);
+            let mut due = self.due(dead, &mut earlier, &read);
+            // A slot may have come back to this place meanwhile.
+            let belongs_here = |id: &ShardId| {
+                cluster
+                    .places_of(id.chunk)
+                    .contains(&(id.shard, self.place))
+            };
+            due.retain(|id| !are_elsewhere.contains(id) || !belongs_here(id));
             if !due.is_empty() && may_free(cluster)? {
                 walked.freed += due.len();
                 cluster.free_shards(self.place, due).await?;

@@ -285,6 +285,11 @@ impl NodeStatus {
         self.lock().partitions.clone()
     }
 
+    /// Data partitions that could not be opened.
+    pub fn lost_partitions(&self) -> Vec<LostPartition> {
+        self.lock().lost_partitions.clone()
+    }
+
     /// The devices that were there at the start.
     pub fn devices(&self) -> Vec<DeviceStatus> {
         self.lock().devices.clone()

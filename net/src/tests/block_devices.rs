@@ -119,7 +119,10 @@ async fn add(cluster: Cluster) {
     assert_eq!(added.path, Path::new("/disk3"));
     assert!(added.groups > 0, "{added:?}");
     let again = ask(true).await.expect_err("it has its groups");
-    assert!(again.contains("leads its placement groups"), "{again}");
+    assert!(
+        again.contains("has its slots in placement groups already"),
+        "{again}"
+    );
 }
 
 #[test]

@@ -268,6 +268,116 @@ fn an_added_disk_gets_its_part_of_what_is_stored_and_of_what_comes() {
     check_without(machine, [3, NEW], &acknowledged);
 }
 
+/// A node that was stopped when shards had just begun to move to an added disk.
+fn machine_that_moves(seed: u64) -> (Machine, Acknowledged) {
+    let (mut machine, acknowledged) = (machine(seed, CODED), Acknowledged::default());
+    start(&machine, METADATA, stores(&acknowledged)).expect("a start");
+    let names = acknowledged.clone();
+    let ended = Arc::new(AtomicBool::new(false));
+    let adds = async move |cluster: Cluster| {
+        for number in 0..30 {
+            let key = format!("long/{}/{number}", reactor::index());
+            put(&cluster, &key, &body(&key)).await.expect("stored");
+            names.lock().expect("no panic").insert(key);
+        }
+        if reactor::index() == 0 {
+            reactor::sleep(Duration::from_secs(20)).await;
+            let (place, force_format) = (new_place(), false);
+            let add = DeviceChange::Add {
+                place,
+                force_format,
+            };
+            change(&cluster, add).await.expect("added");
+            assert!(has_moves(&cluster));
+            ended.store(true, Ordering::Release);
+        }
+        while !ended.load(Ordering::Acquire) {
+            reactor::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    start(&machine, METADATA, adds).expect("a start");
+    machine.disks.push(NEW);
+    (machine, acknowledged)
+}
+
+#[test]
+fn what_cannot_be_moved_from_a_disk_that_is_away_is_read_there_when_it_is_back() {
+    let (mut machine, acknowledged) = machine_that_moves(192);
+    let all = machine.disks.clone();
+    machine.disks.retain(|disk| ![3, 4, 5].contains(disk));
+    start(&machine, METADATA, waits(120)).expect("a start");
+    // One comes back, and two are lost for good.
+    machine.disks = all;
+    check_without(machine, [4, 5], &acknowledged);
+}
+
+#[test]
+fn slots_of_a_disk_that_is_lost_while_shards_move_to_it_go_back() {
+    let (mut machine, acknowledged) = machine_that_moves(193);
+    machine.disks.retain(|disk| *disk != NEW);
+    let drains = async move |cluster: Cluster| {
+        if reactor::index() == 0 {
+            let missing = cluster.parts().status.report().missing_devices;
+            let device = missing[0].clone();
+            let drained = change(&cluster, DeviceChange::Drain { device }).await;
+            drained.expect("its slots go back, and those of its own groups to others");
+        }
+        reactor::sleep(Duration::from_secs(120)).await;
+        assert!(!has_moves(&cluster));
+        let found = surveyed(&cluster).await;
+        assert_eq!((found.below_target, found.unreadable), (0, 0), "{found:?}");
+        reactor::sleep(Duration::from_secs(2)).await;
+    };
+    start(&machine, METADATA, drains).expect("a start");
+    check_without(machine, [4, 5], &acknowledged);
+}
+
+/// Flips a bit in every data shard of long bodies that a disk holds; how many those are.
+fn damage_bodies(machine: &Machine, disk: usize, acknowledged: &Acknowledged) -> usize {
+    let path = PathBuf::from(format!("/disk{disk}/strata.device"));
+    let content = machine.simulation.content(&path).expect("a device");
+    let names = acknowledged.lock().expect("no panic").clone();
+    let mut damaged = 0;
+    for key in names.iter().filter(|key| key.starts_with("long/")) {
+        let body = body(key);
+        for start in (0..body.len()).step_by(40_960) {
+            let sought = &body[start..start + 64];
+            let found = content
+                .windows(64)
+                .step_by(4096)
+                .position(|window| window == sought);
+            if let Some(block) = found {
+                let flipped = machine
+                    .simulation
+                    .flip_bit(&path, block as u64 * 4096 + 9, 3);
+                flipped.expect("a device");
+                damaged += 1;
+            }
+        }
+    }
+    damaged
+}
+
+#[test]
+fn a_damaged_shard_is_computed_where_it_goes() {
+    let moved = |is_damaged: bool| {
+        let (machine, acknowledged) = machine_that_moves(194);
+        if is_damaged {
+            let damaged = damage_bodies(&machine, 0, &acknowledged);
+            assert!(damaged > 0, "bytes of bodies are found on the disk");
+        }
+        let ends = async move |cluster: Cluster| {
+            reactor::sleep(Duration::from_secs(120)).await;
+            assert!(!has_moves(&cluster));
+            reactor::sleep(Duration::from_secs(2)).await;
+        };
+        start(&machine, METADATA, ends).expect("a start");
+        check(&machine, METADATA, &acknowledged);
+        shards_at_last(&machine)
+    };
+    assert_eq!(moved(true), moved(false));
+}
+
 #[test]
 fn what_a_crash_leaves_of_moved_shards_where_they_were_is_freed_later() {
     const PARTS: u64 = 20;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -137,9 +137,13 @@ pub fn start(
 ) -> Result<Arc<NodeStatus>, NodeError> {
     let status = Arc::new(NodeStatus::default());
     let says = status.clone();
+    let has_panicked = Arc::new(AtomicBool::new(false));
+    let noted = has_panicked.clone();
     let front_end = move |connected: Result<Cluster, ClusterError>| {
         let (serve, says) = (serve.clone(), says.clone());
+        let panics = NotesPanic(noted.clone());
         Box::pin(async move {
+            let _panics = panics;
             let cluster = connected.expect("a cluster client");
             says.enter(Phase::Ready);
             serve(cluster).await;
@@ -147,8 +151,32 @@ pub fn start(
     };
     let world = World::Simulated(machine.simulation.clone());
     let config = config(machine, metadata_dir);
-    node::run(world, config, status.clone(), front_end)?;
-    Ok(status)
+    let ran = node::run(world, config, status.clone(), front_end);
+    assert!(
+        !has_panicked.load(Ordering::Acquire),
+        "what served has panicked"
+    );
+    ran.map(|()| status)
+}
+
+/// A panic of what serves ends the node like a stop: this notes it, so that the test fails.
+struct NotesPanic(Arc<AtomicBool>);
+
+impl Drop for NotesPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "what served has panicked")]
+fn an_assertion_that_fails_in_what_serves_fails_the_test() {
+    let served = start(&machine(70, COPIES), METADATA, async |_: Cluster| {
+        panic!("as an assertion does")
+    });
+    served.expect("a start");
 }
 
 /// Stores objects on every reactor, and reads on each what the others have stored.

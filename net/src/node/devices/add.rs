@@ -31,7 +31,9 @@ impl Serving {
         let wanted = layout::placement_groups(&members, self.scheme()?.shards()).into_iter();
         let led = wanted.filter(|group| group[0].device == device);
         let added = self.groups_beside(led, groups)?;
-        let moved = rebalanced(groups, &added, &members, &self.capacities());
+        let moved = rebalanced(groups, &members, &self.capacities(), |to| {
+            to.device == device
+        });
         if added.is_empty() && moved.is_empty() {
             return Err(refused(&format!(
                 "device {device} has its slots in placement groups already"

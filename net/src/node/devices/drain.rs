@@ -54,6 +54,10 @@ impl Serving {
             let Some(slot) = group.slots.iter().position(|slot| slot.device == device.0) else {
                 continue;
             };
+            if !works && let Some(back) = moved_back(group, slot) {
+                moved.push(back);
+                continue;
+            }
             if !group.previous.is_empty() {
                 return Err(refused(
                     "shards of its placement groups are still being moved: ask again when that has ended (`strata repair status`)",
@@ -103,6 +107,21 @@ impl Serving {
         }
         targets
     }
+}
+
+/// The group with a slot that is where it was, when its shards were still being moved to a device that is lost.
+fn moved_back(group: &PlacementGroup, slot: usize) -> Option<PlacementGroup> {
+    let before = group.previous.get(slot)?;
+    if before.device == group.slots[slot].device {
+        return None;
+    }
+    let mut back = group.clone();
+    back.slots[slot] = *before;
+    if back.slots == back.previous {
+        back.previous.clear();
+    }
+    back.epoch += 1;
+    Some(back)
 }
 
 /// The partition with the fewest slots that shares neither device nor failure domain with another slot of the group.

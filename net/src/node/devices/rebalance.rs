@@ -26,7 +26,7 @@ impl Serving {
     ) -> Result<Vec<PlacementGroup>, NodeError> {
         self.refuse_unless_whole("the layout is rebalanced")?;
         let members = self.members(None, groups).await;
-        let moved = rebalanced(groups, &[], &members, &self.capacities());
+        let moved = rebalanced(groups, &members, &self.capacities(), |_| true);
         if !moved.is_empty() {
             return Ok(moved);
         }
@@ -63,7 +63,8 @@ impl Load {
     /// Whether a slot helps that goes from one place to the other.
     fn is_better(&self, from: Place, to: Place) -> bool {
         let after = (self.slots_of(to) + 1) * self.weight(from);
-        after < self.slots_of(from) * self.weight(to)
+        // A place without slots would be on its way out.
+        self.slots_of(from) > 1 && after < self.slots_of(from) * self.weight(to)
     }
 
     fn slots_of(&self, place: Place) -> u64 {
@@ -91,13 +92,12 @@ impl Load {
     }
 }
 
-/// The groups that change when slots are spread over the members by their capacities; `fixed` are groups that count and do not
-/// change.
+/// The groups that change when slots are spread over the members by their capacities, as far as they go to places that take any.
 pub(super) fn rebalanced(
     groups: &[PlacementGroup],
-    fixed: &[PlacementGroup],
     members: &[Candidate<Uuid>],
     capacities: &BTreeMap<Place, u64>,
+    takes: impl Fn(Place) -> bool,
 ) -> Vec<PlacementGroup> {
     let domains: BTreeMap<Place, usize> = members
         .iter()
@@ -117,7 +117,7 @@ pub(super) fn rebalanced(
         slots: BTreeMap::new(),
         given: BTreeMap::new(),
     };
-    for slot in groups.iter().chain(fixed).flat_map(|group| &group.slots) {
+    for slot in groups.iter().flat_map(|group| &group.slots) {
         *load.slots.entry(Place::of_slot(slot)).or_default() += 1;
     }
     let mut movable: Vec<PlacementGroup> = groups
@@ -126,7 +126,7 @@ pub(super) fn rebalanced(
         .cloned()
         .collect();
     let mut moved = Vec::new();
-    while let Some((group, at, to)) = best_move(&movable, &load, &domains) {
+    while let Some((group, at, to)) = best_move(&movable, &load, &domains, &takes) {
         let mut group = movable.swap_remove(group);
         load.move_slot(at, Place::of_slot(&group.slots[at]), to);
         group.previous = group.slots.clone();
@@ -144,9 +144,10 @@ fn best_move(
     movable: &[PlacementGroup],
     load: &Load,
     domains: &BTreeMap<Place, usize>,
+    takes: impl Fn(Place) -> bool,
 ) -> Option<(usize, usize, Place)> {
     let order = load.order();
-    for to in &order {
+    for to in order.iter().filter(|to| takes(**to)) {
         for from in order
             .iter()
             .rev()
@@ -242,7 +243,7 @@ mod tests {
         let seven: Vec<_> = (0..7).map(|device| member(device, device.into())).collect();
         let alike = capacities((0..7).map(|device| (device, 100)));
         let groups = groups_over(&six, 6);
-        let moved = rebalanced(&groups, &[], &seven, &alike);
+        let moved = rebalanced(&groups, &seven, &alike, |_| true);
         let now = after(&groups, &moved);
         let all = groups.len() * 6;
         for device in 0..7 {
@@ -267,7 +268,11 @@ mod tests {
                 .is_some_and(|(most, least)| most - least <= 1),
             "{positions:?}"
         );
-        assert_eq!(rebalanced(&now, &[], &seven, &alike), [], "that was all");
+        assert_eq!(
+            rebalanced(&now, &seven, &alike, |_| true),
+            [],
+            "that was all"
+        );
     }
 
     #[test]
@@ -277,14 +282,14 @@ mod tests {
         let groups = groups_over(&members, 3);
         let mut now = groups.clone();
         for _ in 0..5 {
-            let moved = rebalanced(&now, &[], &members, &unlike);
+            let moved = rebalanced(&now, &members, &unlike, |_| true);
             now = after(&now, &moved);
         }
         let (large, other) = (slots_of(&now, 0), slots_of(&now, 5));
         assert!(large.abs_diff(2 * other) <= 2, "{large} of {other}");
         let nearly = capacities((0..9).map(|device| (device, 1000 + u64::from(device))));
         assert_eq!(
-            rebalanced(&groups, &[], &members, &nearly),
+            rebalanced(&groups, &members, &nearly, |_| true),
             [],
             "they are alike"
         );
@@ -298,7 +303,7 @@ mod tests {
         members.push(member(4, 0));
         let alike = capacities((0..5).map(|device| (device, 100)));
         groups[0].previous = groups[0].slots.clone();
-        let moved = rebalanced(&groups, &[], &members, &alike);
+        let moved = rebalanced(&groups, &members, &alike, |_| true);
         assert!(!moved.is_empty() && moved.iter().all(|group| group.number != 1));
         for group in &moved {
             let of_domain = group
@@ -307,6 +312,6 @@ mod tests {
                 .filter(|slot| [[0; 16], [4; 16]].contains(&slot.device));
             assert!(of_domain.count() <= 1);
         }
-        assert_eq!(rebalanced(&groups[..1], &[], &members, &alike), []);
+        assert_eq!(rebalanced(&groups[..1], &members, &alike, |_| true), []);
     }
 }
