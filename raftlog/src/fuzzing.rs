@@ -55,6 +55,7 @@ pub fn row_key(bytes: &[u8]) -> Option<Vec<u8>> {
                 _ => key::x_at(inode, kind, space, offset),
             })
         }
+        [key::SYSTEM, key::S_DEVICE, ..] => key::parse_device(bytes).map(key::device),
         [key::DROPPED, ..] => key::parse_dropped(bytes).map(key::dropped),
         _ => None,
     }

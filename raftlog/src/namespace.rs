@@ -46,8 +46,9 @@ pub use object::{
 pub(crate) use store::table::{RawRow, Table, WriteTxn};
 pub use strata_engine::ChunkId;
 pub use system::{
-    AllocationEpoch, BucketUsage, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout,
-    LayoutKind, LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+    AllocationEpoch, BucketUsage, ClusterIdentity, DeviceCondition, DeviceErrors, DeviceState,
+    Geometry, GeometryCode, GroupState, Layout, LayoutKind, LogPosition, PlacementGroup, RootKey,
+    Session, Slot, SlotState, Writer,
 };
 pub use tally::Tally;
 pub use upload::{Part, Upload};
@@ -81,6 +82,9 @@ pub const BUCKET_BYTES_MAX: usize = 255;
 
 /// The longest access key id, and the longest secret of one.
 pub const ACCESS_KEY_BYTES_MAX: usize = 128;
+
+/// The longest reason of a device's state, in bytes.
+pub const DEVICE_REASON_BYTES_MAX: usize = 200;
 
 /// The largest object, in bytes (5 TiB).
 pub const OBJECT_BYTES_MAX: u64 = 5 << 40;

@@ -14,9 +14,9 @@ use super::object::{
 use super::setting::{SETTINGS, SettingRow, TAGS};
 use super::store::StoreError;
 use super::system::{
-    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, Geometry, GeometryCode, GroupState,
-    Layout, LayoutKind, LogPosition, MembershipRow, PlacementGroup, RootKey, Session, Slot,
-    SlotState, Writer,
+    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, DeviceCondition, Geometry,
+    GeometryCode, GroupState, Layout, LayoutKind, LogPosition, MembershipRow, PlacementGroup,
+    RootKey, Session, Slot, SlotState, Writer,
 };
 use super::upload::{Part, Upload};
 use super::value::{self, Row};
@@ -91,6 +91,9 @@ fn key_fields(key: &[u8]) -> Description {
         }),
         (Some(key::SYSTEM), Some(key::S_USAGE)) => {
             number(key, 2).map(|bucket| name("usage").with("bucket", bucket))
+        }
+        (Some(key::SYSTEM), Some(key::S_DEVICE)) => {
+            key::parse_device(key).map(|device| name("device").with("device", Uuid(device)))
         }
         (Some(key::SYSTEM), Some(kind)) => Some(system_key(name(s_kind(kind)), &key[2..])),
         _ => None,
@@ -220,6 +223,7 @@ fn system_by_type<U: TypedUse>(
         key::S_WRITER => using.of::<Writer>(key, value),
         key::S_EPOCH => using.of::<AllocationEpoch>(key, value),
         key::S_USAGE => using.of::<BucketUsage>(key, value),
+        key::S_DEVICE => using.of::<DeviceCondition>(key, value),
         _ => return None,
     })
 }

@@ -52,6 +52,7 @@ pub(crate) const S_PLACEMENT_GROUP: u8 = 8;
 pub(crate) const S_WRITER: u8 = 9;
 pub(crate) const S_EPOCH: u8 = 10;
 pub(crate) const S_USAGE: u8 = 11;
+pub(crate) const S_DEVICE: u8 = 12;
 
 fn key(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
@@ -196,6 +197,16 @@ pub(crate) fn epoch(writer: u32, epoch: u32) -> Vec<u8> {
 /// What a bucket holds.
 pub(crate) fn usage(bucket: u64) -> Vec<u8> {
     key(&[&system(S_USAGE), &bucket.to_be_bytes()])
+}
+
+/// What is known of a device, by its uuid.
+pub(crate) fn device(device: [u8; 16]) -> Vec<u8> {
+    key(&[&system(S_DEVICE), &device])
+}
+
+/// The uuid of a device's key.
+pub(crate) fn parse_device(bytes: &[u8]) -> Option<[u8; 16]> {
+    bytes.get(2..)?.try_into().ok()
 }
 
 /// The smallest byte string above every one that begins with `prefix`; `None` where there is none.

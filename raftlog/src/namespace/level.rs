@@ -4,8 +4,8 @@
 //! again after years. A new value is a new level, activated by `RaiseFeatureLevel` once every member follows it.
 
 use super::{
-    INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_NUMBER_MAX, RELEASE_BODIES_MAX,
-    RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
+    DEVICE_REASON_BYTES_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_NUMBER_MAX,
+    RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
 };
 
 /// The bounds that decide whether a command is refused, or how much it does.
@@ -31,6 +31,10 @@ pub(crate) struct Limits {
     pub part_number_max: u16,
     /// Bytes of the document of a bucket's setting.
     pub setting_bytes_max: usize,
+    /// Bytes of the reason of a device's state.
+    pub device_reason_bytes_max: usize,
+    /// Devices of which something is known.
+    pub devices_max: usize,
     /// Bodies that one command releases.
     pub release_bodies_max: usize,
     /// Rows that one command releases.
@@ -51,6 +55,8 @@ static LEVELS: &[Limits] = &[Limits {
     object_bytes_max: OBJECT_BYTES_MAX,
     part_number_max: PART_NUMBER_MAX,
     setting_bytes_max: 256 * 1024,
+    device_reason_bytes_max: DEVICE_REASON_BYTES_MAX,
+    devices_max: 1_024,
     release_bodies_max: RELEASE_BODIES_MAX,
     release_rows_max: RELEASE_ROWS_MAX,
     repoint_items_max: REPOINT_ITEMS_MAX,

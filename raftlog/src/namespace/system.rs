@@ -1,4 +1,4 @@
-//! Replicated rows about the cluster itself: layout, geometries, placement groups, root key.
+//! Replicated rows about the cluster itself: layout, geometries, placement groups, devices, root key.
 
 use std::fmt;
 
@@ -87,6 +87,79 @@ pub struct PlacementGroup {
     pub slots: Vec<Slot>,
     /// Members before the last change, while shards move; else empty.
     pub previous: Vec<Slot>,
+}
+
+/// The state that a device is in, the most serious last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum DeviceState {
+    /// It is written and read.
+    Healthy,
+    /// It leaves operations without an answer for long.
+    Slow,
+    /// It has no room for new shards.
+    Full,
+    /// It has no slot any more, and shards are being moved away from it.
+    Draining,
+    /// It is read and takes no writes, although it has not failed.
+    ReadOnly,
+    /// It has failed.
+    Failing,
+    /// It is part of the node and is not there.
+    Gone,
+}
+
+impl DeviceState {
+    /// Every state.
+    pub const ALL: [DeviceState; 7] = [
+        DeviceState::Healthy,
+        DeviceState::Slow,
+        DeviceState::Full,
+        DeviceState::Draining,
+        DeviceState::ReadOnly,
+        DeviceState::Failing,
+        DeviceState::Gone,
+    ];
+
+    /// The state as one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            DeviceState::Healthy => "healthy",
+            DeviceState::Slow => "slow",
+            DeviceState::Full => "full",
+            DeviceState::Draining => "draining",
+            DeviceState::ReadOnly => "read-only",
+            DeviceState::Failing => "failing",
+            DeviceState::Gone => "gone",
+        }
+    }
+}
+
+/// Errors of a device since it was first noted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeviceErrors {
+    /// Reads that it answered with an error.
+    pub reads: u64,
+    /// Failed writes and operations without an answer that made it fail.
+    pub writes: u64,
+    /// What did not match its checksum.
+    pub checksums: u64,
+}
+
+/// What is known of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeviceCondition {
+    /// The device's uuid.
+    pub device: [u8; 16],
+    /// The state that it is in.
+    pub state: DeviceState,
+    /// Why, in words, at most [`DEVICE_REASON_BYTES_MAX`](super::DEVICE_REASON_BYTES_MAX) bytes; empty where there is nothing to say.
+    pub reason: String,
+    /// When it came into the state, by the wall clock, in nanoseconds since the Unix epoch.
+    pub since_nanos: i64,
+    /// Bytes that it may grow to; 0 where they were never known.
+    pub capacity_bytes: u64,
+    /// Its errors as last noted.
+    pub errors: DeviceErrors,
 }
 
 /// The root credentials. `Debug` does not show the secret.

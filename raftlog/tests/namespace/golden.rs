@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
     ChunkPlace, CloseEpoch, CreateUpload, OldPlace, OpenEpoch, PutPart, Repoint, RepointItem,
-    SetBucketSetting, SetPlacementGroup,
+    SetBucketSetting, SetDevice, SetPlacementGroup,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, LogEntry, LogPosition, ObjectAttributes,
-    PlacementGroup, Slot, SlotState, describe,
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, DeviceErrors, DeviceState,
+    ETag, LogEntry, LogPosition, ObjectAttributes, PlacementGroup, Slot, SlotState, describe,
 };
 
 use crate::commands::put;
@@ -96,6 +96,20 @@ fn state() -> Cluster {
             previous: Vec::new(),
         },
     });
+    cluster.change(SetDevice {
+        condition: DeviceCondition {
+            device: [5; 16],
+            state: DeviceState::ReadOnly,
+            reason: "no data partition takes writes".into(),
+            since_nanos: 1_700_000_000_000_000_000,
+            capacity_bytes: 1 << 40,
+            errors: DeviceErrors {
+                reads: 3,
+                writes: 1,
+                checksums: 2,
+            },
+        },
+    });
     cluster.change(SetBucketSetting {
         bucket: FIRST_BUCKET,
         setting: TAGS,
@@ -165,6 +179,7 @@ fn every_kind_of_row_is_described_in_words() {
         "S, kind writer",
         "S, kind epoch",
         "S, kind usage, bucket ",
+        "S, kind device, device 05050505-0505-0505-0505-050505050505",
         "X, kind tags, inode ",
     ] {
         assert!(
@@ -184,6 +199,7 @@ fn every_kind_of_row_is_described_in_words() {
             (b'M', 1) => assert_eq!(value.len(), 5 + 40),
             (b'M', 2) => assert_eq!(value.len(), 5 + 84),
             (b'R', 1) => assert_eq!(value.len(), 5 + 28),
+            (b'S', 12) => assert_eq!(value.len(), 5 + 68 + 30),
             (b'C', _) => assert_eq!(value.len(), 5 + 24),
             (b'X', _) if key[17] == 3 => assert_eq!((value.len() - 5) % 64, 0),
             _ => {}

@@ -3,12 +3,13 @@
 use strata_engine::erasure;
 use strata_raftlog::namespace::command::{
     AddGeometry, Answer, CloseEpoch, CloseSession, CloseWriter, LeaseInodes, Noop, OpenEpoch,
-    Refusal, RegisterWriter, ReleaseBodies, SetLayout, SetPlacementGroup, SetRootKey,
+    Refusal, RegisterWriter, ReleaseBodies, SetDevice, SetLayout, SetPlacementGroup, SetRootKey,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
-    Body, ChunkId, Extent, ExtentKind, GeometryCode, INLINE_BYTES_MAX, LogEntry, LogPosition,
-    ObjectAttributes, PlacementGroup, ROOT_INODE, RootKey, Slot, SlotState,
+    Body, ChunkId, DeviceCondition, DeviceErrors, DeviceState, Extent, ExtentKind, GeometryCode,
+    INLINE_BYTES_MAX, LogEntry, LogPosition, ObjectAttributes, PlacementGroup, ROOT_INODE, RootKey,
+    Slot, SlotState,
 };
 
 use crate::commands::{initialise, put};
@@ -417,6 +418,65 @@ fn tables_grow_and_epochs_rise() {
     group.number = 8;
     group.slots = vec![slot; 65];
     assert!(invalid(set(&mut cluster, &group)));
+}
+
+#[test]
+fn what_is_known_of_a_device_is_replaced_and_bounded() {
+    let mut cluster = Cluster::new();
+    let mut condition = DeviceCondition {
+        device: [5; 16],
+        state: DeviceState::Healthy,
+        reason: String::new(),
+        since_nanos: 1,
+        capacity_bytes: 2,
+        errors: DeviceErrors::default(),
+    };
+    let set = |cluster: &mut Cluster, condition: &DeviceCondition| {
+        cluster.change(SetDevice {
+            condition: condition.clone(),
+        })
+    };
+    assert_eq!(set(&mut cluster, &condition), Answer::Done);
+    let sequence = |cluster: &Cluster| {
+        let view = cluster.store.view().unwrap();
+        view.group().unwrap().unwrap().commit_sequence
+    };
+    let before = sequence(&cluster);
+    assert_eq!(set(&mut cluster, &condition), Answer::Done);
+    assert_eq!(sequence(&cluster), before, "the same again changes nothing");
+    for state in DeviceState::ALL {
+        condition.state = state;
+        condition.reason = "x".repeat(200);
+        condition.errors.reads += 1;
+        assert_eq!(set(&mut cluster, &condition), Answer::Done);
+        let view = cluster.store.view().unwrap();
+        assert_eq!(view.devices().unwrap(), [condition.clone()]);
+        assert_eq!(view.device([5; 16]).unwrap(), Some(condition.clone()));
+        assert_eq!(view.device([6; 16]).unwrap(), None);
+    }
+    let long = DeviceCondition {
+        reason: "x".repeat(201),
+        ..condition.clone()
+    };
+    assert!(invalid(set(&mut cluster, &long)));
+    let nil = DeviceCondition {
+        device: [0; 16],
+        ..condition.clone()
+    };
+    assert!(invalid(set(&mut cluster, &nil)));
+    for number in 1..1_024u128 {
+        condition.device = number.to_be_bytes();
+        assert_eq!(set(&mut cluster, &condition), Answer::Done);
+    }
+    condition.device = [7; 16];
+    assert!(invalid(set(&mut cluster, &condition)), "one too many");
+    condition.device = [5; 16];
+    condition.capacity_bytes = 3;
+    assert_eq!(
+        set(&mut cluster, &condition),
+        Answer::Done,
+        "what is known can change"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Change, Outcome, invalid};
 use crate::namespace::command::{
     AddGeometry, Answer, CloseEpoch, CloseWriter, Command, Envelope, Initialise, LeaseInodes, Noop,
-    OpenEpoch, RaiseFeatureLevel, Refusal, RegisterWriter, SetLayout, SetPlacementGroup,
+    OpenEpoch, RaiseFeatureLevel, Refusal, RegisterWriter, SetDevice, SetLayout, SetPlacementGroup,
     SetRootKey,
 };
 use crate::namespace::entry::Entry;
@@ -190,6 +190,24 @@ impl Change<'_, '_> {
             return Err(Refusal::Stale.into());
         }
         self.put(&key::placement_group(group.number), group)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn set_device(&mut self, command: &SetDevice) -> Outcome {
+        let condition = &command.condition;
+        if condition.device == [0; 16] {
+            return invalid("a device has a uuid that is not zero");
+        }
+        if condition.reason.len() > self.limits.device_reason_bytes_max {
+            return invalid("the reason of a device's state has at most 200 bytes");
+        }
+        let known = self.view().device(condition.device)?;
+        if known.is_none() && self.view().devices()?.len() >= self.limits.devices_max {
+            return invalid("no more than 1,024 devices are known");
+        }
+        if known.as_ref() != Some(condition) {
+            self.put(&key::device(condition.device), condition)?;
+        }
         Ok(Answer::Done)
     }
 

@@ -86,6 +86,10 @@ pub(super) fn of_placement_group(group: &crate::namespace::PlacementGroup) -> u6
     value_bytes(20 * (group.slots.len() + group.previous.len()) as u64 + 64)
 }
 
+pub(super) fn of_device(condition: &crate::namespace::DeviceCondition) -> u64 {
+    value_bytes(condition.reason.len() as u64 + 96)
+}
+
 pub(super) fn of_bucket_setting(command: &SetBucketSetting) -> u64 {
     value_bytes(command.document.as_ref().map_or(0, Vec::len) as u64)
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use super::layout::{Structure, structure};
 use super::*;
 use crate::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, ETag, Extent, ExtentKind, Geometry,
-    GeometryCode, Layout, LayoutKind, ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState,
-    StorageClass,
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors,
+    DeviceState, ETag, Extent, ExtentKind, Geometry, GeometryCode, Layout, LayoutKind,
+    ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState, StorageClass,
 };
 
 fn etag(part_count: u32) -> ETag {
@@ -89,6 +89,21 @@ fn placement_group() -> PlacementGroup {
         pool: [8; 16],
         slots: vec![slot(1, SlotState::Member), slot(2, SlotState::Joining)],
         previous: vec![slot(3, SlotState::Removed)],
+    }
+}
+
+fn device_condition() -> DeviceCondition {
+    DeviceCondition {
+        device: [5; 16],
+        state: DeviceState::Failing,
+        reason: "it has failed: EIO".into(),
+        since_nanos: 1_700_000_000_000_000_000,
+        capacity_bytes: 1 << 40,
+        errors: DeviceErrors {
+            reads: 94,
+            writes: 95,
+            checksums: 96,
+        },
     }
 }
 
@@ -174,6 +189,9 @@ fn of_the_system() -> Vec<Sample> {
             group: placement_group(),
         }
         RaiseFeatureLevel { level: 1 }
+        SetDevice {
+            condition: device_condition(),
+        }
     }
 }
 

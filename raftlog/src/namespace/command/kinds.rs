@@ -8,8 +8,8 @@ use super::cost::{self, CommandClass};
 use super::envelope::CommandError;
 use super::repoint::{ReplaceChunk, Repoint};
 use crate::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Geometry, Layout, ObjectAttributes,
-    PlacementGroup, RootKey,
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, ETag, Geometry, Layout,
+    ObjectAttributes, PlacementGroup, RootKey,
 };
 
 /// The one list of commands: number, feature level from which on it is known, class, name, how many bytes of rows applying it
@@ -46,6 +46,8 @@ macro_rules! command_table {
                 => set_placement_group,
             /// Activates a feature level.
             0x001c since 1 Starts RaiseFeatureLevel |_| 0 => raise_feature_level,
+            /// Notes what is known of a device.
+            0x001d since 1 Grows SetDevice |command| cost::of_device(&command.condition) => set_device,
             /// Creates a bucket.
             0x0020 since 1 Grows CreateBucket |_| 3 * cost::ROW_BYTES => create_bucket,
             /// Deletes an empty bucket.
@@ -264,6 +266,13 @@ pub struct SetPlacementGroup {
 pub struct RaiseFeatureLevel {
     /// The level.
     pub level: u16,
+}
+
+/// Notes what is known of a device, in place of what was noted before.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetDevice {
+    /// The new row.
+    pub condition: DeviceCondition,
 }
 
 /// Creates a bucket. Its inode is taken from the group's counter.

@@ -3,7 +3,8 @@
 use super::golden::samples;
 use super::*;
 use crate::namespace::{
-    Body, Checksum, ETag, Extent, Geometry, Layout, ObjectAttributes, PlacementGroup, RootKey, Slot,
+    Body, Checksum, DeviceCondition, DeviceErrors, ETag, Extent, Geometry, Layout,
+    ObjectAttributes, PlacementGroup, RootKey, Slot,
 };
 
 /// A structure's name, its size and its fields, each with its offset.
@@ -33,6 +34,8 @@ fn of_parts() -> Vec<Structure> {
         Geometry { number code k m cell_bytes }
         PlacementGroup { number epoch pool slots previous }
         Slot { device partition state }
+        DeviceCondition { device state reason since_nanos capacity_bytes errors }
+        DeviceErrors { reads writes checksums }
         RootKey { access_key_id secret_access_key }
         ETag { digest part_count }
         Checksum { algorithm kind value part_count }

@@ -375,6 +375,20 @@ impl Described for Slot {
     }
 }
 
+impl Described for DeviceCondition {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("device", Uuid(self.device))
+            .with("state", self.state.word())
+            .with("reason", self.reason.clone())
+            .with("since_nanos", self.since_nanos)
+            .with("capacity_bytes", self.capacity_bytes)
+            .with("read_errors", self.errors.reads)
+            .with("write_errors", self.errors.writes)
+            .with("checksum_errors", self.errors.checksums)
+    }
+}
+
 impl Described for Writer {
     fn fields(&self) -> Description {
         Description::new()

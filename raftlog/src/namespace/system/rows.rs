@@ -4,9 +4,11 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 
 use super::{
-    AllocationEpoch, BucketUsage, ClusterIdentity, Geometry, GeometryCode, GroupState, Layout,
-    LayoutKind, LogPosition, PlacementGroup, RootKey, Session, Slot, SlotState, Writer,
+    AllocationEpoch, BucketUsage, ClusterIdentity, DeviceCondition, DeviceErrors, DeviceState,
+    Geometry, GeometryCode, GroupState, Layout, LayoutKind, LogPosition, PlacementGroup, RootKey,
+    Session, Slot, SlotState, Writer,
 };
+use crate::namespace::DEVICE_REASON_BYTES_MAX;
 use crate::namespace::command::Answer;
 use crate::namespace::value::{Damage, FieldWriter, Fields, Row};
 
@@ -233,6 +235,66 @@ fn read_slots(fields: &mut Fields<'_>) -> Result<Vec<Slot>, Damage> {
             })
         })
         .collect()
+}
+
+impl Row for DeviceCondition {
+    fn write(&self, fields: &mut FieldWriter) {
+        fields.raw(&self.device);
+        fields.u8(match self.state {
+            DeviceState::Healthy => 1,
+            DeviceState::Slow => 2,
+            DeviceState::Full => 3,
+            DeviceState::Draining => 4,
+            DeviceState::ReadOnly => 5,
+            DeviceState::Failing => 6,
+            DeviceState::Gone => 7,
+        });
+        fields.zeros(7);
+        fields.i64(self.since_nanos);
+        fields.u64(self.capacity_bytes);
+        let DeviceErrors {
+            reads,
+            writes,
+            checksums,
+        } = self.errors;
+        for field in [reads, writes, checksums] {
+            fields.u64(field);
+        }
+        fields.bytes(self.reason.as_bytes());
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<DeviceCondition, Damage> {
+        let device = fields.array()?;
+        let state = match fields.u8()? {
+            1 => DeviceState::Healthy,
+            2 => DeviceState::Slow,
+            3 => DeviceState::Full,
+            4 => DeviceState::Draining,
+            5 => DeviceState::ReadOnly,
+            6 => DeviceState::Failing,
+            7 => DeviceState::Gone,
+            _ => return Err(Damage("unknown state of a device")),
+        };
+        fields.zeros(7)?;
+        let (since_nanos, capacity_bytes) = (fields.i64()?, fields.u64()?);
+        let errors = DeviceErrors {
+            reads: fields.u64()?,
+            writes: fields.u64()?,
+            checksums: fields.u64()?,
+        };
+        let reason = fields.string()?;
+        if reason.len() > DEVICE_REASON_BYTES_MAX {
+            return Err(Damage("a reason that is too long"));
+        }
+        Ok(DeviceCondition {
+            device,
+            state,
+            reason,
+            since_nanos,
+            capacity_bytes,
+            errors,
+        })
+    }
 }
 
 impl Row for Writer {

@@ -6,8 +6,8 @@ use crate::namespace::key;
 use crate::namespace::setting::SettingRow;
 use crate::namespace::store::StoreError;
 use crate::namespace::system::{
-    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, Geometry, GroupState, Layout,
-    LogPosition, MembershipRow, PlacementGroup, RootKey, Session, Writer,
+    AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, DeviceCondition, Geometry,
+    GroupState, Layout, LogPosition, MembershipRow, PlacementGroup, RootKey, Session, Writer,
 };
 use crate::namespace::value::Row;
 
@@ -102,6 +102,22 @@ impl View<'_> {
     /// As [`bucket`](View::bucket).
     pub fn placement_group(&self, number: u32) -> Result<Option<PlacementGroup>, StoreError> {
         self.table.get(self.txn(), &key::placement_group(number))
+    }
+
+    /// What is known of the devices, by uuid.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn devices(&self) -> Result<Vec<DeviceCondition>, StoreError> {
+        self.all(&key::system(key::S_DEVICE))
+    }
+
+    /// What is known of a device.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn device(&self, device: [u8; 16]) -> Result<Option<DeviceCondition>, StoreError> {
+        self.table.get(self.txn(), &key::device(device))
     }
 
     /// The writers, by number; those that have ended too.

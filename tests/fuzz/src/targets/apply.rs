@@ -8,12 +8,13 @@ use std::cell::LazyCell;
 use strata_raftlog::namespace::command::{
     Answer, ChunkPlace, Command, CreateBucket, CreateUpload, DeleteKey, DeleteObjects, Envelope,
     FEATURE_LEVEL, Initialise, LeaseInodes, OldPlace, OpenEpoch, OpenSession, Precondition,
-    PutObject, PutPart, RegisterWriter, Repoint, RepointItem,
+    PutObject, PutPart, RegisterWriter, Repoint, RepointItem, SetDevice,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
-    Body, ChecksumAlgorithm, ChecksumKind, ChunkId, ETag, Extent, Geometry, GeometryCode, Layout,
-    LayoutKind, LogEntry, LogPosition, ObjectAttributes, RootKey,
+    Body, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors, DeviceState,
+    ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition,
+    ObjectAttributes, RootKey,
 };
 
 use super::command::sealed;
@@ -119,6 +120,9 @@ impl State {
         let Answer::Epoch(epoch) = epoch else {
             panic!("no epoch: {epoch:?}");
         };
+        state.change(SetDevice {
+            condition: device_condition(),
+        });
         state.change(CreateBucket {
             bucket: "bucket".into(),
             owner: 0,
@@ -234,6 +238,17 @@ impl State {
             checksum: None,
             body: Body::Inline(b"part".to_vec()),
         });
+    }
+}
+
+fn device_condition() -> DeviceCondition {
+    DeviceCondition {
+        device: [3; 16],
+        state: DeviceState::Slow,
+        reason: "it is slow".into(),
+        since_nanos: 1_000_000,
+        capacity_bytes: 1 << 30,
+        errors: DeviceErrors::default(),
     }
 }
 
