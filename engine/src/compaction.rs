@@ -58,6 +58,7 @@ impl ChunkStore {
     pub(crate) async fn keep_up(self) {
         while !self.inner.closing.get() {
             let outcome = self.maintenance_round().await;
+            self.note_whether_full();
             self.tell_who_waits();
             if let Err(error) = outcome {
                 tracing::warn!(%error, partition = self.inner.log.partition, "maintenance could not be done; trying again");
@@ -67,6 +68,12 @@ impl ChunkStore {
             let _ = reactor::timeout(PERIOD, wanted).await;
         }
         self.tell_who_waits();
+    }
+
+    fn note_whether_full(&self) {
+        let index = self.inner.index.borrow();
+        let is_full = self.is_short() || index.is_full(self.inner.under_way.borrow().len());
+        self.inner.statistics.full.store(is_full, Ordering::Relaxed);
     }
 
     fn tell_who_waits(&self) {

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::device::health::DeviceHealth;
 use crate::error::EngineError;
@@ -75,8 +75,17 @@ pub struct ChunkStoreStatistics {
     pub checkpoints: AtomicU64,
     /// Segments emptied by compaction.
     pub compacted_segments: AtomicU64,
+    /// Whether maintenance left new shards no room when it last ran.
+    pub(crate) full: AtomicBool,
     /// The log below.
     pub log: Arc<LogStatistics>,
+}
+
+impl ChunkStoreStatistics {
+    /// Whether new shards had no room when maintenance last ran: it does so every second, and when room is wanted.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
 }
 
 /// The chunk store of one data partition. Cheap to clone, stays on its reactor.
