@@ -3,6 +3,7 @@
 mod block_devices;
 mod coded;
 mod convert;
+mod device_states;
 mod devices;
 mod memory;
 mod packing;

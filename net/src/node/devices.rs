@@ -1,6 +1,6 @@
 //! The devices of a node that serves: new ones come while it does, in the place of lost ones ([`replace`]) or beside the others
 //! ([`add`]), and others go ([`drain`]). What they hold is spread over them ([`rebalance`]), and what new chunks are made into can be set
-//! ([`scheme`]).
+//! ([`scheme`]). The state of each ([`states`]) is noted in the replicated state ([`noting`]).
 //!
 //! Invariants: a new device is formatted under another name and gets its own when it is whole, so that a crash leaves a device or
 //! none (a block device, which has its name, gets its superblock last); a step that was made before a crash is found made when the
@@ -9,9 +9,11 @@
 mod add;
 mod drain;
 mod groups;
+pub(crate) mod noting;
 mod rebalance;
 mod replace;
 mod scheme;
+pub(crate) mod states;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -37,7 +37,7 @@ pub const ORPHAN_GRACE: Duration = Duration::from_secs(600);
 const SUSPECTS_MAX: usize = 65_536;
 
 /// Starts the background work of this reactor: the walk of its partitions, its epochs, repair and scrub and, on the metadata core,
-/// reclaiming, packing, moving and what the buckets hold.
+/// reclaiming, packing, moving, what the buckets hold and the states of the devices.
 pub fn spawn_background(cluster: &Cluster) -> Vec<reactor::Task<()>> {
     let mut tasks = vec![spawn(cluster.clone())];
     tasks.extend(super::repair::spawn(cluster));
@@ -46,6 +46,7 @@ pub fn spawn_background(cluster: &Cluster) -> Vec<reactor::Task<()>> {
         tasks.push(super::bucket_usage::spawn(cluster.clone()));
         tasks.push(super::packing::spawn(cluster.clone()));
         tasks.push(super::moving::spawn(cluster.clone()));
+        tasks.push(super::devices::noting::spawn(cluster.clone()));
     }
     tasks
 }

@@ -11,12 +11,15 @@ use std::time::Duration;
 use strata_engine::reactor::ReactorStatistics;
 use strata_engine::{DeviceHealth, Uuid};
 use strata_raftlog::consensus::group::GroupStatistics;
+use strata_raftlog::namespace::{DeviceErrors, DeviceState};
 
 pub use super::bucket_usage::BucketUsages;
 use super::cell_cache::CellCacheStatistics;
 use super::degradation::Inventory;
 pub use super::degradation::{Degradation, Severity};
 use super::devices::DeviceChanges;
+use super::devices::noting::DeviceNotes;
+use super::devices::states::{self, DeviceInventory, Finding};
 use super::layout;
 pub use super::packing::PackingStatistics;
 use super::repair::Redundancy;
@@ -86,6 +89,23 @@ pub struct DeviceStatus {
     pub health: Arc<DeviceHealth>,
 }
 
+/// The state of a device: as it is found now, or as it was noted last of one that is no part of the node any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceReport {
+    /// The device.
+    pub uuid: Uuid,
+    /// Its state.
+    pub state: DeviceState,
+    /// Why; empty for a healthy one.
+    pub reason: String,
+    /// Since when, by the wall clock, in nanoseconds since the Unix epoch; `None` until the state has been noted.
+    pub since_nanos: Option<i64>,
+    /// Its errors since it was first noted.
+    pub errors: DeviceErrors,
+    /// Whether it is what was noted of a device that is neither open nor in any slot.
+    pub is_former: bool,
+}
+
 /// A data partition that was opened.
 #[derive(Debug, Clone)]
 pub struct PartitionStatus {
@@ -122,11 +142,29 @@ struct Inner {
     group: Option<Arc<GroupStatistics>>,
     redundancy: Option<Arc<Redundancy>>,
     device_changes: Option<DeviceChanges>,
+    device_notes: DeviceNotes,
     bucket_usages: Arc<BucketUsages>,
     packing: Arc<PackingStatistics>,
 }
 
 impl Inner {
+    /// The devices that have slots.
+    fn members(&self) -> BTreeSet<Uuid> {
+        let groups = self.layout.iter().flat_map(|layout| &layout.groups);
+        groups.flatten().map(|place| place.device).collect()
+    }
+
+    fn findings(&self, former_members: &BTreeSet<Uuid>) -> Vec<Finding> {
+        let inventory = DeviceInventory {
+            devices: &self.devices,
+            partitions: &self.partitions,
+            lost_partitions: &self.lost_partitions,
+            members: &self.members(),
+            former_members,
+        };
+        inventory.findings()
+    }
+
     /// What keeps a node that serves from changing anything.
     fn failure(&self) -> Option<String> {
         if let Some(why) = self.group.as_ref().and_then(|group| group.failure()) {
@@ -297,9 +335,48 @@ impl NodeStatus {
 
     /// The devices that have slots in placement groups.
     pub fn member_devices(&self) -> BTreeSet<Uuid> {
+        self.lock().members()
+    }
+
+    /// The state of every device that is open or has a slot, now or formerly, and then what was noted of others.
+    pub fn device_reports(&self) -> Vec<DeviceReport> {
         let inner = self.lock();
-        let groups = inner.layout.iter().flat_map(|layout| &layout.groups);
-        groups.flatten().map(|place| place.device).collect()
+        let notes = &inner.device_notes;
+        let findings = inner.findings(&notes.former_members);
+        let known: BTreeSet<Uuid> = findings.iter().map(|finding| finding.device).collect();
+        let now = findings.into_iter().map(|finding| {
+            let row = notes.rows.get(&finding.device);
+            let since = row.filter(|row| row.state == finding.state);
+            let before = notes.errors_before.get(&finding.device).copied();
+            DeviceReport {
+                uuid: finding.device,
+                state: finding.state,
+                reason: finding.reason,
+                since_nanos: since.map(|row| row.since_nanos),
+                errors: states::sum(before.unwrap_or_default(), finding.errors),
+                is_former: false,
+            }
+        });
+        let former = notes.rows.iter();
+        let former = former.filter(|(uuid, _)| !known.contains(uuid));
+        let former = former.map(|(uuid, row)| DeviceReport {
+            uuid: *uuid,
+            state: row.state,
+            reason: row.reason.clone(),
+            since_nanos: Some(row.since_nanos),
+            errors: row.errors,
+            is_former: true,
+        });
+        now.chain(former).collect()
+    }
+
+    /// How each device is found now, given those that have former slots.
+    pub(super) fn device_findings(&self, former_members: &BTreeSet<Uuid>) -> Vec<Finding> {
+        self.lock().findings(former_members)
+    }
+
+    pub(super) fn set_device_notes(&self, notes: DeviceNotes) {
+        self.lock().device_notes = notes;
     }
 
     /// Copies of the log that the layout keeps; 0 until it is known.

@@ -213,7 +213,7 @@ async fn block_devices_serve_and_belong_to_their_server() {
     let listed = devices(&server);
     assert_eq!(listed.len(), 3, "{listed:?}");
     for (device, (path, state, bytes)) in loops.iter().zip(&listed) {
-        assert_eq!((path.as_str(), state.as_str()), (device.name(), "ok"));
+        assert_eq!((path.as_str(), state.as_str()), (device.name(), "healthy"));
         // All but the log and what does not fill a segment: no file system keeps a part.
         assert!((300 * MIB..400 * MIB).contains(bytes), "{bytes}");
         assert!(!device.is_free(), "{path} could be formatted by others");
@@ -355,7 +355,8 @@ async fn a_block_device_that_fails_or_is_gone_is_replaced_by_another() {
         let output = server.run(&["device", "list", "--json"]);
         let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let list = list.as_array().expect("a list").clone();
-        let mut missing = list.iter().filter(|device| device["state"] == "missing");
+        let is_lost = |device: &&Value| device["state"] == "gone" && device["use"] == "member";
+        let mut missing = list.iter().filter(is_lost);
         missing
             .next()
             .and_then(|device| device["uuid"].as_str().map(str::to_owned))

@@ -106,9 +106,24 @@ fn take_away(place: &Path) -> PathBuf {
 fn missing_device(server: &Server) -> String {
     let devices = json(server, &["device", "list", "--json"]);
     let devices = devices.as_array().expect("a list");
-    let missing = devices.iter().find(|device| device["state"] == "missing");
+    let is_lost = |device: &&Value| device["state"] == "gone" && device["use"] == "member";
+    let missing = devices.iter().find(is_lost);
     let uuid = missing.and_then(|device| device["uuid"].as_str());
     uuid.expect("a missing device").to_owned()
+}
+
+/// Since when the first device has been healthy, once that has been noted.
+fn healthy_since(server: &Server) -> u64 {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let first = json(server, &["device", "list", "--json"])[0].take();
+        if let Some(since) = first["since_unix_seconds"].as_u64() {
+            assert_eq!(first["state"], "healthy", "{first:#}");
+            return since;
+        }
+        assert!(Instant::now() < end, "not in time: {first:#}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn readyz(server: &Server) -> String {
@@ -298,11 +313,13 @@ async fn a_disk_is_added_while_the_node_serves() {
         (7, 7),
         "{devices:#}"
     );
+    let since = healthy_since(&server);
     // The server's capacity is shared by seven now.
     server.options_mut().capacity = "3584MiB".into();
     server.kill();
     server.restart();
     assert_eq!(readyz(&server), "ready\n");
+    assert_eq!(healthy_since(&server), since, "the restart is no change");
     server.kill();
     let places = server.data_dirs();
     take_away(&places[6]);

@@ -71,13 +71,7 @@ fn assert_degraded(server: &Server) {
     let left = "3 copies on 3 devices, of which 1 cannot be used: survives the loss of one more";
     assert_names(
         &said,
-        &[
-            "DEGRADED",
-            "missing",
-            "2 of 3 copies written",
-            left,
-            "  -> ",
-        ],
+        &["DEGRADED", "gone", "2 of 3 copies written", left, "  -> "],
     );
     let (code, said) = status_of(server, &["--json"]);
     assert_eq!(code, Some(4), "{said}");
@@ -90,7 +84,7 @@ fn assert_degraded(server: &Server) {
             .filter(|device| device["state"] == wanted)
             .count()
     };
-    assert_eq!((states("ok"), states("missing")), (2, 1));
+    assert_eq!((states("healthy"), states("gone")), (2, 1));
     assert!(status["capacity"]["free_bytes"].as_u64() > Some(0));
 }
 

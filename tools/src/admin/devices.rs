@@ -7,7 +7,7 @@ use serde_json::Value;
 use strata_net::node::discover::DEVICE_FILE;
 
 use super::protocol::Request;
-use super::shown::{list, number, size, text};
+use super::shown::{age, list, number, seconds_since, size, text};
 use super::{ask, said};
 use crate::config::Config;
 
@@ -22,15 +22,16 @@ pub fn devices(config: &Config, as_json: bool) -> Result<String, String> {
 
 fn table(status: &Value) -> String {
     let mut table = format!(
-        "{:<36}  {:<8}  {:<8}  {:>10}  {:>10}  {:>10}  path\n",
-        "uuid", "state", "use", "used", "of", "shards"
+        "{:<36}  {:<9}  {:>6}  {:<8}  {:>10}  {:>10}  {:>10}  path\n",
+        "uuid", "state", "for", "use", "used", "of", "shards"
     );
     for device in list(status, "devices") {
         let _ = write!(
             table,
-            "{:<36}  {:<8}  {:<8}  {:>10}  {:>10}  {:>10}  {}",
+            "{:<36}  {:<9}  {:>6}  {:<8}  {:>10}  {:>10}  {:>10}  {}",
             text(device, "uuid"),
             text(device, "state"),
+            state_age(device),
             text(device, "use"),
             size(number(device, "live_bytes")),
             size(number(device, "total_bytes")),
@@ -45,6 +46,12 @@ fn table(status: &Value) -> String {
         }
     }
     table
+}
+
+/// How long the device has been in its state; nothing until that has been noted.
+fn state_age(device: &Value) -> String {
+    let since = device["since_unix_seconds"].as_u64();
+    since.map_or_else(String::new, |since| age(seconds_since(since)))
 }
 
 /// Has a new device take the place of a lost one.
@@ -142,17 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn an_age_is_shown_in_its_largest_unit() {
+        let shown = [0, 59, 240, 3600, 86_399, 3 * 86_400 + 7].map(age);
+        assert_eq!(shown, ["0 s", "59 s", "4 min", "1 h", "23 h", "3 d"]);
+        assert_eq!(state_age(&json!({ "since_unix_seconds": null })), "");
+    }
+
+    #[test]
     fn devices_are_listed_with_what_is_wrong() {
         let shown = table(&json!({ "devices": [
-            { "uuid": "a", "path": "/a/strata.device", "state": "ok", "why": null, "live_bytes": 2048, "total_bytes": 1u64 << 30,
+            { "uuid": "a", "path": "/a/strata.device", "state": "healthy", "why": null, "since_unix_seconds": 1, "live_bytes": 2048, "total_bytes": 1u64 << 30,
                 "shards": 7 },
-            { "uuid": "b", "path": "/b/strata.device", "state": "failed", "why": "EIO" },
-            { "uuid": "c", "state": "missing" },
+            { "uuid": "b", "path": "/b/strata.device", "state": "failing", "why": "EIO" },
+            { "uuid": "c", "state": "gone" },
         ] }));
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines.len(), 4, "{shown}");
         assert!(lines[1].contains("2.0 KiB") && lines[1].ends_with("/a/strata.device"));
         assert!(lines[2].ends_with("/b/strata.device (EIO)"), "{shown}");
-        assert!(lines[3].contains("missing"));
+        assert!(lines[1].contains(" d  "), "since 1970: {shown}");
+        assert!(lines[3].contains("gone"));
     }
 }

@@ -1,12 +1,11 @@
 //! `strata repair` and `strata scrub`: whether chunks have all their shards, and what is being done about those that have not.
 
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::protocol::Request;
-use super::shown::{duration, number, size};
+use super::shown::{duration, number, seconds_since, size};
 use super::{ask, said};
 use crate::config::Config;
 
@@ -132,13 +131,7 @@ fn scrub_table(redundancy: &Value) -> String {
 }
 
 fn ago(surveyed: &Value) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    duration(
-        now.as_secs()
-            .saturating_sub(number(surveyed, "ended_unix_seconds")),
-    )
+    duration(seconds_since(number(surveyed, "ended_unix_seconds")))
 }
 
 #[cfg(test)]

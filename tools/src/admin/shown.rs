@@ -1,5 +1,7 @@
 //! Fields of answers, and how numbers are shown to people.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
 
 /// A field that is text; none where it is something else.
@@ -29,6 +31,23 @@ pub(super) fn size(bytes: u64) -> String {
     match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
         None => format!("{bytes} B"),
+    }
+}
+
+/// Seconds since then; 0 where it lies ahead.
+pub(super) fn seconds_since(unix_seconds: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
+        .as_secs()
+        .saturating_sub(unix_seconds)
+}
+
+/// Seconds in the largest unit that they fill.
+pub(super) fn age(seconds: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("d", 86_400), ("h", 3600), ("min", 60)];
+    match UNITS.iter().find(|(_, unit)| seconds >= *unit) {
+        Some((name, unit)) => format!("{} {name}", seconds / unit),
+        None => format!("{seconds} s"),
     }
 }
 

@@ -90,7 +90,8 @@ fn table(status: &Value) -> String {
     line("S3", text(status, "s3"));
     line("metrics", &format!("{}/metrics", text(status, "metrics")));
     line("layout", text(status, "layout"));
-    for device in list(status, "devices") {
+    let of_the_node = list(status, "devices").iter();
+    for device in of_the_node.filter(|device| text(device, "use") != "former") {
         line("device", &device_line(device));
     }
     line("capacity", &capacity_line(&status["capacity"]));
@@ -112,9 +113,9 @@ fn table(status: &Value) -> String {
 fn device_line(device: &Value) -> String {
     let (state, uuid) = (text(device, "state"), text(device, "uuid"));
     match (text(device, "path"), text(device, "why")) {
-        ("", _) => format!("{state:<8} {uuid}"),
-        (path, "") => format!("{state:<8} {path} ({uuid})"),
-        (path, why) => format!("{state:<8} {path} ({uuid}): {why}"),
+        ("", _) => format!("{state:<9} {uuid}"),
+        (path, "") => format!("{state:<9} {path} ({uuid})"),
+        (path, why) => format!("{state:<9} {path} ({uuid}): {why}"),
     }
 }
 
@@ -173,9 +174,9 @@ mod tests {
             "cluster": "c", "s3": "http://127.0.0.1:1", "metrics": "http://127.0.0.1:2", "metadata_dir": "/m",
             "layout": "3 copies", "capacity": { "total_bytes": 3u64 << 30, "free_bytes": 3u64 << 29, "chunks": 2, "chunks_max": 9 },
             "devices": [
-                { "uuid": "a", "path": "/a/strata.device", "state": "ok", "why": null },
-                { "uuid": "b", "path": "/b/strata.device", "state": "failed", "why": "EIO" },
-                { "uuid": "c", "state": "missing" },
+                { "uuid": "a", "path": "/a/strata.device", "state": "healthy", "why": null },
+                { "uuid": "b", "path": "/b/strata.device", "state": "failing", "why": "EIO" },
+                { "uuid": "c", "state": "gone" },
             ],
             "buckets": { "count": 2, "objects": 3, "objects_bytes": 1536 },
             "log": { "copies": 1, "copies_expected": 3, "used_bytes": 10, "total_bytes": 2048,
@@ -192,9 +193,9 @@ mod tests {
         for line in [
             "Strata 1, node 1, process 7, up 1 h 1 min",
             "  state     DEGRADED",
-            "  device    ok       /a/strata.device (a)",
-            "  device    failed   /b/strata.device (b): EIO",
-            "  device    missing  c",
+            "  device    healthy   /a/strata.device (a)",
+            "  device    failing   /b/strata.device (b): EIO",
+            "  device    gone      c",
             "  capacity  1.5 GiB of 3.0 GiB free; 2 of 9 shards",
             "  buckets   2 with 3 objects of 1.5 KiB together",
             "  names     /m, 4.0 KiB of 64.0 GiB used",

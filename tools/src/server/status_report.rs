@@ -11,10 +11,12 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use strata_net::node::repair::{Progress, Redundancy, Surveyed};
-use strata_net::node::status::{Degradation, DeviceStatus, NodeStatus, PartitionStatus, Phase};
+use strata_net::node::status::{
+    Degradation, DeviceReport, DeviceStatus, NodeStatus, PartitionStatus, Phase,
+};
 
 use super::capacity::Capacity;
-use super::metrics::node::{device_state, severity_word};
+use super::metrics::node::severity_word;
 use crate::version::VERSION;
 
 /// What a status is told from.
@@ -42,21 +44,6 @@ impl StatusReport {
         let capacity = Capacity::of(&status.partitions());
         let (usages, packing) = (status.bucket_usages(), status.packing());
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        let missing = report.missing_devices.iter();
-        let missing =
-            missing.map(|uuid| json!({ "uuid": uuid, "state": "missing", "use": "member" }));
-        let (devices, partitions) = (status.devices(), status.partitions());
-        let members = status.member_devices();
-        let moving = status.redundancy().map_or(0, |found| found.groups_moving());
-        let devices = devices.iter().map(|of| {
-            let usage = match (members.contains(&of.uuid), moving) {
-                (true, _) => "member",
-                (false, 0) => "unused",
-                (false, _) => "draining",
-            };
-            device(of, &partitions, usage)
-        });
-        let devices = devices.chain(missing);
         json!({
             "state": state,
             "why": why,
@@ -74,7 +61,7 @@ impl StatusReport {
                 "parity_shards": scheme.losses(),
             })),
             "placement_groups": status.placement_groups(),
-            "devices": devices.collect::<Vec<_>>(),
+            "devices": self.devices(),
             "capacity": {
                 "total_bytes": capacity.total_bytes,
                 "free_bytes": capacity.free_bytes,
@@ -98,6 +85,25 @@ impl StatusReport {
             "redundancy": status.redundancy().map(|found| redundancy(&found)),
             "degradations": degradations.iter().map(degradation).collect::<Vec<_>>(),
         })
+    }
+
+    fn devices(&self) -> Vec<Value> {
+        let status = &self.status;
+        let (open, partitions) = (status.devices(), status.partitions());
+        let members = status.member_devices();
+        let moving = status.redundancy().map_or(0, |found| found.groups_moving());
+        let reports = status.device_reports().into_iter();
+        let devices = reports.map(|report| {
+            let usage = match (members.contains(&report.uuid), moving) {
+                _ if report.is_former => "former",
+                (true, _) => "member",
+                (false, 0) => "unused",
+                (false, _) => "draining",
+            };
+            let open = open.iter().find(|open| open.uuid == report.uuid);
+            device(&report, open, &partitions, usage)
+        });
+        devices.collect()
     }
 
     fn log(&self) -> Value {
@@ -126,16 +132,28 @@ fn state(phase: &Phase, degradations: &[Degradation]) -> (&'static str, Option<S
     }
 }
 
-fn device(device: &DeviceStatus, partitions: &[PartitionStatus], usage: &str) -> Value {
+fn device(
+    report: &DeviceReport,
+    open: Option<&DeviceStatus>,
+    partitions: &[PartitionStatus],
+    usage: &str,
+) -> Value {
     let of_it = partitions
         .iter()
-        .filter(|of| of.place.device == device.uuid);
+        .filter(|of| of.place.device == report.uuid);
     let capacity = Capacity::of(&of_it.cloned().collect::<Vec<_>>());
+    let since = report.since_nanos.map(|nanos| nanos / 1_000_000_000);
     json!({
-        "uuid": device.uuid.to_string(),
-        "path": device.name,
-        "state": device_state(device),
-        "why": device.health.failure(),
+        "uuid": report.uuid.to_string(),
+        "path": open.map(|open| &open.name),
+        "state": report.state.word(),
+        "why": Some(&report.reason).filter(|reason| !reason.is_empty()),
+        "since_unix_seconds": since,
+        "errors": {
+            "reads": report.errors.reads,
+            "writes": report.errors.writes,
+            "checksums": report.errors.checksums,
+        },
         "total_bytes": capacity.total_bytes,
         "live_bytes": capacity.live_bytes,
         "shards": capacity.chunks,

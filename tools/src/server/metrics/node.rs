@@ -203,7 +203,7 @@ fn encode_devices(page: &mut Page<'_, '_>, status: &NodeStatus) -> fmt::Result {
 }
 
 /// The state of a device that was there at the start, as one word.
-pub fn device_state(device: &DeviceStatus) -> &'static str {
+fn device_state(device: &DeviceStatus) -> &'static str {
     match device.health.failure() {
         Some(_) => "failed",
         None if device.health.is_slow() => "slow",
