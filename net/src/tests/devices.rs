@@ -384,7 +384,7 @@ fn what_a_crash_leaves_of_moved_shards_where_they_were_is_freed_later() {
     let stored = || {
         let (machine, acknowledged) = (machine(101, CODED), Acknowledged::default());
         start(&machine, METADATA, stores(&acknowledged)).expect("a start");
-        machine
+        (machine, acknowledged)
     };
     let counted = |machine: &Machine| machine.simulation.counters().operations;
     let total = |machine: &Machine| shards_at_last(machine).values().sum::<u64>();
@@ -400,7 +400,7 @@ fn what_a_crash_leaves_of_moved_shards_where_they_were_is_freed_later() {
         reactor::sleep(Duration::from_secs(80)).await;
     };
     let (before, after, soon, expected) = {
-        let mut machine = stored();
+        let (mut machine, _) = stored();
         let before = counted(&machine);
         start(&machine, METADATA, adds).expect("a start");
         let after = counted(&machine);
@@ -413,7 +413,7 @@ fn what_a_crash_leaves_of_moved_shards_where_they_were_is_freed_later() {
     let mut has_left_some = false;
     // Near the end all has been moved.
     for part in (1..PARTS).rev() {
-        let mut machine = stored();
+        let (mut machine, acknowledged) = stored();
         machine
             .simulation
             .crash_after(before + (after - before) * part / PARTS);
@@ -432,6 +432,7 @@ fn what_a_crash_leaves_of_moved_shards_where_they_were_is_freed_later() {
             // The epochs in which it was stored are closed after an hour, and two walks must agree.
             start(&machine, METADATA, waits(3 * 3600)).expect("a start");
             assert_eq!(total(&machine), expected, "{part} {soon}");
+            check_without(machine, [3, NEW], &acknowledged);
             has_left_some = true;
             break;
         }
