@@ -59,9 +59,10 @@ type Moves = BTreeMap<Place, BTreeMap<u32, Move>>;
 /// Moves what is to be moved until the task is dropped. One reactor of the node does it.
 pub(super) fn spawn(cluster: Cluster) -> reactor::Task<()> {
     reactor::spawn(TaskClass::Background, async move {
+        let mut lost = LostPlaces::default();
         loop {
             reactor::sleep(LOOK_EVERY).await;
-            match move_all(&cluster).await {
+            match move_all(&cluster, &mut lost).await {
                 Ok(0) => {}
                 Ok(groups) => {
                     tracing::warn!(
@@ -81,7 +82,7 @@ pub(super) fn spawn(cluster: Cluster) -> reactor::Task<()> {
 
 /// Moves the shards of every group that has former slots, and has each group forget these when nothing of it is left to move. Returns
 /// how many groups are left of which nothing can be moved at this time.
-async fn move_all(cluster: &Cluster) -> Result<usize, ClusterError> {
+async fn move_all(cluster: &Cluster, lost: &mut LostPlaces) -> Result<usize, ClusterError> {
     let mut groups = note_moving(cluster)?;
     if groups.is_empty() {
         return Ok(0);
@@ -98,9 +99,10 @@ async fn move_all(cluster: &Cluster) -> Result<usize, ClusterError> {
             passed.left.extend(of_place.left);
         }
         if is_settled {
-            let of_lost = of_lost_places(cluster, &moves);
-            passed.left.retain(|number| !of_lost.contains(number));
-            let done = groups.extract_if(.., |group| !passed.left.contains(&group.number));
+            let given_up = lost.given_up(cluster, &moves);
+            passed.left.retain(|(from, _)| !given_up.contains(from));
+            let left: BTreeSet<u32> = passed.left.iter().map(|(_, group)| *group).collect();
+            let done = groups.extract_if(.., |group| !left.contains(&group.number));
             finish(cluster, done.collect(), &mut moves).await?;
             if groups.is_empty() || passed.copied == 0 {
                 return Ok(groups.len());
@@ -119,25 +121,28 @@ fn note_moving(cluster: &Cluster) -> Result<Vec<PlacementGroup>, ClusterError> {
     Ok(groups)
 }
 
-/// The groups whose former places cannot be read, once repair has computed from the others what they were to give: a survey
-/// found everything whole that began after this was asked for.
-fn of_lost_places(cluster: &Cluster, moves: &Moves) -> BTreeSet<u32> {
-    let is_lost = |place: &Place| !cluster.parts().is_readable(*place);
-    let lost: Vec<&BTreeMap<u32, Move>> = moves
-        .iter()
-        .filter_map(|(from, of_groups)| is_lost(from).then_some(of_groups))
-        .collect();
-    if lost.is_empty() {
-        return BTreeSet::new();
-    }
-    let redundancy = &cluster.parts().redundancy;
-    let is_whole =
-        |found: &Surveyed| found.survey.below_target == 0 && found.survey.unreadable == 0;
-    match redundancy.surveyed() {
-        Some(found) if is_whole(&found) => {
-            lost.into_iter().flat_map(BTreeMap::keys).copied().collect()
+/// The former places that cannot be read.
+#[derive(Debug, Default)]
+struct LostPlaces(BTreeSet<Place>);
+
+impl LostPlaces {
+    /// Those that are needed no more, because repair has computed from the others what lies there: a survey found everything whole that
+    /// was asked for after the last of them had been lost.
+    fn given_up(&mut self, cluster: &Cluster, moves: &Moves) -> BTreeSet<Place> {
+        let is_lost = |place: &&Place| !cluster.parts().is_readable(**place);
+        let lost: BTreeSet<Place> = moves.keys().filter(is_lost).copied().collect();
+        let is_news = !lost.is_subset(&self.0);
+        self.0 = lost;
+        let redundancy = &cluster.parts().redundancy;
+        if is_news {
+            redundancy.ask_survey();
         }
-        _ => BTreeSet::new(),
+        let is_whole =
+            |found: &Surveyed| found.survey.below_target == 0 && found.survey.unreadable == 0;
+        match redundancy.surveyed() {
+            Some(found) if is_whole(&found) => self.0.clone(),
+            _ => BTreeSet::new(),
+        }
     }
 }
 
@@ -212,8 +217,9 @@ fn moves_of(groups: &[PlacementGroup]) -> Moves {
 struct Passed {
     /// Shards that were copied.
     copied: u64,
-    /// Groups of which shards were copied or could not be, and of which another pass has to find nothing.
-    left: BTreeSet<u32>,
+    /// Groups of which shards were copied or could not be, and of which another pass has to find nothing, with the place that
+    /// these leave.
+    left: BTreeSet<(Place, u32)>,
 }
 
 /// Walks over a place once and copies what is not where it goes.
@@ -234,7 +240,9 @@ async fn pass(cluster: &Cluster, from: Place, of_groups: &BTreeMap<u32, Move>) -
             }
             Err(error) => {
                 tracing::debug!(device = %from.device, %error, "a place that shards leave cannot be read");
-                passed.left.extend(of_groups.keys());
+                passed
+                    .left
+                    .extend(of_groups.keys().map(|group| (from, *group)));
                 return passed;
             }
         }
@@ -304,9 +312,8 @@ async fn copy_missing(
         Ok(held) => held,
         Err(error) => {
             tracing::debug!(device = %to.device, %error, "a place that shards go to does not answer");
-            passed
-                .left
-                .extend(shards.iter().map(|(id, _)| group_of(id)));
+            let groups = shards.iter().map(|(id, _)| (from, group_of(id)));
+            passed.left.extend(groups);
             return;
         }
     };
@@ -326,7 +333,7 @@ async fn copy_missing(
                 tracing::debug!(%id, from = %from.device, to = %to.device, %error, "a shard was not moved");
             }
         }
-        passed.left.insert(group_of(&id));
+        passed.left.insert((from, group_of(&id)));
     }
 }
 
