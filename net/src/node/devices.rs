@@ -427,20 +427,6 @@ impl Serving {
             .collect()
     }
 
-    /// A mirror of the log whose device is not open, if the log lacks one.
-    fn lost_mirror(&self) -> Option<Uuid> {
-        let there = self.log_mirrors();
-        let devices = self.devices.borrow();
-        let planned = &devices.first()?.superblock.log_mirrors;
-        if there.len() >= planned.len() {
-            return None;
-        }
-        planned
-            .iter()
-            .copied()
-            .find(|mirror| !there.contains(mirror))
-    }
-
     /// Bytes that a device may grow to.
     async fn capacity_of(&self, listed: &Path, file: &Path) -> Result<u64, NodeError> {
         let space = DeviceSpace {

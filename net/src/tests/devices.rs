@@ -590,6 +590,30 @@ fn a_drained_disk_is_needed_no_more() {
 }
 
 #[test]
+fn the_log_keeps_its_mirrors_when_devices_are_added_replaced_and_drained() {
+    let (mut machine, acknowledged) = machine_of_seven(103);
+    machine.disks.retain(|disk| *disk != LOST);
+    // The added one stands in for the lost mirror, and then goes itself.
+    let replaces = async move |cluster: Cluster| {
+        if reactor::index() == 0 {
+            let place = PathBuf::from(format!("/disk{}", NEW + 1));
+            let replaced = replace_by(&cluster, place).await;
+            replaced.expect("a device is missing").expect("replaced");
+        }
+        let found = surveyed(&cluster).await;
+        assert_eq!((found.below_target, found.unreadable), (0, 0), "{found:?}");
+        reactor::sleep(Duration::from_secs(2)).await;
+    };
+    start(&machine, METADATA, replaces).expect("a start");
+    machine.disks.push(NEW + 1);
+    start(&machine, METADATA, drains(NEW)).expect("a start");
+    machine.disks.retain(|disk| *disk != NEW);
+    let status = start(&machine, METADATA, waits(1)).expect("a start");
+    assert_eq!(status.group().expect("a group").mirrors(), 3);
+    check_without(machine, [0, 1], &acknowledged);
+}
+
+#[test]
 fn a_drain_that_ends_at_any_operation_goes_on_by_itself() {
     const PARTS: u64 = 10;
     let counted = |machine: &Machine| machine.simulation.counters().operations;

@@ -92,8 +92,8 @@ pub fn add(config: &Config, place: &Path, force_format: bool) -> Result<String, 
     };
     let added = ask(config, &request).map_err(|error| error.to_string())?;
     Ok(format!(
-        "Device {} at {} has slots in {} placement groups: new objects go there too, and its part of what is stored is being moved \
-         there: `strata repair status`.\n{}",
+        "Device {} at {} has slots in {} placement groups: new objects go there too, and what other disks hold for \
+         those slots is being moved there: `strata repair status`.\n{}",
         text(&added, "device"),
         text(&added, "path"),
         number(&added, "placement_groups"),

@@ -44,13 +44,17 @@ impl Serving {
 
     /// A mirror of the log that a device of a domain may take the place of, when it is lost or taken out: none where the domain has
     /// a mirror already.
-    async fn mirror_to_stand_in_for(&self, domain: &FailureDomain) -> Option<Uuid> {
+    pub(super) async fn mirror_to_stand_in_for(&self, domain: &FailureDomain) -> Option<Uuid> {
         let mirrors = self.log_mirrors();
         let domains = self.domains().await;
         let mut of_mirrors = domains.iter().filter(|(uuid, ..)| mirrors.contains(uuid));
         if of_mirrors.any(|(_, _, of_mirror)| of_mirror.shares_fate_with(domain)) {
             return None;
         }
-        self.lost_mirror().or(mirrors.last().copied())
+        let devices = self.devices.borrow();
+        // The new device is formatted like the first one.
+        let planned = &devices.first()?.superblock.log_mirrors;
+        let lost = planned.iter().find(|mirror| !mirrors.contains(mirror));
+        lost.or(planned.last()).copied()
     }
 }

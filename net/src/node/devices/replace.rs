@@ -51,8 +51,8 @@ impl Serving {
             }
         }
         self.refuse_shared_fate(lost, &look, groups).await?;
-        self.device_at(listed, look, groups, self.lost_mirror())
-            .await
+        let mirror = self.mirror_to_stand_in_for(&look.domain).await;
+        self.device_at(listed, look, groups, mirror).await
     }
 
     /// Refuses a place on a disk that holds another slot of a group that the new device would join.
