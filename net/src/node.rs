@@ -100,7 +100,7 @@ pub enum NodeError {
     /// The log or the namespace could not be brought up.
     #[error("{0}")]
     Metadata(String),
-    /// A reactor ended before the node had started.
+    /// A reactor ended before the node had started, or its front end by a panic.
     #[error("{0}")]
     Ended(String),
 }

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use strata_engine::reactor::{self, Receiver, Sender, TaskClass};
 
 use super::devices::DeviceSet;
 use super::propose::{self, Metadata};
 use super::status::{NodeStatus, Phase};
 use super::store::LocalStores;
-use super::{ClusterParts, Serve, answer, open, orphans};
+use super::{ClusterParts, NodeError, Serve, answer, open, orphans};
 use crate::cluster::Cluster;
 use crate::message::NodeRequest;
 
@@ -76,13 +77,16 @@ async fn serve_front_end(parts: Arc<ClusterParts>, local: LocalStores, serve: im
 }
 
 /// Runs the front ends on every reactor until they have ended.
+///
+/// # Errors
+/// One that has ended by a panic: the connections that come to its core would never be served.
 pub(super) async fn serve_until_stopped(
     status: &Arc<NodeStatus>,
     peers: &[Sender<NodeRequest>],
     parts: Arc<ClusterParts>,
-) {
+) -> Result<(), NodeError> {
     status.enter(Phase::Starting("opening the front ends".to_owned()));
-    let mut ended = Vec::new();
+    let mut ended = FuturesUnordered::new();
     for peer in peers {
         let (reply, done) = reactor::oneshot();
         if peer
@@ -93,8 +97,13 @@ pub(super) async fn serve_until_stopped(
             ended.push(done);
         }
     }
-    for done in ended {
-        let _ = done.await;
+    while let Some(done) = ended.next().await {
+        if done.is_err() {
+            let why = "the front end of a reactor has panicked: report it with the log";
+            status.enter(Phase::Failed(why.to_owned()));
+            return Err(NodeError::Ended(why.to_owned()));
+        }
     }
     status.enter(Phase::Stopping);
+    Ok(())
 }

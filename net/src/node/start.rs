@@ -58,9 +58,9 @@ pub(super) async fn run_metadata_core(
             let following = capacity::follow(&config, &devices);
             devices_served.serve(&config, parts.clone(), devices);
             status.set_device_changes(DeviceChanges(peers[0].clone()));
-            serve_until_stopped(&status, &peers, parts).await;
+            let served = serve_until_stopped(&status, &peers, parts).await;
             drop(following);
-            Ok(())
+            served
         }
         Err(error) => {
             status.enter(Phase::Failed(error.to_string()));

@@ -154,12 +154,12 @@ pub fn start(
     let ran = node::run(world, config, status.clone(), front_end);
     assert!(
         !has_panicked.load(Ordering::Acquire),
-        "what served has panicked"
+        "what served has panicked: {ran:?}"
     );
     ran.map(|()| status)
 }
 
-/// A panic of what serves ends the node like a stop: this notes it, so that the test fails.
+/// Notes a panic of what serves, so that the test fails also where it expects that the node ends with an error.
 struct NotesPanic(Arc<AtomicBool>);
 
 impl Drop for NotesPanic {
@@ -171,11 +171,13 @@ impl Drop for NotesPanic {
 }
 
 #[test]
-#[should_panic(expected = "what served has panicked")]
-fn an_assertion_that_fails_in_what_serves_fails_the_test() {
-    let served = start(&machine(70, COPIES), METADATA, async |_: Cluster| {
-        panic!("as an assertion does")
-    });
+#[should_panic(expected = "what served has panicked: Err(Ended(")]
+fn a_front_end_that_panics_ends_the_node_with_an_error_and_fails_a_test() {
+    let panics = async |_: Cluster| match reactor::index() {
+        2 => panic!("as an assertion does"),
+        _ => std::future::pending::<()>().await,
+    };
+    let served = start(&machine(70, COPIES), METADATA, panics);
     served.expect("a start");
 }
 
