@@ -67,7 +67,7 @@ pub(super) fn spawn(cluster: Cluster) -> reactor::Task<()> {
                 Ok(groups) => {
                     tracing::warn!(
                         groups,
-                        "shards cannot be moved yet where they go; trying again"
+                        "groups are left whose shards cannot be moved yet; trying again"
                     );
                     reactor::sleep(RETRY_AFTER).await;
                 }
@@ -217,9 +217,22 @@ fn moves_of(groups: &[PlacementGroup]) -> Moves {
 struct Passed {
     /// Shards that were copied.
     copied: u64,
+    /// What could not be read or copied.
+    failures: u64,
     /// Groups of which shards were copied or could not be, and of which another pass has to find nothing, with the place that
     /// these leave.
     left: BTreeSet<(Place, u32)>,
+}
+
+impl Passed {
+    /// Says in the log what kept the first shard from being moved; of the others it is mostly the same.
+    fn note_failure(&mut self, from: Place, to: Option<Place>, error: &dyn std::fmt::Display) {
+        self.failures += 1;
+        if self.failures == 1 {
+            let to = to.map(|to| to.device.to_string());
+            tracing::warn!(from = %from.device, ?to, %error, "shards cannot be moved");
+        }
+    }
 }
 
 /// Walks over a place once and copies what is not where it goes.
@@ -239,10 +252,9 @@ async fn pass(cluster: &Cluster, from: Place, of_groups: &BTreeMap<u32, Move>) -
                 }
             }
             Err(error) => {
-                tracing::debug!(device = %from.device, %error, "a place that shards leave cannot be read");
-                passed
-                    .left
-                    .extend(of_groups.keys().map(|group| (from, *group)));
+                passed.note_failure(from, None, &error);
+                let groups = of_groups.keys().map(|group| (from, *group));
+                passed.left.extend(groups);
                 return passed;
             }
         }
@@ -311,7 +323,7 @@ async fn copy_missing(
     let held = match cluster.holds_at(to, ids).await {
         Ok(held) => held,
         Err(error) => {
-            tracing::debug!(device = %to.device, %error, "a place that shards go to does not answer");
+            passed.note_failure(from, Some(to), &error);
             let groups = shards.iter().map(|(id, _)| (from, group_of(id)));
             passed.left.extend(groups);
             return;
@@ -330,7 +342,7 @@ async fn copy_missing(
             // It was freed meanwhile.
             Err(EngineError::NotFound) => continue,
             Err(error) => {
-                tracing::debug!(%id, from = %from.device, to = %to.device, %error, "a shard was not moved");
+                passed.note_failure(from, Some(to), &error);
             }
         }
         passed.left.insert((from, group_of(&id)));
