@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use strata_engine::reactor::{self, World};
+use strata_engine::reactor::{self, Instant, TaskClass, World};
 use strata_net::Cluster;
 use strata_net::node::status::{self, NodeStatus};
 use strata_net::node::{self, NodeConfig, Serving};
 use strata_net::scheme::{DegradedWrites, Scheme};
-use strata_raftlog::namespace::RootKey;
-use strata_raftlog::namespace::command::CreateBucket;
+use strata_raftlog::namespace::command::{
+    CreateBucket, DeleteKey, DeleteObjects, Precondition, PutObject,
+};
+use strata_raftlog::namespace::{Body, ETag, ObjectAttributes, RootKey};
 
 use crate::affinity;
 use crate::report::{Tally, parse_size};
@@ -111,7 +113,9 @@ impl Node<'_> {
                 match connected {
                     Ok(cluster) => {
                         says.enter(status::Phase::Ready);
-                        round.serve(cluster).await;
+                        if let Err(error) = take_part(&round, cluster).await {
+                            round.course().fail(error);
+                        }
                     }
                     Err(error) => round.course().fail(anyhow::Error::new(error)),
                 }
@@ -166,8 +170,43 @@ pub trait Round: Send + Sync + 'static {
     /// How it goes.
     fn course(&self) -> &Course;
 
-    /// Does this reactor's part.
-    fn serve(self: Arc<Self>, cluster: Cluster) -> impl Future<Output = ()>;
+    /// Operations that each reactor has under way.
+    fn depth(&self) -> u64;
+
+    /// Does operations one after the other until the round is over, which began at a moment.
+    fn work(
+        self: Arc<Self>,
+        cluster: Cluster,
+        dice: Dice,
+        begun: Instant,
+    ) -> impl Future<Output = Tally> + 'static;
+}
+
+/// Has the bucket made, where there is none, waits until every reactor is here, and does this one's part.
+async fn take_part(round: &Arc<impl Round>, cluster: Cluster) -> anyhow::Result<()> {
+    if reactor::index() == 0 && cluster.bucket(BUCKET)?.is_none() {
+        let bucket = CreateBucket {
+            bucket: BUCKET.to_owned(),
+            owner: 0,
+        };
+        cluster.submit(bucket).await?;
+    }
+    let course = round.course();
+    course.meet().await;
+    let (begun, used) = (reactor::now(), affinity::process_time()?);
+    let tasks: Vec<reactor::Task<Tally>> = (0..round.depth())
+        .map(|task| {
+            let dice = Dice::of_task(task);
+            let work = round.clone().work(cluster.clone(), dice, begun);
+            reactor::spawn(TaskClass::Foreground, work)
+        })
+        .collect();
+    let mut tally = Tally::default();
+    for task in tasks {
+        tally.merge(&task.await);
+    }
+    course.note(&tally, begun.elapsed(), affinity::process_time()? - used);
+    Ok(())
 }
 
 /// How a round goes.
@@ -226,35 +265,12 @@ impl Course {
         std::mem::take(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has the bucket made, where there is none, and waits until every reactor is here; then has this one's tasks spawned, and waits
-    /// for what they have done.
-    ///
-    /// # Errors
-    /// A bucket that cannot be made, and a clock that cannot be read.
-    pub async fn take_part(
-        &self,
-        cluster: &Cluster,
-        spawn: impl FnOnce() -> Vec<reactor::Task<Tally>>,
-    ) -> anyhow::Result<()> {
-        if reactor::index() == 0 && cluster.bucket(BUCKET)?.is_none() {
-            let bucket = CreateBucket {
-                bucket: BUCKET.to_owned(),
-                owner: 0,
-            };
-            cluster.submit(bucket).await?;
-        }
-        self.meet().await;
-        let (begun, used) = (reactor::now(), affinity::process_time()?);
-        let mut tally = Tally::default();
-        for task in spawn() {
-            tally.merge(&task.await);
-        }
-        let (elapsed, used) = (begun.elapsed(), affinity::process_time()? - used);
+    /// Adds what a reactor has done.
+    fn note(&self, tally: &Tally, elapsed: Duration, used: Duration) {
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.tally.merge(&tally);
+        outcome.tally.merge(tally);
         outcome.elapsed = outcome.elapsed.max(elapsed);
         outcome.used = outcome.used.max(used);
-        Ok(())
     }
 
     /// Waits until every reactor is here.
@@ -274,6 +290,37 @@ impl Course {
 pub fn bucket(cluster: &Cluster) -> anyhow::Result<u64> {
     let bucket = cluster.bucket(BUCKET)?;
     Ok(bucket.context("the bucket is gone")?.inode)
+}
+
+/// The command that names a body.
+///
+/// # Errors
+/// The bucket is gone, or cannot be read.
+pub fn named(cluster: &Cluster, key: Vec<u8>, inode: u64, body: Body) -> anyhow::Result<PutObject> {
+    Ok(PutObject {
+        bucket: bucket(cluster)?,
+        key,
+        inode,
+        size: body.length(),
+        etag: ETag::single([7; 16]),
+        checksum: None,
+        attributes: ObjectAttributes::default(),
+        body,
+        precondition: Precondition::default(),
+        owner: 0,
+    })
+}
+
+/// The command that deletes what has a key.
+///
+/// # Errors
+/// The bucket is gone, or cannot be read.
+pub fn deleted(cluster: &Cluster, key: Vec<u8>) -> anyhow::Result<DeleteObjects> {
+    let if_match = None;
+    Ok(DeleteObjects {
+        bucket: bucket(cluster)?,
+        keys: vec![DeleteKey { key, if_match }],
+    })
 }
 
 /// A generator of numbers for one task of a reactor, which is never 0.

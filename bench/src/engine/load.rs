@@ -8,15 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use strata_engine::CELL_BYTES;
-use strata_engine::reactor::{self, Instant, TaskClass};
+use strata_engine::reactor::{self, Instant};
 use strata_net::Cluster;
 use strata_net::cluster::read::BodySource;
 use strata_net::cluster::write::SPACE_FILE;
-use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects, Precondition, PutObject};
-use strata_raftlog::namespace::{Body, ETag, Extent, ObjectAttributes, PieceSource};
+use strata_raftlog::namespace::{Extent, PieceSource};
 
 use super::{Options, Phase};
-use crate::node::{BUCKET, Course, Dice, Round, bucket};
+use crate::node::{BUCKET, Course, Dice, Round, deleted, named};
 use crate::payload::{Comparison, Payloads};
 use crate::report::Tally;
 
@@ -95,21 +94,18 @@ impl Round for EngineRound {
         &self.course
     }
 
-    async fn serve(self: Arc<Self>, cluster: Cluster) {
-        let spawn = || {
-            let begun = reactor::now();
-            let workers = (0..self.load.depth as u64).map(|task| Worker {
-                round: self.clone(),
-                cluster: cluster.clone(),
-                dice: Dice::of_task(task),
-            });
-            workers
-                .map(|worker| reactor::spawn(TaskClass::Foreground, worker.work(begun)))
-                .collect()
+    fn depth(&self) -> u64 {
+        self.load.depth as u64
+    }
+
+    async fn work(self: Arc<Self>, cluster: Cluster, dice: Dice, begun: Instant) -> Tally {
+        let round = self;
+        let worker = Worker {
+            round,
+            cluster,
+            dice,
         };
-        if let Err(error) = self.course.take_part(&cluster, spawn).await {
-            self.course.fail(error);
-        }
+        worker.work(begun).await
     }
 }
 
@@ -171,23 +167,9 @@ impl Worker {
             writer.write(content.slice(at..end)).await?;
         }
         let body = writer.finish().await?;
-        cluster.submit(self.named(number, inode, body)?).await?;
+        let object = named(cluster, key(number), inode, body)?;
+        cluster.submit(object).await?;
         Ok(content.len() as u64)
-    }
-
-    fn named(&self, number: u64, inode: u64, body: Body) -> anyhow::Result<PutObject> {
-        Ok(PutObject {
-            bucket: bucket(&self.cluster)?,
-            key: key(number),
-            inode,
-            size: body.length(),
-            etag: ETag::single([7; 16]),
-            checksum: None,
-            attributes: ObjectAttributes::default(),
-            body,
-            precondition: Precondition::default(),
-            owner: 0,
-        })
     }
 
     async fn get(&mut self) -> anyhow::Result<u64> {
@@ -229,14 +211,7 @@ impl Worker {
         if number >= self.round.load.there.end {
             return Ok(None);
         }
-        let key = DeleteKey {
-            key: key(number),
-            if_match: None,
-        };
-        let delete = DeleteObjects {
-            bucket: bucket(&self.cluster)?,
-            keys: vec![key],
-        };
+        let delete = deleted(&self.cluster, key(number))?;
         self.cluster.submit(delete).await?;
         Ok(Some(0))
     }

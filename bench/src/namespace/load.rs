@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use strata_engine::reactor::{self, Instant, TaskClass};
+use strata_engine::reactor::{self, Instant};
 use strata_net::Cluster;
 use strata_net::cluster::write::SPACE_FILE;
-use strata_raftlog::namespace::command::{DeleteKey, DeleteObjects, Precondition, PutObject};
-use strata_raftlog::namespace::{ETag, ListQuery, Listing, ObjectAttributes};
+use strata_raftlog::namespace::{ListQuery, Listing};
 
 use super::{Options, Phase};
-use crate::node::{BUCKET, Course, Dice, Round, bucket};
+use crate::node::{BUCKET, Course, Dice, Round, bucket, deleted, named};
 use crate::report::Tally;
 
 /// Steps of a listing in one turn, as the S3 front end makes them.
@@ -77,21 +76,18 @@ impl Round for NamespaceRound {
         &self.course
     }
 
-    async fn serve(self: Arc<Self>, cluster: Cluster) {
-        let spawn = || {
-            let begun = reactor::now();
-            let workers = (0..self.depth).map(|task| Worker {
-                round: self.clone(),
-                cluster: cluster.clone(),
-                dice: Dice::of_task(task),
-            });
-            workers
-                .map(|worker| reactor::spawn(TaskClass::Foreground, worker.work(begun)))
-                .collect()
+    fn depth(&self) -> u64 {
+        self.depth
+    }
+
+    async fn work(self: Arc<Self>, cluster: Cluster, dice: Dice, begun: Instant) -> Tally {
+        let round = self;
+        let worker = Worker {
+            round,
+            cluster,
+            dice,
         };
-        if let Err(error) = self.course.take_part(&cluster, spawn).await {
-            self.course.fail(error);
-        }
+        worker.work(begun).await
     }
 }
 
@@ -148,31 +144,13 @@ impl Worker {
         let mut writer = cluster.writer(inode, SPACE_FILE);
         writer.write(self.round.body.clone()).await?;
         let body = writer.finish().await?;
-        let object = PutObject {
-            bucket: bucket(cluster)?,
-            key: self.round.key(number),
-            inode,
-            size: body.length(),
-            etag: ETag::single([7; 16]),
-            checksum: None,
-            attributes: ObjectAttributes::default(),
-            body,
-            precondition: Precondition::default(),
-            owner: 0,
-        };
+        let object = named(cluster, self.round.key(number), inode, body)?;
         cluster.submit(object).await?;
         Ok(())
     }
 
     async fn delete(&self, number: u64) -> anyhow::Result<()> {
-        let key = DeleteKey {
-            key: self.round.key(number),
-            if_match: None,
-        };
-        let delete = DeleteObjects {
-            bucket: bucket(&self.cluster)?,
-            keys: vec![key],
-        };
+        let delete = deleted(&self.cluster, self.round.key(number))?;
         self.cluster.submit(delete).await?;
         Ok(())
     }
