@@ -147,6 +147,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let mut samples = of_the_system();
     samples.extend(of_objects());
     samples.extend(of_uploads());
+    samples.extend(of_chunks());
     samples
 }
 
@@ -284,6 +285,11 @@ fn of_uploads() -> Vec<Sample> {
                 offset: 5,
             }],
         }
+    }
+}
+
+fn of_chunks() -> Vec<Sample> {
+    samples! {
         Repoint {
             home: 82,
             chunk: Extent::whole_chunk(ChunkId(83), 1 << 20, 1, 0b11),
