@@ -1,21 +1,33 @@
-//! One file through the reactor: random reads and sequential writes past the page cache.
+//! One file past the page cache, through the reactor or through something else that a program might use in its place: random reads
+//! and sequential writes.
 //!
 //! Invariants: a file that another program has made is not opened (see [`own_file`](crate::own_file)); the file holds written data from end to end before anything is measured, because a hole or an
-//! unwritten extent answers without the device; writes stay inside it; the depth never changes during a run.
+//! unwritten extent answers without the device; writes stay inside it; the depth never changes during a run. All drivers do the
+//! same operations at the same offsets, on one core, and the processor time is that of the whole process, helper threads and the
+//! kernel's workers for it included.
 
-use std::cell::{Cell, RefCell};
+mod blocking;
+mod bytes;
+#[cfg(feature = "glommio")]
+mod glommio;
+#[cfg(feature = "monoio")]
+mod monoio;
+mod offsets;
+mod reactor;
+mod tokio;
+
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use strata_engine::reactor::{
-    Buffer, BufferView, File, OpenOptions, ReactorConfig, TaskClass, World, allocate, now,
-    random_u64, run as run_reactor, spawn, statistics,
+    BufferView, File, OpenOptions, ReactorConfig, World, allocate, run as run_reactor,
 };
 
-use crate::affinity::ThreadClock;
+use self::offsets::Offsets;
+use crate::affinity;
 use crate::own_file::{self, Found, HEADER_BYTES, MAGIC};
 use crate::progress;
 use crate::report::{Report, Tally, parse_size};
@@ -33,6 +45,21 @@ enum Pattern {
     Prepare,
 }
 
+/// What makes the operations.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Driver {
+    /// Strata's reactor, on io_uring.
+    Uring,
+    /// A thread for each operation in flight, with pread and pwrite.
+    Blocking,
+    /// tokio's runtime of one thread, with its pool of threads for blocking calls.
+    Tokio,
+    /// glommio's executor and its DMA files. Built with `--features glommio`.
+    Glommio,
+    /// monoio's runtime on io_uring. Built with `--features monoio`.
+    Monoio,
+}
+
 /// Options of `device`.
 #[derive(Args)]
 pub struct Options {
@@ -44,6 +71,9 @@ pub struct Options {
     file_size: u64,
     #[arg(long, value_enum, default_value = "random-read")]
     pattern: Pattern,
+    /// What makes the operations.
+    #[arg(long, value_enum, default_value = "uring")]
+    driver: Driver,
     /// Bytes of one operation; 4 KiB for reads and 1 MiB for writes unless told otherwise.
     #[arg(long, value_parser = parse_size)]
     block: Option<u64>,
@@ -53,15 +83,46 @@ pub struct Options {
     /// Seconds to measure.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// The same operations without measuring, for so many seconds before.
+    #[arg(long, default_value_t = 0)]
+    warm_up: u64,
+    /// Decides the offsets of random reads.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// The core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
-    /// Microseconds to look for work before sleeping.
+    /// Microseconds to look for work before sleeping; for the drivers uring and glommio.
     #[arg(long, default_value_t = 0)]
     spin: u64,
 }
 
-/// Runs the pattern on one pinned reactor.
+/// What a driver is to do, again and again until the time is over.
+#[derive(Clone)]
+struct Load {
+    file: PathBuf,
+    writes: bool,
+    /// Bytes of one operation.
+    block: usize,
+    /// Operations in flight.
+    depth: usize,
+    seconds: u64,
+    core: usize,
+    spin: Duration,
+    offsets: Arc<Offsets>,
+}
+
+/// What came of it.
+struct Measured {
+    tally: Tally,
+    elapsed: Duration,
+    /// Processor time of the process meanwhile.
+    used: Duration,
+    /// Figures that only this driver has, by name.
+    own: Vec<(&'static str, f64)>,
+}
+
+/// Runs the pattern on one core.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
     let block = usize::try_from(options.block.unwrap_or(match options.pattern {
         Pattern::RandomRead => 4 << 10,
@@ -72,71 +133,91 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         options.file_size >= block as u64,
         "the file is smaller than one block"
     );
-    let config = ReactorConfig {
-        index: 0,
-        core: Some(options.core),
-        name: "device".into(),
-        arena_bytes: (options.depth * block.next_power_of_two()).max(16 << 20),
-        spin: Duration::from_micros(options.spin),
-    };
-    run_reactor(config, World::Real, async || measure(options, block).await)?
-}
-
-async fn measure(options: &Options, block: usize) -> anyhow::Result<Report> {
+    let drive = driver(options.driver)?;
     let found = own_file::look(&options.file)?;
     let anew = found != Found::Device || options.pattern == Pattern::Prepare;
-    prepare(&options.file, options.file_size, anew).await?;
+    let config = reactor_config(options.core, PREPARE_BYTES * 2, Duration::ZERO);
+    run_reactor(config, World::Real, async || {
+        prepare(&options.file, options.file_size, anew).await
+    })??;
     if options.pattern == Pattern::Prepare {
         return Ok(Report::default());
     }
-    let file = open(&options.file).await?;
-    let deadline = now() + Duration::from_secs(options.seconds);
-    let clock = ThreadClock::of_this_thread()?;
-    let (begun, used, counters) = (now(), clock.time()?, statistics());
-    let (enters, parks) = (counters.ring_enters.get(), counters.parks.get());
+    let writes = options.pattern == Pattern::SequentialWrite;
     let blocks = options.file_size / block as u64;
-    let next = Rc::new(Cell::new(0));
-    // One for all: one for each operation in flight would be megabytes that the processor's caches do not hold.
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    let tasks: Vec<_> = (0..options.depth)
-        .map(|_| match options.pattern {
-            Pattern::RandomRead => spawn(
-                TaskClass::Foreground,
-                read_until(file.clone(), deadline, block, blocks, tally.clone()),
-            ),
-            _ => spawn(
-                TaskClass::Foreground,
-                write_until(
-                    file.clone(),
-                    deadline,
-                    block,
-                    blocks,
-                    next.clone(),
-                    tally.clone(),
-                ),
-            ),
-        })
-        .collect();
-    for task in tasks {
-        task.await?;
+    let offsets = Offsets::new(block as u64, blocks, (!writes).then_some(options.seed));
+    let mut load = Load {
+        file: options.file.clone(),
+        writes,
+        block,
+        depth: options.depth,
+        seconds: options.warm_up,
+        core: options.core,
+        spin: Duration::from_micros(options.spin),
+        offsets: Arc::new(offsets),
+    };
+    if options.warm_up > 0 {
+        drive(&load)?;
     }
-    let tally = tally.take();
-    let elapsed = begun.elapsed();
-    let used = clock.time()? - used;
-    let operations = tally.count().max(1) as f64;
+    load.seconds = options.seconds;
+    Ok(report(&drive(&load)?))
+}
+
+/// What runs a load.
+type Drive = fn(&Load) -> anyhow::Result<Measured>;
+
+/// # Errors
+/// One that this program was built without.
+fn driver(driver: Driver) -> anyhow::Result<Drive> {
+    Ok(match driver {
+        Driver::Uring => reactor::drive,
+        Driver::Blocking => blocking::drive,
+        Driver::Tokio => tokio::drive,
+        #[cfg(feature = "glommio")]
+        Driver::Glommio => glommio::drive,
+        #[cfg(feature = "monoio")]
+        Driver::Monoio => monoio::drive,
+        #[cfg(not(feature = "glommio"))]
+        Driver::Glommio => anyhow::bail!("{}", built_without("glommio")),
+        #[cfg(not(feature = "monoio"))]
+        Driver::Monoio => anyhow::bail!("{}", built_without("monoio")),
+    })
+}
+
+#[cfg(not(all(feature = "glommio", feature = "monoio")))]
+fn built_without(driver: &str) -> String {
+    format!(
+        "this strata-bench was built without the driver {driver}: cargo build --release -p strata-bench --features {driver}"
+    )
+}
+
+fn report(measured: &Measured) -> Report {
+    let operations = measured.tally.count().max(1) as f64;
+    let (used, elapsed) = (measured.used.as_secs_f64(), measured.elapsed.as_secs_f64());
     let mut report = Report::default();
-    report.tally("", &tally, elapsed);
-    report.number("cpu_us_per_op", used.as_secs_f64() * 1e6 / operations);
-    report.number("cpu_share", used.as_secs_f64() / elapsed.as_secs_f64());
-    report.number(
-        "enters_per_op",
-        (counters.ring_enters.get() - enters) as f64 / operations,
-    );
-    report.number(
-        "parks_per_op",
-        (counters.parks.get() - parks) as f64 / operations,
-    );
-    Ok(report)
+    report.tally("", &measured.tally, measured.elapsed);
+    report.number("cpu_us_per_op", used * 1e6 / operations);
+    report.number("cpu_share", used / elapsed.max(1e-9));
+    for (name, figure) in &measured.own {
+        report.number(*name, *figure);
+    }
+    report
+}
+
+/// Begins to count time and processor time; the function that comes back ends it.
+fn stopwatch() -> anyhow::Result<impl FnOnce() -> anyhow::Result<(Duration, Duration)>> {
+    let (begun, before) = (Instant::now(), affinity::process_time()?);
+    Ok(move || Ok((begun.elapsed(), affinity::process_time()? - before)))
+}
+
+fn reactor_config(core: usize, arena_bytes: usize, spin: Duration) -> ReactorConfig {
+    ReactorConfig {
+        index: 0,
+        core: Some(core),
+        name: "device".into(),
+        arena_bytes: arena_bytes.max(16 << 20),
+        spin,
+    }
 }
 
 async fn open(path: &Path) -> anyhow::Result<File> {
@@ -181,56 +262,6 @@ async fn block_of_noise(bytes: usize) -> BufferView {
     buffer.freeze()
 }
 
-async fn read_until(
-    file: File,
-    deadline: strata_engine::reactor::Instant,
-    block: usize,
-    blocks: u64,
-    tally: Rc<RefCell<Tally>>,
-) -> anyhow::Result<()> {
-    let mut buffer: Buffer = allocate(block).await;
-    let mut begun = now();
-    while begun < deadline {
-        buffer = file
-            .read(
-                buffer,
-                HEADER_BYTES + random_u64() % blocks * block as u64,
-                block,
-            )
-            .await?;
-        ensure!(
-            buffer.len() == block,
-            "a read ended at {} bytes",
-            buffer.len()
-        );
-        let ended = now();
-        tally.borrow_mut().add(ended - begun, block as u64);
-        begun = ended;
-    }
-    Ok(())
-}
-
-async fn write_until(
-    file: File,
-    deadline: strata_engine::reactor::Instant,
-    block: usize,
-    blocks: u64,
-    next: Rc<Cell<u64>>,
-    tally: Rc<RefCell<Tally>>,
-) -> anyhow::Result<()> {
-    let view = block_of_noise(block).await;
-    let mut begun = now();
-    while begun < deadline {
-        let place = next.replace((next.get() + 1) % blocks);
-        file.write(vec![view.clone()], HEADER_BYTES + place * block as u64)
-            .await?;
-        let ended = now();
-        tally.borrow_mut().add(ended - begun, block as u64);
-        begun = ended;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,9 +271,12 @@ mod tests {
             file: file.to_owned(),
             file_size: 8 << 20,
             pattern: Pattern::RandomRead,
+            driver: Driver::Uring,
             block: None,
             depth: 2,
             seconds: 0,
+            warm_up: 0,
+            seed: 1,
             core: 0,
             spin: 0,
         }
@@ -268,6 +302,46 @@ mod tests {
             };
             run(&options).unwrap();
             assert_eq!(own_file::look(&ours).unwrap(), Found::Device);
+        }
+    }
+
+    /// The drivers that are built in.
+    fn drivers() -> impl Iterator<Item = Driver> {
+        let all = Driver::value_variants().iter().copied();
+        all.filter(|of| driver(*of).is_ok())
+    }
+
+    #[test]
+    fn each_driver_reads_and_writes_and_counts_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        for driver in drivers() {
+            for pattern in [Pattern::SequentialWrite, Pattern::RandomRead] {
+                let options = Options {
+                    pattern,
+                    driver,
+                    block: Some(64 << 10),
+                    depth: 3,
+                    seconds: 1,
+                    ..options(&file)
+                };
+                let report = run(&options).unwrap();
+                let figure = |name: &str| report.value(name).unwrap().as_f64().unwrap();
+                assert!(figure("operations") > 0.0);
+                assert_eq!(figure("errors"), 0.0);
+                assert!(figure("cpu_us_per_op") > 0.0);
+                let length = std::fs::metadata(&file).unwrap().len();
+                assert_eq!(length, HEADER_BYTES + (8 << 20), "writes stay inside");
+            }
+        }
+    }
+
+    #[test]
+    fn a_driver_that_is_not_built_in_says_how_to_get_it() {
+        for of in Driver::value_variants() {
+            if let Err(error) = driver(*of) {
+                assert!(error.to_string().contains("--features"), "{error}");
+            }
         }
     }
 }
