@@ -60,7 +60,7 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
-    /// List the devices of the running server, replace a lost one, add or drain one
+    /// List the devices of the running server, replace a lost one, add, drain or forget one
     #[command(subcommand, arg_required_else_help = true)]
     Device(DeviceCommands),
     /// Show whether all chunks have their shards; what is missing is repaired without being asked
@@ -159,6 +159,15 @@ enum DeviceCommands {
     /// to the others as well, and repair computes what it held.
     Drain {
         /// The device: its uuid, or its path
+        device: String,
+        #[command(flatten)]
+        flags: KeyFlags<Places>,
+    },
+    /// Remove what is noted of a device that was replaced or drained and does not come back
+    ///
+    /// It is in the list with the use `former`. One that has slots, or is open, is not forgotten.
+    Forget {
+        /// The device: its uuid
         device: String,
         #[command(flatten)]
         flags: KeyFlags<Places>,
@@ -351,6 +360,9 @@ fn devices(command: DeviceCommands) -> Result<ExitCode, Failure> {
         )),
         DeviceCommands::Drain { device, flags } => {
             told(admin::devices::drain(&load(flags)?.config, &device))
+        }
+        DeviceCommands::Forget { device, flags } => {
+            told(admin::devices::forget(&load(flags)?.config, &device))
         }
         DeviceCommands::Replace {
             lost,

@@ -1,5 +1,5 @@
 //! The devices of a node that serves: new ones come while it does, in the place of lost ones ([`replace`]) or beside the others
-//! ([`add`]), and others go ([`drain`]). What they hold is spread over them ([`rebalance`]), and what new chunks are made into can be set
+//! ([`add`]), and others go ([`drain`]) and are forgotten ([`forget`]). What they hold is spread over them ([`rebalance`]), and what new chunks are made into can be set
 //! ([`scheme`]). The state of each ([`states`]) is noted in the replicated state ([`noting`]).
 //!
 //! Invariants: a new device is formatted under another name and gets its own when it is whole, so that a crash leaves a device or
@@ -8,6 +8,7 @@
 
 mod add;
 mod drain;
+mod forget;
 mod groups;
 pub(crate) mod noting;
 mod rebalance;
@@ -26,7 +27,7 @@ use strata_engine::reactor::local::Mutex;
 use strata_engine::reactor::{self, Sender, TaskClass, fs};
 use strata_engine::{Superblock, Uuid};
 use strata_raftlog::namespace::PlacementGroup;
-use strata_raftlog::namespace::command::{Command, SetPlacementGroup};
+use strata_raftlog::namespace::command::{Command, ForgetDevice, SetPlacementGroup};
 
 use super::capacity::{self, DeviceSpace};
 use super::discover::{self, Found, Look};
@@ -64,6 +65,11 @@ pub enum DeviceChange {
         /// Its uuid, or its path.
         device: String,
     },
+    /// What is noted of a device that holds nothing any more is removed.
+    Forget {
+        /// Its uuid.
+        device: String,
+    },
     /// Slots go from devices that have too many of them to those that have too few.
     Rebalance,
     /// The layout gets another scheme, over the same devices.
@@ -78,7 +84,7 @@ pub enum DeviceChange {
 pub struct DeviceChanged {
     /// The device that was lost, where one was replaced.
     pub lost: Option<Uuid>,
-    /// The one that has come, or is drained.
+    /// The one that has come, is drained, or is forgotten.
     pub device: Option<Uuid>,
     /// Its file; empty where it is not known.
     pub path: PathBuf,
@@ -206,6 +212,9 @@ impl Serving {
         if let Some(lost) = changed.lost {
             self.parts.status.forget_device(lost);
         }
+        if let (DeviceChange::Forget { .. }, Some(device)) = (change, changed.device) {
+            self.parts.status.forget_note(device);
+        }
         Ok(changed)
     }
 
@@ -250,6 +259,12 @@ impl Serving {
                     ..changed
                 };
                 return Ok((changed, commands));
+            }
+            DeviceChange::Forget { device } => {
+                let device = self.device_to_forget(device, groups)?;
+                let changed = self.changed(None, Some(device), PathBuf::new(), Path::new(""));
+                let forgets = ForgetDevice { device: device.0 };
+                return Ok((changed, vec![forgets.into()]));
             }
             DeviceChange::Rebalance => {
                 let moved = self.groups_rebalanced(groups).await?;

@@ -434,6 +434,11 @@ impl NodeStatus {
         self.lock().device_changes = Some(changes);
     }
 
+    /// Shows no more what was noted of a device.
+    pub(super) fn forget_note(&self, uuid: Uuid) {
+        self.lock().device_notes.rows.remove(&uuid);
+    }
+
     /// Takes a device that was replaced for none of the node's any more.
     pub(super) fn forget_device(&self, uuid: Uuid) {
         let mut inner = self.lock();

@@ -15,9 +15,9 @@ use super::whole::{CODED, COPIES, METADATA, Machine, machine, start};
 use super::world::{content, make_bucket, put, run};
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
-use crate::node::devices::DeviceChange;
 use crate::node::devices::noting::Watched;
 use crate::node::devices::states::Finding;
+use crate::node::devices::{DeviceChange, DeviceChanged};
 
 /// Two looks, the pause between two commands, and one more look.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -203,8 +203,25 @@ fn a_device_is_gone_and_back_or_replaced() {
         let former = reports.iter().filter(|report| report.is_former);
         let former: Vec<Uuid> = former.map(|report| report.uuid).collect();
         assert_eq!((former, reports.len()), (vec![uuid], 7));
+        let member = reports.iter().find(|report| !report.is_former);
+        let member = member.expect("a member").uuid;
+        let refusal = forget(&cluster, member).await.unwrap_err();
+        assert!(refusal.contains("has slots"), "{refusal}");
+        forget(&cluster, uuid).await.expect("forgotten");
+        assert_eq!(cluster.parts().status.device_reports().len(), 6);
+        let refusal = forget(&cluster, uuid).await.unwrap_err();
+        assert!(refusal.contains("no device"), "{refusal}");
+        reactor::sleep(PATIENCE).await;
+        assert!(!rows(&cluster).contains_key(&uuid), "it stays forgotten");
     };
     on_the_first(&machine, replaced);
+    machine.disks.push(NEW);
+    assert!(!rows_after_a_while(&machine).contains_key(&uuid));
+}
+
+async fn forget(cluster: &Cluster, device: Uuid) -> Result<DeviceChanged, String> {
+    let device = device.to_string();
+    change(cluster, DeviceChange::Forget { device }).await
 }
 
 #[test]

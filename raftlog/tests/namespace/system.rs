@@ -2,8 +2,9 @@
 
 use strata_engine::erasure;
 use strata_raftlog::namespace::command::{
-    AddGeometry, Answer, CloseEpoch, CloseSession, CloseWriter, LeaseInodes, Noop, OpenEpoch,
-    Refusal, RegisterWriter, ReleaseBodies, SetDevice, SetLayout, SetPlacementGroup, SetRootKey,
+    AddGeometry, Answer, CloseEpoch, CloseSession, CloseWriter, ForgetDevice, LeaseInodes, Noop,
+    OpenEpoch, Refusal, RegisterWriter, ReleaseBodies, SetDevice, SetLayout, SetPlacementGroup,
+    SetRootKey,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
@@ -477,6 +478,46 @@ fn what_is_known_of_a_device_is_replaced_and_bounded() {
         Answer::Done,
         "what is known can change"
     );
+}
+
+#[test]
+fn a_device_without_slots_is_forgotten() {
+    let mut cluster = Cluster::new();
+    let condition = |device: [u8; 16]| DeviceCondition {
+        device,
+        state: DeviceState::Gone,
+        reason: "lost".to_owned(),
+        since_nanos: 1,
+        capacity_bytes: 2,
+        errors: DeviceErrors::default(),
+    };
+    for device in [[5; 16], [6; 16], [7; 16]] {
+        let condition = condition(device);
+        assert_eq!(cluster.change(SetDevice { condition }), Answer::Done);
+    }
+    let slot = |device| Slot {
+        device,
+        partition: 0,
+        state: SlotState::Member,
+    };
+    let group = PlacementGroup {
+        number: 0,
+        epoch: 1,
+        pool: [1; 16],
+        slots: vec![slot([5; 16])],
+        previous: vec![slot([6; 16])],
+    };
+    assert_eq!(cluster.change(SetPlacementGroup { group }), Answer::Done);
+    for device in [[5; 16], [6; 16]] {
+        assert!(invalid(cluster.change(ForgetDevice { device })));
+    }
+    for _ in 0..2 {
+        let device = [7; 16];
+        assert_eq!(cluster.change(ForgetDevice { device }), Answer::Done);
+        let view = cluster.store.view().unwrap();
+        let noted: Vec<_> = view.devices().unwrap().into_iter().collect();
+        assert_eq!(noted, [condition([5; 16]), condition([6; 16])]);
+    }
 }
 
 #[test]

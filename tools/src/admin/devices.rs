@@ -118,6 +118,21 @@ pub fn drain(config: &Config, device: &str) -> Result<String, String> {
     ))
 }
 
+/// Has what is noted of a device removed.
+///
+/// # Errors
+/// No server runs, or it refuses; says why.
+pub fn forget(config: &Config, device: &str) -> Result<String, String> {
+    let request = Request::ForgetDevice {
+        device: device.to_owned(),
+    };
+    let forgotten = ask(config, &request).map_err(|error| error.to_string())?;
+    Ok(format!(
+        "Device {} is forgotten.\n",
+        text(&forgotten, "device")
+    ))
+}
+
 fn from_the_root(place: &Path) -> Result<String, String> {
     let place = std::path::absolute(place).map_err(|error| error.to_string())?;
     Ok(place.display().to_string())

@@ -49,6 +49,11 @@ pub enum Request {
         /// Its uuid, or its path.
         device: String,
     },
+    /// To remove what is noted of a device that holds nothing any more.
+    ForgetDevice {
+        /// Its uuid.
+        device: String,
+    },
     /// To spread the slots of placement groups over the devices anew.
     RebalanceLayout,
     /// To give the layout another scheme.
@@ -95,6 +100,11 @@ impl Request {
             Request::DrainDevice { device } => json!({
                 "version": VERSION,
                 "request": "drain-device",
+                "device": device,
+            }),
+            Request::ForgetDevice { device } => json!({
+                "version": VERSION,
+                "request": "forget-device",
                 "device": device,
             }),
             Request::SetLayout { scheme } => json!({
@@ -156,6 +166,12 @@ impl Request {
                     device: device.to_owned(),
                 }),
                 None => Err("drain-device names `device`".to_owned()),
+            },
+            Some("forget-device") => match text("device") {
+                Some(device) => Ok(Request::ForgetDevice {
+                    device: device.to_owned(),
+                }),
+                None => Err("forget-device names `device`".to_owned()),
             },
             Some("set-layout") => match (shards("data_shards"), shards("parity_shards")) {
                 (Some(k), Some(m)) => {
@@ -269,6 +285,9 @@ mod tests {
                 force_format: true,
             },
             Request::DrainDevice {
+                device: "a uuid".to_owned(),
+            },
+            Request::ForgetDevice {
                 device: "a uuid".to_owned(),
             },
             Request::SetLayout {

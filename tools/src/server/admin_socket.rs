@@ -154,6 +154,9 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
             change_devices(added, requests)
         }
         Request::DrainDevice { device } => change_devices(DeviceChange::Drain { device }, requests),
+        Request::ForgetDevice { device } => {
+            change_devices(DeviceChange::Forget { device }, requests)
+        }
         Request::RebalanceLayout => change_devices(DeviceChange::Rebalance, requests),
         Request::SetLayout { scheme } => {
             change_devices(DeviceChange::SetScheme { scheme }, requests)

@@ -2,9 +2,9 @@
 
 use super::{Change, Outcome, invalid};
 use crate::namespace::command::{
-    AddGeometry, Answer, CloseEpoch, CloseWriter, Command, Envelope, Initialise, LeaseInodes, Noop,
-    OpenEpoch, RaiseFeatureLevel, Refusal, RegisterWriter, SetDevice, SetLayout, SetPlacementGroup,
-    SetRootKey,
+    AddGeometry, Answer, CloseEpoch, CloseWriter, Command, Envelope, ForgetDevice, Initialise,
+    LeaseInodes, Noop, OpenEpoch, RaiseFeatureLevel, Refusal, RegisterWriter, SetDevice, SetLayout,
+    SetPlacementGroup, SetRootKey,
 };
 use crate::namespace::entry::Entry;
 use crate::namespace::store::StoreError;
@@ -203,11 +203,25 @@ impl Change<'_, '_> {
         }
         let known = self.view().device(condition.device)?;
         if known.is_none() && self.view().devices()?.len() >= self.limits.devices_max {
-            return invalid("no more than 1,024 devices are known");
+            return invalid(
+                "no more than 1,024 devices are known: forget those that do not come back",
+            );
         }
         if known.as_ref() != Some(condition) {
             self.put(&key::device(condition.device), condition)?;
         }
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn forget_device(&mut self, command: &ForgetDevice) -> Outcome {
+        let groups = self.view().placement_groups()?;
+        let slots = groups
+            .iter()
+            .flat_map(|group| [&group.slots, &group.previous]);
+        if slots.flatten().any(|slot| slot.device == command.device) {
+            return invalid("a device that has slots of placement groups is not forgotten");
+        }
+        self.delete(&key::device(command.device))?;
         Ok(Answer::Done)
     }
 

@@ -193,6 +193,7 @@ fn of_the_system() -> Vec<Sample> {
         SetDevice {
             condition: device_condition(),
         }
+        ForgetDevice { device: [8; 16] }
     }
 }
 

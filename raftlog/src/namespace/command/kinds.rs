@@ -48,6 +48,8 @@ macro_rules! command_table {
             0x001c since 1 Starts RaiseFeatureLevel |_| 0 => raise_feature_level,
             /// Notes what is known of a device.
             0x001d since 1 Grows SetDevice |command| cost::of_device(&command.condition) => set_device,
+            /// Forgets a device that holds nothing of the layout.
+            0x001e since 1 Frees ForgetDevice |_| 0 => forget_device,
             /// Creates a bucket.
             0x0020 since 1 Grows CreateBucket |_| 3 * cost::ROW_BYTES => create_bucket,
             /// Deletes an empty bucket.
@@ -273,6 +275,14 @@ pub struct RaiseFeatureLevel {
 pub struct SetDevice {
     /// The new row.
     pub condition: DeviceCondition,
+}
+
+/// Removes what is noted of a device. One that has slots of placement groups, now or formerly, is refused; one of which nothing is
+/// noted is forgotten already.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ForgetDevice {
+    /// Its uuid.
+    pub device: [u8; 16],
 }
 
 /// Creates a bucket. Its inode is taken from the group's counter.
