@@ -48,6 +48,16 @@ pub fn row_key(bytes: &[u8]) -> Option<Vec<u8>> {
             let (object_key, upload) = key::parse_upload(bytes)?;
             Some(key::upload(bucket, &object_key, upload))
         }
+        [key::VERSION, key::EARLIER, ..] => {
+            let bucket = u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
+            let (object_key, position) = key::parse_version(bytes)?;
+            Some(key::version(bucket, &object_key, position))
+        }
+        [key::VERSION, key::NULL_POINTER, ..] => {
+            let bucket = u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
+            let object_key = key::parse_null_version(bytes)?;
+            Some(key::null_version(bucket, &object_key))
+        }
         [key::EXTENTS, ..] => {
             let (inode, kind, space, offset) = key::parse_x(bytes)?;
             Some(match bytes.len() {

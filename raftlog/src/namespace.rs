@@ -31,6 +31,7 @@ mod system;
 mod tally;
 mod upload;
 mod value;
+mod version;
 mod view;
 
 pub(crate) use apply::Applier;
@@ -39,7 +40,7 @@ pub use body::{DroppedScope, MovedExtent, Pack};
 pub use chunk::{EXTENT_COMMAND_BYTES, Extent, ExtentKind};
 pub(crate) use describe::written_again;
 pub use describe::{describe, describe_key};
-pub use entry::{Entry, EntryKind, Place};
+pub use entry::{Entry, EntryKind, Place, PlaceKind};
 pub use object::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
@@ -53,10 +54,12 @@ pub use system::{
 pub use tally::Tally;
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;
+pub use version::{Marker, VersionId, VersionRow, Versioning};
 pub use view::{
-    BodiesPage, BodyCursor, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, ListPage,
-    ListQuery, ListedObject, ListedUpload, Listing, Object, PackQuery, Packable, PackablePage,
-    PackableSource, PieceSource, UploadPage, UploadQuery, View,
+    BodiesPage, BodyCursor, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, FoundVersion,
+    ListPage, ListQuery, ListedObject, ListedUpload, ListedVersion, Listing, Object, PackQuery,
+    Packable, PackablePage, PackableSource, PieceSource, UploadPage, UploadQuery, VersionListing,
+    VersionMarker, VersionPage, VersionQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.

@@ -14,6 +14,7 @@ mod system;
 mod tree;
 mod uploads;
 mod usage;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ use super::value::Row;
 use super::view::View;
 use crate::namespace::command::{Answer, Command, Envelope, Refusal, command_table};
 use crate::namespace::store::StoreError;
-use crate::namespace::{Place, ROOT_INODE};
+use crate::namespace::{Place, PlaceKind, ROOT_INODE};
 
 /// An entry of the log, as it is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,7 +273,8 @@ impl Change<'_, '_> {
     /// Where a bucket lies, which a command names by its inode: another bucket of its name is not the one that was meant.
     fn bucket(&self, inode: u64) -> Outcome<Place> {
         let place = self.view().place(inode)?;
-        let bucket = place.filter(|place| place.parent == ROOT_INODE && !place.upload);
+        let bucket =
+            place.filter(|place| place.parent == ROOT_INODE && place.kind == PlaceKind::Name);
         bucket.ok_or_else(|| Refusal::NoSuchBucket.into())
     }
 

@@ -17,7 +17,9 @@ mod golden;
 #[cfg(test)]
 mod layout;
 
-pub use answer::{Answer, DeleteOutcome, Refusal, RepointOutcome};
+pub use answer::{
+    Answer, DeleteOutcome, MarkOutcome, Refusal, RepointOutcome, VersionDeleteOutcome,
+};
 pub use cost::CommandClass;
 pub(crate) use envelope::sets_level;
 pub use envelope::{CommandError, Envelope, FEATURE_LEVEL, Proposer};

@@ -5,8 +5,8 @@ use strata_engine::format::description::{Description, Structure, Value};
 
 use super::body::{DroppedRow, DroppedScope, ExtentRow, InlineRow, Pack, SpanRow};
 use super::chunk::{Extent, ExtentKind};
-use super::command::{Answer, DeleteOutcome, RepointOutcome};
-use super::entry::{Entry, EntryKind, Place};
+use super::command::{Answer, DeleteOutcome, MarkOutcome, RepointOutcome, VersionDeleteOutcome};
+use super::entry::{Entry, EntryKind, Place, PlaceKind};
 use super::key;
 use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
@@ -20,6 +20,7 @@ use super::system::{
 };
 use super::upload::{Part, Upload};
 use super::value::{self, Row};
+use super::version::{Marker, NullVersion, VersionId, VersionRow, Versioning};
 
 /// A row of the namespace: its key, and what its value holds or what is wrong with it. Works on any bytes.
 pub fn describe(key: &[u8], value: &[u8]) -> Structure {
@@ -67,6 +68,7 @@ fn key_fields(key: &[u8]) -> Description {
                 .with("upload", number(key, 2))
                 .with("part", part)
         }),
+        (Some(key::VERSION), Some(kind)) => version_key(kind, key),
         (Some(key::EXTENTS), _) => key::parse_x(key).map(|(inode, kind, space, offset)| {
             name(x_kind(kind))
                 .with("inode", inode)
@@ -99,6 +101,24 @@ fn key_fields(key: &[u8]) -> Description {
         _ => None,
     };
     fields.unwrap_or_else(|| Description::new().with("malformed_hex", Value::hex(key)))
+}
+
+fn version_key(kind: u8, key: &[u8]) -> Option<Description> {
+    let name = |kind: &'static str| {
+        let fields = Description::new().with("family", Value::Word("V".into()));
+        let fields = fields.with("kind", kind);
+        fields.with("bucket", number(key, 2))
+    };
+    match kind {
+        key::EARLIER => key::parse_version(key).map(|(object_key, position)| {
+            name("version")
+                .with_bytes("key", &object_key)
+                .with("position", VersionId::Of(position).to_string())
+        }),
+        key::NULL_POINTER => key::parse_null_version(key)
+            .map(|object_key| name("null version").with_bytes("key", &object_key)),
+        _ => None,
+    }
 }
 
 /// What follows the kind of a system row's key: the numbers of a geometry, a placement group, a writer or an epoch.
@@ -196,6 +216,8 @@ fn by_type<U: TypedUse>(using: &U, key: &[u8], value: &[u8]) -> Option<U::Outcom
             kind if SETTINGS.contains(&kind) => using.of::<SettingRow>(key, value),
             _ => return None,
         },
+        (Some(key::VERSION), Some(key::EARLIER)) => using.of::<VersionRow>(key, value),
+        (Some(key::VERSION), Some(key::NULL_POINTER)) => using.of::<NullVersion>(key, value),
         (Some(key::PACK), _) => using.of::<Pack>(key, value),
         (Some(key::DROPPED), _) => using.of::<DroppedRow>(key, value),
         (Some(key::SESSION), Some(key::OPEN)) => using.of::<Session>(key, value),

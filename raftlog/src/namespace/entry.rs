@@ -2,6 +2,7 @@
 
 use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
 use super::value::{Damage, FieldWriter, Fields, Row};
+use super::version::{self, VersionId, Versioning};
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +50,17 @@ pub struct Entry {
     pub owner: u64,
     /// The storage class.
     pub storage_class: StorageClass,
+    /// The version that an object is; null for all else.
+    pub version: VersionId,
+    /// Whether a bucket keeps versions; off for all else.
+    pub versioning: Versioning,
 }
 
 const FLAG_IMPLICIT: u32 = 1;
 const FLAG_ETAG: u32 = 1 << 1;
-const FLAGS_KNOWN: u32 = FLAG_IMPLICIT | FLAG_ETAG;
+const FLAG_VERSIONED: u32 = 1 << 2;
+const FLAG_SUSPENDED: u32 = 1 << 3;
+const FLAGS_KNOWN: u32 = FLAG_IMPLICIT | FLAG_ETAG | FLAG_VERSIONED | FLAG_SUSPENDED;
 
 impl Entry {
     pub(crate) fn directory(
@@ -81,7 +88,28 @@ impl Entry {
             commit_sequence: sequence,
             owner,
             storage_class: StorageClass::Standard,
+            version: VersionId::Null,
+            versioning: Versioning::Off,
         }
+    }
+
+    /// Where an object stands among the versions of its key.
+    pub(crate) fn position(&self) -> u128 {
+        match self.version {
+            VersionId::Of(number) => number,
+            VersionId::Null => version::position(self.commit_sequence, self.inode),
+        }
+    }
+
+    fn flags(&self) -> u32 {
+        let implicit = if self.implicit { FLAG_IMPLICIT } else { 0 };
+        let etag = if self.etag.is_some() { FLAG_ETAG } else { 0 };
+        let versioning = match self.versioning {
+            Versioning::Off => 0,
+            Versioning::Enabled => FLAG_VERSIONED,
+            Versioning::Suspended => FLAG_VERSIONED | FLAG_SUSPENDED,
+        };
+        implicit | etag | versioning
     }
 }
 
@@ -93,8 +121,7 @@ impl Row for Entry {
         });
         fields.u8(write_storage_class(self.storage_class));
         fields.u16(0);
-        let implicit = if self.implicit { FLAG_IMPLICIT } else { 0 };
-        fields.u32(implicit | if self.etag.is_some() { FLAG_ETAG } else { 0 });
+        fields.u32(self.flags());
         fields.u64(self.inode);
         fields.u64(self.size);
         for field in [self.mode, self.uid, self.gid, self.link_count] {
@@ -113,7 +140,7 @@ impl Row for Entry {
             }),
         );
         write_checksum(fields, self.checksum.as_ref());
-        fields.u128(0);
+        fields.u128(self.version.number());
         fields.u64(self.commit_sequence);
         fields.u64(self.owner);
     }
@@ -130,6 +157,12 @@ impl Row for Entry {
         if flags & !FLAGS_KNOWN != 0 {
             return Err(Damage("unknown flags"));
         }
+        let versioning = match flags & (FLAG_VERSIONED | FLAG_SUSPENDED) {
+            0 => Versioning::Off,
+            FLAG_VERSIONED => Versioning::Enabled,
+            FLAG_SUSPENDED => return Err(Damage("suspended without versions")),
+            _ => Versioning::Suspended,
+        };
         let (inode, size) = (fields.u64()?, fields.u64()?);
         let (mode, uid, gid, link_count) =
             (fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?);
@@ -142,7 +175,7 @@ impl Row for Entry {
             _ => Some(read_etag(fields)?),
         };
         let checksum = read_checksum(fields)?;
-        fields.zeros(16)?;
+        let version = VersionId::of_number(fields.u128()?);
         Ok(Entry {
             kind,
             implicit: flags & FLAG_IMPLICIT != 0,
@@ -161,6 +194,8 @@ impl Row for Entry {
             commit_sequence: fields.u64()?,
             owner: fields.u64()?,
             storage_class,
+            version,
+            versioning,
         })
     }
 }
@@ -168,31 +203,52 @@ impl Row for Entry {
 /// The place of an inode: the value of an `I` row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The directory; the bucket for an upload.
+    /// What the inode is there.
+    pub kind: PlaceKind,
+    /// The directory; the bucket for an upload and for an earlier version.
     pub parent: u64,
-    /// The segment, with its `/` for a directory; the whole key for an upload.
+    /// The segment, with its `/` for a directory; the whole key for an upload and for an earlier version.
     pub segment: Vec<u8>,
-    /// Whether the inode belongs to an upload that is not complete.
-    pub upload: bool,
+}
+
+/// What an inode is in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// An entry of a directory.
+    Name,
+    /// An upload that is not complete.
+    Upload,
+    /// A version that is not the present one: where it stands among those of its key.
+    Version(u128),
 }
 
 impl Row for Place {
     fn write(&self, fields: &mut FieldWriter) {
-        fields.u8(1 + u8::from(self.upload));
+        fields.u8(match self.kind {
+            PlaceKind::Name => 1,
+            PlaceKind::Upload => 2,
+            PlaceKind::Version(_) => 3,
+        });
         fields.u64(self.parent);
+        if let PlaceKind::Version(position) = self.kind {
+            fields.u128(position);
+        }
         fields.raw(&self.segment);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Place, Damage> {
-        let upload = match fields.u8()? {
-            1 => false,
-            2 => true,
+        let kind = fields.u8()?;
+        let parent = fields.u64()?;
+        let kind = match kind {
+            1 => PlaceKind::Name,
+            2 => PlaceKind::Upload,
+            3 => PlaceKind::Version(fields.u128()?),
             _ => return Err(Damage("unknown kind of place")),
         };
         Ok(Place {
-            parent: fields.u64()?,
+            kind,
+            parent,
             segment: fields.rest().to_vec(),
-            upload,
         })
     }
 }

@@ -6,6 +6,8 @@
 //! | `I` | inode 8 | parent and segment |
 //! | `M` 1 | bucket inode 8, key in groups, upload inode 8 | upload |
 //! | `M` 2 | upload inode 8, part number 2 | part |
+//! | `V` 1 | bucket inode 8, key in groups, complement of the position 16 | a version that is not the present one |
+//! | `V` 2 | bucket inode 8, key in groups | where the null version stands in `V` |
 //! | `X` | inode 8, version 8, kind 1, then space 4 and offset 8 where the kind has them | by kind |
 //! | `C` | home inode 8 | a pack |
 //! | `F` | commit sequence 8, index 4 | a body to release |
@@ -13,13 +15,14 @@
 //! | `R` 2 | session 8, sequence 8 | answer |
 //! | `S` | kind 1, then by kind | the cluster itself |
 //!
-//! `V`, `O`, `L`, `T` and `Q` are kept for later.
+//! `O`, `L`, `T` and `Q` are kept for later.
 
 use crate::namespace::command::DroppedKey;
 
 pub(crate) const DIRECTORY: u8 = b'D';
 pub(crate) const INODE: u8 = b'I';
 pub(crate) const MULTIPART: u8 = b'M';
+pub(crate) const VERSION: u8 = b'V';
 pub(crate) const EXTENTS: u8 = b'X';
 pub(crate) const PACK: u8 = b'C';
 pub(crate) const DROPPED: u8 = b'F';
@@ -29,6 +32,10 @@ pub(crate) const SYSTEM: u8 = b'S';
 /// Second byte of `M` keys.
 pub(crate) const UPLOAD: u8 = 1;
 pub(crate) const PART: u8 = 2;
+
+/// Second byte of `V` keys.
+pub(crate) const EARLIER: u8 = 1;
+pub(crate) const NULL_POINTER: u8 = 2;
 
 /// Second byte of `R` keys.
 pub(crate) const OPEN: u8 = 1;
@@ -94,6 +101,42 @@ pub(crate) fn parts(upload: u64) -> Vec<u8> {
 
 pub(crate) fn part(upload: u64, number: u16) -> Vec<u8> {
     key(&[&parts(upload), &number.to_be_bytes()])
+}
+
+/// The prefix of the keys of all earlier versions in a bucket.
+pub(crate) fn versions(bucket: u64) -> Vec<u8> {
+    key(&[&[VERSION, EARLIER], &bucket.to_be_bytes()])
+}
+
+/// The prefix of the keys of the earlier versions of an object's key.
+pub(crate) fn versions_of(bucket: u64, object_key: &[u8]) -> Vec<u8> {
+    key(&[&versions(bucket), &in_groups(object_key)])
+}
+
+/// A version by where it stands among those of its key: later ones come first.
+pub(crate) fn version(bucket: u64, object_key: &[u8], position: u128) -> Vec<u8> {
+    key(&[&versions_of(bucket, object_key), &(!position).to_be_bytes()])
+}
+
+/// Object key and position of a version's key.
+pub(crate) fn parse_version(bytes: &[u8]) -> Option<(Vec<u8>, u128)> {
+    let (object_key, rest) = from_groups(bytes.get(10..)?)?;
+    Some((object_key, !u128::from_be_bytes(rest.try_into().ok()?)))
+}
+
+/// The pointer to the null version of an object's key.
+pub(crate) fn null_version(bucket: u64, object_key: &[u8]) -> Vec<u8> {
+    key(&[
+        &[VERSION, NULL_POINTER],
+        &bucket.to_be_bytes(),
+        &in_groups(object_key),
+    ])
+}
+
+/// Object key of the pointer's key.
+pub(crate) fn parse_null_version(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (object_key, rest) = from_groups(bytes.get(10..)?)?;
+    rest.is_empty().then_some(object_key)
 }
 
 /// The prefix of all `X` keys of an inode. The version is 0: every PUT takes a new inode.

@@ -7,6 +7,7 @@ mod list;
 mod packs;
 mod system;
 mod uploads;
+mod versions;
 
 use heed::{RoTxn, WithoutTls};
 
@@ -15,10 +16,14 @@ pub use every_body::{BodiesPage, BodyPosition};
 pub use list::{ListPage, ListQuery, ListedObject, Listing};
 pub use packs::{BodyCursor, PackQuery, Packable, PackablePage, PackableSource};
 pub use uploads::{ListedUpload, UploadPage, UploadQuery};
+pub use versions::{
+    FoundVersion, ListedVersion, VersionListing, VersionMarker, VersionPage, VersionQuery,
+};
 
 use super::entry::{Entry, EntryKind, Place};
 use super::object::{Checksum, ETag, ObjectAttributes};
 use super::store::table::Table;
+use super::version::{VersionId, Versioning};
 use super::{BUCKET_BYTES_MAX, KEY_BYTES_MAX, ROOT_INODE, key};
 use crate::namespace::store::StoreError;
 
@@ -45,6 +50,8 @@ pub struct Bucket {
     pub created_nanos: i64,
     /// The account that owns it.
     pub owner: u64,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
 }
 
 /// An object, without its body.
@@ -66,6 +73,8 @@ pub struct Object {
     pub commit_sequence: u64,
     /// Headers and user metadata.
     pub attributes: ObjectAttributes,
+    /// The version that it is.
+    pub version: VersionId,
 }
 
 impl<'t> View<'t> {
@@ -145,8 +154,13 @@ impl<'t> View<'t> {
         let Some(entry) = self.object_entry_in(directory, key)? else {
             return Ok(None);
         };
+        self.object_of(entry).map(Some)
+    }
+
+    /// The object of an entry.
+    fn object_of(&self, entry: Entry) -> Result<Object, StoreError> {
         let attributes = self.attributes(entry.inode)?;
-        Ok(Some(Object {
+        Ok(Object {
             inode: entry.inode,
             size: entry.size,
             etag: entry.etag.unwrap_or(ETag {
@@ -158,7 +172,8 @@ impl<'t> View<'t> {
             owner: entry.owner,
             commit_sequence: entry.commit_sequence,
             attributes,
-        }))
+            version: entry.version,
+        })
     }
 
     /// Where an inode lies in the tree.
@@ -219,6 +234,7 @@ fn bucket_of(name: String, entry: &Entry) -> Bucket {
         inode: entry.inode,
         created_nanos: entry.modified_nanos,
         owner: entry.owner,
+        versioning: entry.versioning,
     }
 }
 

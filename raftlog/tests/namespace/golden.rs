@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
-    ChunkPlace, CloseEpoch, CreateUpload, OldPlace, OpenEpoch, PutPart, Repoint, RepointItem,
-    SetBucketSetting, SetDevice, SetPlacementGroup,
+    ChunkPlace, CloseEpoch, CreateUpload, DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutPart,
+    Repoint, RepointItem, SetBucketSetting, SetDevice, SetPlacementGroup, SetVersioning,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, DeviceErrors, DeviceState,
-    ETag, LogEntry, LogPosition, ObjectAttributes, PlacementGroup, Slot, SlotState, describe,
+    ETag, LogEntry, LogPosition, ObjectAttributes, PlacementGroup, Slot, SlotState, Versioning,
+    describe,
 };
 
 use crate::commands::put;
@@ -115,6 +116,7 @@ fn state() -> Cluster {
         setting: TAGS,
         document: Some(b"<Tagging/>".to_vec()),
     });
+    versions(&mut cluster);
     let position = LogPosition {
         term: 2,
         node: 1,
@@ -125,6 +127,31 @@ fn state() -> Cluster {
         .apply(&[(position, LogEntry::Membership(b"members"))])
         .unwrap();
     cluster
+}
+
+/// A bucket with the null version, another one and a delete marker among the earlier ones of a key.
+fn versions(cluster: &mut Cluster) {
+    cluster.bucket("versions");
+    let bucket = cluster.bucket_inode("versions");
+    cluster.put(
+        "versions",
+        b"key of more than 8",
+        Body::Inline(b"null".to_vec()),
+    );
+    let versioning = Versioning::Enabled;
+    cluster.change(SetVersioning { bucket, versioning });
+    let inode = cluster.inode();
+    let body = Body::Inline(b"version".to_vec());
+    cluster.change(put(bucket, b"key of more than 8", inode, body));
+    let key = b"key of more than 8".to_vec();
+    cluster.change(MarkDeleted {
+        bucket,
+        keys: vec![DeleteKey {
+            key,
+            if_match: None,
+        }],
+        owner: 4,
+    });
 }
 
 #[test]
@@ -164,6 +191,8 @@ fn every_kind_of_row_is_described_in_words() {
         "X, kind attributes, inode ",
         "X, kind inline, ",
         "X, kind extents, ",
+        "V, kind version, bucket ",
+        "V, kind null version, bucket ",
         "C, kind pack, home_inode ",
         "F, kind dropped, ",
         "R, kind session, ",

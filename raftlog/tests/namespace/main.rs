@@ -20,3 +20,4 @@ mod snapshots;
 mod support;
 mod system;
 mod uploads;
+mod versions;

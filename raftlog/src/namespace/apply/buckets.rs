@@ -25,7 +25,11 @@ impl Change<'_, '_> {
     pub(super) fn delete_bucket(&mut self, command: &DeleteBucket) -> Outcome {
         let bucket = command.bucket;
         let place = self.bucket(bucket)?;
-        if !self.view().is_empty_directory(bucket)? || self.view().any_upload(bucket)? {
+        let is_empty = {
+            let view = self.view();
+            view.is_empty_bucket(bucket)? && !view.any_upload(bucket)?
+        };
+        if !is_empty {
             return Err(Refusal::BucketNotEmpty.into());
         }
         self.unlink(ROOT_INODE, &place.segment, bucket)?;

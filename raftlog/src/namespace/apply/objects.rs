@@ -12,6 +12,7 @@ use crate::namespace::entry::{Entry, EntryKind};
 use crate::namespace::key as row_key;
 use crate::namespace::object::{Checksum, ETag, StorageClass};
 use crate::namespace::store::StoreError;
+use crate::namespace::version::{VersionId, Versioning, position};
 use crate::namespace::view::split_key;
 
 /// What is said of an object when it is put in place.
@@ -24,6 +25,8 @@ pub(super) struct NewObject<'c> {
     pub(super) checksum: Option<&'c Checksum>,
     pub(super) owner: u64,
     pub(super) storage_class: StorageClass,
+    /// Whether the bucket keeps versions.
+    pub(super) versioning: Versioning,
 }
 
 impl Change<'_, '_> {
@@ -32,7 +35,7 @@ impl Change<'_, '_> {
         self.check_attributes(&command.attributes)?;
         check_checksum(command.checksum.as_ref())?;
         let bucket = command.bucket;
-        self.bucket(bucket)?;
+        let place = self.bucket(bucket)?;
         let found = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, found.entry.as_ref())?;
         self.check_fresh_inode(command.inode)?;
@@ -48,11 +51,12 @@ impl Change<'_, '_> {
             checksum: command.checksum.as_ref(),
             owner: command.owner,
             storage_class: command.attributes.storage_class,
+            versioning: self.versioning(&place)?,
         };
         Ok(self.put_in_place(&new, found)?)
     }
 
-    /// Puts an object, of which the body is there, under its key; the old one is dropped.
+    /// Puts an object, of which the body is there, under its key; the old one is dropped or becomes an earlier version.
     pub(super) fn put_in_place(
         &mut self,
         new: &NewObject<'_>,
@@ -66,24 +70,38 @@ impl Change<'_, '_> {
             etag: Some(new.etag),
             checksum: new.checksum.cloned(),
             storage_class: new.storage_class,
+            version: match new.versioning {
+                Versioning::Enabled => VersionId::Of(position(self.sequence, new.inode)),
+                Versioning::Off | Versioning::Suspended => VersionId::Null,
+            },
             ..Entry::directory(new.inode, false, now, self.sequence, new.owner)
         };
-        if let Some(old) = &found.entry {
-            self.drop_inode(old.inode)?;
-            self.delete(&row_key::inode(old.inode))?;
-            self.count_deleted(new.bucket, old.size);
+        match (found.entry, new.versioning) {
+            (Some(old), _) => self.supersede(new.bucket, new.key, old, entry.version)?,
+            (None, Versioning::Suspended) => self.drop_null_version(new.bucket, new.key)?,
+            (None, _) => {}
         }
         self.count_put(new.bucket, new.size);
         match found.directory {
             Some(directory) => self.link_in(directory, split_key(new.key).1, &entry)?,
             None => self.link(new.bucket, new.key, &entry)?,
         }
-        Ok(Answer::Put {
-            inode: new.inode,
-            commit_sequence: self.sequence,
-            etag: new.etag,
-            size: new.size,
-            modified_nanos: now,
+        let (inode, commit_sequence, etag, size) = (new.inode, self.sequence, new.etag, new.size);
+        Ok(match entry.version {
+            VersionId::Null => Answer::Put {
+                inode,
+                commit_sequence,
+                etag,
+                size,
+                modified_nanos: now,
+            },
+            VersionId::Of(_) => Answer::PutVersion {
+                inode,
+                commit_sequence,
+                etag,
+                size,
+                modified_nanos: now,
+            },
         })
     }
 
@@ -92,7 +110,10 @@ impl Change<'_, '_> {
             return invalid("a delete has 1 to 1,000 keys");
         }
         let bucket = command.bucket;
-        self.bucket(bucket)?;
+        let place = self.bucket(bucket)?;
+        if self.versioning(&place)? != Versioning::Off {
+            return Err(Refusal::VersioningChanged.into());
+        }
         let mut outcomes = Vec::with_capacity(command.keys.len());
         // Keys of one command often share a directory, which is looked up once, and looked at once when they are gone.
         let (mut last, mut left) = (None, BTreeSet::new());
@@ -169,7 +190,7 @@ pub(super) fn check_precondition(
     }
 }
 
-fn matches(condition: &ETagMatch, entry: &Entry) -> bool {
+pub(super) fn matches(condition: &ETagMatch, entry: &Entry) -> bool {
     match condition {
         ETagMatch::Any => true,
         ETagMatch::OneOf(tags) => entry.etag.is_some_and(|etag| tags.contains(&etag)),

@@ -1,7 +1,7 @@
 //! Changes of the tree: directories come with the keys that need them and go with the last.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::entry::{Entry, Place};
+use crate::namespace::entry::{Entry, Place, PlaceKind};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::view::split_key;
@@ -57,9 +57,9 @@ impl Change<'_, '_> {
     ) -> Result<(), StoreError> {
         self.put(&key::entry(parent, segment), entry)?;
         let place = Place {
+            kind: PlaceKind::Name,
             parent,
             segment: segment.to_vec(),
-            upload: false,
         };
         self.put(&key::inode(entry.inode), &place)
     }

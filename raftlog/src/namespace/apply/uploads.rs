@@ -8,7 +8,7 @@ use crate::namespace::body::{DroppedScope, SPANS_PER_ROW, Span, SpanRow};
 use crate::namespace::command::{
     AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, PutPart, Refusal,
 };
-use crate::namespace::entry::Place;
+use crate::namespace::entry::{Place, PlaceKind};
 use crate::namespace::key;
 use crate::namespace::object::Checksum;
 use crate::namespace::store::StoreError;
@@ -30,9 +30,9 @@ impl Change<'_, '_> {
             parts_changed: self.sequence,
         };
         let place = Place {
+            kind: PlaceKind::Upload,
             parent: bucket,
             segment: command.key.clone(),
-            upload: true,
         };
         self.put(&key::upload(bucket, &command.key, command.inode), &upload)?;
         self.put(&key::inode(command.inode), &place)?;
@@ -77,7 +77,7 @@ impl Change<'_, '_> {
 
     pub(super) fn complete_upload(&mut self, command: &CompleteUpload) -> Outcome {
         let bucket = command.bucket;
-        self.bucket(bucket)?;
+        let place = self.bucket(bucket)?;
         let upload = self.upload(bucket, &command.key, command.upload)?;
         check_checksum(command.checksum.as_ref())?;
         if upload.parts_changed != command.parts_changed {
@@ -109,6 +109,7 @@ impl Change<'_, '_> {
             checksum: command.checksum.as_ref(),
             owner: upload.owner,
             storage_class: upload.storage_class,
+            versioning: self.versioning(&place)?,
         };
         Ok(self.put_in_place(&new, found)?)
     }

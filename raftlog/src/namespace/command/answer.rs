@@ -4,6 +4,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::namespace::ETag;
+use crate::namespace::version::{VersionId, position};
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
@@ -42,6 +43,59 @@ pub enum Answer {
     Refused(Refusal),
     /// One outcome for each item of the command, in its order.
     Repointed(Vec<RepointOutcome>),
+    /// An object was put, or an upload completed, as a version of its own: [`Answer::version`].
+    PutVersion {
+        /// The object's inode.
+        inode: u64,
+        /// The group's commit sequence of the change.
+        commit_sequence: u64,
+        /// The object's tag.
+        etag: ETag,
+        /// The object's size, in bytes.
+        size: u64,
+        /// The time of the change, in nanoseconds since the Unix epoch.
+        modified_nanos: i64,
+    },
+    /// One outcome for each key of the command, in its order.
+    Marked(Vec<MarkOutcome>),
+    /// One outcome for each version of the command, in its order.
+    VersionsDeleted(Vec<VersionDeleteOutcome>),
+}
+
+impl Answer {
+    /// The version of what was put, where the bucket keeps versions.
+    pub fn version(&self) -> Option<VersionId> {
+        match self {
+            Answer::PutVersion {
+                inode,
+                commit_sequence,
+                ..
+            } => Some(VersionId::Of(position(*commit_sequence, *inode))),
+            _ => None,
+        }
+    }
+}
+
+/// What became of one key of a [`MarkDeleted`](super::MarkDeleted).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum MarkOutcome {
+    /// It has a delete marker now, which is this version.
+    Marked(VersionId),
+    /// Its precondition does not hold; it was left alone.
+    PreconditionFailed,
+}
+
+/// What became of one version of a [`DeleteVersions`](super::DeleteVersions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum VersionDeleteOutcome {
+    /// It was an object and is gone.
+    Deleted,
+    /// It was a delete marker and is gone.
+    MarkerDeleted,
+    /// It was not there.
+    Absent,
+    /// Its precondition does not hold; it was left alone.
+    PreconditionFailed,
 }
 
 /// What became of one item of a [`Repoint`](super::Repoint).
@@ -142,4 +196,7 @@ pub enum Refusal {
     /// The row has a higher epoch already.
     #[error("the row is older than the one in force")]
     Stale,
+    /// The command is for a bucket that keeps versions, and this one does not, or the other way round: look at it again.
+    #[error("whether the bucket keeps versions has changed")]
+    VersioningChanged,
 }

@@ -1,9 +1,10 @@
 //! What a command may take of log and map: computed from the command, before it is proposed, by what its row in the table of
 //! commands says. Every bound is of the rows that applying it can write, those that a delete or an overwrite makes included.
 
+use super::answer::MarkOutcome;
 use super::kinds::{
-    Command, CompleteUpload, CreateUpload, DeleteObjects, Initialise, PutObject, PutPart,
-    SetBucketSetting,
+    Command, CompleteUpload, CreateUpload, DeleteObjects, DeleteVersions, Initialise, MarkDeleted,
+    PutObject, PutPart, SetBucketSetting,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
 use crate::namespace::body::INLINE_ROW_BYTES;
@@ -17,6 +18,8 @@ const PATH_BYTES: u64 = 4096;
 const PAGE_BYTES: u64 = 4096;
 /// Session and answer. An answer to a delete has a byte for each key.
 const ANSWER_BYTES: u64 = 512;
+/// What an answer says of a key that got a delete marker.
+const MARK_BYTES: u64 = size_of::<rkyv::Archived<MarkOutcome>>() as u64;
 /// A directory: its entry and its place.
 const DIRECTORY_BYTES: u64 = 2 * ROW_BYTES;
 /// A row of `F`.
@@ -49,6 +52,7 @@ impl Command {
                 | Command::SetRootKey(_)
                 | Command::CreateBucket(_)
                 | Command::DeleteBucket(_)
+                | Command::SetVersioning(_)
         )
     }
 
@@ -99,6 +103,19 @@ pub(super) fn of_put_object(command: &PutObject) -> u64 {
         + body_bytes(&command.body)
         + attributes_bytes(&command.attributes)
         + DROPPED_BYTES
+        + version_bytes(&command.key)
+}
+
+pub(super) fn of_mark_deleted(command: &MarkDeleted) -> u64 {
+    // The marker, the object that was there, and what the answer says of the key.
+    let keys = command.keys.iter().map(|key| &key.key);
+    let of = |key: &Vec<u8>| 2 * version_bytes(key) + DROPPED_BYTES + MARK_BYTES;
+    keys.map(of).sum()
+}
+
+pub(super) fn of_delete_versions(command: &DeleteVersions) -> u64 {
+    // What takes the place of the present one comes out of `V`, but for its directories.
+    command.versions.len() as u64 * (DROPPED_BYTES + 1)
 }
 
 pub(super) fn of_delete_objects(command: &DeleteObjects) -> u64 {
@@ -119,7 +136,11 @@ pub(super) fn of_put_part(command: &PutPart) -> u64 {
 
 pub(super) fn of_complete_upload(command: &CompleteUpload) -> u64 {
     let spans = command.parts.len() as u64;
-    entry_bytes(&command.key) + 12 * spans + (spans / 64 + 1) * ROW_BYTES + 2 * DROPPED_BYTES
+    entry_bytes(&command.key)
+        + 12 * spans
+        + (spans / 64 + 1) * ROW_BYTES
+        + 2 * DROPPED_BYTES
+        + version_bytes(&command.key)
 }
 
 pub(super) fn of_repoint(command: &Repoint) -> u64 {
@@ -145,6 +166,12 @@ fn entry_bytes(key: &[u8]) -> u64 {
     let slashes = key.iter().filter(|byte| **byte == b'/').count() as u64;
     // Each byte of the key stands in an entry's key and in a place.
     2 * (ROW_BYTES + key.len() as u64) + slashes * DIRECTORY_BYTES
+}
+
+/// A version of a key that is not the present one, its place, and the pointer to a null version.
+fn version_bytes(key: &[u8]) -> u64 {
+    // Keys in groups take nine bytes for eight.
+    3 * (ROW_BYTES + 2 * key.len() as u64)
 }
 
 fn body_bytes(body: &Body) -> u64 {

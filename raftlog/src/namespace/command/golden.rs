@@ -8,7 +8,8 @@ use super::*;
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors,
     DeviceState, ETag, Extent, ExtentKind, Geometry, GeometryCode, Layout, LayoutKind,
-    ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState, StorageClass,
+    ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState, StorageClass, VersionId,
+    Versioning,
 };
 
 fn etag(part_count: u32) -> ETag {
@@ -209,6 +210,10 @@ fn of_objects() -> Vec<Sample> {
             setting: 16,
             document: Some(b"<Tagging/>".to_vec()),
         }
+        SetVersioning {
+            bucket: BUCKET,
+            versioning: Versioning::Enabled,
+        }
         PutObject {
             bucket: BUCKET,
             key: key(),
@@ -230,6 +235,29 @@ fn of_objects() -> Vec<Sample> {
                 },
                 DeleteKey {
                     key: b"b".to_vec(),
+                    if_match: None,
+                },
+            ],
+        }
+        MarkDeleted {
+            bucket: BUCKET,
+            keys: vec![DeleteKey {
+                key: key(),
+                if_match: Some(ETagMatch::Any),
+            }],
+            owner: 4,
+        }
+        DeleteVersions {
+            bucket: BUCKET,
+            versions: vec![
+                DeleteVersion {
+                    key: key(),
+                    version: VersionId::Of(5 << 64 | 77),
+                    if_match: Some(ETagMatch::Any),
+                },
+                DeleteVersion {
+                    key: b"b".to_vec(),
+                    version: VersionId::Null,
                     if_match: None,
                 },
             ],
@@ -387,6 +415,30 @@ fn answers() -> Vec<Answer> {
     answers
 }
 
+fn answers_of_versions() -> Vec<Answer> {
+    vec![
+        Answer::PutVersion {
+            inode: 5,
+            commit_sequence: 6,
+            etag: etag(7),
+            size: 8,
+            modified_nanos: 9,
+        },
+        Answer::Marked(vec![
+            MarkOutcome::Marked(VersionId::Null),
+            MarkOutcome::Marked(VersionId::Of(6 << 64 | 5)),
+            MarkOutcome::PreconditionFailed,
+        ]),
+        Answer::VersionsDeleted(vec![
+            VersionDeleteOutcome::Deleted,
+            VersionDeleteOutcome::MarkerDeleted,
+            VersionDeleteOutcome::Absent,
+            VersionDeleteOutcome::PreconditionFailed,
+        ]),
+        Answer::Refused(Refusal::VersioningChanged),
+    ]
+}
+
 fn envelope(command: Command) -> Envelope {
     Envelope {
         group: 1,
@@ -427,13 +479,18 @@ fn every_kind_of_command_is_as_it_was_first_written() {
 
 #[test]
 fn every_answer_is_as_it_was_first_written() {
-    let mut bytes = Vec::new();
-    for answer in answers() {
-        let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&answer).unwrap();
-        bytes.extend_from_slice(&(archive.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(&archive);
+    for (name, answers) in [
+        ("answers.bin", answers()),
+        ("answers_of_versions.bin", answers_of_versions()),
+    ] {
+        let mut bytes = Vec::new();
+        for answer in answers {
+            let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&answer).unwrap();
+            bytes.extend_from_slice(&(archive.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&archive);
+        }
+        assert!(bytes == golden(name, &bytes), "{name}");
     }
-    assert!(bytes == golden("answers.bin", &bytes));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::envelope::CommandError;
 use super::repoint::{ReplaceChunk, Repoint};
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, ETag, Geometry, Layout,
-    ObjectAttributes, PlacementGroup, RootKey,
+    ObjectAttributes, PlacementGroup, RootKey, VersionId, Versioning,
 };
 
 /// The one list of commands: number, feature level from which on it is known, class, name, how many bytes of rows applying it
@@ -56,10 +56,16 @@ macro_rules! command_table {
             0x0021 since 1 Frees DeleteBucket |_| 0 => delete_bucket,
             /// Sets or removes a setting of a bucket.
             0x0022 since 1 Grows SetBucketSetting |command| cost::of_bucket_setting(command) => set_bucket_setting,
+            /// Has a bucket keep versions, or keep no more of them.
+            0x0023 since 1 Starts SetVersioning |_| cost::ROW_BYTES => set_versioning,
             /// Puts an object.
             0x0030 since 1 Grows PutObject |command| cost::of_put_object(command) => put_object,
             /// Deletes objects.
             0x0031 since 1 Frees DeleteObjects |command| cost::of_delete_objects(command) => delete_objects,
+            /// Puts delete markers, in a bucket that keeps versions or has kept some.
+            0x0032 since 1 Grows MarkDeleted |command| cost::of_mark_deleted(command) => mark_deleted,
+            /// Deletes versions for good.
+            0x0033 since 1 Frees DeleteVersions |command| cost::of_delete_versions(command) => delete_versions,
             /// Begins a multipart upload.
             0x0040 since 1 Grows CreateUpload |command| cost::of_create_upload(command) => create_upload,
             /// Puts a part of an upload.
@@ -312,6 +318,15 @@ pub struct SetBucketSetting {
     pub document: Option<Vec<u8>>,
 }
 
+/// Has a bucket keep versions, or keep no more of those that come. One that has kept versions is never off again.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetVersioning {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// What it is to be.
+    pub versioning: Versioning,
+}
+
 /// What must hold for a change to be made; decided when the command is applied.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
 pub struct Precondition {
@@ -371,6 +386,39 @@ pub struct DeleteObjects {
     pub bucket: u64,
     /// The keys.
     pub keys: Vec<DeleteKey>,
+}
+
+/// Puts a delete marker for each of up to 1,000 keys of a bucket, so that they are found no more; what they held stays as versions.
+/// Refused where the bucket keeps no versions.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct MarkDeleted {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The keys, whether they are there or not.
+    pub keys: Vec<DeleteKey>,
+    /// The account that owns the markers.
+    pub owner: u64,
+}
+
+/// One version of [`DeleteVersions`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeleteVersion {
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// The version, the present one too.
+    pub version: VersionId,
+    /// `If-Match` for this version; a delete marker matches nothing.
+    pub if_match: Option<ETagMatch>,
+}
+
+/// Deletes up to 1,000 versions of a bucket for good, delete markers among them; those that are absent are no error. Where the present
+/// one goes, the newest that is left takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeleteVersions {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The versions.
+    pub versions: Vec<DeleteVersion>,
 }
 
 /// Begins a multipart upload. The upload is named by its inode.

@@ -4,7 +4,7 @@ use super::golden::samples;
 use super::*;
 use crate::namespace::{
     Body, Checksum, DeviceCondition, DeviceErrors, ETag, Extent, Geometry, Layout,
-    ObjectAttributes, PlacementGroup, RootKey, Slot,
+    ObjectAttributes, PlacementGroup, RootKey, Slot, VersionId,
 };
 
 /// A structure's name, its size and its fields, each with its offset.
@@ -48,6 +48,9 @@ fn of_parts() -> Vec<Structure> {
         }
         Precondition { if_match if_none_match }
         DeleteKey { key if_match }
+        DeleteVersion { key version if_match }
+        VersionId {}
+        MarkOutcome {}
         CompletedPart { space size }
         DroppedKey { commit_sequence index }
         Release { body space offset }

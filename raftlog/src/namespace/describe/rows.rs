@@ -26,6 +26,15 @@ impl Described for Entry {
             .with("commit_sequence", self.commit_sequence)
             .with("owner", self.owner)
             .with("storage_class", self.storage_class)
+            .with("version", self.version.to_string())
+            .with(
+                "versioning",
+                match self.versioning {
+                    Versioning::Off => "off",
+                    Versioning::Enabled => "enabled",
+                    Versioning::Suspended => "suspended",
+                },
+            )
     }
 }
 
@@ -80,7 +89,46 @@ impl Described for Place {
         Description::new()
             .with("parent", self.parent)
             .with_bytes("segment", &self.segment)
-            .with("upload", self.upload)
+            .with(
+                "kind",
+                match self.kind {
+                    PlaceKind::Name => "name",
+                    PlaceKind::Upload => "upload",
+                    PlaceKind::Version(_) => "version",
+                },
+            )
+            .with(
+                "position",
+                match self.kind {
+                    PlaceKind::Version(at) => Some(VersionId::Of(at).to_string()),
+                    PlaceKind::Name | PlaceKind::Upload => None,
+                },
+            )
+    }
+}
+
+impl Described for VersionRow {
+    fn fields(&self) -> Description {
+        match self {
+            VersionRow::Object(entry) => entry.fields(),
+            VersionRow::Marker(marker) => marker.fields(),
+        }
+    }
+}
+
+impl Described for Marker {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("kind", "delete marker")
+            .with("version", self.version.to_string())
+            .with("modified_nanos", self.modified_nanos)
+            .with("owner", self.owner)
+    }
+}
+
+impl Described for NullVersion {
+    fn fields(&self) -> Description {
+        Description::new().with("position", VersionId::Of(self.0).to_string())
     }
 }
 
@@ -231,7 +279,18 @@ impl Described for AnswerRow {
                 etag,
                 size,
                 modified_nanos,
+            }
+            | Answer::PutVersion {
+                inode,
+                commit_sequence,
+                etag,
+                size,
+                modified_nanos,
             } => answer("put")
+                .with(
+                    "version",
+                    self.0.version().map(|version| version.to_string()),
+                )
                 .with("inode", *inode)
                 .with("commit_sequence", *commit_sequence)
                 .with("etag", *etag)
@@ -245,6 +304,14 @@ impl Described for AnswerRow {
                 let outcomes: Vec<&'static str> = outcomes.iter().map(repoint_word).collect();
                 answer("repointed").with("outcomes", outcomes)
             }
+            Answer::Marked(outcomes) => {
+                let outcomes: Vec<String> = outcomes.iter().map(mark_words).collect();
+                answer("marked deleted").with("outcomes", outcomes)
+            }
+            Answer::VersionsDeleted(outcomes) => {
+                let outcomes: Vec<&'static str> = outcomes.iter().map(version_word).collect();
+                answer("versions deleted").with("outcomes", outcomes)
+            }
             Answer::Refused(refusal) => answer("refused").with("why", refusal.to_string()),
         }
     }
@@ -255,6 +322,22 @@ fn outcome_word(outcome: &DeleteOutcome) -> &'static str {
         DeleteOutcome::Deleted => "deleted",
         DeleteOutcome::Absent => "absent",
         DeleteOutcome::PreconditionFailed => "precondition failed",
+    }
+}
+
+fn mark_words(outcome: &MarkOutcome) -> String {
+    match outcome {
+        MarkOutcome::Marked(version) => format!("version {version}"),
+        MarkOutcome::PreconditionFailed => "precondition failed".to_owned(),
+    }
+}
+
+fn version_word(outcome: &VersionDeleteOutcome) -> &'static str {
+    match outcome {
+        VersionDeleteOutcome::Deleted => "deleted",
+        VersionDeleteOutcome::MarkerDeleted => "delete marker deleted",
+        VersionDeleteOutcome::Absent => "absent",
+        VersionDeleteOutcome::PreconditionFailed => "precondition failed",
     }
 }
 

@@ -4,6 +4,7 @@ use super::View;
 use super::body::malformed_key;
 use crate::namespace::body::ExtentRow;
 use crate::namespace::chunk::{Extent, ExtentKind};
+use crate::namespace::entry::PlaceKind;
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::upload::Part;
@@ -78,7 +79,7 @@ impl View<'_> {
         let Some(place) = self.place(inode)? else {
             return Ok(self.pack(inode)?.is_some());
         };
-        if place.upload {
+        if place.kind == PlaceKind::Upload {
             let parts = key::parts(inode);
             let mut scan = self.table.scan(self.txn(), &parts, &parts)?;
             while let Some((_, part)) = scan.next::<Part>()? {

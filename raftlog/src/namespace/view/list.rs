@@ -78,11 +78,7 @@ impl Listing {
             0 => None,
             _ => first_candidate(&query),
         };
-        let position = from.map(|from| Position {
-            path: Vec::new(),
-            directories: Vec::new(),
-            from,
-        });
+        let position = from.map(Position::at);
         Listing {
             query,
             page: ListPage::default(),
@@ -172,17 +168,20 @@ impl View<'_> {
     }
 }
 
-/// The length of the common prefix that a key is rolled up in.
-fn common_prefix(query: &ListQuery, key: &[u8]) -> Option<usize> {
-    let delimiter = &query.delimiter[..];
+/// The length of the common prefix that a key is rolled up in: up to the first delimiter behind the prefix.
+pub(super) fn rolled_up(prefix: &[u8], delimiter: &[u8], key: &[u8]) -> Option<usize> {
     if delimiter.is_empty() {
         return None;
     }
-    let rest = key.get(query.prefix.len()..)?;
+    let rest = key.strip_prefix(prefix)?;
     let at = rest
         .windows(delimiter.len())
         .position(|window| window == delimiter)?;
-    Some(query.prefix.len() + at + delimiter.len())
+    Some(prefix.len() + at + delimiter.len())
+}
+
+fn common_prefix(query: &ListQuery, key: &[u8]) -> Option<usize> {
+    rolled_up(&query.prefix, &query.delimiter, key)
 }
 
 /// The smallest key that may be on the page; `None` where there is none.
@@ -223,7 +222,7 @@ fn listed(key: Vec<u8>, entry: Entry) -> ListedObject {
 
 /// Where a walk stands.
 #[derive(Debug, Clone)]
-struct Position {
+pub(super) struct Position {
     /// The path of the directory in which it stands, below the bucket.
     path: Vec<u8>,
     /// The inodes from the bucket down to that directory, one more than the path has segments.
@@ -234,7 +233,7 @@ struct Position {
 }
 
 /// What a step of a walk has come to.
-enum Step {
+pub(super) enum Step {
     /// Into a directory or out of one.
     Moved,
     /// An object, or a directory with its path. What a directory holds is passed over unless it is
@@ -245,15 +244,15 @@ enum Step {
 }
 
 /// A depth-first walk over the objects below a directory, as long as one transaction.
-struct Walk<'v> {
+pub(super) struct Walk<'v> {
     view: &'v View<'v>,
-    position: Position,
+    pub(super) position: Position,
     /// For each directory of the position the scan over it, where this walk has begun one.
     scans: Vec<Option<Scan<'v>>>,
 }
 
 impl<'v> Walk<'v> {
-    fn new(view: &'v View<'v>, root: u64, mut position: Position) -> Walk<'v> {
+    pub(super) fn new(view: &'v View<'v>, root: u64, mut position: Position) -> Walk<'v> {
         if position.directories.is_empty() {
             position.directories.push(root);
         }
@@ -266,7 +265,7 @@ impl<'v> Walk<'v> {
         }
     }
 
-    fn step(&mut self) -> Result<Step, StoreError> {
+    pub(super) fn step(&mut self) -> Result<Step, StoreError> {
         let Some(directory) = self.position.directories.last().copied() else {
             return Ok(Step::Ended);
         };
@@ -314,7 +313,7 @@ impl<'v> Walk<'v> {
     }
 
     /// Goes into the directory that was met last.
-    fn enter(&mut self, path: Vec<u8>, inode: u64) {
+    pub(super) fn enter(&mut self, path: Vec<u8>, inode: u64) {
         self.position.path = path;
         self.position.from.clear();
         self.position.directories.push(inode);
@@ -322,7 +321,7 @@ impl<'v> Walk<'v> {
     }
 
     /// Goes on to the first key that is not below `key`, which is above all that was met.
-    fn seek(&mut self, key: &[u8]) {
+    pub(super) fn seek(&mut self, key: &[u8]) {
         while !key.starts_with(&self.position.path) {
             self.position.leave();
             self.scans.pop();
@@ -341,6 +340,15 @@ impl<'v> Walk<'v> {
 }
 
 impl Position {
+    /// In front of the keys of a bucket that are not below `from`.
+    pub(super) fn at(from: Vec<u8>) -> Position {
+        Position {
+            path: Vec::new(),
+            directories: Vec::new(),
+            from,
+        }
+    }
+
     /// Passes over a row of the directory.
     fn pass(&mut self, segment: &[u8]) {
         self.from.clear();

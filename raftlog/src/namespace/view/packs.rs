@@ -4,6 +4,7 @@ use super::View;
 use super::body::malformed_key;
 use crate::namespace::body::{ExtentRow, INLINE_ROW_BYTES, InlineRow, Pack};
 use crate::namespace::chunk::{Extent, ExtentKind};
+use crate::namespace::entry::PlaceKind;
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::value;
@@ -209,10 +210,14 @@ impl View<'_> {
     }
 
     fn age(&self, inode: u64, before_nanos: i64) -> Result<Age, StoreError> {
-        let Some(place) = self.place(inode)?.filter(|place| !place.upload) else {
+        let Some(place) = self.place(inode)? else {
             return Ok(Age::Nameless);
         };
-        let entry = self.entry(place.parent, &place.segment)?;
+        let entry = match place.kind {
+            PlaceKind::Upload => None,
+            PlaceKind::Name => self.entry(place.parent, &place.segment)?,
+            PlaceKind::Version(at) => self.earlier_at(place.parent, &place.segment, at)?,
+        };
         Ok(match entry {
             Some(entry) if entry.kind != EntryKind::File => Age::Nameless,
             Some(entry) if entry.modified_nanos < before_nanos => Age::Old,

@@ -1,6 +1,7 @@
 //! Queries about multipart uploads.
 
 use super::View;
+use super::list::rolled_up;
 use crate::namespace::KEY_BYTES_MAX;
 use crate::namespace::key::{self, prefix_end};
 use crate::namespace::store::StoreError;
@@ -83,7 +84,8 @@ impl View<'_> {
                     page.next = last;
                     break 'seek;
                 }
-                if let Some(rolled) = rolled_up(query, &key) {
+                if let Some(length) = rolled_up(&query.prefix, &query.delimiter, &key) {
+                    let rolled = key[..length].to_vec();
                     last = Some((rolled.clone(), None));
                     from = prefix_end(&rolled).map(|end| seek_key(bucket, &end));
                     page.common_prefixes.push(rolled);
@@ -138,8 +140,8 @@ impl View<'_> {
         if marker.is_empty() || *marker < query.prefix[..] {
             return Some(seek_key(bucket, &query.prefix));
         }
-        if let Some(rolled) = rolled_up(query, marker) {
-            return prefix_end(&rolled).map(|end| seek_key(bucket, &end));
+        if let Some(length) = rolled_up(&query.prefix, &query.delimiter, marker) {
+            return prefix_end(&marker[..length]).map(|end| seek_key(bucket, &end));
         }
         Some(match query.upload_marker {
             Some(upload) => [&key::upload(bucket, marker, upload)[..], &[0]].concat(),
@@ -151,16 +153,4 @@ impl View<'_> {
 /// Not above the row of any upload whose key is not below `object_key`.
 fn seek_key(bucket: u64, object_key: &[u8]) -> Vec<u8> {
     key::upload(bucket, object_key, 0)
-}
-
-fn rolled_up(query: &UploadQuery, key: &[u8]) -> Option<Vec<u8>> {
-    let delimiter = &query.delimiter[..];
-    let rest = key.strip_prefix(&query.prefix[..])?;
-    if delimiter.is_empty() {
-        return None;
-    }
-    let at = rest
-        .windows(delimiter.len())
-        .position(|window| window == delimiter)?;
-    Some(key[..query.prefix.len() + at + delimiter.len()].to_vec())
 }

@@ -7,14 +7,15 @@ use std::cell::LazyCell;
 
 use strata_raftlog::namespace::command::{
     Answer, ChunkPlace, Command, CreateBucket, CreateUpload, DeleteKey, DeleteObjects, Envelope,
-    FEATURE_LEVEL, Initialise, LeaseInodes, OldPlace, OpenEpoch, OpenSession, Precondition,
-    PutObject, PutPart, RegisterWriter, Repoint, RepointItem, SetDevice,
+    FEATURE_LEVEL, Initialise, LeaseInodes, MarkDeleted, OldPlace, OpenEpoch, OpenSession,
+    Precondition, PutObject, PutPart, RegisterWriter, Repoint, RepointItem, SetDevice,
+    SetVersioning,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
     Body, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors, DeviceState,
     ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition,
-    ObjectAttributes, RootKey,
+    ObjectAttributes, RootKey, Versioning,
 };
 
 use super::command::sealed;
@@ -131,6 +132,7 @@ impl State {
         state.put_objects(epoch);
         state.begin_upload();
         state.pack(epoch);
+        state.keep_versions();
         state
     }
 
@@ -202,9 +204,37 @@ impl State {
         });
     }
 
+    /// A bucket with the null version, another one and a delete marker among the earlier ones of a key.
+    fn keep_versions(&mut self) {
+        self.change(CreateBucket {
+            bucket: "versions".into(),
+            owner: 0,
+        });
+        let bucket = self.store.view().and_then(|view| view.bucket("versions"));
+        let bucket = bucket.expect("a view").expect("the bucket").inode;
+        let versioning = Versioning::Enabled;
+        let body = |byte: u8| Body::Inline(vec![byte; 9]);
+        self.put_in(bucket, 120, b"a/key", body(1));
+        self.change(SetVersioning { bucket, versioning });
+        self.put_in(bucket, 121, b"a/key", body(2));
+        self.put_in(bucket, 122, b"other", body(3));
+        self.change(MarkDeleted {
+            bucket,
+            keys: vec![DeleteKey {
+                key: b"a/key".to_vec(),
+                if_match: None,
+            }],
+            owner: 0,
+        });
+    }
+
     pub(super) fn put(&mut self, number: u64, key: &[u8], body: Body) {
+        self.put_in(BUCKET, number, key, body);
+    }
+
+    fn put_in(&mut self, bucket: u64, number: u64, key: &[u8], body: Body) {
         self.change(PutObject {
-            bucket: BUCKET,
+            bucket,
             key: key.to_vec(),
             inode: FIRST_INODE + number,
             size: body.length(),

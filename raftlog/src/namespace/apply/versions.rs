@@ -1,0 +1,272 @@
+//! Commands about versions: what a bucket keeps, delete markers, and versions that are deleted for good.
+//!
+//! Invariants: those of [`version`](crate::namespace::version); an object keeps its inode and its body when it becomes an earlier version
+//! or the present one again, so that neither costs more for a long body.
+
+use std::collections::BTreeSet;
+
+use super::objects::matches;
+use super::tree::Found;
+use super::{Change, Outcome, invalid};
+use crate::namespace::ROOT_INODE;
+use crate::namespace::command::{
+    Answer, DeleteKey, DeleteVersion, DeleteVersions, MarkDeleted, MarkOutcome, Refusal,
+    SetVersioning, VersionDeleteOutcome,
+};
+use crate::namespace::entry::{Entry, Place, PlaceKind};
+use crate::namespace::key;
+use crate::namespace::store::StoreError;
+use crate::namespace::version::{Marker, NullVersion, VersionId, VersionRow, Versioning, position};
+use crate::namespace::view::split_key;
+
+impl Change<'_, '_> {
+    pub(super) fn set_versioning(&mut self, command: &SetVersioning) -> Outcome {
+        let place = self.bucket(command.bucket)?;
+        let Some(entry) = self.view().entry(ROOT_INODE, &place.segment)? else {
+            return Err(Refusal::NoSuchBucket.into());
+        };
+        if command.versioning == entry.versioning {
+            return Ok(Answer::Done);
+        }
+        if command.versioning == Versioning::Off {
+            return invalid("a bucket that has kept versions is never off again");
+        }
+        let entry = Entry {
+            versioning: command.versioning,
+            ..entry
+        };
+        self.put(&key::entry(ROOT_INODE, &place.segment), &entry)?;
+        Ok(Answer::Done)
+    }
+
+    /// Whether a bucket keeps versions.
+    pub(super) fn versioning(&self, bucket: &Place) -> Result<Versioning, StoreError> {
+        let entry = self.view().entry(ROOT_INODE, &bucket.segment)?;
+        Ok(entry.map_or(Versioning::Off, |entry| entry.versioning))
+    }
+
+    pub(super) fn mark_deleted(&mut self, command: &MarkDeleted) -> Outcome {
+        if command.keys.is_empty() || command.keys.len() > self.limits.delete_keys_max {
+            return invalid("a delete has 1 to 1,000 keys");
+        }
+        for key in &command.keys {
+            self.check_key(&key.key)?;
+        }
+        let place = self.bucket(command.bucket)?;
+        let versioning = self.versioning(&place)?;
+        if versioning == Versioning::Off {
+            return Err(Refusal::VersioningChanged.into());
+        }
+        let (mut outcomes, mut left) = (Vec::with_capacity(command.keys.len()), BTreeSet::new());
+        for (number, key) in (1..).zip(&command.keys) {
+            let (bucket, owner) = (command.bucket, command.owner);
+            let found = self.find_object(bucket, &key.key)?;
+            if !is_meant(key, found.entry.as_ref()) {
+                outcomes.push(MarkOutcome::PreconditionFailed);
+                continue;
+            }
+            left.extend(found.directory);
+            let at = position(self.sequence, number);
+            let version = match versioning {
+                Versioning::Suspended => VersionId::Null,
+                _ => VersionId::Of(at),
+            };
+            self.put_marker(bucket, &key.key, found, at, version, owner)?;
+            outcomes.push(MarkOutcome::Marked(version));
+        }
+        for directory in left {
+            self.prune(command.bucket, directory)?;
+        }
+        Ok(Answer::Marked(outcomes))
+    }
+
+    fn put_marker(
+        &mut self,
+        bucket: u64,
+        object_key: &[u8],
+        found: Found,
+        at: u128,
+        version: VersionId,
+        owner: u64,
+    ) -> Result<(), StoreError> {
+        if let (Some(directory), Some(entry)) = (found.directory, found.entry) {
+            self.delete(&key::entry(directory, split_key(object_key).1))?;
+            self.supersede(bucket, object_key, entry, version)?;
+        } else if version == VersionId::Null {
+            self.drop_null_version(bucket, object_key)?;
+        }
+        let marker = VersionRow::Marker(Marker {
+            version,
+            modified_nanos: self.now(),
+            owner,
+        });
+        self.put_version(bucket, object_key, at, &marker)
+    }
+
+    /// Has an object that is under its key no more make room for a version: it is dropped where both are null versions, and becomes
+    /// an earlier version otherwise. Its place is given up; its entry was taken away or is written over.
+    pub(super) fn supersede(
+        &mut self,
+        bucket: u64,
+        object_key: &[u8],
+        old: Entry,
+        by: VersionId,
+    ) -> Result<(), StoreError> {
+        if by == VersionId::Null {
+            if old.version == VersionId::Null {
+                return self.drop_version(bucket, &old);
+            }
+            self.drop_null_version(bucket, object_key)?;
+        }
+        let at = old.position();
+        let place = Place {
+            kind: PlaceKind::Version(at),
+            parent: bucket,
+            segment: object_key.to_vec(),
+        };
+        self.put(&key::inode(old.inode), &place)?;
+        self.put_version(bucket, object_key, at, &VersionRow::Object(old))
+    }
+
+    fn put_version(
+        &mut self,
+        bucket: u64,
+        object_key: &[u8],
+        at: u128,
+        row: &VersionRow,
+    ) -> Result<(), StoreError> {
+        self.put(&key::version(bucket, object_key, at), row)?;
+        if row.version() == VersionId::Null {
+            self.put(&key::null_version(bucket, object_key), &NullVersion(at))?;
+        }
+        Ok(())
+    }
+
+    /// Drops the null version of a key, where it is an earlier one.
+    pub(super) fn drop_null_version(
+        &mut self,
+        bucket: u64,
+        object_key: &[u8],
+    ) -> Result<(), StoreError> {
+        let found = self
+            .view()
+            .earlier_version(bucket, object_key, VersionId::Null)?;
+        if let Some((at, row)) = found {
+            self.take_version(bucket, object_key, at, row.version())?;
+            if let VersionRow::Object(entry) = row {
+                self.drop_version(bucket, &entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the body of an object that no row names any more, and its place.
+    fn drop_version(&mut self, bucket: u64, entry: &Entry) -> Result<(), StoreError> {
+        self.drop_inode(entry.inode)?;
+        self.delete(&key::inode(entry.inode))?;
+        self.count_deleted(bucket, entry.size);
+        Ok(())
+    }
+
+    /// Takes an earlier version out of its row.
+    fn take_version(
+        &mut self,
+        bucket: u64,
+        object_key: &[u8],
+        at: u128,
+        version: VersionId,
+    ) -> Result<(), StoreError> {
+        self.delete(&key::version(bucket, object_key, at))?;
+        if version == VersionId::Null {
+            self.delete(&key::null_version(bucket, object_key))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_versions(&mut self, command: &DeleteVersions) -> Outcome {
+        let count = command.versions.len();
+        if count == 0 || count > self.limits.delete_keys_max {
+            return invalid("a delete has 1 to 1,000 versions");
+        }
+        for version in &command.versions {
+            self.check_key(&version.key)?;
+        }
+        let bucket = command.bucket;
+        self.bucket(bucket)?;
+        let (mut outcomes, mut left) = (Vec::with_capacity(count), BTreeSet::new());
+        for version in &command.versions {
+            let found = self.find_object(bucket, &version.key)?;
+            let directory = found.directory;
+            let outcome = self.delete_version(bucket, version, found)?;
+            if outcome == VersionDeleteOutcome::Deleted {
+                left.extend(directory);
+            }
+            outcomes.push(outcome);
+        }
+        for directory in left {
+            self.prune(bucket, directory)?;
+        }
+        Ok(Answer::VersionsDeleted(outcomes))
+    }
+
+    fn delete_version(
+        &mut self,
+        bucket: u64,
+        asked: &DeleteVersion,
+        found: Found,
+    ) -> Result<VersionDeleteOutcome, StoreError> {
+        let object_key = &asked.key[..];
+        let condition = asked.if_match.as_ref();
+        let is_meant = |entry: &Entry| condition.is_none_or(|condition| matches(condition, entry));
+        if let (Some(directory), Some(entry)) = (found.directory, &found.entry)
+            && entry.version == asked.version
+        {
+            if !is_meant(entry) {
+                return Ok(VersionDeleteOutcome::PreconditionFailed);
+            }
+            self.delete(&key::entry(directory, split_key(object_key).1))?;
+            self.drop_version(bucket, entry)?;
+            self.bring_back(bucket, object_key)?;
+            return Ok(VersionDeleteOutcome::Deleted);
+        }
+        let earlier = self
+            .view()
+            .earlier_version(bucket, object_key, asked.version)?;
+        let Some((at, row)) = earlier else {
+            return Ok(VersionDeleteOutcome::Absent);
+        };
+        match row {
+            VersionRow::Object(entry) if is_meant(&entry) => {
+                self.take_version(bucket, object_key, at, asked.version)?;
+                self.drop_version(bucket, &entry)?;
+                Ok(VersionDeleteOutcome::Deleted)
+            }
+            VersionRow::Marker(_) if condition.is_none() => {
+                self.take_version(bucket, object_key, at, asked.version)?;
+                if found.entry.is_none() {
+                    self.bring_back(bucket, object_key)?;
+                }
+                Ok(VersionDeleteOutcome::MarkerDeleted)
+            }
+            _ => Ok(VersionDeleteOutcome::PreconditionFailed),
+        }
+    }
+
+    /// Makes the newest earlier version the present one, where it is an object.
+    fn bring_back(&mut self, bucket: u64, object_key: &[u8]) -> Result<(), StoreError> {
+        let newest = self.view().newest_earlier(bucket, object_key)?;
+        let Some((at, VersionRow::Object(entry))) = newest else {
+            return Ok(());
+        };
+        self.take_version(bucket, object_key, at, entry.version)?;
+        self.link(bucket, object_key, &entry)
+    }
+}
+
+fn is_meant(key: &DeleteKey, entry: Option<&Entry>) -> bool {
+    match (&key.if_match, entry) {
+        (None, _) => true,
+        (Some(condition), Some(entry)) => matches(condition, entry),
+        (Some(_), None) => false,
+    }
+}
