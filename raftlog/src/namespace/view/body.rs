@@ -423,7 +423,7 @@ impl View<'_> {
         })
     }
 
-    fn gap(&self, inode: u64, offset: u64) -> StoreError {
+    pub(super) fn gap(&self, inode: u64, offset: u64) -> StoreError {
         StoreError::Corrupt {
             key: format!("extents of inode {inode}"),
             detail: format!("nothing covers offset {offset}"),

@@ -76,6 +76,31 @@ enum Age {
     Nameless,
 }
 
+/// A look at some rows, under way.
+#[derive(Default)]
+struct PackableLook {
+    page: PackablePage,
+    /// An inline body of which more rows may come.
+    inline: Option<Packable>,
+    /// The age of the inode that was met last.
+    known: Option<(u64, Age)>,
+}
+
+impl PackableLook {
+    /// Whether a row is of the inline body that is being read.
+    fn goes_on(&self, (inode, kind, space, begin): (u64, u8, u32, u64)) -> bool {
+        let is_of = |body: &Packable| (body.inode, body.space) == (inode, space);
+        kind == key::X_INLINE && begin > 0 && self.inline.as_ref().is_some_and(is_of)
+    }
+
+    fn inline_bytes(&mut self) -> Option<&mut Vec<u8>> {
+        match &mut self.inline.as_mut()?.source {
+            PackableSource::Inline(bytes) => Some(bytes),
+            PackableSource::Chunk(_) => None,
+        }
+    }
+}
+
 impl View<'_> {
     /// The pack with a home inode.
     ///
@@ -126,39 +151,36 @@ impl View<'_> {
         query: &PackQuery,
     ) -> Result<PackablePage, StoreError> {
         let mut scan = self.table.scan(self.txn(), &[key::EXTENTS], &from.0)?;
-        let mut page = PackablePage::default();
-        let (mut rows, mut known) = (0, None);
+        let mut look = PackableLook::default();
+        let mut rows = 0;
         while let Some((row_key, raw)) = scan.next_raw()? {
-            if rows == query.rows || page.found.len() >= REPOINT_ITEMS_MAX {
-                page.next = Some(BodyCursor(row_key.to_vec()));
-                break;
+            let place = key::parse_x(row_key).ok_or_else(|| malformed_key(row_key))?;
+            if look.goes_on(place) {
+                let InlineRow(bytes) = value::open(row_key, raw)?;
+                self.append_inline(&mut look, place, &bytes)?;
+                rows += 1;
+                continue;
+            }
+            self.finish_inline(&mut look, query)?;
+            if rows >= query.rows || look.page.found.len() >= REPOINT_ITEMS_MAX {
+                look.page.next = Some(BodyCursor(row_key.to_vec()));
+                return Ok(look.page);
             }
             rows += 1;
-            let found = self.packable_of_row(row_key, raw, query)?;
-            let Some(inode) = found.first().map(|found| found.inode) else {
-                continue;
-            };
-            let age = match known {
-                Some((of, age)) if of == inode => age,
-                _ => self.age(inode, query.before_nanos)?,
-            };
-            known = Some((inode, age));
-            match age {
-                Age::Old => page.found.extend(self.with_bodies(found, query)?),
-                Age::Young => page.first_young = page.first_young.or(Some(inode)),
-                Age::Nameless => {}
-            }
+            self.look_at_row(&mut look, row_key, raw, query)?;
         }
-        Ok(page)
+        self.finish_inline(&mut look, query)?;
+        Ok(look.page)
     }
 
-    /// What a row has that is worth packing, were its inode old enough; of an inline body the first row.
-    fn packable_of_row(
+    /// Takes in what a row has that is worth packing; of an inline body the first row.
+    fn look_at_row(
         &self,
+        look: &mut PackableLook,
         row_key: &[u8],
         raw: &[u8],
         query: &PackQuery,
-    ) -> Result<Vec<Packable>, StoreError> {
+    ) -> Result<(), StoreError> {
         let (inode, kind, space, begin) =
             key::parse_x(row_key).ok_or_else(|| malformed_key(row_key))?;
         let packable = |offset, source| Packable {
@@ -167,13 +189,13 @@ impl View<'_> {
             offset,
             source,
         };
-        let mut found = Vec::new();
         if kind == key::X_INLINE && begin == 0 {
             let InlineRow(bytes) = value::open(row_key, raw)?;
             if bytes.len() >= query.inline_bytes_min.min(INLINE_ROW_BYTES) {
-                found.push(packable(0, PackableSource::Inline(bytes)));
+                look.inline = Some(packable(0, PackableSource::Inline(bytes)));
             }
         } else if kind == key::X_EXTENTS && query.chunk_bytes_max > 0 {
+            let mut found = Vec::new();
             let mut offset = begin;
             for extent in value::open::<ExtentRow>(row_key, raw)?.0 {
                 let at = offset;
@@ -184,29 +206,58 @@ impl View<'_> {
                     found.push(packable(at, PackableSource::Chunk(extent)));
                 }
             }
+            self.take_packable(look, found, query)?;
         }
-        Ok(found)
+        Ok(())
     }
 
-    /// The same with the whole of inline bodies, where they are long enough.
-    fn with_bodies(
+    /// Appends a further row of the inline body that is being read.
+    fn append_inline(
         &self,
-        mut found: Vec<Packable>,
-        query: &PackQuery,
-    ) -> Result<Vec<Packable>, StoreError> {
-        if let [only] = &mut found[..]
-            && let PackableSource::Inline(bytes) = &mut only.source
-        {
-            if bytes.len() == INLINE_ROW_BYTES {
-                *bytes = self
-                    .inline_body(only.inode, only.space)?
-                    .unwrap_or_default();
+        look: &mut PackableLook,
+        (inode, _, _, begin): (u64, u8, u32, u64),
+        row: &[u8],
+    ) -> Result<(), StoreError> {
+        if let Some(body) = look.inline_bytes() {
+            if body.len() as u64 != begin {
+                return Err(self.gap(inode, body.len() as u64));
             }
-            if bytes.len() < query.inline_bytes_min {
-                found.clear();
-            }
+            body.extend_from_slice(row);
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// Takes in the inline body that has been read to its end, where it is long enough.
+    fn finish_inline(&self, look: &mut PackableLook, query: &PackQuery) -> Result<(), StoreError> {
+        let is_long = |body: &mut Vec<u8>| body.len() >= query.inline_bytes_min;
+        let is_long = look.inline_bytes().is_some_and(is_long);
+        match look.inline.take() {
+            Some(body) if is_long => self.take_packable(look, vec![body], query),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in what is worth packing of one inode, if the inode is old enough.
+    fn take_packable(
+        &self,
+        look: &mut PackableLook,
+        found: Vec<Packable>,
+        query: &PackQuery,
+    ) -> Result<(), StoreError> {
+        let Some(inode) = found.first().map(|found| found.inode) else {
+            return Ok(());
+        };
+        let age = match look.known {
+            Some((of, age)) if of == inode => age,
+            _ => self.age(inode, query.before_nanos)?,
+        };
+        look.known = Some((inode, age));
+        match age {
+            Age::Old => look.page.found.extend(found),
+            Age::Young => look.page.first_young = look.page.first_young.or(Some(inode)),
+            Age::Nameless => {}
+        }
+        Ok(())
     }
 
     fn age(&self, inode: u64, before_nanos: i64) -> Result<Age, StoreError> {
