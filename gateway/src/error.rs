@@ -50,6 +50,7 @@ codes! {
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.",
     EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.",
     IllegalLocationConstraintException 400 "The specified location constraint is not valid for this server.",
+    IllegalVersioningConfigurationException 400 "The Versioning element must be specified",
     IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.",
     InsufficientStorage 507 "No space is left for new data. Reads and deletes go on.",
     InternalError 500 "We encountered an internal error. Please try again.",
@@ -81,6 +82,7 @@ codes! {
     NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found",
     NoSuchTagSet 404 "The TagSet does not exist",
     NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
+    NoSuchVersion 404 "The specified version does not exist.",
     NotImplemented 501 "A header you provided implies functionality that is not implemented.",
     NotModified 304 "Not Modified",
     ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket",
@@ -235,6 +237,10 @@ impl From<Refusal> for Fault {
             Refusal::PartsChanged => {
                 let message =
                     "Parts of the upload were put while it was being completed. Please try again.";
+                Fault::new(Code::OperationAborted, message)
+            }
+            Refusal::VersioningChanged => {
+                let message = "Versioning of the bucket was changed meanwhile. Please try again.";
                 Fault::new(Code::OperationAborted, message)
             }
             Refusal::EntityTooLarge => Code::EntityTooLarge.into(),

@@ -100,9 +100,6 @@ pub fn admit(
     let operation = route(method, &address, &query, &headers)?;
     check_names(&address)?;
     check_headers(operation, &headers)?;
-    if !matches!(query.get("versionId"), None | Some("null")) {
-        return Err(Fault::not_implemented("Versioning"));
-    }
     let mut parameters = query.pairs().iter();
     if is_anonymous && parameters.any(|(name, _)| name.starts_with("response-")) {
         return Err(Fault::new(

@@ -22,6 +22,7 @@ pub mod put_object;
 mod ranges;
 pub mod settings;
 pub mod tagging;
+pub mod versions;
 
 use std::rc::Rc;
 

@@ -273,22 +273,6 @@ fn a_header_that_the_operation_would_pass_over_is_refused() {
 }
 
 #[test]
-fn versions_are_refused_but_for_null() {
-    let get = |uri: &str| {
-        let outcome = ask(
-            Method::GET,
-            uri,
-            headers(&[("host", "h")]),
-            &["host"],
-            Form::Header,
-        );
-        outcome.map(|_| ()).map_err(|fault| fault.code)
-    };
-    assert_eq!(get("/bucket/key?versionId=null"), Ok(()));
-    assert_eq!(get("/bucket/key?versionId=3"), Err(Code::NotImplemented));
-}
-
-#[test]
 fn names_and_sizes_are_bounded() {
     let get = |uri: &str| {
         let outcome = ask(

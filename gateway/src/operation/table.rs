@@ -9,7 +9,7 @@ use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
     bucket_tagging, buckets, copy_object, delete_objects, get_object, head_object, list_objects,
-    multipart, multipart_lists, object_attributes, put_object, settings, tagging,
+    multipart, multipart_lists, object_attributes, put_object, settings, tagging, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -90,7 +90,12 @@ operations! {
             "encoding-type",
         ],
     } => multipart_lists::uploads;
-    GET Bucket ListObjectVersions "s3:ListBucketVersions" { marks: &[Query("versions")] };
+    GET Bucket ListObjectVersions "s3:ListBucketVersions" {
+        marks: &[Query("versions")],
+        parameters: &[
+            "prefix", "delimiter", "key-marker", "version-id-marker", "max-keys", "encoding-type",
+        ],
+    } => versions::list;
     POST Bucket DeleteObjects "s3:DeleteObject" {
         marks: &[Query("delete")],
         body: Xml("Delete"),
@@ -264,8 +269,11 @@ operations! {
     DELETE Bucket DeleteBucketTagging "s3:PutBucketTagging" {
         marks: &[Query("tagging")],
     } => bucket_tagging::delete;
-    GET Bucket GetBucketVersioning "s3:GetBucketVersioning" { marks: &[Query("versioning")] } => settings::versioning;
-    PUT Bucket PutBucketVersioning "s3:PutBucketVersioning" { marks: &[Query("versioning")] };
+    GET Bucket GetBucketVersioning "s3:GetBucketVersioning" { marks: &[Query("versioning")] } => versions::get_configuration;
+    PUT Bucket PutBucketVersioning "s3:PutBucketVersioning" {
+        marks: &[Query("versioning")],
+        body: Xml("VersioningConfiguration"),
+    } => versions::put_configuration;
     GET Bucket GetBucketWebsite "s3:GetBucketWebsite" { marks: &[Query("website")] };
     PUT Bucket PutBucketWebsite "s3:PutBucketWebsite" { marks: &[Query("website")] };
     DELETE Bucket DeleteBucketWebsite "s3:DeleteBucketWebsite" { marks: &[Query("website")] };

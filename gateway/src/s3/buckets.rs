@@ -164,7 +164,7 @@ pub async fn delete(shared: &Shared, request: &Request) -> Result<Response, Faul
 }
 
 /// Aborts the uploads of a bucket without objects: uploads alone do not keep a bucket, as with AWS.
-/// Whether there were no objects.
+/// Whether there were no objects and no versions of some.
 async fn abort_uploads(shared: &Shared, request: &Request) -> Result<bool, Fault> {
     let bucket = find(shared, request)?;
     let query = UploadQuery {
@@ -174,7 +174,7 @@ async fn abort_uploads(shared: &Shared, request: &Request) -> Result<bool, Fault
     loop {
         let (is_empty, uploads) = shared.cluster.read(|view| {
             Ok((
-                view.is_empty_directory(bucket.inode)?,
+                view.is_empty_bucket(bucket.inode)?,
                 view.uploads(bucket.inode, &query)?,
             ))
         })?;

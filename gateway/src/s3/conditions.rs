@@ -128,7 +128,7 @@ fn date(headers: &HeaderMap, name: &str) -> Option<i64> {
 mod tests {
     use super::*;
     use http::{HeaderName, HeaderValue};
-    use strata_raftlog::namespace::ObjectAttributes;
+    use strata_raftlog::namespace::{ObjectAttributes, VersionId};
 
     /// Changed at 1994-11-15 12:45:26.5.
     fn object() -> Object {
@@ -141,6 +141,7 @@ mod tests {
             owner: 1,
             commit_sequence: 1,
             attributes: ObjectAttributes::default(),
+            version: VersionId::Null,
         }
     }
 

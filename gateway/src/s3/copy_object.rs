@@ -8,7 +8,7 @@ use strata_raftlog::namespace::{Checksum, ChecksumAlgorithm, ETag, ObjectAttribu
 use super::copy_source::{Copied, Name, open, transfer};
 use super::put_object::commit;
 use super::ranges::{Asked, parse, resolve};
-use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart};
+use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart, versions};
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -27,7 +27,8 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let name = Name::parse(request.header("x-amz-copy-source"))?;
     let replaced = replacement(request)?;
     let wanted = wanted_algorithm(request)?;
-    let is_itself = name.bucket == bucket && name.key.as_bytes() == key;
+    let is_present = name.version.is_none();
+    let is_itself = is_present && name.bucket == bucket && name.key.as_bytes() == key;
     if is_itself && replaced.is_none() && wanted.is_none() {
         return Err(Fault::new(
             Code::InvalidRequest,
@@ -47,6 +48,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let algorithm = wanted.or(stored).unwrap_or(checksum::DEFAULT);
     let attributes = replaced.unwrap_or_else(|| source.object.attributes.clone());
     let writer = shared.cluster.writer(inode, SPACE_OBJECT);
+    let from = source.version();
     let Copied {
         body,
         size,
@@ -66,13 +68,17 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         owner: ROOT_ACCOUNT,
     };
     let answer = commit(shared, command.into()).await?;
-    let Answer::Put { modified_nanos, .. } = answer else {
+    let (Answer::Put { modified_nanos, .. } | Answer::PutVersion { modified_nanos, .. }) = answer
+    else {
         let cause = format!("answered with {answer:?}");
         return Err(Fault::from(Code::InternalError).because(cause));
     };
     let mut xml = result_of("CopyObjectResult", modified_nanos, etag, &checksum);
     xml.element("ChecksumType", checksum::kind_name(checksum.kind));
-    Ok(Response::xml(xml))
+    let mut response = Response::xml(xml);
+    versions::add_put_version(&mut response.headers, &answer);
+    from.add_to(&mut response.headers);
+    Ok(response)
 }
 
 fn result_of(
@@ -105,6 +111,7 @@ pub async fn copy_part(shared: &Shared, request: &Request) -> Result<Response, F
         .checksum
         .map_or(checksum::DEFAULT, |(algorithm, _)| algorithm);
     let writer = shared.cluster.writer(upload, space);
+    let from = source.version();
     let Copied {
         body,
         size,
@@ -124,12 +131,9 @@ pub async fn copy_part(shared: &Shared, request: &Request) -> Result<Response, F
     };
     commit(shared, command.into()).await?;
     let now = strata_engine::reactor::wall_clock().nanoseconds();
-    Ok(Response::xml(result_of(
-        "CopyPartResult",
-        now,
-        etag,
-        &checksum,
-    )))
+    let mut response = Response::xml(result_of("CopyPartResult", now, etag, &checksum));
+    from.add_to(&mut response.headers);
+    Ok(response)
 }
 
 /// The range of a source: unlike that of a GET it must be whole and lie within the object.

@@ -1,19 +1,26 @@
 //! The source of a copy, and how its bytes go into chunks of their own.
 
 use std::ops::Range;
+use std::rc::Rc;
 
+use http::{HeaderMap, HeaderName};
 use strata_engine::reactor;
 use strata_net::ObjectWriter;
-use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag, Object};
+use strata_raftlog::namespace::{
+    Body, Bucket, Checksum, ChecksumAlgorithm, ETag, Object, VersionId,
+};
 
 use super::object_body::{BodyReader, first_window};
-use super::{Shared, buckets, check_owner, conditions, head_object};
+use super::{Shared, buckets, check_owner, conditions, versions};
 use crate::checksum::{self, Hasher};
 use crate::error::{Code, Fault};
 use crate::guard::PUT_BYTES_MAX;
 use crate::md5::Md5;
 use crate::percent::decode_form;
 use crate::request::{Request, is_bucket_name};
+
+/// The version of the source that a copy was made of.
+const SOURCE_VERSION_ID: HeaderName = HeaderName::from_static("x-amz-copy-source-version-id");
 
 /// Bytes that are hashed between two looks at the clock.
 const HASH_BYTES_MAX: usize = 64 << 10;
@@ -25,14 +32,16 @@ pub struct Name {
     pub bucket: String,
     /// The key.
     pub key: String,
+    /// The version, where one is named.
+    pub version: Option<VersionId>,
 }
 
 impl Name {
     /// Reads `x-amz-copy-source`: `[/]bucket/key`, encoded as in a form, where `+` is a space, with
-    /// `?versionId=null` or nothing after it.
+    /// `?versionId=` and a version after it, or nothing.
     ///
     /// # Errors
-    /// `InvalidArgument`, `NotImplemented` for versions and access points.
+    /// `InvalidArgument`, `NotImplemented` for access points.
     pub fn parse(header: Option<&str>) -> Result<Name, Fault> {
         let text = header.unwrap_or_default();
         let wrong = |message: &'static str| Fault::argument("x-amz-copy-source", text, message);
@@ -40,9 +49,7 @@ impl Name {
             Some((path, version)) => (path, Some(version)),
             None => (text, None),
         };
-        if version.is_some_and(|version| version != "null") {
-            return Err(Fault::not_implemented("Versioning"));
-        }
+        let version = version.map(versions::parse).transpose()?;
         if path.starts_with("arn:") {
             return Err(Fault::not_implemented("An access point"));
         }
@@ -53,6 +60,7 @@ impl Name {
             Some((bucket, key)) if !key.is_empty() && is_bucket_name(bucket) => Ok(Name {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),
+                version,
             }),
             _ => {
                 let message =
@@ -67,8 +75,32 @@ impl Name {
 pub struct Source {
     /// The object.
     pub object: Object,
+    bucket: Rc<Bucket>,
     length: u64,
     reader: BodyReader,
+}
+
+/// Which version a copy was made of.
+pub struct SourceVersion {
+    bucket: Rc<Bucket>,
+    version: VersionId,
+}
+
+impl SourceVersion {
+    /// Names it in an answer, where its bucket keeps or has kept versions.
+    pub fn add_to(&self, headers: &mut HeaderMap) {
+        versions::add_version(headers, SOURCE_VERSION_ID, &self.bucket, self.version);
+    }
+}
+
+impl Source {
+    /// Which version it is.
+    pub fn version(&self) -> SourceVersion {
+        SourceVersion {
+            bucket: self.bucket.clone(),
+            version: self.object.version,
+        }
+    }
 }
 
 /// Finds the source, decides the conditions on it, and opens what `select` wants of it, all on one
@@ -84,11 +116,13 @@ pub fn open(
     select: impl FnOnce(u64) -> Result<Range<u64>, Fault>,
 ) -> Result<Source, Fault> {
     check_owner(request, "x-amz-source-expected-bucket-owner")?;
-    let bucket = buckets::named(shared, &name.bucket)?.inode;
+    let bucket = buckets::named(shared, &name.bucket)?;
     let key = name.key.as_bytes();
     let (object, range, window) = shared.cluster.read(|view| {
-        let Some(object) = view.object_in(bucket, key)? else {
-            return Ok(Err(head_object::no_such_key(key)));
+        let object = match versions::find(view, &bucket, key, name.version)? {
+            Ok(object) => object,
+            Err(fault) if fault.code == Code::MethodNotAllowed => return Ok(Err(of_a_marker())),
+            Err(fault) => return Ok(Err(fault)),
         };
         let checked = conditions::check_source(&request.headers, &object);
         let range = match checked
@@ -105,9 +139,16 @@ pub fn open(
     let reader = BodyReader::new(shared, &object, range, window);
     Ok(Source {
         object,
+        bucket,
         length,
         reader,
     })
+}
+
+fn of_a_marker() -> Fault {
+    let message =
+        "The source of a copy request may not specifically refer to a delete marker by version id.";
+    Fault::new(Code::InvalidRequest, message)
 }
 
 fn check_length(range: Range<u64>) -> Result<Range<u64>, Fault> {
@@ -198,9 +239,13 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(
-            parse("bucket/k?versionId=3").unwrap_err().code,
-            Code::NotImplemented
-        );
+        let version = |text: &str| {
+            let name = Name::parse(Some(&format!("bucket/k?versionId={text}")));
+            name.map(|name| name.version).map_err(|fault| fault.code)
+        };
+        assert_eq!(version("null"), Ok(Some(VersionId::Null)));
+        let known = VersionId::Of(7 << 64 | 5);
+        assert_eq!(version(&known.to_string()), Ok(Some(known)));
+        assert_eq!(version("3"), Err(Code::InvalidArgument));
     }
 }

@@ -2,11 +2,12 @@
 
 use futures_util::StreamExt as _;
 use strata_raftlog::namespace::command::{
-    Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch,
+    Answer, DeleteKey, DeleteObjects, DeleteOutcome, DeleteVersion, DeleteVersions, ETagMatch,
+    MarkDeleted, MarkOutcome, VersionDeleteOutcome,
 };
-use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX};
+use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX, VersionId, Versioning};
 
-use super::{Shared, buckets, check_owner, conditions, write_key};
+use super::{ROOT_ACCOUNT, Shared, buckets, check_owner, conditions, versions, write_key};
 use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
@@ -18,25 +19,73 @@ const KEYS_MAX: usize = 1000;
 /// Keys of one command: more would be a long turn of the metadata core, and others wait for it.
 const COMMAND_KEYS_MAX: usize = 64;
 
+/// How often a bucket is looked at anew because it has begun to keep versions meanwhile.
+const LOOKS_MAX: usize = 3;
+
 /// Commands of one request that are under way together; they share a flush.
 const COMMANDS_AT_ONCE_MAX: usize = 4;
 
-/// `DeleteObject`: a key that is absent is no error.
+/// `DeleteObject`: a key that is absent is no error. Without a version, a bucket that keeps versions gets a delete marker.
 ///
 /// # Errors
 /// As every handler.
 pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    let bucket = buckets::find(shared, request)?.inode;
+    let bucket = buckets::find(shared, request)?;
     let (_, key) = request.address.object()?;
-    let keys = vec![DeleteKey {
+    let key = DeleteKey {
         key: key.to_vec(),
         if_match: conditions::of_write(&request.headers).if_match,
-    }];
-    let outcomes = delete(shared, bucket, keys).await?;
+    };
+    let outcomes = match versions::asked(request)? {
+        None => delete_present(shared, &bucket.name, vec![key]).await?,
+        Some(version) => {
+            let version = DeleteVersion {
+                key: key.key,
+                version,
+                if_match: key.if_match,
+            };
+            delete_versions(shared, bucket.inode, vec![version]).await?
+        }
+    };
+    let mut response = Response::no_content();
     match outcomes.first() {
-        Some(DeleteOutcome::PreconditionFailed) => Err(Code::PreconditionFailed.into()),
-        _ => Ok(Response::no_content()),
+        Some(Outcome::PreconditionFailed) => return Err(Code::PreconditionFailed.into()),
+        Some(Outcome::Marked(version)) => {
+            response = response
+                .header(versions::DELETE_MARKER, "true")
+                .header(versions::VERSION_ID, &version.to_string());
+        }
+        Some(Outcome::VersionGone { version, is_marker }) => {
+            versions::add_version(
+                &mut response.headers,
+                versions::VERSION_ID,
+                &bucket,
+                *version,
+            );
+            if *is_marker {
+                response = response.header(versions::DELETE_MARKER, "true");
+            }
+        }
+        Some(Outcome::Gone) | None => {}
     }
+    Ok(response)
+}
+
+/// What became of a key, or of a version of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is not there any more, or never was.
+    Gone,
+    /// It has a delete marker now, which is this version.
+    Marked(VersionId),
+    /// The version is not there any more, or never was.
+    VersionGone {
+        version: VersionId,
+        /// Whether it was a delete marker.
+        is_marker: bool,
+    },
+    /// Its condition does not hold.
+    PreconditionFailed,
 }
 
 /// A key that a request names, with what is said of it.
@@ -71,40 +120,67 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
         ));
     }
     let Delete { objects, is_quiet } = read(&request.xml)?;
-    let bucket = buckets::find(shared, request)?.inode;
+    let bucket = buckets::find(shared, request)?;
     let mut xml = xml::Writer::new("DeleteResult");
-    let mut wanted = Vec::new();
+    let (mut present, mut earlier) = (Vec::new(), Vec::new());
     for object in objects {
-        match key_of(&object) {
-            Ok(key) => wanted.push((object, key)),
+        match wanted(&object) {
+            Ok(Wanted::Present(key)) => present.push((object, key)),
+            Ok(Wanted::Version(version)) => earlier.push((object, version)),
             Err(fault) => write_error(&mut xml, &object, &fault),
         }
     }
     // Keys that are neighbours lie on the same pages: a command then changes few of them. Equal ones stay in their order.
-    wanted.sort_by(|(_, one), (_, other)| one.key.cmp(&other.key));
-    let commands = wanted.chunks(COMMAND_KEYS_MAX).map(|part| async move {
+    present.sort_by(|(_, one), (_, other)| one.key.cmp(&other.key));
+    earlier.sort_by(|(_, one), (_, other)| one.key.cmp(&other.key));
+    let present = present.chunks(COMMAND_KEYS_MAX).map(|part| async {
         let keys = part.iter().map(|(_, key)| key.clone()).collect();
-        (part, delete(shared, bucket, keys).await)
+        let outcomes = delete_present(shared, &bucket.name, keys).await;
+        one_by_one(part, outcomes)
     });
-    let mut outcomes = futures_util::stream::iter(commands).buffered(COMMANDS_AT_ONCE_MAX);
-    while let Some((part, outcomes)) = outcomes.next().await {
-        for (object, outcome) in one_by_one(part, outcomes) {
-            match outcome {
-                Err(fault) => write_error(&mut xml, object, &fault),
-                Ok(DeleteOutcome::PreconditionFailed) => {
-                    write_error(&mut xml, object, &Code::PreconditionFailed.into());
-                }
-                Ok(_) if is_quiet => {}
-                Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) => {
-                    xml.open("Deleted");
-                    write_key(&mut xml, "Key", object.key.as_bytes(), false);
-                    xml.optional("VersionId", object.version_id.as_deref());
-                    xml.close("Deleted");
-                }
-            }
-        }
+    let mut outcomes = futures_util::stream::iter(present).buffered(COMMANDS_AT_ONCE_MAX);
+    while let Some(outcomes) = outcomes.next().await {
+        write_outcomes(&mut xml, outcomes, is_quiet);
+    }
+    let earlier = earlier.chunks(COMMAND_KEYS_MAX).map(|part| async {
+        let versions = part.iter().map(|(_, version)| version.clone()).collect();
+        let outcomes = delete_versions(shared, bucket.inode, versions).await;
+        one_by_one(part, outcomes)
+    });
+    let mut outcomes = futures_util::stream::iter(earlier).buffered(COMMANDS_AT_ONCE_MAX);
+    while let Some(outcomes) = outcomes.next().await {
+        write_outcomes(&mut xml, outcomes, is_quiet);
     }
     Ok(Response::xml(xml))
+}
+
+fn write_outcomes(xml: &mut xml::Writer, outcomes: Vec<KeyOutcome<'_>>, is_quiet: bool) {
+    for (object, outcome) in outcomes {
+        match outcome {
+            Err(fault) => write_error(xml, object, &fault),
+            Ok(Outcome::PreconditionFailed) => {
+                write_error(xml, object, &Code::PreconditionFailed.into());
+            }
+            Ok(_) if is_quiet => {}
+            Ok(outcome) => write_deleted(xml, object, outcome),
+        }
+    }
+}
+
+fn write_deleted(xml: &mut xml::Writer, object: &Named, outcome: Outcome) {
+    xml.open("Deleted");
+    write_key(xml, "Key", object.key.as_bytes(), false);
+    xml.optional("VersionId", object.version_id.as_deref());
+    let marker = match outcome {
+        Outcome::Marked(version) => Some(version),
+        Outcome::VersionGone { version, is_marker } => is_marker.then_some(version),
+        Outcome::Gone | Outcome::PreconditionFailed => None,
+    };
+    if let Some(marker) = marker {
+        xml.element("DeleteMarker", "true");
+        xml.value("DeleteMarkerVersionId", marker);
+    }
+    xml.close("Deleted");
 }
 
 /// Reads the document of a request.
@@ -146,46 +222,126 @@ fn read_object(xml: &mut xml::Reader<'_>) -> Result<Named, Fault> {
     }
 }
 
-type KeyOutcome<'a> = (&'a Named, Result<DeleteOutcome, Fault>);
-type Wanted = (Named, DeleteKey);
+type KeyOutcome<'a> = (&'a Named, Result<Outcome, Fault>);
+
+/// What is to be deleted of a key of the list.
+#[derive(Debug)]
+enum Wanted {
+    /// What a GET finds.
+    Present(DeleteKey),
+    Version(DeleteVersion),
+}
 
 /// What a command came to, key by key: one that failed as a whole has failed for each of its keys.
-fn one_by_one(
-    part: &[Wanted],
-    outcomes: Result<Vec<DeleteOutcome>, Fault>,
-) -> impl Iterator<Item = KeyOutcome<'_>> {
+fn one_by_one<T>(
+    part: &[(Named, T)],
+    outcomes: Result<Vec<Outcome>, Fault>,
+) -> Vec<KeyOutcome<'_>> {
     let outcomes = outcomes.and_then(|outcomes| match outcomes.len() == part.len() {
         true => Ok(outcomes),
         false => Err(Fault::from(Code::InternalError).because("not one outcome for each key")),
     });
-    part.iter().enumerate().map(move |(at, (object, _))| {
-        (
-            object,
-            outcomes
-                .as_ref()
-                .map(|outcomes| outcomes[at])
-                .map_err(Clone::clone),
-        )
-    })
+    let of = |at: usize| {
+        let outcomes = outcomes.as_ref();
+        outcomes.map(|outcomes| outcomes[at]).map_err(Clone::clone)
+    };
+    let objects = part.iter().enumerate();
+    objects.map(|(at, (object, _))| (object, of(at))).collect()
 }
 
-async fn delete(
+/// Deletes keys of a bucket that keeps no versions, and has others marked as deleted.
+async fn delete_present(
+    shared: &Shared,
+    bucket: &str,
+    keys: Vec<DeleteKey>,
+) -> Result<Vec<Outcome>, Fault> {
+    let mut outcome = Err(Code::OperationAborted.into());
+    for _ in 0..LOOKS_MAX {
+        let bucket = buckets::named(shared, bucket)?;
+        outcome = match bucket.versioning {
+            Versioning::Off => delete_for_good(shared, bucket.inode, keys.clone()).await,
+            Versioning::Enabled | Versioning::Suspended => {
+                mark_deleted(shared, bucket.inode, keys.clone()).await
+            }
+        };
+        // Whether the bucket keeps versions has changed meanwhile.
+        if !matches!(&outcome, Err(fault) if fault.code == Code::OperationAborted) {
+            break;
+        }
+    }
+    outcome
+}
+
+async fn delete_for_good(
     shared: &Shared,
     bucket: u64,
     keys: Vec<DeleteKey>,
-) -> Result<Vec<DeleteOutcome>, Fault> {
-    let command = DeleteObjects { bucket, keys };
-    match shared.cluster.submit(command).await? {
-        Answer::Deleted(outcomes) => Ok(outcomes),
-        other => Err(Fault::from(Code::InternalError).because(format!("answered with {other:?}"))),
-    }
+) -> Result<Vec<Outcome>, Fault> {
+    let outcomes = match shared
+        .cluster
+        .submit(DeleteObjects { bucket, keys })
+        .await?
+    {
+        Answer::Deleted(outcomes) => outcomes.into_iter(),
+        other => return Err(unexpected(&other)),
+    };
+    let of = |outcome| match outcome {
+        DeleteOutcome::Deleted | DeleteOutcome::Absent => Outcome::Gone,
+        DeleteOutcome::PreconditionFailed => Outcome::PreconditionFailed,
+    };
+    Ok(outcomes.map(of).collect())
 }
 
-/// What the command says of a key of the list.
-fn key_of(object: &Named) -> Result<DeleteKey, Fault> {
-    if !matches!(object.version_id.as_deref(), None | Some("null")) {
-        return Err(Fault::not_implemented("Versioning"));
-    }
+async fn mark_deleted(
+    shared: &Shared,
+    bucket: u64,
+    keys: Vec<DeleteKey>,
+) -> Result<Vec<Outcome>, Fault> {
+    let command = MarkDeleted {
+        bucket,
+        keys,
+        owner: ROOT_ACCOUNT,
+    };
+    let outcomes = match shared.cluster.submit(command).await? {
+        Answer::Marked(outcomes) => outcomes.into_iter(),
+        other => return Err(unexpected(&other)),
+    };
+    let of = |outcome| match outcome {
+        MarkOutcome::Marked(version) => Outcome::Marked(version),
+        MarkOutcome::PreconditionFailed => Outcome::PreconditionFailed,
+    };
+    Ok(outcomes.map(of).collect())
+}
+
+async fn delete_versions(
+    shared: &Shared,
+    bucket: u64,
+    versions: Vec<DeleteVersion>,
+) -> Result<Vec<Outcome>, Fault> {
+    let asked: Vec<VersionId> = versions.iter().map(|version| version.version).collect();
+    let command = DeleteVersions { bucket, versions };
+    let outcomes = match shared.cluster.submit(command).await? {
+        Answer::VersionsDeleted(outcomes) => outcomes.into_iter(),
+        other => return Err(unexpected(&other)),
+    };
+    let of = |(outcome, version)| match outcome {
+        VersionDeleteOutcome::PreconditionFailed => Outcome::PreconditionFailed,
+        outcome => Outcome::VersionGone {
+            version,
+            is_marker: outcome == VersionDeleteOutcome::MarkerDeleted,
+        },
+    };
+    Ok(outcomes.zip(asked).map(of).collect())
+}
+
+fn unexpected(answer: &Answer) -> Fault {
+    Fault::from(Code::InternalError).because(format!("answered with {answer:?}"))
+}
+
+/// What is wanted of a key of the list.
+fn wanted(object: &Named) -> Result<Wanted, Fault> {
+    let version = object.version_id.as_deref();
+    let version = version.map(versions::parse).transpose()?;
     if object.has_other_condition {
         return Err(Fault::not_implemented("A condition on time or size"));
     }
@@ -203,9 +359,14 @@ fn key_of(object: &Named) -> Result<DeleteKey, Fault> {
             "*" => ETagMatch::Any,
             _ => ETagMatch::OneOf(ETag::parse(tag).into_iter().collect()),
         });
-    Ok(DeleteKey {
-        key: object.key.clone().into_bytes(),
-        if_match,
+    let key = object.key.clone().into_bytes();
+    Ok(match version {
+        None => Wanted::Present(DeleteKey { key, if_match }),
+        Some(version) => Wanted::Version(DeleteVersion {
+            key,
+            version,
+            if_match,
+        }),
     })
 }
 
@@ -266,13 +427,19 @@ mod tests {
         let of = |inside: &str| {
             let xml = format!("<Delete><Object><Key>a</Key>{inside}</Object></Delete>");
             let read = read(xml.as_bytes()).unwrap();
-            key_of(&read.objects[0]).map_err(|fault| fault.code)
+            wanted(&read.objects[0]).map_err(|fault| fault.code)
         };
-        assert_eq!(of("<VersionId>3</VersionId>"), Err(Code::NotImplemented));
-        assert_eq!(of("<Size>3</Size>"), Err(Code::NotImplemented));
-        assert!(of("<VersionId>null</VersionId>").is_ok());
-        assert_eq!(of("<ETag>*</ETag>").unwrap().if_match, Some(ETagMatch::Any));
-        let tag = of("<ETag>&quot;900150983cd24fb0d6963f7d28e17f72&quot;</ETag>").unwrap();
-        assert!(matches!(tag.if_match, Some(ETagMatch::OneOf(tags)) if tags.len() == 1));
+        let code = |inside: &str| of(inside).unwrap_err();
+        assert_eq!(code("<VersionId>3</VersionId>"), Code::InvalidArgument);
+        assert_eq!(code("<Size>3</Size>"), Code::NotImplemented);
+        let null = of("<VersionId>null</VersionId>").unwrap();
+        assert!(matches!(null, Wanted::Version(of) if of.version == VersionId::Null));
+        let if_match = |inside: &str| match of(inside).unwrap() {
+            Wanted::Present(key) => key.if_match,
+            Wanted::Version(version) => version.if_match,
+        };
+        assert_eq!(if_match("<ETag>*</ETag>"), Some(ETagMatch::Any));
+        let tag = if_match("<ETag>&quot;900150983cd24fb0d6963f7d28e17f72&quot;</ETag>");
+        assert!(matches!(tag, Some(ETagMatch::OneOf(tags)) if tags.len() == 1));
     }
 }

@@ -1,18 +1,20 @@
 //! `GetObject`.
 
 use std::ops::Range;
+use std::rc::Rc;
 
-use strata_raftlog::namespace::Object;
+use strata_raftlog::namespace::{Bucket, Object};
 
-use super::head_object::{Selected, answer_headers, no_such_key, select};
+use super::head_object::{Selected, answer_headers, select};
 use super::object_body::{BodyReader, ObjectBody, Window, first_window};
-use super::{Shared, buckets};
+use super::{Shared, buckets, versions};
 use crate::error::Fault;
 use crate::request::Request;
 use crate::response::{Response, ResponseBody};
 
 /// An object, what is wanted of it, and where that begins.
 struct Found {
+    bucket: Rc<Bucket>,
     object: Object,
     selected: Selected,
     window: Window,
@@ -27,12 +29,13 @@ struct Found {
 /// As every handler.
 pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let Found {
+        bucket,
         object,
         selected,
         window,
     } = find(shared, request)?;
     let mut response = Response::with_status(selected.status());
-    response.headers = answer_headers(request, &object, &selected);
+    response.headers = answer_headers(request, &bucket, &object, &selected);
     let range = selected.range(object.size);
     let length = range.end - range.start;
     if length > 0 {
@@ -52,9 +55,11 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
 fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
     let bucket = buckets::find(shared, request)?;
     let (_, key) = request.address.object()?;
+    let asked = versions::asked(request)?;
     shared.cluster.read(|view| {
-        let Some(object) = view.object_in(bucket.inode, key)? else {
-            return Ok(Err(no_such_key(key)));
+        let object = match versions::find(view, &bucket, key, asked)? {
+            Ok(object) => object,
+            Err(fault) => return Ok(Err(fault)),
         };
         let selected = match select(view, request, &object)? {
             Ok(selected) => selected,
@@ -63,6 +68,7 @@ fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
         let range: Range<u64> = selected.range(object.size);
         let window = first_window(view, &object, &range)?;
         Ok(Ok(Found {
+            bucket,
             object,
             selected,
             window,

@@ -5,9 +5,9 @@ use std::ops::Range;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use strata_raftlog::namespace::store::StoreError;
-use strata_raftlog::namespace::{Object, PART_NUMBER_MAX, View};
+use strata_raftlog::namespace::{Bucket, Object, PART_NUMBER_MAX, View};
 
-use super::{Shared, buckets, conditions, metadata, ranges};
+use super::{Shared, buckets, conditions, metadata, ranges, versions};
 use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
@@ -50,14 +50,16 @@ impl Selected {
 pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let bucket = buckets::find(shared, request)?;
     let (_, key) = request.address.object()?;
+    let asked = versions::asked(request)?;
     let (object, selected) = shared.cluster.read(|view| {
-        let Some(object) = view.object_in(bucket.inode, key)? else {
-            return Ok(Err(no_such_key(key)));
+        let object = match versions::find(view, &bucket, key, asked)? {
+            Ok(object) => object,
+            Err(fault) => return Ok(Err(fault)),
         };
         Ok(select(view, request, &object)?.map(|selected| (object, selected)))
     })??;
     let mut response = Response::with_status(selected.status());
-    response.headers = answer_headers(request, &object, &selected);
+    response.headers = answer_headers(request, &bucket, &object, &selected);
     let range = selected.range(object.size);
     let length = HeaderValue::from(range.end - range.start);
     response.headers.insert(header::CONTENT_LENGTH, length);
@@ -153,8 +155,14 @@ fn part(
 }
 
 /// The headers of an answer to GET or HEAD, but for the length.
-pub fn answer_headers(request: &Request, object: &Object, selected: &Selected) -> HeaderMap {
+pub fn answer_headers(
+    request: &Request,
+    bucket: &Bucket,
+    object: &Object,
+    selected: &Selected,
+) -> HeaderMap {
     let mut headers = metadata::object_headers(&request.query, object);
+    versions::add_version(&mut headers, versions::VERSION_ID, bucket, object.version);
     let range = selected.range(object.size);
     if *selected != Selected::Whole
         && !range.is_empty()

@@ -3,10 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use strata_engine::reactor;
-use strata_raftlog::namespace::{ListPage, ListQuery, ListedObject, Listing};
+use strata_raftlog::namespace::{
+    ChecksumAlgorithm, ChecksumKind, ETag, ListPage, ListQuery, Listing,
+};
 
 use super::{Shared, buckets, is_encoded, page_size, write_account, write_key};
-use crate::checksum;
 use crate::dates::Iso8601;
 use crate::error::Fault;
 use crate::query::Query;
@@ -18,7 +19,7 @@ use crate::xml;
 const STEPS_MAX: usize = 256;
 
 /// What an entry of a listing takes in the document beside its key, in bytes.
-const ENTRY_BYTES: usize = 320;
+pub const ENTRY_BYTES: usize = 320;
 
 /// `ListObjects`, which goes on after a key that the client names.
 ///
@@ -128,6 +129,32 @@ fn write_page(
     encoded: bool,
     with_owner: bool,
 ) {
+    write_page_head(xml, query, limit, encoded, page.next.is_some());
+    for object in &page.objects {
+        xml.open("Contents");
+        write_key(xml, "Key", &object.key, encoded);
+        let owner = with_owner.then_some(object.owner);
+        write_details(
+            xml,
+            object.modified_nanos,
+            object.etag,
+            object.checksum,
+            object.size,
+            owner,
+        );
+        xml.close("Contents");
+    }
+    write_prefixes(xml, &page.common_prefixes, encoded);
+}
+
+/// What stands in front of the entries of any page.
+pub fn write_page_head(
+    xml: &mut xml::Writer,
+    query: &Query,
+    limit: usize,
+    encoded: bool,
+    is_truncated: bool,
+) {
     xml.value("MaxKeys", limit);
     let delimiter = query.text("delimiter");
     if !delimiter.is_empty() {
@@ -136,30 +163,36 @@ fn write_page(
     if encoded {
         xml.element("EncodingType", "url");
     }
-    xml.value("IsTruncated", page.next.is_some());
-    for object in &page.objects {
-        write_object(xml, object, encoded, with_owner);
-    }
-    for prefix in &page.common_prefixes {
+    xml.value("IsTruncated", is_truncated);
+}
+
+/// The common prefixes of any page.
+pub fn write_prefixes(xml: &mut xml::Writer, prefixes: &[Vec<u8>], encoded: bool) {
+    for prefix in prefixes {
         xml.open("CommonPrefixes");
         write_key(xml, "Prefix", prefix, encoded);
         xml.close("CommonPrefixes");
     }
 }
 
-fn write_object(xml: &mut xml::Writer, object: &ListedObject, encoded: bool, with_owner: bool) {
-    xml.open("Contents");
-    write_key(xml, "Key", &object.key, encoded);
-    xml.value("LastModified", Iso8601(object.modified_nanos));
-    xml.value("ETag", format_args!("&quot;{}&quot;", object.etag));
-    if let Some((algorithm, kind)) = object.checksum {
-        xml.value("ChecksumAlgorithm", checksum::name_of(algorithm));
-        xml.value("ChecksumType", checksum::kind_name(kind));
+/// What an entry says of an object beside its name.
+pub fn write_details(
+    xml: &mut xml::Writer,
+    modified_nanos: i64,
+    etag: ETag,
+    checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    size: u64,
+    owner: Option<u64>,
+) {
+    xml.value("LastModified", Iso8601(modified_nanos));
+    xml.value("ETag", format_args!("&quot;{etag}&quot;"));
+    if let Some((algorithm, kind)) = checksum {
+        xml.value("ChecksumAlgorithm", crate::checksum::name_of(algorithm));
+        xml.value("ChecksumType", crate::checksum::kind_name(kind));
     }
-    xml.value("Size", object.size);
-    if with_owner {
-        write_account(xml, "Owner", object.owner);
+    xml.value("Size", size);
+    if let Some(owner) = owner {
+        write_account(xml, "Owner", owner);
     }
     xml.value("StorageClass", "STANDARD");
-    xml.close("Contents");
 }

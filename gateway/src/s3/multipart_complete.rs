@@ -7,7 +7,7 @@ use strata_raftlog::namespace::{
 };
 
 use super::multipart::find;
-use super::{Shared, conditions, write_key};
+use super::{Shared, conditions, versions, write_key};
 use crate::error::{Code, Fault};
 use crate::percent::encode_path;
 use crate::request::Request;
@@ -77,7 +77,7 @@ async fn try_complete(
         checksum: checksum.clone(),
         precondition: conditions::of_write(&request.headers),
     };
-    shared.cluster.submit(command).await?;
+    let answer = shared.cluster.submit(command).await?;
     let mut xml = xml::Writer::new("CompleteMultipartUploadResult");
     xml.element("Location", &location(request, bucket, key));
     xml.element("Bucket", bucket);
@@ -88,7 +88,9 @@ async fn try_complete(
         .as_ref()
         .map(|checksum| checksum::kind_name(checksum.kind));
     xml.optional("ChecksumType", kind);
-    Ok(Response::xml(xml))
+    let mut response = Response::xml(xml);
+    versions::add_put_version(&mut response.headers, &answer);
+    Ok(response)
 }
 
 /// All parts of an upload, a few to a turn. What is put between two turns is noticed when the command is applied.

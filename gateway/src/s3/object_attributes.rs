@@ -3,7 +3,7 @@
 use http::header;
 use strata_raftlog::namespace::Object;
 
-use super::{Shared, buckets, conditions, head_object};
+use super::{Shared, buckets, conditions, versions};
 use crate::checksum;
 use crate::dates::http_date;
 use crate::error::{Code, Fault};
@@ -29,9 +29,11 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     let wanted = wanted(request)?;
     let bucket = buckets::find(shared, request)?;
     let (_, key) = request.address.object()?;
+    let asked = versions::asked(request)?;
     let object = shared.cluster.read(|view| {
-        let Some(object) = view.object_in(bucket.inode, key)? else {
-            return Ok(Err(head_object::no_such_key(key)));
+        let object = match versions::find(view, &bucket, key, asked)? {
+            Ok(object) => object,
+            Err(fault) => return Ok(Err(fault)),
         };
         let checked = conditions::check_read(&request.headers, &conditions::OF_READ, &object);
         Ok(checked.map(|()| object))
@@ -40,6 +42,8 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     let mut response = Response::xml(document(&object, is_wanted));
     let modified = http_date(object.modified_nanos);
     response.headers.insert(header::LAST_MODIFIED, modified);
+    let headers = &mut response.headers;
+    versions::add_version(headers, versions::VERSION_ID, &bucket, object.version);
     Ok(response)
 }
 

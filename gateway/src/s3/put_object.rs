@@ -5,7 +5,7 @@ use strata_net::ObjectWriter;
 use strata_raftlog::namespace::command::{Answer, Command, PutObject};
 use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag};
 
-use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata};
+use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, versions};
 use crate::body::{Digests, RequestBody};
 use crate::checksum;
 use crate::error::{Code, Fault};
@@ -45,8 +45,9 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
         precondition: conditions::of_write(&request.headers),
         owner: ROOT_ACCOUNT,
     };
-    commit(shared, command.into()).await?;
+    let answer = commit(shared, command.into()).await?;
     let mut response = Response::ok().header(header::ETAG, &etag::quoted(etag));
+    versions::add_put_version(&mut response.headers, &answer);
     if let Some(checksum) = &checksum {
         checksum::add(&mut response.headers, checksum);
     }

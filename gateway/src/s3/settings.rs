@@ -63,14 +63,6 @@ pub async fn logging(shared: &Shared, request: &Request) -> Result<Response, Fau
     empty(shared, request, "BucketLoggingStatus")
 }
 
-/// `GetBucketVersioning`.
-///
-/// # Errors
-/// `NoSuchBucket`.
-pub async fn versioning(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    empty(shared, request, "VersioningConfiguration")
-}
-
 /// `GetBucketRequestPayment`: its owner pays.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! `GetObjectTagging`. Tags cannot be set yet, so the set of an object is truly empty; aws-cli asks
 //! for it before it copies an object in parts.
 
-use super::{Shared, buckets, head_object};
+use super::{Shared, buckets, versions};
 use crate::error::Fault;
 use crate::request::Request;
 use crate::response::Response;
@@ -14,14 +14,15 @@ use crate::xml;
 pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let bucket = buckets::find(shared, request)?;
     let (_, key) = request.address.object()?;
+    let asked = versions::asked(request)?;
     let object = shared
         .cluster
-        .read(|view| view.object_in(bucket.inode, key))?;
-    if object.is_none() {
-        return Err(head_object::no_such_key(key));
-    }
+        .read(|view| versions::find(view, &bucket, key, asked))??;
     let mut xml = xml::Writer::new("Tagging");
     xml.open("TagSet");
     xml.close("TagSet");
-    Ok(Response::xml(xml))
+    let mut response = Response::xml(xml);
+    let headers = &mut response.headers;
+    versions::add_version(headers, versions::VERSION_ID, &bucket, object.version);
+    Ok(response)
 }

@@ -324,7 +324,7 @@ async fn a_batch_delete_answers_in_the_order_of_the_keys_with_the_refused_ones_f
         let object = format!("<Object><Key>{key}</Key><VersionId>3</VersionId></Object>");
         objects.insert(at, object);
     }
-    let refused = refused.map(|(key, _)| format!("Error {key} NotImplemented"));
+    let refused = refused.map(|(key, _)| format!("Error {key} InvalidArgument"));
     let of_keys = (0..400).map(|n| match n % 100 {
         0 => format!("Error k{n:03} PreconditionFailed"),
         _ => format!("Deleted k{n:03}"),

@@ -20,7 +20,7 @@ fn content(number: usize) -> Vec<u8> {
 }
 
 /// Six directories, which keep 4+2 shards, and bodies that are packed after a second.
-fn options(folder: &std::path::Path) -> ServerOptions {
+pub fn options(folder: &std::path::Path) -> ServerOptions {
     let config = folder.join("strata.toml");
     std::fs::write(&config, "[storage]\npack_after_seconds = 1\n").expect("a file");
     ServerOptions {

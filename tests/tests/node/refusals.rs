@@ -68,7 +68,7 @@ async fn operations_that_are_not_there_say_so() {
         let answer = send(request.header(header, value).body("x"));
         assert_not_implemented(header, &answer);
     }
-    let answer = send(Request::new("GET", &format!("/{name}/k?versionId=abc")));
+    let answer = send(Request::new("PUT", &format!("/{name}/k?versionId=null")).body("x"));
     assert_not_implemented("versionId", &answer);
     assert_eq!(
         crate::keys(&client, &name).await,
