@@ -42,9 +42,11 @@ macro_rules! codes {
 
 codes! {
     AccessDenied 403 "Access Denied",
+    AccessForbidden 403 "Access forbidden",
     AuthorizationHeaderMalformed 400 "The authorization header you provided is invalid.",
     AuthorizationQueryParametersError 400 "The authorization query parameters are invalid.",
     BadDigest 400 "The Content-MD5 or checksum value that you specified did not match what the server received.",
+    BadRequest 400 "Bad Request",
     BucketAlreadyOwnedByYou 409 "Your previous request to create the named bucket succeeded and you already own it.",
     BucketNotEmpty 409 "The bucket you tried to delete is not empty.",
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.",

@@ -162,8 +162,7 @@ pub fn route(
     Ok(operation)
 }
 
-/// Refuses what comes without a signature by its nature, and must be told so before one is missed:
-/// a browser's preflight request, and its form.
+/// Refuses what comes without a signature by its nature, and must be told so before one is missed: a browser's form.
 ///
 /// # Errors
 /// `NotImplemented`.
@@ -172,9 +171,6 @@ pub fn refuse_unsigned(
     address: &Address,
     headers: &HeaderMap,
 ) -> Result<(), Fault> {
-    if *method == Method::OPTIONS {
-        return Err(Fault::not_implemented("CORS"));
-    }
     match *method == Method::POST && address.kind() == Addresses::Bucket && is_form(headers) {
         true => Err(Fault::operation_not_implemented("PostObject")),
         false => Ok(()),

@@ -8,6 +8,7 @@ pub mod buckets;
 mod conditions;
 pub mod copy_object;
 mod copy_source;
+pub mod cors;
 pub mod delete_objects;
 pub mod get_object;
 pub mod head_object;

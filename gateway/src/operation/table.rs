@@ -8,8 +8,9 @@ use super::BodyKind::{Stream, Xml};
 use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
-    bucket_tagging, buckets, copy_object, delete_objects, get_object, head_object, list_objects,
-    multipart, multipart_lists, object_attributes, put_object, settings, tagging, versions,
+    bucket_tagging, buckets, copy_object, cors, delete_objects, get_object, head_object,
+    list_objects, multipart, multipart_lists, object_attributes, put_object, settings, tagging,
+    versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -128,9 +129,12 @@ operations! {
     GET Bucket ListBucketAnalyticsConfigurations "s3:GetAnalyticsConfiguration" {
         marks: &[Query("analytics")],
     };
-    GET Bucket GetBucketCors "s3:GetBucketCORS" { marks: &[Query("cors")] } => settings::cors;
-    PUT Bucket PutBucketCors "s3:PutBucketCORS" { marks: &[Query("cors")] };
-    DELETE Bucket DeleteBucketCors "s3:PutBucketCORS" { marks: &[Query("cors")] };
+    GET Bucket GetBucketCors "s3:GetBucketCORS" { marks: &[Query("cors")] } => cors::get;
+    PUT Bucket PutBucketCors "s3:PutBucketCORS" {
+        marks: &[Query("cors")],
+        body: Xml("CORSConfiguration"),
+    } => cors::put;
+    DELETE Bucket DeleteBucketCors "s3:PutBucketCORS" { marks: &[Query("cors")] } => cors::delete;
     GET Bucket GetBucketEncryption "s3:GetEncryptionConfiguration" {
         marks: &[Query("encryption")],
     } => settings::encryption;

@@ -25,8 +25,6 @@ macro_rules! absent {
 }
 
 absent! {
-    /// `GetBucketCors`.
-    cors NoSuchCORSConfiguration;
     /// `GetBucketEncryption`.
     encryption ServerSideEncryptionConfigurationNotFoundError;
     /// `GetBucketLifecycleConfiguration`.

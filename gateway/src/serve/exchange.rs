@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::Method;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use hyper::body::Incoming;
 use strata_engine::reactor::{self, local::Permit};
@@ -18,6 +19,7 @@ use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::operation::BodyKind;
 use crate::request::{Address, Request};
 use crate::response::Response;
+use crate::s3::cors;
 
 /// Answers a request, and notes where that is before its body has come.
 pub async fn answer(
@@ -28,34 +30,77 @@ pub async fn answer(
 ) -> http::Response<AnswerBody> {
     let mut record = Record::new(server, peer);
     let (parts, incoming) = request.into_parts();
-    let (uri, is_head) = (parts.uri.clone(), parts.method == Method::HEAD);
+    let (uri, method) = (parts.uri.clone(), parts.method.clone());
+    let is_head = method == Method::HEAD;
+    let origin = parts.headers.get(header::ORIGIN).cloned();
     let unwanted = Expectation::unread(&parts.headers);
     let mut body = RequestBody::new(Wire::Connection(incoming), unwanted, &server.md5);
-    let outcome = match admit(server, parts, &mut record) {
-        Ok(admitted) => {
-            record.operation = Some(admitted.operation);
-            let mut request = request_of(admitted, body, &record);
-            let outcome = serve(server, &mut request).await;
-            record.address = Some(request.address);
-            body = request.body;
-            outcome
+    let is_preflight = method == Method::OPTIONS;
+    let outcome = if is_preflight {
+        preflight(server, &parts, &mut record)
+    } else {
+        match admit(server, parts, &mut record) {
+            Ok(admitted) => {
+                record.operation = Some(admitted.operation);
+                let mut request = request_of(admitted, body, &record);
+                let outcome = serve(server, &mut request).await;
+                record.address = Some(request.address);
+                body = request.body;
+                outcome
+            }
+            Err(fault) => Err(fault),
         }
-        Err(fault) => Err(fault),
     };
     body.drain_briefly().await;
     record.leave_body(&body);
     if record.is_unread {
         unread.note();
     }
+    if record.address.is_none() {
+        record.address = Address::parse(uri.path()).ok();
+    }
+    let outcome = match origin.filter(|_| !is_preflight) {
+        Some(origin) => for_origin(server, &record, &method, &origin, outcome),
+        None => outcome,
+    };
     match outcome {
         Ok(response) => of_success(response, is_head, record),
-        Err(fault) => {
-            if record.address.is_none() {
-                record.address = Address::parse(uri.path()).ok();
-            }
-            of_fault(fault, uri.path(), is_head, record)
+        Err(fault) => of_fault(fault, uri.path(), is_head, record),
+    }
+}
+
+/// The outcome with what a browser has to know to show it to a page of that origin.
+fn for_origin(
+    server: &Server,
+    record: &Record,
+    method: &Method,
+    origin: &HeaderValue,
+    outcome: Result<Response, Fault>,
+) -> Result<Response, Fault> {
+    let Some(address) = record.address.as_ref() else {
+        return outcome;
+    };
+    let headers = cors::headers_for(&server.shared, address, method, origin)?;
+    match outcome {
+        Ok(mut response) => {
+            response.headers.extend(headers);
+            Ok(response)
+        }
+        Err(mut fault) => {
+            let headers = headers.into_iter();
+            let headers = headers.filter_map(|(name, value)| name.map(|name| (name, value)));
+            fault.headers.extend(headers);
+            Err(fault)
         }
     }
+}
+
+/// Answers a browser that asks whether it may send a request. It signs nothing.
+fn preflight(server: &Server, parts: &Parts, record: &mut Record) -> Result<Response, Fault> {
+    let opened = guard::open(&parts.method, &parts.uri, &parts.headers)?;
+    let outcome = cors::preflight(&server.shared, &opened.address, &parts.headers);
+    record.address = Some(opened.address);
+    outcome
 }
 
 fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted, Fault> {

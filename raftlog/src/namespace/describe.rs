@@ -11,7 +11,7 @@ use super::key;
 use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
-use super::setting::{SETTINGS, SettingRow, TAGS};
+use super::setting::{CORS, SETTINGS, SettingRow, TAGS};
 use super::store::StoreError;
 use super::system::{
     AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, DeviceCondition, Geometry,
@@ -153,6 +153,7 @@ fn x_kind(kind: u8) -> &'static str {
         key::X_EXTENTS => "extents",
         key::X_SPANS => "spans",
         TAGS => "tags",
+        CORS => "cors",
         kind if SETTINGS.contains(&kind) => "setting",
         _ => "unknown",
     }

@@ -11,6 +11,9 @@ pub const SETTINGS: std::ops::RangeInclusive<u8> = 16..=127;
 /// The tags of a bucket: a document `Tagging` of S3.
 pub const TAGS: u8 = 16;
 
+/// The rules of a bucket for cross-origin requests: a document `CORSConfiguration` of S3.
+pub const CORS: u8 = 17;
+
 /// The document of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SettingRow(pub Vec<u8>);

@@ -11,6 +11,7 @@ mod conditional;
 mod connections;
 mod copies;
 mod corruption;
+mod cors;
 mod crash;
 mod devices;
 mod first_start;
