@@ -20,6 +20,8 @@ pub mod fuzzing;
 mod memory;
 pub mod message;
 pub mod node;
+#[cfg(test)]
+mod planted;
 pub mod scheme;
 #[cfg(test)]
 mod tests;

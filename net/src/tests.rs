@@ -5,6 +5,7 @@ mod coded;
 mod convert;
 mod device_states;
 mod devices;
+mod history;
 mod memory;
 mod packing;
 mod placement;

@@ -192,6 +192,11 @@ impl<T> Sender<T> {
     pub fn is_closed(&self) -> bool {
         self.shared.receiver_gone.load(Ordering::Acquire)
     }
+
+    /// How many messages lie in the mailbox now.
+    pub fn waiting(&self) -> usize {
+        self.shared.queue.len()
+    }
 }
 
 impl<T> Clone for Sender<T> {

@@ -126,6 +126,18 @@ impl Simulation {
         self.state.borrow_mut().disk.faults.read.push(nth);
     }
 
+    /// Makes the next flush of the file fail with EIO. What it covered stays unknown for good.
+    pub fn fail_next_sync(&self, path: &Path) {
+        let mut state = self.state.borrow_mut();
+        state.disk.faults.next_sync.push(path.to_path_buf());
+    }
+
+    /// Makes the next write to the file fail with EIO.
+    pub fn fail_next_write(&self, path: &Path) {
+        let mut state = self.state.borrow_mut();
+        state.disk.faults.next_write.push(path.to_path_buf());
+    }
+
     /// Makes every read that touches the range of the file fail with EIO.
     pub fn fail_reads_at(&self, path: &Path, range: Range<u64>) {
         self.state
@@ -207,6 +219,13 @@ impl Simulation {
             .number_at(path)
             .ok_or_else(|| named(io::ErrorKind::NotFound, path))?;
         state.disk.damage(file, offset, act)
+    }
+
+    /// Where the pages of 4 KiB lie that were ever written of a file and not given up; none when no file has the path.
+    pub fn written_pages(&self, path: &Path) -> Vec<u64> {
+        let state = self.state.borrow();
+        let file = state.disk.number_at(path);
+        file.map_or(Vec::new(), |file| state.disk.written_pages(file))
     }
 
     /// What a read of the whole file would see now, `None` when no file has the path.

@@ -110,9 +110,14 @@ impl ObjectReader {
             match self.ahead.pop_front()?.1 {
                 Piece::Ready(bytes) => self.ready.push_back(bytes),
                 Piece::Fetching(task) => match task.await {
-                    Ok(views) => self
-                        .ready
-                        .extend(views.into_iter().map(BufferView::into_bytes)),
+                    Ok(views) => {
+                        #[cfg(test)]
+                        if crate::planted::is(crate::planted::Mistake::MemoryStaysHeld) {
+                            std::mem::forget(views.first().cloned());
+                        }
+                        let bytes = views.into_iter().map(BufferView::into_bytes);
+                        self.ready.extend(bytes);
+                    }
                     Err(error) => {
                         self.plan.clear();
                         self.ahead.clear();

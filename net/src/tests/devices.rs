@@ -546,7 +546,7 @@ async fn drain_and_wait(cluster: Cluster, disk: usize) {
 }
 
 /// Whether shards are still being moved, as the rows of the groups say.
-fn has_moves(cluster: &Cluster) -> bool {
+pub fn has_moves(cluster: &Cluster) -> bool {
     let groups = cluster
         .read(|view| view.placement_groups())
         .expect("a view");

@@ -38,7 +38,7 @@ use crate::node::store::LocalStores;
 use crate::node::{self, ClusterParts, Partition};
 use crate::scheme::{DegradedWrites, Scheme};
 
-const BUCKET: &str = "b";
+pub const BUCKET: &str = "b";
 const SEGMENT_BYTES: u64 = 4 << 20;
 const LOG_SEGMENTS: u32 = 4;
 /// Bytes of a device before its segments.

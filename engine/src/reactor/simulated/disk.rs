@@ -82,6 +82,9 @@ pub(super) struct Faults {
     pub(super) sync: Vec<u64>,
     pub(super) write: Vec<u64>,
     pub(super) read: Vec<u64>,
+    /// Files of which the next flush fails, or the next write.
+    pub(super) next_sync: Vec<PathBuf>,
+    pub(super) next_write: Vec<PathBuf>,
     pub(super) bad_ranges: Vec<(PathBuf, Range<u64>)>,
     pub(super) space_limit: Option<u64>,
     pub(super) hanging: Vec<PathBuf>,
@@ -94,6 +97,12 @@ impl Faults {
             bad_path == path && bad.start < range.end && range.start < bad.end
         })
     }
+}
+
+/// Whether the file's next operation is to fail; it was this one.
+fn strikes_at(paths: &mut Vec<PathBuf>, path: Option<&PathBuf>) -> bool {
+    let found = paths.iter().position(|planned| Some(planned) == path);
+    found.map(|at| paths.swap_remove(at)).is_some()
 }
 
 /// Whether this operation is the one that fails; counts it.
@@ -323,14 +332,21 @@ impl Disk {
                     Change::Length(length) => *length,
                     Change::Discard { .. } => 0,
                 };
-                let failed =
-                    matches!(change, Change::Write { .. }) && strikes(&mut self.faults.write);
+                let path = self.paths.get(file);
+                let failed = matches!(change, Change::Write { .. })
+                    && (strikes(&mut self.faults.write)
+                        || strikes_at(&mut self.faults.next_write, path));
                 if failed {
                     return Some(libc::EIO);
                 }
                 self.exceeds_space(*file, length).then_some(libc::ENOSPC)
             }
-            Effect::Sync { .. } => strikes(&mut self.faults.sync).then_some(libc::EIO),
+            Effect::Sync { file, .. } => {
+                let path = self.paths.get(file);
+                let failed =
+                    strikes(&mut self.faults.sync) || strikes_at(&mut self.faults.next_sync, path);
+                failed.then_some(libc::EIO)
+            }
             Effect::Name(_) | Effect::SyncDirectory(_) => None,
         }
     }
@@ -395,6 +411,11 @@ impl Disk {
         };
         let own = self.files[&file].current.length;
         length > own && self.used_bytes() - own + length > limit
+    }
+
+    /// Where the pages of a file lie that hold something.
+    pub(super) fn written_pages(&self, file: u64) -> Vec<u64> {
+        self.files[&file].current.written_pages()
     }
 
     /// Bytes of all files together.

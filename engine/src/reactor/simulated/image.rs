@@ -55,6 +55,12 @@ impl Image {
         }
     }
 
+    /// Where the pages lie that hold something.
+    pub(super) fn written_pages(&self) -> Vec<u64> {
+        let pages = self.pages.keys();
+        pages.map(|page| page * PAGE_BYTES as u64).collect()
+    }
+
     /// Writes all of it to an empty file of this machine.
     pub(super) fn write_to(&self, file: &File) -> io::Result<()> {
         for (page, content) in &self.pages {

@@ -235,6 +235,13 @@ impl<'a> Walk<'a> {
         if !is_due || health.bad.is_empty() {
             return Ok(Some((health, 0)));
         }
+        #[cfg(test)]
+        if crate::planted::is(crate::planted::Mistake::RepairWithoutWriting) {
+            let mended = health.bad.len();
+            let mut whole = health;
+            whole.bad.clear();
+            return Ok(Some((whole, mended)));
+        }
         for shard in &health.bad {
             if let Err(error) = cluster.mend(extent, *shard).await {
                 self.note_failure(extent, shard.place, &error);
