@@ -122,7 +122,11 @@ pub fn open(
         let object = match versions::find(view, &bucket, key, name.version)? {
             Ok(object) => object,
             Err(fault) if fault.code == Code::MethodNotAllowed => return Ok(Err(of_a_marker())),
-            Err(fault) => return Ok(Err(fault)),
+            Err(mut fault) => {
+                // They would be of the destination here.
+                fault.headers.clear();
+                return Ok(Err(fault));
+            }
         };
         let checked = conditions::check_source(&request.headers, &object);
         let range = match checked

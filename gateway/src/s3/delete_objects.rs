@@ -19,6 +19,9 @@ const KEYS_MAX: usize = 1000;
 /// Keys of one command: more would be a long turn of the metadata core, and others wait for it.
 const COMMAND_KEYS_MAX: usize = 64;
 
+/// Objects that come back from under their delete markers by one command: each may need directories.
+const COMING_BACK_MAX: usize = 8;
+
 /// How often a bucket is looked at anew because it has begun to keep versions meanwhile.
 const LOOKS_MAX: usize = 3;
 
@@ -44,12 +47,14 @@ pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> 
                 version,
                 if_match: key.if_match,
             };
-            delete_versions(shared, bucket.inode, vec![version]).await?
+            let outcomes = delete_versions(shared, bucket.inode, vec![version]).await?;
+            outcomes.into_iter().collect::<Result<_, _>>()?
         }
     };
     let mut response = Response::no_content();
     match outcomes.first() {
         Some(Outcome::PreconditionFailed) => return Err(Code::PreconditionFailed.into()),
+        Some(Outcome::Absent) => return Err(Code::NoSuchKey.into()),
         Some(Outcome::Marked(version)) => {
             response = response
                 .header(versions::DELETE_MARKER, "true")
@@ -86,6 +91,8 @@ enum Outcome {
     },
     /// Its condition does not hold.
     PreconditionFailed,
+    /// It has a condition and is not there.
+    Absent,
 }
 
 /// A key that a request names, with what is said of it.
@@ -136,6 +143,7 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let present = present.chunks(COMMAND_KEYS_MAX).map(|part| async {
         let keys = part.iter().map(|(_, key)| key.clone()).collect();
         let outcomes = delete_present(shared, &bucket.name, keys).await;
+        let outcomes = outcomes.map(|outcomes| outcomes.into_iter().map(Ok).collect());
         one_by_one(part, outcomes)
     });
     let mut outcomes = futures_util::stream::iter(present).buffered(COMMANDS_AT_ONCE_MAX);
@@ -161,6 +169,7 @@ fn write_outcomes(xml: &mut xml::Writer, outcomes: Vec<KeyOutcome<'_>>, is_quiet
             Ok(Outcome::PreconditionFailed) => {
                 write_error(xml, object, &Code::PreconditionFailed.into());
             }
+            Ok(Outcome::Absent) => write_error(xml, object, &Code::NoSuchKey.into()),
             Ok(_) if is_quiet => {}
             Ok(outcome) => write_deleted(xml, object, outcome),
         }
@@ -174,7 +183,7 @@ fn write_deleted(xml: &mut xml::Writer, object: &Named, outcome: Outcome) {
     let marker = match outcome {
         Outcome::Marked(version) => Some(version),
         Outcome::VersionGone { version, is_marker } => is_marker.then_some(version),
-        Outcome::Gone | Outcome::PreconditionFailed => None,
+        Outcome::Gone | Outcome::PreconditionFailed | Outcome::Absent => None,
     };
     if let Some(marker) = marker {
         xml.element("DeleteMarker", "true");
@@ -235,15 +244,15 @@ enum Wanted {
 /// What a command came to, key by key: one that failed as a whole has failed for each of its keys.
 fn one_by_one<T>(
     part: &[(Named, T)],
-    outcomes: Result<Vec<Outcome>, Fault>,
+    outcomes: Result<Vec<Result<Outcome, Fault>>, Fault>,
 ) -> Vec<KeyOutcome<'_>> {
     let outcomes = outcomes.and_then(|outcomes| match outcomes.len() == part.len() {
         true => Ok(outcomes),
         false => Err(Fault::from(Code::InternalError).because("not one outcome for each key")),
     });
-    let of = |at: usize| {
-        let outcomes = outcomes.as_ref();
-        outcomes.map(|outcomes| outcomes[at]).map_err(Clone::clone)
+    let of = |at: usize| match &outcomes {
+        Ok(outcomes) => outcomes[at].clone(),
+        Err(fault) => Err(fault.clone()),
     };
     let objects = part.iter().enumerate();
     objects.map(|(at, (object, _))| (object, of(at))).collect()
@@ -309,29 +318,64 @@ async fn mark_deleted(
     let of = |outcome| match outcome {
         MarkOutcome::Marked(version) => Outcome::Marked(version),
         MarkOutcome::PreconditionFailed => Outcome::PreconditionFailed,
+        MarkOutcome::Absent => Outcome::Absent,
     };
     Ok(outcomes.map(of).collect())
 }
 
+/// Deletes versions for good. Delete markers under which objects lie come last, as those bring them back, for which there must be
+/// room.
 async fn delete_versions(
     shared: &Shared,
     bucket: u64,
     versions: Vec<DeleteVersion>,
-) -> Result<Vec<Outcome>, Fault> {
-    let asked: Vec<VersionId> = versions.iter().map(|version| version.version).collect();
-    let command = DeleteVersions { bucket, versions };
-    let outcomes = match shared.cluster.submit(command).await? {
-        Answer::VersionsDeleted(outcomes) => outcomes.into_iter(),
-        other => return Err(unexpected(&other)),
-    };
-    let of = |(outcome, version)| match outcome {
+) -> Result<Vec<Result<Outcome, Fault>>, Fault> {
+    let found = propose_versions(shared, bucket, versions.clone(), false).await?;
+    let left = found.iter().enumerate();
+    let left = left.filter(|(_, outcome)| **outcome == VersionDeleteOutcome::BringsBack);
+    let left: Vec<usize> = left.map(|(at, _)| at).collect();
+    let found = found.into_iter().zip(&versions);
+    let mut outcomes: Vec<_> = found.map(|(found, of)| Ok(of_version(found, of))).collect();
+    for part in left.chunks(COMING_BACK_MAX) {
+        let of_part = part.iter().map(|at| versions[*at].clone()).collect();
+        let found = propose_versions(shared, bucket, of_part, true).await;
+        for (number, at) in part.iter().enumerate() {
+            let found = found.as_ref().map(|found| found[number]);
+            outcomes[*at] = match found {
+                Ok(found) => Ok(of_version(found, &versions[*at])),
+                Err(fault) => Err(fault.clone()),
+            };
+        }
+    }
+    Ok(outcomes)
+}
+
+fn of_version(found: VersionDeleteOutcome, version: &DeleteVersion) -> Outcome {
+    match found {
         VersionDeleteOutcome::PreconditionFailed => Outcome::PreconditionFailed,
-        outcome => Outcome::VersionGone {
-            version,
-            is_marker: outcome == VersionDeleteOutcome::MarkerDeleted,
+        found => Outcome::VersionGone {
+            version: version.version,
+            is_marker: found == VersionDeleteOutcome::MarkerDeleted,
         },
+    }
+}
+
+async fn propose_versions(
+    shared: &Shared,
+    bucket: u64,
+    versions: Vec<DeleteVersion>,
+    may_grow: bool,
+) -> Result<Vec<VersionDeleteOutcome>, Fault> {
+    let count = versions.len();
+    let command = DeleteVersions {
+        bucket,
+        versions,
+        may_grow,
     };
-    Ok(outcomes.zip(asked).map(of).collect())
+    match shared.cluster.submit(command).await? {
+        Answer::VersionsDeleted(outcomes) if outcomes.len() == count => Ok(outcomes),
+        other => Err(unexpected(&other)),
+    }
 }
 
 fn unexpected(answer: &Answer) -> Fault {

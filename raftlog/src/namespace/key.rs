@@ -344,5 +344,6 @@ mod tests {
     #[test]
     fn groups_of_the_longest_key_fit_lmdb() {
         assert!(upload(1, &[0; 1024], 1).len() <= 1_200);
+        assert!(version(1, &[0; 1024], 1).len() <= 1_200);
     }
 }

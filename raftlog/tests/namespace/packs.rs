@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use strata_raftlog::namespace::command::{
-    Answer, Release, ReleaseBodies, RepointItem, RepointOutcome,
+    Answer, Release, ReleaseBodies, RepointItem, RepointOutcome, SetVersioning,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreOptions};
 use strata_raftlog::namespace::{
-    Body, BodyCursor, BodyPosition, LogEntry, PackQuery, PackableSource, PieceSource,
+    Body, BodyCursor, BodyPosition, LogEntry, PackQuery, PackableSource, PieceSource, Versioning,
 };
 
+use crate::commands::put;
 use crate::random::Random;
 use crate::repoint::{chunk, cluster, inline, pack, pack_of};
 use crate::support::{Cluster, MAP_BYTES, rows_of};
@@ -212,6 +213,36 @@ fn short_bodies_of_old_objects_are_worth_packing() {
     );
     let (found, _) = packable(&cluster, &query);
     assert_eq!(found, [bodies[0], ends[1]]);
+}
+
+#[test]
+fn bodies_of_earlier_versions_are_worth_packing() {
+    let mut cluster = cluster();
+    let bucket = cluster.bucket_inode("b");
+    let versioning = Versioning::Enabled;
+    cluster.change(SetVersioning { bucket, versioning });
+    let mut inodes = Vec::new();
+    for byte in 0..3 {
+        let inode = cluster.inode();
+        let body = Body::Inline(vec![byte; 5_000]);
+        let answer = cluster.change(put(bucket, b"dir/key", inode, body));
+        assert!(matches!(answer, Answer::PutVersion { .. }), "{answer:?}");
+        inodes.push(inode);
+        cluster.time_nanos += 5;
+    }
+    let query = PackQuery {
+        inline_bytes_min: 1_000,
+        chunk_bytes_max: 0,
+        before_nanos: cluster.time_nanos - 5,
+        rows: 2,
+    };
+    let (found, too_young) = packable(&cluster, &query);
+    let old = [(inodes[0], 0, 5_000), (inodes[1], 0, 5_000)];
+    assert_eq!((found, too_young), (old.to_vec(), vec![inodes[2]]));
+    let body = vec![0; 5_000];
+    let (home, _) = pack(&mut cluster, &[inline(inodes[0], &body)]);
+    let view = cluster.store.view().unwrap();
+    assert!(view.pack(home).unwrap().is_some());
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use strata_raftlog::namespace::command::{
-    Answer, CompleteUpload, CompletedPart, CreateUpload, DeleteBucket, DeleteKey, DeleteObjects,
-    DeleteVersion, DeleteVersions, ETagMatch, MarkDeleted, MarkOutcome, Precondition, PutPart,
-    Refusal, SetVersioning, VersionDeleteOutcome,
+    Answer, Command, CommandClass, CompleteUpload, CompletedPart, CreateUpload, DeleteBucket,
+    DeleteKey, DeleteObjects, DeleteVersion, DeleteVersions, ETagMatch, MarkDeleted, MarkOutcome,
+    Precondition, PutPart, Refusal, SetVersioning, VersionDeleteOutcome,
 };
 use strata_raftlog::namespace::{
     Body, ETag, FoundVersion, ListQuery, ListedVersion, ObjectAttributes, VersionId,
@@ -134,19 +134,31 @@ impl Model {
     }
 
     fn delete(&mut self, key: &[u8], version: VersionId) {
+        self.delete_all(&[(key, version)]);
+    }
+
+    /// Deletes versions by one command.
+    fn delete_all(&mut self, versions: &[(&[u8], VersionId)]) {
+        let of = versions
+            .iter()
+            .map(|(key, version)| one_version(key, *version));
         let command = DeleteVersions {
             bucket: self.bucket,
-            versions: vec![one_version(key, version)],
+            versions: of.collect(),
+            may_grow: true,
         };
         let answer = self.cluster.change(command);
-        let versions = self.keys.entry(key.to_vec()).or_default();
-        let known = versions.iter().position(|(known, _)| *known == version);
-        let outcome = match known.map(|at| versions.remove(at).1) {
-            Some(Kind::Object(_)) => VersionDeleteOutcome::Deleted,
-            Some(Kind::Marker) => VersionDeleteOutcome::MarkerDeleted,
-            None => VersionDeleteOutcome::Absent,
-        };
-        assert_eq!(answer, Answer::VersionsDeleted(vec![outcome]));
+        let mut outcomes = Vec::new();
+        for (key, version) in versions {
+            let of_key = self.keys.entry(key.to_vec()).or_default();
+            let known = of_key.iter().position(|(known, _)| known == version);
+            outcomes.push(match known.map(|at| of_key.remove(at).1) {
+                Some(Kind::Object(_)) => VersionDeleteOutcome::Deleted,
+                Some(Kind::Marker) => VersionDeleteOutcome::MarkerDeleted,
+                None => VersionDeleteOutcome::Absent,
+            });
+        }
+        assert_eq!(answer, Answer::VersionsDeleted(outcomes));
     }
 
     fn some_version(&self, random: &mut Random, key: &[u8]) -> VersionId {
@@ -172,10 +184,22 @@ impl Model {
                 self.mark(&[key, other]);
             }
             _ => {
-                let version = self.some_version(random, key);
-                self.delete(key, version);
+                let mut versions = Vec::new();
+                for _ in 0..1 + random.below(3) {
+                    let keys = [key, KEYS[random.below(KEYS.len())].as_bytes()];
+                    let key = keys[random.below(2)];
+                    versions.push((key, self.some_version(random, key)));
+                }
+                self.delete_all(&versions);
             }
         }
+    }
+
+    /// Keys and versions.
+    fn existing(&self) -> BTreeSet<(Vec<u8>, VersionId)> {
+        let keys = self.keys.iter();
+        let of = keys.flat_map(|(key, all)| all.iter().map(|(version, _)| (key.clone(), *version)));
+        of.collect()
     }
 
     /// Every key and version is found as the model has it.
@@ -351,6 +375,128 @@ impl Model {
     }
 }
 
+/// Versions that are there from before a listing begins until it has ended are listed once, in order, whatever comes and goes between two
+/// transactions and two pages.
+#[test]
+fn a_listing_goes_on_while_versions_come_and_go() {
+    let mut random = Random::new(12);
+    for round in 0..200 {
+        let mut model = Model::new();
+        model.set(Versioning::Enabled);
+        for _ in 0..40 {
+            model.step(&mut random);
+        }
+        let mut always: BTreeSet<_> = model.existing();
+        let mut query = VersionQuery {
+            limit: [2, 5, 1_000][random.below(3)],
+            ..VersionQuery::default()
+        };
+        let mut listed = Vec::new();
+        loop {
+            let mut listing = VersionListing::new(query.clone());
+            while !listing.is_complete() {
+                let view = model.cluster.store.view().unwrap();
+                view.list_versions(model.bucket, &mut listing, 2).unwrap();
+                drop(view);
+                if random.below(2) == 0 {
+                    model.step(&mut random);
+                    always = &always & &model.existing();
+                }
+            }
+            let page = listing.into_page();
+            listed.extend(page.versions.into_iter().map(shown));
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => break,
+            }
+        }
+        let keys: Vec<_> = listed.iter().map(|(key, ..)| key).collect();
+        assert!(keys.is_sorted(), "round {round}: {keys:?}");
+        let found = listed
+            .iter()
+            .map(|(key, version, _)| (key.clone(), *version));
+        let found: Vec<_> = found.collect();
+        let once: BTreeSet<_> = found.iter().cloned().collect();
+        // A null version that is put again is another one.
+        let doubled = found.iter().filter(|of| of.1 != VersionId::Null).count();
+        let single = once.iter().filter(|of| of.1 != VersionId::Null).count();
+        assert_eq!(doubled, single, "round {round}: {listed:?}");
+        let lost: Vec<_> = always.difference(&once).collect();
+        assert!(lost.is_empty(), "round {round}: {lost:?} of {listed:?}");
+    }
+}
+
+#[test]
+fn a_page_that_ends_at_a_null_version_goes_on_when_that_is_gone() {
+    let mut model = Model::new();
+    model.set(Versioning::Enabled);
+    model.put(b"key", 1);
+    model.set(Versioning::Suspended);
+    model.put(b"key", 2);
+    model.set(Versioning::Enabled);
+    model.put(b"key", 3);
+    let oldest = model.keys[&b"key"[..]][2].0;
+    let mut query = VersionQuery {
+        limit: 2,
+        ..VersionQuery::default()
+    };
+    let page = model.page(&query, 100);
+    for listed in &page.versions {
+        model.delete(b"key", listed.row.version());
+    }
+    query.after = page.next;
+    let left: Vec<_> = model.page(&query, 100).versions;
+    let left: Vec<_> = left.into_iter().map(shown).collect();
+    assert_eq!(left, [(b"key".to_vec(), oldest, true)]);
+}
+
+#[test]
+fn an_object_comes_back_only_where_the_namespace_may_grow() {
+    let mut model = Model::new();
+    model.set(Versioning::Enabled);
+    let key = b"a/b/c/d/e/key";
+    model.put(key, 5);
+    model.mark(&[key]);
+    let (bucket, marker) = (model.bucket, model.keys[&key[..]][0].0);
+    let rows = model.cluster.rows_of(b"DIV");
+    let command = DeleteVersions {
+        bucket,
+        versions: vec![one_version(key, marker)],
+        may_grow: false,
+    };
+    assert_eq!(command_class(&command), CommandClass::Frees);
+    let outcome = VersionDeleteOutcome::BringsBack;
+    let answer = model.cluster.change(command.clone());
+    assert_eq!(answer, Answer::VersionsDeleted(vec![outcome]));
+    assert_eq!(model.cluster.rows_of(b"DIV"), rows);
+    let grows = DeleteVersions {
+        may_grow: true,
+        ..command.clone()
+    };
+    assert_eq!(command_class(&grows), CommandClass::Grows);
+    let bound = |command: &DeleteVersions| Command::from(command.clone()).map_bytes();
+    // Each of the five directories is an entry and a place.
+    assert!(bound(&grows) > bound(&command) + 5 * 2 * 200);
+    model.delete(key, marker);
+    model.check();
+    // Where the present object goes, its directories are there for the one that comes back.
+    model.put(key, 6);
+    let rows = model.cluster.rows_of(b"DIV");
+    let present = model.keys[&key[..]][0].0;
+    let answer = model.cluster.change(DeleteVersions {
+        bucket,
+        versions: vec![one_version(key, present)],
+        may_grow: false,
+    });
+    let deleted = VersionDeleteOutcome::Deleted;
+    assert_eq!(answer, Answer::VersionsDeleted(vec![deleted]));
+    assert!(model.cluster.rows_of(b"DIV") < rows);
+}
+
+fn command_class(command: &DeleteVersions) -> CommandClass {
+    Command::from(command.clone()).class()
+}
+
 #[test]
 fn a_marker_that_goes_brings_the_object_back() {
     let mut model = Model::new();
@@ -427,7 +573,8 @@ fn conditions_are_of_the_version_that_is_meant() {
         }
     };
     let failed = MarkOutcome::PreconditionFailed;
-    assert_eq!(mark(&[(b"key", &other), (b"absent", &same)]), [failed; 2]);
+    let outcomes = mark(&[(b"key", &other), (b"absent", &same)]);
+    assert_eq!(outcomes, [failed, MarkOutcome::Absent]);
     let outcomes = mark(&[(b"key", &same), (b"key", &same)]);
     assert!(matches!(outcomes[0], MarkOutcome::Marked(_)));
     assert_eq!(outcomes[1], failed, "a marker has no tag");
@@ -447,7 +594,12 @@ fn conditions_are_of_the_version_that_is_meant() {
             ..one_version(b"key", version)
         };
         let versions = vec![version];
-        let answer = model.cluster.change(DeleteVersions { bucket, versions });
+        let may_grow = true;
+        let answer = model.cluster.change(DeleteVersions {
+            bucket,
+            versions,
+            may_grow,
+        });
         assert_eq!(answer, Answer::VersionsDeleted(vec![outcome]));
     }
 }
@@ -524,7 +676,13 @@ fn a_page_begins_behind_a_version_that_is_gone() {
         };
         let listed: Vec<_> = model.page(&query, 100).versions;
         let of_key = listed.iter().filter(|listed| listed.key == b"key");
-        assert_eq!(of_key.count(), versions.len() - at - 1);
+        assert_eq!(of_key.clone().count(), versions.len() - at - 1);
+        let latest = of_key.filter(|listed| listed.is_latest).count();
+        assert_eq!(
+            latest,
+            usize::from(at + 1 < versions.len()),
+            "what was before is gone"
+        );
         assert!(listed.last().unwrap().key == b"later");
     }
     let is_object = |row: &VersionRow| matches!(row, VersionRow::Object(_));

@@ -62,7 +62,12 @@ impl Change<'_, '_> {
             let (bucket, owner) = (command.bucket, command.owner);
             let found = self.find_object(bucket, &key.key)?;
             if !is_meant(key, found.entry.as_ref()) {
-                outcomes.push(MarkOutcome::PreconditionFailed);
+                let is_there = found.entry.is_some()
+                    || self.view().newest_earlier(bucket, &key.key)?.is_some();
+                outcomes.push(match is_there {
+                    true => MarkOutcome::PreconditionFailed,
+                    false => MarkOutcome::Absent,
+                });
                 continue;
             }
             left.extend(found.directory);
@@ -197,7 +202,11 @@ impl Change<'_, '_> {
         for version in &command.versions {
             let found = self.find_object(bucket, &version.key)?;
             let directory = found.directory;
-            let outcome = self.delete_version(bucket, version, found)?;
+            let is_hiding = !command.may_grow && self.hides_object(bucket, version, &found)?;
+            let outcome = match is_hiding {
+                true => VersionDeleteOutcome::BringsBack,
+                false => self.delete_version(bucket, version, found)?,
+            };
             if outcome == VersionDeleteOutcome::Deleted {
                 left.extend(directory);
             }
@@ -207,6 +216,26 @@ impl Change<'_, '_> {
             self.prune(bucket, directory)?;
         }
         Ok(Answer::VersionsDeleted(outcomes))
+    }
+
+    /// Whether a version is the delete marker that a GET meets, and an object comes next.
+    fn hides_object(
+        &self,
+        bucket: u64,
+        asked: &DeleteVersion,
+        found: &Found,
+    ) -> Result<bool, StoreError> {
+        if found.entry.is_some() || asked.if_match.is_some() {
+            return Ok(false);
+        }
+        let newest = self.view().newest_earlier_two(bucket, &asked.key)?;
+        Ok(match newest {
+            [
+                Some(VersionRow::Marker(marker)),
+                Some(VersionRow::Object(_)),
+            ] => marker.version == asked.version,
+            _ => false,
+        })
     }
 
     fn delete_version(

@@ -83,6 +83,8 @@ pub enum MarkOutcome {
     Marked(VersionId),
     /// Its precondition does not hold; it was left alone.
     PreconditionFailed,
+    /// It has a precondition and never was there, or has no version left; it was left alone.
+    Absent,
 }
 
 /// What became of one version of a [`DeleteVersions`](super::DeleteVersions).
@@ -96,6 +98,8 @@ pub enum VersionDeleteOutcome {
     Absent,
     /// Its precondition does not hold; it was left alone.
     PreconditionFailed,
+    /// It is a delete marker that an object lies under, and the command may not grow; it was left alone.
+    BringsBack,
 }
 
 /// What became of one item of a [`Repoint`](super::Repoint).

@@ -3,8 +3,8 @@
 
 use super::answer::MarkOutcome;
 use super::kinds::{
-    Command, CompleteUpload, CreateUpload, DeleteObjects, DeleteVersions, Initialise, MarkDeleted,
-    PutObject, PutPart, SetBucketSetting,
+    Command, CompleteUpload, CreateUpload, DeleteObjects, DeleteVersion, DeleteVersions,
+    Initialise, MarkDeleted, PutObject, PutPart, SetBucketSetting,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
 use crate::namespace::body::INLINE_ROW_BYTES;
@@ -114,8 +114,12 @@ pub(super) fn of_mark_deleted(command: &MarkDeleted) -> u64 {
 }
 
 pub(super) fn of_delete_versions(command: &DeleteVersions) -> u64 {
-    // What takes the place of the present one comes out of `V`, but for its directories.
-    command.versions.len() as u64 * (DROPPED_BYTES + 1)
+    // What takes the place of the present one comes out of `V`; its directories are there, but where it comes from under a marker.
+    let of = |version: &DeleteVersion| match command.may_grow {
+        true => DROPPED_BYTES + entry_bytes(&version.key),
+        false => DROPPED_BYTES + 1,
+    };
+    command.versions.iter().map(of).sum()
 }
 
 pub(super) fn of_delete_objects(command: &DeleteObjects) -> u64 {

@@ -261,6 +261,7 @@ fn of_objects() -> Vec<Sample> {
                     if_match: None,
                 },
             ],
+            may_grow: true,
         }
     }
 }
@@ -428,12 +429,14 @@ fn answers_of_versions() -> Vec<Answer> {
             MarkOutcome::Marked(VersionId::Null),
             MarkOutcome::Marked(VersionId::Of(6 << 64 | 5)),
             MarkOutcome::PreconditionFailed,
+            MarkOutcome::Absent,
         ]),
         Answer::VersionsDeleted(vec![
             VersionDeleteOutcome::Deleted,
             VersionDeleteOutcome::MarkerDeleted,
             VersionDeleteOutcome::Absent,
             VersionDeleteOutcome::PreconditionFailed,
+            VersionDeleteOutcome::BringsBack,
         ]),
         Answer::Refused(Refusal::VersioningChanged),
     ]

@@ -124,12 +124,13 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
-            /// What the command is for: what its kind is for, but for a setting that is removed and bodies that leave the
-            /// namespace.
+            /// What the command is for: what its kind is for, but for a setting that is removed, bodies that leave the
+            /// namespace, and objects that come back from under their delete markers.
             pub fn class(&self) -> CommandClass {
                 match self {
                     Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
                     Command::Repoint(command) if cost::frees(command) => CommandClass::Frees,
+                    Command::DeleteVersions(command) if command.may_grow => CommandClass::Grows,
                     $(Command::$name(_) => CommandClass::$class,)*
                 }
             }
@@ -412,13 +413,16 @@ pub struct DeleteVersion {
 }
 
 /// Deletes up to 1,000 versions of a bucket for good, delete markers among them; those that are absent are no error. Where the present
-/// one goes, the newest that is left takes its place.
+/// one goes, the newest that is left takes its place. A delete marker that an object lies under brings it back with its directories,
+/// so that the namespace grows: without `may_grow` such a marker is left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct DeleteVersions {
     /// The bucket's inode.
     pub bucket: u64,
     /// The versions.
     pub versions: Vec<DeleteVersion>,
+    /// Whether objects may come back from under their delete markers.
+    pub may_grow: bool,
 }
 
 /// Begins a multipart upload. The upload is named by its inode.

@@ -329,6 +329,7 @@ fn mark_words(outcome: &MarkOutcome) -> String {
     match outcome {
         MarkOutcome::Marked(version) => format!("version {version}"),
         MarkOutcome::PreconditionFailed => "precondition failed".to_owned(),
+        MarkOutcome::Absent => "absent".to_owned(),
     }
 }
 
@@ -338,6 +339,7 @@ fn version_word(outcome: &VersionDeleteOutcome) -> &'static str {
         VersionDeleteOutcome::MarkerDeleted => "delete marker deleted",
         VersionDeleteOutcome::Absent => "absent",
         VersionDeleteOutcome::PreconditionFailed => "precondition failed",
+        VersionDeleteOutcome::BringsBack => "would bring an object back",
     }
 }
 

@@ -246,7 +246,7 @@ pub(super) enum Step {
 /// A depth-first walk over the objects below a directory, as long as one transaction.
 pub(super) struct Walk<'v> {
     view: &'v View<'v>,
-    pub(super) position: Position,
+    position: Position,
     /// For each directory of the position the scan over it, where this walk has begun one.
     scans: Vec<Option<Scan<'v>>>,
 }

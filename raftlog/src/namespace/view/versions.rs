@@ -3,8 +3,10 @@
 //! Both families are in the order of keys. Of a key the entry in `D` comes first, then its rows in `V`, the newest first. A page is
 //! what lies behind its markers; what lies below a common prefix is skipped in both.
 //!
-//! As a listing of objects does, the walk stops after a number of steps and goes on in another transaction. It does so only while
-//! nothing of `D` has been met that is not on the page yet.
+//! As a listing of objects does, the walk stops after a number of steps and goes on in another transaction, from the last entry of the page
+//! and from nothing else: what was met and is not on the page may have gone from one family to the other by then. So it does not stop
+//! before a transaction has put an entry on the page. Versions that are there all along are on a page once; those that come or go
+//! meanwhile are or are not.
 
 use super::list::{Position, Step, Walk, rolled_up};
 use super::{Object, View};
@@ -43,7 +45,8 @@ pub struct VersionQuery {
 pub struct VersionMarker {
     /// The key, or a common prefix.
     pub key: Vec<u8>,
-    /// Behind this version of the key, or behind all where none is named. One that is not there has all of the key behind it.
+    /// Behind this version of the key, or where it was; behind all where none is named. A null version that is not there has all of
+    /// the key behind it.
     pub version: Option<VersionId>,
 }
 
@@ -79,19 +82,18 @@ pub struct VersionListing {
     state: State,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    New,
-    At(Sides),
+    /// It goes on behind the last entry of the page, or begins.
+    Open,
     Complete,
 }
 
-/// Where the walk stands in both families.
-#[derive(Debug, Clone)]
+/// Where a walk begins in both families.
 struct Sides {
-    /// `None` where nothing is left in `D`.
-    names: Option<Position>,
-    /// The key of `V` from which to go on.
+    /// In `D`.
+    names: Position,
+    /// The key of `V`.
     earlier: Vec<u8>,
     /// The key whose newest version has been passed.
     passed: Option<Vec<u8>>,
@@ -104,7 +106,7 @@ impl VersionListing {
         VersionListing {
             state: match is_empty {
                 true => State::Complete,
-                false => State::New,
+                false => State::Open,
             },
             page: VersionPage::default(),
             last: None,
@@ -114,12 +116,16 @@ impl VersionListing {
 
     /// Whether the page is as it will be answered.
     pub fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete)
+        self.state == State::Complete
     }
 
     /// The page.
     pub fn into_page(self) -> VersionPage {
         self.page
+    }
+
+    fn entries(&self) -> usize {
+        self.page.versions.len() + self.page.common_prefixes.len()
     }
 
     /// Puts on the page what comes next; whether the walk is to go on.
@@ -136,7 +142,7 @@ impl VersionListing {
         if !key.starts_with(&self.query.prefix) {
             return Ok(false);
         }
-        if self.page.versions.len() + self.page.common_prefixes.len() >= self.query.limit {
+        if self.entries() >= self.query.limit {
             self.page.next = self.last.take();
             return Ok(false);
         }
@@ -155,9 +161,11 @@ impl VersionListing {
             false => walk.take_earlier()?,
         };
         if let Some(listed) = listed {
+            let (listed, at) = listed;
+            // By its place, that of the null version too: it is known when the version is gone.
             self.last = Some(VersionMarker {
                 key: listed.key.clone(),
-                version: Some(listed.row.version()),
+                version: Some(VersionId::Of(at)),
             });
             self.page.versions.push(listed);
         }
@@ -277,6 +285,21 @@ impl View<'_> {
         Ok(Some((at, row)))
     }
 
+    /// The two newest of the versions of a key that are not the present one.
+    pub(crate) fn newest_earlier_two(
+        &self,
+        bucket: u64,
+        object_key: &[u8],
+    ) -> Result<[Option<VersionRow>; 2], StoreError> {
+        if object_key.len() > KEY_BYTES_MAX {
+            return Ok([None, None]);
+        }
+        let prefix = key::versions_of(bucket, object_key);
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        let mut next = || Ok::<_, StoreError>(scan.next::<VersionRow>()?.map(|(_, row)| row));
+        Ok([next()?, next()?])
+    }
+
     /// Whether a bucket, given by its inode, holds no objects and no versions of some.
     ///
     /// # Errors
@@ -286,8 +309,8 @@ impl View<'_> {
         Ok(!has_earlier && self.is_empty_directory(bucket)?)
     }
 
-    /// Goes on with a page of the versions of a bucket, given by its inode, for about so many steps, and at least one: a row, or a
-    /// directory entered or left.
+    /// Goes on with a page of the versions of a bucket, given by its inode, for about so many steps, but until an entry is on the page: a
+    /// step is a row, or a directory entered or left.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket); the listing is of no use then.
@@ -297,41 +320,43 @@ impl View<'_> {
         listing: &mut VersionListing,
         steps_max: usize,
     ) -> Result<(), StoreError> {
-        let sides = match std::mem::replace(&mut listing.state, State::Complete) {
-            State::New => self.first_sides(bucket, &listing.query)?,
-            State::At(sides) => Some(sides),
-            State::Complete => None,
-        };
-        let Some(sides) = sides else {
+        if listing.is_complete() {
+            return Ok(());
+        }
+        listing.state = State::Complete;
+        let after = listing.last.as_ref().or(listing.query.after.as_ref());
+        let Some(sides) = self.first_sides(bucket, &listing.query, after)? else {
             return Ok(());
         };
         let mut walk = SideBySide::new(self, bucket, sides)?;
+        let entries_before = listing.entries();
         for step in 0.. {
-            if walk.name.is_some() || walk.names.is_none() {
-                if !listing.take(&mut walk)? {
-                    return Ok(());
-                }
-            } else if step >= steps_max.max(1) {
-                break;
-            } else {
-                walk.look_for_name(&listing.query)?;
+            if step >= steps_max && listing.entries() > entries_before {
+                listing.state = State::Open;
+                return Ok(());
             }
-            if step >= steps_max.max(1) && walk.name.is_none() {
-                break;
+            if walk.name.is_none() && walk.names.is_some() {
+                walk.look_for_name(&listing.query)?;
+            } else if !listing.take(&mut walk)? {
+                return Ok(());
             }
         }
-        listing.state = State::At(walk.into_sides());
         Ok(())
     }
 
-    /// Where a page begins; `None` where it is empty.
-    fn first_sides(&self, bucket: u64, query: &VersionQuery) -> Result<Option<Sides>, StoreError> {
+    /// Where a walk begins; `None` where nothing follows.
+    fn first_sides(
+        &self,
+        bucket: u64,
+        query: &VersionQuery,
+        after: Option<&VersionMarker>,
+    ) -> Result<Option<Sides>, StoreError> {
         let from = |key: Vec<u8>| Sides {
             earlier: key::versions_of(bucket, &key),
-            names: Some(Position::at(key)),
+            names: Position::at(key),
             passed: None,
         };
-        let Some(after) = &query.after else {
+        let Some(after) = after else {
             return Ok(Some(from(query.prefix.clone())));
         };
         // No key is longer, so that none lies between what is cut off and what is left.
@@ -346,35 +371,54 @@ impl View<'_> {
             return Ok(prefix_end(&marker[..length]).map(from));
         }
         let beyond = from([marker, &[0]].concat());
-        let Some(version) = after.version else {
+        let Some(version) = after.version.filter(|_| marker.len() == after.key.len()) else {
             return Ok(Some(beyond));
         };
         let present = self.present(bucket, marker)?;
-        let at = match (&present, version) {
-            (Some(entry), _) if entry.version == version => Some(entry.position()),
-            (_, VersionId::Of(number)) => Some(number),
-            (_, VersionId::Null) => {
-                let found = self.earlier_version(bucket, marker, version)?;
-                found.map(|(at, _)| at)
-            }
-        };
-        let Some(at) = at else {
+        let Some(at) = self.place_of(bucket, marker, present.as_ref(), version)? else {
             return Ok(Some(beyond));
         };
-        if present.is_some_and(|entry| entry.position() < at) {
+        if present.as_ref().is_some_and(|entry| entry.position() < at) {
             return Ok(Some(from(marker.to_vec())));
         }
+        let newest = match present {
+            Some(entry) => Some(entry.position()),
+            None => self.newest_earlier(bucket, marker)?.map(|(at, _)| at),
+        };
+        let is_passed = newest.is_some_and(|newest| newest >= at);
         Ok(Some(Sides {
             earlier: [&key::version(bucket, marker, at)[..], &[0]].concat(),
-            passed: Some(marker.to_vec()),
+            passed: is_passed.then(|| marker.to_vec()),
             ..beyond
         }))
+    }
+
+    /// Where a version stands among those of its key, or stood: only of a null version that is gone it is not known.
+    fn place_of(
+        &self,
+        bucket: u64,
+        object_key: &[u8],
+        present: Option<&Entry>,
+        version: VersionId,
+    ) -> Result<Option<u128>, StoreError> {
+        match (version, present) {
+            (VersionId::Of(number), _) => Ok(Some(number)),
+            (VersionId::Null, Some(entry)) if entry.version == VersionId::Null => {
+                Ok(Some(entry.position()))
+            }
+            (VersionId::Null, _) => {
+                let found = self.earlier_version(bucket, object_key, version)?;
+                Ok(found.map(|(at, _)| at))
+            }
+        }
     }
 }
 
 /// A row of `V` that was met.
 struct Earlier {
     key: Vec<u8>,
+    /// Where it stands among the versions of the key.
+    at: u128,
     row: VersionRow,
 }
 
@@ -389,36 +433,24 @@ struct SideBySide<'v> {
     scan: Scan<'v>,
     /// What was met in `V` and is not on the page.
     earlier: Option<Earlier>,
-    /// The key of `V` from which to go on.
-    earlier_from: Vec<u8>,
     /// The key whose newest version has been passed.
     passed: Option<Vec<u8>>,
 }
 
 impl<'v> SideBySide<'v> {
     fn new(view: &'v View<'v>, bucket: u64, sides: Sides) -> Result<SideBySide<'v>, StoreError> {
-        let names = sides.names;
         let prefix = key::versions(bucket);
         let mut walk = SideBySide {
             view,
             bucket,
-            names: names.map(|position| Walk::new(view, bucket, position)),
+            names: Some(Walk::new(view, bucket, sides.names)),
             name: None,
             scan: view.table.scan(view.txn(), &prefix, &sides.earlier)?,
             earlier: None,
-            earlier_from: sides.earlier,
             passed: sides.passed,
         };
         walk.look_for_earlier()?;
         Ok(walk)
-    }
-
-    fn into_sides(self) -> Sides {
-        Sides {
-            names: self.names.map(|walk| walk.position),
-            earlier: self.earlier_from,
-            passed: self.passed,
-        }
     }
 
     /// One step in `D`.
@@ -447,39 +479,43 @@ impl<'v> SideBySide<'v> {
         self.earlier = match self.scan.next::<VersionRow>()? {
             None => None,
             Some((row_key, row)) => {
-                let (key, _) = key::parse_version(row_key).ok_or_else(|| malformed_key(row_key))?;
-                self.earlier_from = row_key.to_vec();
-                Some(Earlier { key, row })
+                let (key, at) =
+                    key::parse_version(row_key).ok_or_else(|| malformed_key(row_key))?;
+                Some(Earlier { key, at, row })
             }
         };
         Ok(())
     }
 
-    fn take_name(&mut self) -> Option<ListedVersion> {
+    /// The entry of `D`, and where it stands among the versions of its key.
+    fn take_name(&mut self) -> Option<(ListedVersion, u128)> {
         let (key, entry) = self.name.take()?;
         self.passed = Some(key.clone());
-        Some(ListedVersion {
+        let at = entry.position();
+        let listed = ListedVersion {
             key,
             row: VersionRow::Object(entry),
             is_latest: true,
-        })
+        };
+        Some((listed, at))
     }
 
-    fn take_earlier(&mut self) -> Result<Option<ListedVersion>, StoreError> {
-        let Some(Earlier { key, row }) = self.earlier.take() else {
+    /// The row of `V`, and where it stands among the versions of its key.
+    fn take_earlier(&mut self) -> Result<Option<(ListedVersion, u128)>, StoreError> {
+        let Some(Earlier { key, at, row }) = self.earlier.take() else {
             return Ok(None);
         };
         let is_latest = self.passed.as_ref() != Some(&key);
         if is_latest {
             self.passed = Some(key.clone());
         }
-        self.earlier_from.push(0);
         self.look_for_earlier()?;
-        Ok(Some(ListedVersion {
+        let listed = ListedVersion {
             key,
             row,
             is_latest,
-        }))
+        };
+        Ok(Some((listed, at)))
     }
 
     /// Passes over all keys that begin with a prefix; whether any may follow.
@@ -498,11 +534,8 @@ impl<'v> SideBySide<'v> {
             && earlier.key.starts_with(prefix)
         {
             let all = key::versions(self.bucket);
-            self.earlier_from = key::versions_of(self.bucket, &beyond);
-            self.scan = self
-                .view
-                .table
-                .scan(self.view.txn(), &all, &self.earlier_from)?;
+            let from = key::versions_of(self.bucket, &beyond);
+            self.scan = self.view.table.scan(self.view.txn(), &all, &from)?;
             self.look_for_earlier()?;
         }
         Ok(true)
