@@ -278,6 +278,19 @@ fn planned_faults_strike_where_they_were_told() {
             .await
             .expect("write");
 
+        simulation.fail_next_sync(Path::new("/another"));
+        file.sync().await.expect("a flush of this file");
+        simulation.fail_next_sync(path);
+        simulation.fail_next_write(path);
+        assert!(file.sync().await.is_err());
+        file.sync().await.expect("the flush after it");
+        assert!(file.write(vec![view.clone()], 4096).await.is_err());
+        assert_eq!(simulation.written_pages(path), [0]);
+        file.write(vec![view.clone()], 0)
+            .await
+            .expect("the write after it");
+        simulation.clear_faults();
+
         simulation.fail_reads_at(path, 5_000..5_001);
         assert!(read(&file, 4096, 4096).await.is_err());
         assert_eq!(read(&file, 0, 4096).await.expect("read"), vec![3; 4096]);
@@ -304,7 +317,7 @@ fn planned_faults_strike_where_they_were_told() {
     })
     .expect("no crash was planned");
     let counters = simulation.counters();
-    assert_eq!((counters.syncs, counters.changes), (4, 1));
+    assert_eq!((counters.syncs, counters.changes), (7, 1));
     assert_eq!(
         counters.operations,
         counters.reads + counters.writes + counters.syncs + counters.changes

@@ -232,12 +232,15 @@ impl<'p> History<'p> {
             let at = Duration::from_millis(random.below(span.max(1)) as u64);
             faults.push((at, fault));
         };
+        if let Some(fault) = self.draw_change() {
+            plan(&mut self.random, fault);
+        }
         for kind in 0..5 {
             if self.chance([22, 18, 10, 10, 10][kind])
                 && let Some(disk) = self.victim()
             {
                 let time = Duration::from_millis([700, 4_000, 30_000][self.random.below(3)]);
-                let draw = (0..1 + self.random.below(6)).map(|_| self.random.next());
+                let draw = (0..1 + self.random.below(40)).map(|_| self.random.next());
                 let fault = match kind {
                     0 => Fault::Flip {
                         disk,
@@ -254,9 +257,6 @@ impl<'p> History<'p> {
         }
         if self.chance(12) {
             plan(&mut self.random, Fault::Scrub);
-        }
-        if let Some(fault) = self.draw_change() {
-            plan(&mut self.random, fault);
         }
         let mut crash_at = match self.plan.certain {
             Some(Certain::PowerCuts(operations)) => may_crash_early.then_some(operations),
@@ -291,17 +291,17 @@ impl<'p> History<'p> {
         }
         if self.machine.disks.len() < self.plan.disks + 2
             && self.next_disk < DISKS_MAX
-            && self.chance(18)
+            && self.chance(25)
         {
             let disk = self.new_disk();
             self.add = Some(disk);
             return Some(Fault::Add { disk });
         }
-        if self.machine.disks.len() > self.plan.disks && self.chance(25) {
+        if self.machine.disks.len() > self.plan.disks && self.chance(60) {
             self.drain = self.random.pick(&self.machine.disks);
             return self.drain.map(|disk| Fault::Drain { disk });
         }
-        self.chance(5).then_some(Fault::Rebalance)
+        self.chance(10).then_some(Fault::Rebalance)
     }
 
     /// One life of the node, with all of its disks that are listed; says whether it ended by itself.
@@ -442,6 +442,6 @@ impl<'p> History<'p> {
             }
         }
         self.shared.count("read with m disks taken away");
-        self.live(Work::ReadAll, None).map(drop)
+        self.live(Work::ReadDegraded, None).map(drop)
     }
 }

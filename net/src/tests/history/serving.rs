@@ -1,5 +1,6 @@
 //! What runs on every reactor in one life of a node: clients with what goes wrong meanwhile, or the wait until everything is whole again.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::values::Random;
 use super::{bounds, durability, redundancy, space};
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
+use crate::node::repair::Survey;
 
 /// Clients of each reactor.
 const CLIENTS: usize = 2;
@@ -44,6 +46,8 @@ pub enum Work {
     Settle(Settling),
     /// Every object is read.
     ReadAll,
+    /// Every object is read where disks are away, and what is missing is counted.
+    ReadDegraded,
     /// The log has all its copies.
     CheckLog,
 }
@@ -135,10 +139,13 @@ pub async fn serve(cluster: Cluster, shared: Shared, life: Arc<Life>) {
             shared.note("redundancy", checked.map_err(lacks));
         }
         Work::CheckLog => {}
-        Work::ReadAll => {
+        Work::ReadAll | Work::ReadDegraded => {
             let client = client(0, Duration::ZERO);
             for key in (0..KEYS.len()).filter(|key| key % CORES == reactor) {
                 get_and_check(&client, key).await;
+            }
+            if reactor == 0 && matches!(life.work, Work::ReadDegraded) {
+                check_count(&cluster, &shared).await;
             }
         }
     }
@@ -214,7 +221,8 @@ async fn settle(client: &mut Client, settling: &Settling) {
         );
         cluster.parts().redundancy.ask_survey();
     }
-    let whole = wait_until(WHOLE_WITHIN, async || is_whole(&cluster).await).await;
+    let mismatches = Cell::new(0);
+    let whole = wait_until(WHOLE_WITHIN, async || is_whole(&cluster, &mismatches).await).await;
     shared.note(
         "redundancy",
         whole.map_err(|why| format!("{why}; {:?}", cluster.parts().status.degradations())),
@@ -248,17 +256,21 @@ async fn drain(cluster: &Cluster, shared: &Shared, disk: usize) {
         return;
     };
     let is_member = || status.member_devices().contains(&device.uuid);
-    if is_member() {
-        strike(cluster, shared, Fault::Drain { disk }).await;
-    }
-    let drained = wait_until(WHOLE_WITHIN, async || {
+    let is_drained = async || {
+        // It is refused while shards are still being moved.
+        if is_member() && !has_moves(cluster) {
+            strike(cluster, shared, Fault::Drain { disk }).await;
+            reactor::sleep(Duration::from_secs(10)).await;
+        }
         Ok(!is_member() && !has_moves(cluster))
-    })
-    .await;
-    shared.note(
-        "redundancy",
-        drained.map_err(|why| format!("a drained disk is still needed: {why}")),
-    );
+    };
+    let drained = wait_until(WHOLE_WITHIN, is_drained).await;
+    let parts = cluster.parts();
+    let needed = |why| {
+        let (groups, short_of) = (parts.redundancy.groups_moving(), status.degradations());
+        format!("a drained disk is still needed: {why}; {groups} groups are moving; {short_of:?}")
+    };
+    shared.note("redundancy", drained.map_err(needed));
 }
 
 /// Looks until something is so.
@@ -280,7 +292,7 @@ async fn wait_until(
 }
 
 /// Whether the node says that every chunk is whole and as its layout says, and the stores say so too.
-async fn is_whole(cluster: &Cluster) -> Result<bool, String> {
+async fn is_whole(cluster: &Cluster, mismatches: &Cell<u32>) -> Result<bool, String> {
     let parts = cluster.parts();
     let redundancy = &parts.redundancy;
     let Some(found) = redundancy.surveyed() else {
@@ -293,14 +305,46 @@ async fn is_whole(cluster: &Cluster) -> Result<bool, String> {
         reactor::sleep(Duration::from_secs(10)).await;
         return Ok(false);
     }
-    let checked = redundancy::check_survey(cluster, &survey).await;
+    compare(cluster, &survey, mismatches).await
+}
+
+/// How often a survey and what the stores have may differ: bodies are packed meanwhile.
+const MISMATCHES_MAX: u32 = 3;
+
+/// Compares a survey with what the stores have, and asks for another one where they differ.
+async fn compare(
+    cluster: &Cluster,
+    survey: &Survey,
+    mismatches: &Cell<u32>,
+) -> Result<bool, String> {
+    let checked = redundancy::check_survey(cluster, survey).await;
     let checked = checked.map_err(|error: ClusterError| error.to_string())?;
-    // Bodies may have been packed since the survey.
-    match (checked, redundancy.surveyed().is_some()) {
-        (Ok(()), _) => Ok(true),
-        (Err(why), true) => Err(why),
-        (Err(_), false) => Ok(false),
+    let Err(why) = checked else {
+        return Ok(true);
+    };
+    mismatches.set(mismatches.get() + 1);
+    if mismatches.get() == MISMATCHES_MAX {
+        return Err(why);
     }
+    cluster.parts().redundancy.ask_survey();
+    Ok(false)
+}
+
+/// The node counts the chunks that lack shards while disks are away.
+async fn check_count(cluster: &Cluster, shared: &Shared) {
+    let mismatches = Cell::new(0);
+    let is_counted = async || {
+        let Some(found) = cluster.parts().redundancy.surveyed() else {
+            return Ok(false);
+        };
+        let survey = found.survey;
+        if survey.below_target > 0 {
+            shared.count("survey with chunks below target");
+        }
+        compare(cluster, &survey, &mismatches).await
+    };
+    let counted = wait_until(WHOLE_WITHIN, is_counted).await;
+    shared.note("redundancy", counted);
 }
 
 fn log_is_whole(cluster: &Cluster) -> bool {
