@@ -45,8 +45,10 @@ pub enum Fault {
     Add {
         disk: usize,
     },
+    /// A new disk takes the place of a lost device, given by its uuid.
     Replace {
         disk: usize,
+        lost: String,
     },
     Drain {
         disk: usize,
@@ -135,9 +137,9 @@ pub async fn strike(cluster: &Cluster, shared: &Shared, fault: Fault) {
             };
             make_change(cluster, shared, "disk added", add).await;
         }
-        Fault::Replace { disk } => {
+        Fault::Replace { disk, lost } => {
             let missing = cluster.parts().status.report().missing_devices;
-            if let Some(lost) = missing.first().cloned() {
+            if missing.contains(&lost) {
                 let place = directory_of(disk);
                 let replace = DeviceChange::Replace {
                     lost,

@@ -3,7 +3,7 @@
 //! Invariant: a disk counts as damaged from the first fault on that may have cost it something until the node was found whole with it; no more
 //! are damaged at a time than the scheme survives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,13 +70,13 @@ struct History<'p> {
     away: BTreeSet<usize>,
     /// Whether bits were flipped since the last scrub.
     is_flipped: bool,
-    /// The new disk that is listed in the place of one that is lost for good.
-    replacement: Option<usize>,
+    /// The new disk that is listed in the place of one that is lost for good, and the uuid of that.
+    replacement: Option<(usize, String)>,
     /// Disks of which it was asked that they are drained or added.
     drain: Option<usize>,
     add: Option<usize>,
-    /// The devices that are known, by uuid.
-    known: BTreeSet<String>,
+    /// The devices that are known: uuids, with their files.
+    known: BTreeMap<String, String>,
     metadata_directories: usize,
 }
 
@@ -113,7 +113,7 @@ impl<'p> History<'p> {
             replacement: None,
             drain: None,
             add: None,
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
             metadata_directories: 1,
         }
     }
@@ -170,11 +170,12 @@ impl<'p> History<'p> {
                 && self.drain.is_none()
                 && self.add.is_none()
                 && self.away.is_empty();
-            if may_be_for_good && (is_certain || self.random.percent(35)) {
+            let lost = self.uuid_of(disk).filter(|_| may_be_for_good);
+            if let Some(lost) = lost.filter(|_| is_certain || self.random.percent(35)) {
                 self.shared.count("disk lost for good");
                 let new = self.new_disk();
                 self.machine.disks.push(new);
-                self.replacement = Some(new);
+                self.replacement = Some((new, lost));
                 self.damaged.remove(&disk);
                 self.damaged.insert(new);
             } else {
@@ -199,6 +200,14 @@ impl<'p> History<'p> {
                 &[draw],
             );
         }
+    }
+
+    fn uuid_of(&self, disk: usize) -> Option<String> {
+        let file = super::faults::device_of(disk).display().to_string();
+        let mut known = self.known.iter();
+        known
+            .find(|(_, of)| **of == file)
+            .map(|(uuid, _)| uuid.clone())
     }
 
     fn bring_back(&mut self, disk: usize) {
@@ -283,8 +292,9 @@ impl<'p> History<'p> {
 
     /// A change of the devices, where one may be made.
     fn draw_change(&mut self) -> Option<Fault> {
-        if let Some(disk) = self.replacement {
-            return self.random.percent(50).then_some(Fault::Replace { disk });
+        if let Some((disk, lost)) = self.replacement.clone() {
+            let is_now = self.random.percent(50);
+            return is_now.then_some(Fault::Replace { disk, lost });
         }
         if !self.damaged.is_empty() || self.add.is_some() || self.drain.is_some() {
             return None;
@@ -372,14 +382,14 @@ impl<'p> History<'p> {
         }
         // A disk that was being added when the machine stopped is the node's when a device is missing that nobody knows.
         let report = status.report();
-        let is_new = |uuid: &&String| !self.known.contains(*uuid);
+        let is_new = |uuid: &&String| !self.known.contains_key(*uuid);
         let has_added = report.missing_devices.iter().any(|uuid| is_new(&uuid));
         let open: Vec<(String, String)> = status
             .devices()
             .iter()
             .map(|of| (of.uuid.to_string(), of.name.clone()))
             .collect();
-        self.known.extend(open.iter().map(|(uuid, _)| uuid.clone()));
+        self.known.extend(open.iter().cloned());
         if let Some(disk) = self.add {
             let name = super::faults::device_of(disk).display().to_string();
             if has_added || open.iter().any(|(_, of)| *of == name) {
@@ -407,7 +417,7 @@ impl<'p> History<'p> {
         }
         let settling = Settling {
             scrub: self.is_flipped,
-            replacement: self.replacement,
+            replacement: self.replacement.clone(),
             drain: self.drain,
             free_within: is_last.then_some(self.plan.free_within),
         };

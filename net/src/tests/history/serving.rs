@@ -57,8 +57,8 @@ pub enum Work {
 pub struct Settling {
     /// Whether bits may have been flipped.
     pub scrub: bool,
-    /// The disk that is to take the place of a lost one.
-    pub replacement: Option<usize>,
+    /// The disk that is to take the place of a lost one, and the uuid of that.
+    pub replacement: Option<(usize, String)>,
     /// The disk that is to be empty.
     pub drain: Option<usize>,
     /// How long it may take until what nobody refers to is gone too, where that is waited for.
@@ -204,8 +204,8 @@ async fn settle(client: &mut Client, settling: &Settling) {
     if shared.has_failed() {
         return;
     }
-    if let Some(disk) = settling.replacement {
-        strike(&cluster, &shared, Fault::Replace { disk }).await;
+    if let Some((disk, lost)) = settling.replacement.clone() {
+        strike(&cluster, &shared, Fault::Replace { disk, lost }).await;
     }
     if let Some(disk) = settling.drain {
         drain(&cluster, &shared, disk).await;
