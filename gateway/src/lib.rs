@@ -5,6 +5,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`serve`] | connections, one task each; the request as a whole: id, log line, metrics, drain |
+//! | [`tls`] | TLS below HTTP, where it is configured: identities, handshakes, records |
 //! | [`guard`] | what a request must pass before its operation is served |
 //! | [`auth`], [`signature`] | Signature Version 4: header, presigned URL, chunks, trailers |
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
@@ -40,8 +41,10 @@ pub mod serve;
 pub mod signature;
 #[cfg(test)]
 mod test_reactor;
+pub mod tls;
 pub mod xml;
 
 pub use auth::Credential;
 pub use metrics::GatewayMetrics;
+pub use serve::line_limit::LineLimit;
 pub use serve::{GatewayConfig, serve};

@@ -1,4 +1,4 @@
-//! Serving S3 over HTTP/1.1 on one reactor.
+//! Serving S3 over HTTP/1.1 on one reactor, with or without TLS.
 //!
 //! Invariants: connections are bounded, and what is beyond the bound is told `503 SlowDown`; a
 //! connection that neither sends nor takes bytes ends; when the reactor is told to stop, requests
@@ -7,7 +7,7 @@
 mod answer;
 mod connection;
 mod exchange;
-mod line_limit;
+pub mod line_limit;
 mod lingering;
 
 use std::cell::Cell;
@@ -27,6 +27,7 @@ use crate::auth::{Credential, Verifier};
 use crate::md5::queue::Md5Queue;
 use crate::metrics::{GatewayMetrics, RequestCounters};
 use crate::s3::{ReadRoom, Shared};
+use crate::tls::Tls;
 use line_limit::LineLimit;
 
 /// Pause after a failed accept, which is mostly one without descriptors.
@@ -55,6 +56,8 @@ pub struct GatewayConfig {
     pub credentials: Vec<Credential>,
     /// Whether a line at `info` is logged for every request; at `debug` there is one anyway.
     pub log_requests: bool,
+    /// What makes the port speak TLS.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Default for GatewayConfig {
@@ -64,6 +67,7 @@ impl Default for GatewayConfig {
             allow_anonymous: false,
             credentials: Vec::new(),
             log_requests: false,
+            tls: None,
         }
     }
 }
@@ -77,9 +81,10 @@ struct Server {
     metrics: Arc<GatewayMetrics>,
     /// This reactor's share of them.
     counters: Arc<RequestCounters>,
-    /// Lines on requests that were denied, and on those that could not be served.
+    /// Lines on requests that were denied, on those that could not be served, and on clients that speak TLS to a port without it.
     denied_lines: LineLimit,
     unserved_lines: LineLimit,
+    tls_lines: LineLimit,
     xml_room: Rc<Semaphore>,
     connections: Cell<usize>,
     refusals: Cell<usize>,
@@ -135,6 +140,7 @@ impl Server {
             metrics,
             denied_lines: LineLimit::default(),
             unserved_lines: LineLimit::default(),
+            tls_lines: LineLimit::default(),
             xml_room: Semaphore::new(XML_KIB_MAX),
             connections: Cell::new(0),
             refusals: Cell::new(0),
@@ -158,10 +164,14 @@ impl Server {
         }
         self.refusals.set(self.refusals.get() + 1);
         let refuse = async move {
-            connection::refuse(stream).await;
+            connection::refuse(&server, stream).await;
             server.refusals.set(server.refusals.get() - 1);
         };
         reactor::spawn(TaskClass::Foreground, refuse).detach();
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.shared.config.tls.as_deref()
     }
 
     async fn drain(&self) {

@@ -111,6 +111,25 @@ impl Request {
         let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        self.exchange(&mut stream, server, before, pause)
+    }
+
+    /// Sends it over a connection, such as one with TLS, and reads the answer to its end.
+    pub fn send_over(
+        &self,
+        stream: &mut (impl Read + Write),
+        server: SocketAddr,
+    ) -> std::io::Result<Response> {
+        self.exchange(stream, server, self.body.len(), || ())
+    }
+
+    fn exchange(
+        &self,
+        stream: &mut (impl Read + Write),
+        server: SocketAddr,
+        before: usize,
+        pause: impl FnOnce(),
+    ) -> std::io::Result<Response> {
         stream.write_all(self.head(server).as_bytes())?;
         let (first, second) = self.body.split_at(before);
         // A server that refuses by the head may close before it has read the body; its answer counts.

@@ -4,6 +4,7 @@
 //! - [`server`]: builds, starts, kills and stops the real binary
 //! - [`http`]: one HTTP request, byte by byte as the test wants it
 //! - [`signature`]: AWS signatures made by hand, also wrong ones
+//! - [`tls`]: identities for servers, and connections that trust them
 //! - [`content`]: random numbers and bodies that a seed gives back
 //! - [`keys`]: hostile object keys and what a LIST of them must say
 
@@ -13,3 +14,4 @@ pub mod keys;
 pub mod server;
 pub mod signature;
 pub mod tidy;
+pub mod tls;

@@ -8,8 +8,9 @@
 
 pub mod binary;
 
-use crate::http::Request;
+use crate::http::{Request, Response};
 use crate::signature::Signer;
+use crate::tls;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -55,6 +56,8 @@ pub struct ServerOptions {
     pub cores: Option<String>,
     /// Whether `--metadata-dir` names a directory beside those for data; else the server chooses.
     pub names_metadata_dir: bool,
+    /// `--tls-cert` and `--tls-key`.
+    pub tls: Option<tls::Files>,
     /// More arguments.
     pub arguments: Vec<String>,
 }
@@ -69,6 +72,7 @@ impl Default for ServerOptions {
             capacity: "3GiB".into(),
             cores: None,
             names_metadata_dir: true,
+            tls: None,
             arguments: Vec::new(),
         }
     }
@@ -196,8 +200,8 @@ impl Server {
                 .iter()
                 .find_map(|line| address_in(line, &["etrics"]));
             if let (Some(s3), Some(metrics)) = (s3, metrics)
-                && Request::new("GET", "/readyz")
-                    .send(metrics)
+                && self
+                    .ask(metrics, &Request::new("GET", "/readyz"))
                     .is_ok_and(|answer| answer.status == 200)
             {
                 return Ok((s3, metrics));
@@ -214,6 +218,16 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Sends a request to one of its ports, with TLS where it has it.
+    pub fn ask(&self, port: SocketAddr, request: &Request) -> std::io::Result<Response> {
+        let Some(files) = &self.options.tls else {
+            return request.send(port);
+        };
+        let trusted = std::fs::read_to_string(&files.cert)?;
+        let mut stream = tls::connect(port, &tls::client(&trusted, &[]))?;
+        request.send_over(&mut stream, port)
     }
 
     /// Runs another command of `strata` against it.
@@ -251,6 +265,10 @@ impl Server {
         }
         if self.options.names_metadata_dir {
             command.arg("--metadata-dir").arg(self.metadata_dir());
+        }
+        if let Some(files) = &self.options.tls {
+            command.arg("--tls-cert").arg(&files.cert);
+            command.arg("--tls-key").arg(&files.key);
         }
         command
             .args(["--capacity", &self.options.capacity])
@@ -360,6 +378,11 @@ impl Server {
 
     /// The configuration of [`Server::client`], to be changed.
     pub fn client_config(&self) -> aws_sdk_s3::config::Builder {
+        let scheme = if self.options.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let timeouts = aws_sdk_s3::config::timeout::TimeoutConfig::builder()
             .operation_timeout(Duration::from_secs(60))
             .build();
@@ -367,7 +390,7 @@ impl Server {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
             .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_KEY, None, None, "tests"))
-            .endpoint_url(format!("http://{}", self.s3()))
+            .endpoint_url(format!("{scheme}://{}", self.s3()))
             .force_path_style(true)
             .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
             .timeout_config(timeouts)
@@ -400,12 +423,13 @@ impl Drop for Server {
     }
 }
 
-/// The address after `http://` in a line that holds one of the words.
+/// The address after `http://` or `https://` in a line that holds one of the words.
 fn address_in(line: &str, words: &[&str]) -> Option<SocketAddr> {
     if !words.iter().any(|word| line.contains(word)) {
         return None;
     }
-    let (_, rest) = line.split_once("http://")?;
+    let (_, rest) = line.split_once("http")?;
+    let rest = rest.strip_prefix('s').unwrap_or(rest).strip_prefix("://")?;
     let end = rest
         .find(|c: char| !(c.is_ascii_digit() || ".:[]".contains(c)))
         .unwrap_or(rest.len());
@@ -466,7 +490,7 @@ mod tests {
         let line = "  S3        http://127.0.0.1:9002  (region us-east-1)";
         assert_eq!(address_in(line, &["S3"]), "127.0.0.1:9002".parse().ok());
         assert_eq!(
-            address_in("S3 at http://127.0.0.1:9002.", &["S3"]),
+            address_in("S3 at https://127.0.0.1:9002.", &["S3"]),
             "127.0.0.1:9002".parse().ok()
         );
         assert_eq!(address_in(line, &["etrics"]), None);

@@ -407,6 +407,11 @@ fn status(loaded: &Loaded, json: bool) -> Result<ExitCode, String> {
 fn check(loaded: &Loaded) -> Result<ExitCode, Failure> {
     print_warnings(&loaded.warnings);
     root_key::check(&loaded.config, |name| std::env::var(name).ok()).map_err(Failure::Usage)?;
+    if let Some(files) = &loaded.config.tls {
+        let identity = server::tls::read(files).map_err(Failure::Usage)?;
+        let warning = server::tls::warning(files, identity.validity, server::tls::unix_seconds());
+        print_warnings(warning.as_slice());
+    }
     let from = match &loaded.settings.file {
         Some(path) => path.display().to_string(),
         None => "no file: flags, environment and defaults".to_owned(),

@@ -29,7 +29,7 @@ use merge::Surroundings;
 use schema::Key;
 use value::Value;
 
-pub use merge::{Config, Settings};
+pub use merge::{Config, Settings, TlsFiles};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! `strata server`: from a configuration to a node that serves, and back.
 //!
 //! In the order of a start:
-//! - [`limits`]: descriptors, processors, buffer memory; [`root_key`]: the keys that can be known; [`directories`]: checked;
+//! - [`limits`]: descriptors, processors, buffer memory; [`root_key`]: the keys that can be known; [`tls`]: what the ports show to
+//!   clients; [`directories`]: checked;
 //!   [`addresses`]: claimed; then the directories are made and locked;
 //! - [`ops_server`]: signals, and [`health`] with [`metrics`], up before the node recovers, as is the [`admin_socket`];
 //! - [`front_end`]: S3 on every reactor once the node is ready, and no more [`huge_pages`] from then on; [`banner`]: the lines that say so; [`notify`]: the same for a
@@ -25,6 +26,7 @@ pub mod ops_server;
 pub mod root_key;
 pub mod status_report;
 pub mod stop;
+pub mod tls;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -33,6 +35,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use strata_engine::reactor::{self, World};
+use strata_gateway::tls::Tls;
 use strata_gateway::{Credential, GatewayConfig, GatewayMetrics};
 use strata_net::node::status::NodeStatus;
 use strata_net::node::{self, NodeConfig};
@@ -80,11 +83,24 @@ pub fn run(config: Config, force_format: &[PathBuf], warnings: &[String]) -> Res
     }
     reactor::probe().map_err(|error| error.to_string())?;
     let environment = root_key::check(&config, |name| std::env::var(name).ok())?;
+    let tls = tls(&config)?;
     let force_format = directories::forced(&config, force_format)?;
     directories::check(&config, &force_format)?;
     let claims = claim(&config)?;
     let keys = root_keys(&config, &claims.metadata_dir, environment)?;
-    run_node(&config, &claims, keys, force_format)
+    run_node(&config, &claims, keys, tls, force_format)
+}
+
+/// What the ports show to clients, where they speak TLS.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, String> {
+    let Some(files) = &config.tls else {
+        return Ok(None);
+    };
+    let identity = tls::read(files)?;
+    if let Some(warning) = tls::warning(files, identity.validity, tls::unix_seconds()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(Arc::new(Tls::new(identity))))
 }
 
 /// Claims addresses, then directories: from here on something may be left behind by a start that fails.
@@ -116,6 +132,7 @@ fn run_node(
     config: &Config,
     claims: &Claims,
     keys: RootKeys,
+    tls: Option<Arc<Tls>>,
     force_format: Vec<PathBuf>,
 ) -> Result<(), String> {
     let cores = &config.cores;
@@ -130,6 +147,7 @@ fn run_node(
         health: Health {
             status: status.clone(),
             metrics: Arc::new(metrics),
+            tls: tls.clone(),
         },
         stop: stop.clone(),
     })?;
@@ -146,7 +164,7 @@ fn run_node(
     let checked = config.clone();
     let front_end = Arc::new(FrontEnd {
         address: claims.s3.address,
-        gateway: gateway_config(config),
+        gateway: gateway_config(config, tls),
         metrics: gateway_metrics,
         status: status.clone(),
         stop,
@@ -178,6 +196,7 @@ fn status_report(config: &Config, claims: &Claims, status: Arc<NodeStatus>) -> S
     StatusReport {
         status,
         node_id: config.node_id,
+        url_scheme: config.url_scheme(),
         s3: claims.s3.address,
         metrics: claims.metrics.address,
         metadata_dir: claims.metadata_dir.clone(),
@@ -223,7 +242,7 @@ fn node_config(
     }
 }
 
-fn gateway_config(config: &Config) -> GatewayConfig {
+fn gateway_config(config: &Config, tls: Option<Arc<Tls>>) -> GatewayConfig {
     let credentials = config.credentials.iter().map(|credential| Credential {
         access_key_id: credential.access_key_id.clone(),
         secret_access_key: credential.secret_key.reveal().to_owned(),
@@ -233,6 +252,7 @@ fn gateway_config(config: &Config) -> GatewayConfig {
         allow_anonymous: config.allow_anonymous,
         credentials: credentials.collect(),
         log_requests: config.log_requests,
+        tls,
     }
 }
 

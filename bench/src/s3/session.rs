@@ -31,6 +31,10 @@ impl Endpoint {
         signer: Signer,
         sign_payload: bool,
     ) -> anyhow::Result<Endpoint> {
+        anyhow::ensure!(
+            !url.starts_with("https://"),
+            "{url:?}: the loads speak plain HTTP; measure a server without tls.cert and tls.key"
+        );
         let host = url
             .strip_prefix("http://")
             .with_context(|| format!("{url:?} does not begin with http://"))?;

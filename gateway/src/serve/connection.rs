@@ -15,8 +15,10 @@ use super::lingering::{Lingering, UnreadBody};
 use super::{Server, exchange};
 use crate::error::{Code, Fault};
 use crate::request_id::RequestId;
+use crate::tls::handshake;
+use crate::tls::transport::{ClientSpeaksTls, is_client_of_tls};
 
-/// How long a connection may be idle, and how long the head of a request may take.
+/// How long a connection may be idle, and how long the head of a request may take, and a TLS handshake before the first.
 const HEAD_MAX: Duration = Duration::from_secs(60);
 
 /// The longest head of a request, in bytes: a key of 1,024 bytes in percent-encoding, and headers.
@@ -36,6 +38,11 @@ const REFUSE_MAX: Duration = Duration::from_secs(5);
 ///
 /// A client may close its half when it has asked: it is answered all the same.
 pub async fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
+    let mut told = pin!(server.told_to_stop());
+    let accepted = pin!(handshake::accept(stream, server.tls(), HEAD_MAX));
+    let Either::Left((Some(transport), _)) = select(accepted, told.as_mut()).await else {
+        return;
+    };
     let unread = UnreadBody::default();
     let service = service_fn(|request| async {
         Ok::<_, Infallible>(exchange::answer(server, request, peer, &unread).await)
@@ -47,9 +54,8 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
         .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(true)
-        .serve_connection(Lingering::new(stream, unread.clone()), service);
+        .serve_connection(Lingering::new(transport, unread.clone()), service);
     let mut connection = pin!(connection);
-    let told = pin!(server.told_to_stop());
     let ended = match select(connection.as_mut(), told).await {
         Either::Left((ended, _)) => ended,
         Either::Right(_) => {
@@ -57,13 +63,19 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
             connection.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    match ended {
+        Ok(()) => {}
+        Err(error) if is_client_of_tls(&error) => {
+            if let Some(more) = server.tls_lines.pass() {
+                tracing::info!(client = %peer, more, "a connection was closed: {ClientSpeaksTls}");
+            }
+        }
+        Err(error) => tracing::debug!(%error, "a connection ended early"),
     }
 }
 
-/// Tells a client that there are too many connections.
-pub async fn refuse(stream: TcpStream) {
+/// Tells a client that there are too many connections, after the handshake that it expects.
+pub async fn refuse(server: &Server, stream: TcpStream) {
     let fault = Fault::from(Code::SlowDown);
     let request_id = RequestId::new().to_string();
     let code = fault.code.name();
@@ -75,13 +87,11 @@ pub async fn refuse(stream: TcpStream) {
         body.len()
     );
     let tell = async {
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(&body).await?;
-        stream.shutdown_write()?;
-        // Unread bytes would turn the close into a reset that destroys the answer.
-        let mut rest = [0; 4096];
-        while stream.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
+        if let Some(mut transport) = handshake::accept(stream, server.tls(), REFUSE_MAX).await {
+            let answer = [head.as_bytes(), &body].concat();
+            // The client may be gone.
+            let _ = transport.finish_with(&answer).await;
+        }
     };
     let _ = reactor::timeout(REFUSE_MAX, tell).await;
 }

@@ -14,7 +14,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use strata_engine::reactor::{self, Sleep, TcpStream};
+use strata_engine::reactor::{self, Sleep};
+
+use crate::tls::transport::Transport;
 
 /// How long a peer may take no byte that is ready for it.
 const STALL_MAX: Duration = Duration::from_secs(60);
@@ -38,7 +40,7 @@ impl UnreadBody {
 
 /// A connection with a limit on stalled writes, which is not closed on a peer that still sends.
 pub struct Lingering {
-    stream: TcpStream,
+    stream: Transport,
     stalled: Option<Sleep>,
     unread: UnreadBody,
     linger: Option<Linger>,
@@ -52,7 +54,7 @@ struct Linger {
 
 impl Lingering {
     /// A connection.
-    pub fn new(stream: TcpStream, unread: UnreadBody) -> Lingering {
+    pub fn new(stream: Transport, unread: UnreadBody) -> Lingering {
         Lingering {
             stream,
             stalled: None,
@@ -70,7 +72,7 @@ impl Lingering {
         let mut scratch = [0; 16 << 10];
         while linger.bytes_left > 0 && Pin::new(&mut linger.until).poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
-            let read = Pin::new(&mut self.stream).poll_read(context, buffer.unfilled());
+            let read = self.stream.poll_discard(context, buffer.unfilled());
             match (ready!(read), buffer.filled().len()) {
                 (Err(_), _) | (Ok(()), 0) => break,
                 (Ok(()), count) => linger.bytes_left = linger.bytes_left.saturating_sub(count),
@@ -154,7 +156,7 @@ mod tests {
     use std::future::poll_fn;
     use std::net::SocketAddr;
 
-    use strata_engine::reactor::{ListenOptions, TaskClass, TcpListener};
+    use strata_engine::reactor::{ListenOptions, TaskClass, TcpListener, TcpStream};
 
     use super::*;
     use crate::test_reactor::on_a_real_reactor;
@@ -163,7 +165,7 @@ mod tests {
     const UPLOAD_BYTES: usize = 32 << 20;
 
     async fn refuse(stream: TcpStream, unread: UnreadBody) {
-        let mut lingering = Lingering::new(stream, unread);
+        let mut lingering = Lingering::new(Transport::plain(stream), unread);
         let answer = poll_fn(|context| Pin::new(&mut lingering).poll_write(context, b"refused"));
         assert_eq!(answer.await.unwrap(), 7);
         let closed = poll_fn(|context| Pin::new(&mut lingering).poll_shutdown(context));

@@ -27,6 +27,7 @@ mod root_key;
 mod sick_disks;
 mod signatures;
 mod starts;
+mod tls;
 mod versions;
 
 use aws_sdk_s3::Client;

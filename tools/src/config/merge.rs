@@ -124,6 +124,8 @@ pub struct Config {
     pub pack_after: Duration,
     /// `storage.capacity` in bytes.
     pub capacity: Option<u64>,
+    /// `tls.cert` and `tls.key`.
+    pub tls: Option<TlsFiles>,
     /// `observability.metrics_addr`.
     pub metrics_addr: SocketAddr,
     /// What `observability.log_level` or `RUST_LOG` lets through.
@@ -132,6 +134,15 @@ pub struct Config {
     pub log_format: String,
     /// `observability.log_requests`.
     pub log_requests: bool,
+}
+
+/// The files that make the ports speak TLS, both absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// What a configuration depends on beside its own sources.
@@ -170,6 +181,7 @@ impl Config {
         let cache_bytes_per_core = or_report(cache, &mut problems);
         problems.extend(capacity_problem(settings, data_dirs.len() as u64));
         let scheme = or_report(scheme(settings), &mut problems);
+        let tls = or_report(tls_files(settings), &mut problems);
         let log_filter = or_report(log_filter(settings, around), &mut problems);
         if !problems.is_empty() {
             return Err(problems);
@@ -196,11 +208,17 @@ impl Config {
             degraded_writes: degraded_writes(&settings.text("storage.degraded_writes")),
             pack_after: Duration::from_secs(settings.integer("storage.pack_after_seconds")),
             capacity: settings.size("storage.capacity"),
+            tls,
             metrics_addr: settings.address("observability.metrics_addr"),
             log_filter,
             log_format: settings.text("observability.log_format"),
             log_requests: settings.flag("observability.log_requests"),
         })
+    }
+
+    /// What the URLs of both ports begin with.
+    pub fn url_scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// `node.buffer_memory` as it is in force, in bytes.
@@ -251,6 +269,23 @@ fn scheme(settings: &Settings) -> Result<Option<Scheme>, String> {
         }
         (Some(_), None) => (DATA, PARITY),
         (None, Some(_)) => (PARITY, DATA),
+    };
+    Err(settings.problem(given, &format!("needs `{missing}` beside it")))
+}
+
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, String> {
+    const CERT: &str = "tls.cert";
+    const KEY: &str = "tls.key";
+    let (given, missing) = match (settings.file(CERT), settings.file(KEY)) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => {
+            return Ok(Some(TlsFiles {
+                cert: absolute(&cert)?,
+                key: absolute(&key)?,
+            }));
+        }
+        (Some(_), None) => (CERT, KEY),
+        (None, Some(_)) => (KEY, CERT),
     };
     Err(settings.problem(given, &format!("needs `{missing}` beside it")))
 }
@@ -344,7 +379,13 @@ fn directories(
         }
         _ => default,
     };
-    Ok((absolute(&data_dirs)?, absolute(&metadata_dirs)?))
+    let all_absolute = |paths: &[PathBuf]| {
+        paths
+            .iter()
+            .map(|path| absolute(path))
+            .collect::<Result<_, _>>()
+    };
+    Ok((all_absolute(&data_dirs)?, all_absolute(&metadata_dirs)?))
 }
 
 /// Whether a data place is a directory or will be one: what is not there is, except below `/dev`, where an unplugged disk was.
@@ -356,16 +397,11 @@ fn may_be_directory(place: &Path) -> bool {
 }
 
 /// Relative paths are ones from the working directory; those of a file were resolved when it was read.
-fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    let absolute = |path: &PathBuf| {
-        std::path::absolute(path).map_err(|error| {
-            format!(
-                "{} cannot be made an absolute path: {error}",
-                path.display()
-            )
-        })
-    };
-    paths.iter().map(absolute).collect()
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| {
+        let path = path.display();
+        format!("{path} cannot be made an absolute path: {error}")
+    })
 }
 
 impl Settings {
@@ -394,6 +430,13 @@ impl Settings {
         match self.value(path) {
             Some(Value::Text(text)) => text.clone(),
             other => unreachable_kind(path, other),
+        }
+    }
+
+    fn file(&self, path: &str) -> Option<PathBuf> {
+        match self.value(path)? {
+            Value::File(file) => Some(file.clone()),
+            other => unreachable_kind(path, Some(other)),
         }
     }
 

@@ -26,6 +26,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A directory.
     Directory,
+    /// A file.
+    File,
     /// One directory or an array of them.
     Directories,
     /// `IP:PORT`; port 0 lets the system choose.
@@ -106,8 +108,8 @@ const MAP_BYTES_MAX: u64 = 64 << 40;
 
 const NEEDS_CLUSTER: &str =
     "this version runs one node; clusters of several come in a later version";
-const NEEDS_TLS: &str =
-    "this version speaks plain HTTP; put a TLS proxy in front of it or keep it on loopback";
+const NEEDS_CLIENT_CERTIFICATES: &str =
+    "clients are known by their signatures; certificates of clients come in a later version";
 const NEEDS_ADMIN: &str = "the admin API and the web console come in a later version";
 const NEEDS_EXPORT: &str = "export to OpenTelemetry comes in a later version";
 
@@ -375,25 +377,32 @@ pub static KEYS: &[Key] = &[
         help: "Shards, and disks, that may be lost. Counts for the first start only.",
         ..LIVE
     },
-    refused(
-        "tls",
-        "certificate",
-        Kind::Text,
-        NEEDS_TLS,
-        "Certificate chain (PEM).",
-    ),
-    refused(
-        "tls",
-        "private_key",
-        Kind::Text,
-        NEEDS_TLS,
-        "Private key (PEM).",
-    ),
+    Key {
+        section: "tls",
+        name: "cert",
+        kind: Kind::File,
+        default: "",
+        default_note: "none: both ports speak plain HTTP",
+        help: "Certificate chain (PEM), the server's own first. Set with `tls.key`: then the S3 and the metrics port speak TLS 1.2 and 1.3, \
+               and nothing else.",
+        flag: flag("tls-cert", "FILE"),
+        ..LIVE
+    },
+    Key {
+        section: "tls",
+        name: "key",
+        kind: Kind::File,
+        default: "",
+        default_note: "none: both ports speak plain HTTP",
+        help: "Private key of the certificate (PEM: PKCS#8, PKCS#1 or SEC1, without a passphrase). ECDSA P-256 is the quickest.",
+        flag: flag("tls-key", "FILE"),
+        ..LIVE
+    },
     refused(
         "tls",
         "client_authority",
         Kind::Text,
-        NEEDS_TLS,
+        NEEDS_CLIENT_CERTIFICATES,
         "Authority that client certificates must be signed by (PEM).",
     ),
     refused(

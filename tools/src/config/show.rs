@@ -87,7 +87,7 @@ fn literal(value: &Value) -> String {
         Value::Size(bytes) => quoted(&size_text(*bytes)),
         Value::Flag(flag) => flag.to_string(),
         Value::Text(text) => quoted(text),
-        Value::Directory(path) => quoted(&path.to_string_lossy()),
+        Value::Directory(path) | Value::File(path) => quoted(&path.to_string_lossy()),
         Value::Directories(paths) => {
             let items: Vec<String> = paths
                 .iter()
@@ -119,7 +119,7 @@ fn json(value: &Value) -> serde_json::Value {
         Value::Integer(number) | Value::Size(number) => (*number).into(),
         Value::Flag(flag) => (*flag).into(),
         Value::Text(text) => text.clone().into(),
-        Value::Directory(path) => path.to_string_lossy().into_owned().into(),
+        Value::Directory(path) | Value::File(path) => path.to_string_lossy().into_owned().into(),
         Value::Directories(paths) => paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
         Value::Address(address) => address.to_string().into(),
         Value::Cores(cores) => cores.to_string().into(),

@@ -108,7 +108,7 @@ fn every_key_has_a_variable() {
             schema::Kind::Region => "here",
             schema::Kind::Cores => "0,2-3",
             schema::Kind::Credentials => "[{ access_key_id = \"abc\", secret_key = \"12345678\" }]",
-            schema::Kind::Text | schema::Kind::Directory => "/somewhere",
+            schema::Kind::Text | schema::Kind::Directory | schema::Kind::File => "/somewhere",
             schema::Kind::Directories => "[\"/one\", \"/two\"]",
         };
         let read = environment::read(&variables(&[(&key.variable(), sample)]));
@@ -213,7 +213,7 @@ fn unknown_keys_and_sections_are_errors_that_name_the_nearest_and_the_line() {
 
 #[test]
 fn keys_without_a_feature_are_refused_with_the_reason() {
-    let text = "[metadata]\nraft_peers = [\"node2:9000\"]\n[admin]\nbind_addr = \"127.0.0.1:9003\"\n[tls]\ncertificate = \"x\"\n";
+    let text = "[metadata]\nraft_peers = [\"node2:9000\"]\n[admin]\nbind_addr = \"127.0.0.1:9003\"\n[tls]\nclient_authority = \"x\"\n";
     let problems = problems_of(text);
     assert_eq!(problems.len(), 3, "{problems:?}");
     let raft = problems

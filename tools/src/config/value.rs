@@ -24,6 +24,8 @@ pub enum Value {
     Text(String),
     /// A directory.
     Directory(PathBuf),
+    /// A file.
+    File(PathBuf),
     /// At least one directory.
     Directories(Vec<PathBuf>),
     /// An address.
@@ -137,8 +139,9 @@ impl Value {
             Kind::Text => Ok(Value::Text(text.to_owned())),
             Kind::Region => region(text),
             Kind::Choice(words) => choice(words, text),
-            Kind::Directory => Ok(Value::Directory(directory(text)?)),
-            Kind::Directories => Ok(Value::Directories(vec![directory(text)?])),
+            Kind::Directory => Ok(Value::Directory(path(text)?)),
+            Kind::File => Ok(Value::File(path(text)?)),
+            Kind::Directories => Ok(Value::Directories(vec![path(text)?])),
             Kind::Address => address(text),
             Kind::Size { min, max } => size(text, min, max),
             Kind::Cores => cores(text),
@@ -153,6 +156,7 @@ impl Value {
         let join = |path: PathBuf| directory.map_or(path.clone(), |directory| directory.join(path));
         match self {
             Value::Directory(path) => Value::Directory(join(path)),
+            Value::File(path) => Value::File(join(path)),
             Value::Directories(paths) => Value::Directories(paths.into_iter().map(join).collect()),
             other => other,
         }
@@ -168,6 +172,7 @@ pub fn describe(kind: Kind) -> String {
         Kind::Choice([only]) => format!("`{only}`"),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Directory => "a directory".to_owned(),
+        Kind::File => "a file".to_owned(),
         Kind::Directories => "a directory or an array of directories".to_owned(),
         Kind::Address => "IP:PORT, such as 127.0.0.1:9002 or [::1]:9002".to_owned(),
         Kind::Region => format!("1 to {REGION_CHARACTERS_MAX} letters, digits, `-` or `_`"),
@@ -218,7 +223,7 @@ fn choice(words: &'static [&'static str], text: &str) -> Result<Value, String> {
     ))
 }
 
-fn directory(text: &str) -> Result<PathBuf, String> {
+fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("must not be empty".to_owned());
     }
@@ -241,7 +246,7 @@ fn directories(items: Vec<toml::Value>) -> Result<Value, String> {
     let mut paths = Vec::new();
     for item in items {
         match item {
-            toml::Value::String(text) => paths.push(directory(&text)?),
+            toml::Value::String(text) => paths.push(path(&text)?),
             other => return Err(mismatch(Kind::Directories, &other)),
         }
     }

@@ -65,7 +65,8 @@ impl Banner<'_> {
             &mut text,
             "S3",
             &format!(
-                "http://{} (region {})",
+                "{}://{} (region {})",
+                self.config.url_scheme(),
                 reachable(self.s3),
                 self.config.region
             ),
@@ -81,7 +82,8 @@ impl Banner<'_> {
             &mut text,
             "metrics",
             &format!(
-                "http://{}/metrics, also /healthz and /readyz",
+                "{}://{}/metrics, also /healthz and /readyz",
+                self.config.url_scheme(),
                 reachable(self.metrics)
             ),
         );
@@ -123,10 +125,10 @@ impl Banner<'_> {
         for warning in &self.report.warnings {
             self.line(text, "WARNING", warning);
         }
-        if !self.s3.ip().is_loopback() {
+        if !self.s3.ip().is_loopback() && self.config.tls.is_none() {
             let what = format!(
                 "S3 listens on {} without TLS: whoever is on the way can read what is stored and sign requests again for some \
-                 minutes. Put a proxy with TLS in front where that is not your own network",
+                 minutes. Set tls.cert and tls.key (--tls-cert, --tls-key) where that is not your own network",
                 self.s3
             );
             self.line(text, "WARNING", &what);
@@ -187,6 +189,7 @@ impl Banner<'_> {
             (Known::Elsewhere, None) => return,
         };
         let (region, endpoint) = (&self.config.region, reachable(self.s3));
+        let scheme = self.config.url_scheme();
         let command = if self.report.first_start {
             "s3 mb s3://first"
         } else {
@@ -195,7 +198,7 @@ impl Banner<'_> {
         let _ = writeln!(text, "\nTo use it, paste:");
         let _ = writeln!(
             text,
-            "  export {export} AWS_DEFAULT_REGION={region}; aws --endpoint-url http://{endpoint} {command}"
+            "  export {export} AWS_DEFAULT_REGION={region}; aws --endpoint-url {scheme}://{endpoint} {command}"
         );
     }
 }

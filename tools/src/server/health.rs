@@ -18,6 +18,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use strata_engine::reactor::{self, ListenOptions, TaskClass, TcpListener, TcpStream};
+use strata_gateway::LineLimit;
+use strata_gateway::tls::Tls;
+use strata_gateway::tls::handshake;
+use strata_gateway::tls::transport::{ClientSpeaksTls, is_client_of_tls};
 use strata_net::node::status::{Degradation, NodeStatus, Phase};
 
 use super::metrics::Metrics;
@@ -39,6 +43,8 @@ pub struct Health {
     pub status: Arc<NodeStatus>,
     /// Everything that `/metrics` shows.
     pub metrics: Arc<Metrics>,
+    /// What makes the port speak TLS.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Listens on an address that is claimed.
@@ -58,11 +64,12 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, health: Health) {
     let open = Rc::new(Cell::new(0));
+    let lines = Rc::new(LineLimit::default());
     loop {
         match listener.accept().await {
             Ok((stream, _)) if open.get() < CONNECTIONS_MAX => {
                 let place = Place::take(&open);
-                let work = serve_connection(stream, health.clone(), place);
+                let work = serve_connection(stream, health.clone(), lines.clone(), place);
                 reactor::spawn(TaskClass::Foreground, work).detach();
             }
             Ok(_) => tracing::debug!("a connection for metrics was turned away: too many are open"),
@@ -90,21 +97,37 @@ impl Drop for Place {
     }
 }
 
-async fn serve_connection(stream: TcpStream, health: Health, _place: Place) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let accept = request.headers().get(header::ACCEPT);
-        let accept = accept.and_then(|value| value.to_str().ok());
-        let answer = answer(&health, request.method(), request.uri().path(), accept);
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .serve_connection(stream, service);
-    match reactor::timeout(CONNECTION_TIME, connection).await {
+async fn serve_connection(stream: TcpStream, health: Health, lines: Rc<LineLimit>, _place: Place) {
+    match reactor::timeout(CONNECTION_TIME, answer_one(stream, &health)).await {
         Ok(Ok(())) => {}
+        Ok(Err(error)) if is_client_of_tls(&error) => {
+            if let Some(more) = lines.pass() {
+                tracing::info!(
+                    more,
+                    "a connection for metrics was closed: {ClientSpeaksTls}"
+                );
+            }
+        }
         Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics failed"),
         Err(_) => tracing::debug!("a connection for metrics took too long"),
     }
+}
+
+async fn answer_one(stream: TcpStream, health: &Health) -> hyper::Result<()> {
+    let accepted = handshake::accept(stream, health.tls.as_deref(), CONNECTION_TIME);
+    let Some(transport) = accepted.await else {
+        return Ok(());
+    };
+    let service = service_fn(|request: Request<Incoming>| {
+        let accept = request.headers().get(header::ACCEPT);
+        let accept = accept.and_then(|value| value.to_str().ok());
+        let answer = answer(health, request.method(), request.uri().path(), accept);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(transport, service)
+        .await
 }
 
 fn answer(
@@ -210,6 +233,7 @@ mod tests {
         status.enter(phase);
         Health {
             metrics: Arc::new(Metrics::new(status.clone())),
+            tls: None,
             status,
         }
     }

@@ -25,6 +25,8 @@ pub struct StatusReport {
     pub status: Arc<NodeStatus>,
     /// The node's number.
     pub node_id: u64,
+    /// What the URLs of both ports begin with.
+    pub url_scheme: &'static str,
     /// Where S3 listens.
     pub s3: SocketAddr,
     /// Where metrics and health listen.
@@ -52,8 +54,8 @@ impl StatusReport {
             "uptime_seconds": self.begun.elapsed().as_secs(),
             "node": self.node_id,
             "cluster": report.cluster,
-            "s3": format!("http://{}", self.s3),
-            "metrics": format!("http://{}", self.metrics),
+            "s3": format!("{}://{}", self.url_scheme, self.s3),
+            "metrics": format!("{}://{}", self.url_scheme, self.metrics),
             "metadata_dir": self.metadata_dir.display().to_string(),
             "layout": status.layout(),
             "scheme": status.scheme().map(|scheme| json!({
