@@ -352,6 +352,12 @@ impl Server {
         unsafe { libc::kill(self.process_id() as i32, libc::SIGTERM) };
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        // SAFETY: as above.
+        unsafe { libc::kill(self.process_id() as i32, libc::SIGHUP) };
+    }
+
     /// Waits until it has ended by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("the server runs");

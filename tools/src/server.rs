@@ -53,6 +53,7 @@ use root_key::change::KeyChanges;
 use root_key::copies::Copies;
 use status_report::StatusReport;
 use stop::Stop;
+use tls::reload::{Stamp, Watched};
 
 /// Changes of the root key that may wait to be proposed; they are made one after the other.
 const KEY_CHANGES_MAX: usize = 4;
@@ -92,15 +93,32 @@ pub fn run(config: Config, force_format: &[PathBuf], warnings: &[String]) -> Res
 }
 
 /// What the ports show to clients, where they speak TLS.
-fn tls(config: &Config) -> Result<Option<Arc<Tls>>, String> {
+fn tls(config: &Config) -> Result<Option<(Arc<Tls>, Stamp)>, String> {
     let Some(files) = &config.tls else {
         return Ok(None);
     };
+    let stamp = Stamp::of(files);
     let identity = tls::read(files)?;
     if let Some(warning) = tls::warning(files, identity.validity, tls::unix_seconds()) {
         tracing::warn!("{warning}");
     }
-    Ok(Some(Arc::new(Tls::new(identity))))
+    Ok(Some((Arc::new(Tls::new(identity)), stamp)))
+}
+
+/// The same, with what is needed to read it again.
+fn watched(
+    config: &Config,
+    tls: Option<(Arc<Tls>, Stamp)>,
+    status: &Arc<NodeStatus>,
+) -> Option<Watched> {
+    let (files, (tls, stamp)) = config.tls.clone().zip(tls)?;
+    let status = status.clone();
+    Some(Watched {
+        files,
+        stamp,
+        tls,
+        status,
+    })
 }
 
 /// Claims addresses, then directories: from here on something may be left behind by a start that fails.
@@ -132,11 +150,13 @@ fn run_node(
     config: &Config,
     claims: &Claims,
     keys: RootKeys,
-    tls: Option<Arc<Tls>>,
+    tls: Option<(Arc<Tls>, Stamp)>,
     force_format: Vec<PathBuf>,
 ) -> Result<(), String> {
     let cores = &config.cores;
     let status = Arc::new(NodeStatus::default());
+    let watched = watched(config, tls, &status);
+    let tls = watched.as_ref().map(|watched| watched.tls.clone());
     let stop = Stop::new(cores.len());
     let _notifying = notify::start(status.clone());
     let mut metrics = Metrics::new(status.clone());
@@ -150,6 +170,7 @@ fn run_node(
             tls: tls.clone(),
         },
         stop: stop.clone(),
+        watched,
     })?;
     let copies = Copies::new(config, &claims.metadata_dir);
     let (proposals, proposed) = reactor::mailbox(KEY_CHANGES_MAX);

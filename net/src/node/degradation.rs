@@ -49,6 +49,8 @@ pub(super) struct Inventory<'a> {
     pub(super) namespace_full: Option<NamespaceFull>,
     /// What the last walk over all chunks has found.
     pub(super) survey: Option<Survey>,
+    /// What others have found, who also take it back.
+    pub(super) noted: &'a [Degradation],
 }
 
 const REPLACE_DISK: &str = "look at the kernel's log; put the disk right and restart, or replace it (`strata device replace`)";
@@ -65,6 +67,7 @@ impl Inventory<'_> {
         found.extend(self.closed_partitions());
         found.extend(self.lost_log_mirrors());
         found.extend(self.survey.iter().flat_map(weak_chunks));
+        found.extend_from_slice(self.noted);
         found.sort_by_key(|degradation| std::cmp::Reverse(degradation.severity));
         found
     }

@@ -145,6 +145,8 @@ struct Inner {
     device_notes: DeviceNotes,
     bucket_usages: Arc<BucketUsages>,
     packing: Arc<PackingStatistics>,
+    /// What others than the node have found it to be short of.
+    noted: Vec<Degradation>,
 }
 
 impl Inner {
@@ -289,6 +291,13 @@ impl NodeStatus {
             .is_some_and(|group| group.needs_rebuild())
     }
 
+    /// Notes what the node is short of beside its devices and its log, one thing of each kind; with `None`, that it is no longer.
+    pub fn set_degradation(&self, kind: &'static str, found: Option<Degradation>) {
+        let mut inner = self.lock();
+        inner.noted.retain(|noted| noted.kind != kind);
+        inner.noted.extend(found);
+    }
+
     /// What the node is short of at this time, the most severe first. Empty when nothing is missing.
     pub fn degradations(&self) -> Vec<Degradation> {
         let inner = self.lock();
@@ -309,6 +318,7 @@ impl NodeStatus {
                 .as_ref()
                 .and_then(|redundancy| redundancy.last_surveyed())
                 .map(|surveyed| surveyed.survey),
+            noted: &inner.noted,
         };
         inventory.degradations()
     }

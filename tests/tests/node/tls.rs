@@ -1,4 +1,5 @@
-//! TLS on both ports: versions, large bodies, clients that speak the other protocol, closed halves, and configurations that cannot work.
+//! TLS on both ports: versions, large bodies, clients that speak the other protocol, closed halves, configurations that cannot work, and
+//! identities that are replaced while the server runs.
 
 use crate::{get, put, shared};
 use aws_smithy_http_client::Builder;
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Secured {
     server: Server,
     identity: Identity,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Secured {
@@ -39,7 +40,7 @@ impl Secured {
         Secured {
             server: Server::start(options),
             identity,
-            _folder: folder,
+            folder: folder,
         }
     }
 
@@ -250,6 +251,118 @@ fn what_is_printed_names_https() {
         assert!(status.contains(&url), "{url} is not in\n{status}");
     }
     assert!(!said.contains("http://"), "{said}");
+}
+
+impl Secured {
+    /// Whether a new connection is shown this identity.
+    fn shows(&self, identity: &Identity) -> bool {
+        connect(self.server.s3(), &client(&identity.cert, &[])).is_ok()
+    }
+
+    fn write(&self, identity: &Identity) {
+        identity.write(self.folder.path());
+    }
+
+    /// What `/readyz` says to whoever trusts an identity.
+    fn readiness(&self, identity: &Identity) -> String {
+        let port = self.server.metrics();
+        let mut stream = connect(port, &client(&identity.cert, &[])).expect("a handshake");
+        let ready = Request::new("GET", "/readyz");
+        let answer = ready.send_over(&mut stream, port).expect("an answer");
+        assert_eq!(answer.status, 200);
+        answer.text()
+    }
+
+    /// One request over a connection that stays open.
+    fn ask_over(&self, stream: &mut TlsStream) {
+        let request = Request::new("GET", "/").header("connection", "keep-alive");
+        let request = self.signed(request);
+        let head = request.head(self.server.s3());
+        stream.write_all(head.as_bytes()).expect("sent");
+        stream.flush().expect("sent");
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"</ListAllMyBucketsResult>") {
+            stream.read_exact(&mut byte).expect("an answer");
+            answer.push(byte[0]);
+        }
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200 "),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+}
+
+#[test]
+fn a_hangup_replaces_the_identity_and_open_connections_go_on() {
+    let secured = Secured::start();
+    let mut open = secured.connect();
+    secured.ask_over(&mut open);
+    let next = Identity::fresh();
+    secured.write(&next);
+    assert!(secured.shows(&secured.identity) && !secured.shows(&next));
+    let begun = Instant::now();
+    secured.server.hang_up();
+    wait_until(|| secured.shows(&next));
+    // Sooner than two looks at the files would have found it.
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(!secured.shows(&secured.identity));
+    secured.ask_over(&mut open);
+}
+
+#[test]
+fn files_that_change_are_read_without_being_asked() {
+    let secured = Secured::start();
+    let mut open = secured.connect();
+    let next = Identity::fresh();
+    secured.write(&next);
+    wait_until(|| secured.shows(&next));
+    secured.ask_over(&mut open);
+}
+
+#[test]
+fn a_pair_that_does_not_match_keeps_the_old_one_and_is_told_of() {
+    let secured = Secured::start();
+    let next = Identity::fresh();
+    let half = Identity {
+        cert: secured.identity.cert.clone(),
+        key: next.key.clone(),
+    };
+    secured.write(&half);
+    secured.server.hang_up();
+    wait_until(|| secured.readiness(&secured.identity).contains("degraded"));
+    let says = secured.readiness(&secured.identity);
+    assert!(says.contains("is of another private key"), "{says}");
+    let status = secured.server.run(&["status"]);
+    let said = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert_eq!(status.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("DEGRADED") && said.contains("is of another private key"),
+        "{said}"
+    );
+    assert!(secured.shows(&secured.identity));
+    // The other half comes, and nobody has to ask.
+    secured.write(&next);
+    wait_until(|| secured.shows(&next));
+    assert_eq!(secured.readiness(&next), "ready\n");
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_told_of_while_it_is_shown() {
+    let secured = Secured::start();
+    secured.write(&Identity::until(2021));
+    secured.server.hang_up();
+    let status = || {
+        let status = secured.server.run(&["status"]);
+        String::from_utf8_lossy(&status.stdout).into_owned()
+    };
+    wait_until(|| status().contains("expired"));
+    assert!(status().contains("CRITICAL  `tls.cert`"), "{}", status());
 }
 
 /// What `config check` says of two files: whether they are in order, and its words.

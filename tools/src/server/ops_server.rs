@@ -4,6 +4,7 @@
 //! a signal during recovery ends the process at once, which is safe as every crash is.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use strata_net::node::status::{NodeStatus, Phase};
 
 use super::health::{self, Health};
 use super::stop::{DRAIN_TIME_MAX, Stop};
+use super::tls::reload::{self, Asked, Watched};
 
 /// Buffer memory of this reactor, in bytes: it does no disk work.
 const ARENA_BYTES: usize = 4 << 20;
@@ -31,6 +33,8 @@ pub struct OpsServer {
     pub health: Health,
     /// What a signal begins.
     pub stop: Stop,
+    /// What SIGHUP has read again, where the ports speak TLS.
+    pub watched: Option<Watched>,
 }
 
 /// Starts the ops server on a thread of its own and returns once it listens.
@@ -77,7 +81,12 @@ async fn run(ops: OpsServer, report: mpsc::Sender<Result<(), String>>) {
             return;
         }
     }
-    reactor::spawn(TaskClass::Foreground, ignore_hangups()).detach();
+    let asked = Rc::new(Asked::default());
+    let reads_again = ops.watched.is_some().then(|| asked.clone());
+    reactor::spawn(TaskClass::Foreground, handle_hangups(reads_again)).detach();
+    if let Some(watched) = ops.watched.clone() {
+        reactor::spawn(TaskClass::Background, reload::watch(watched, asked)).detach();
+    }
     reactor::spawn(TaskClass::Foreground, watch_metadata(ops.clone())).detach();
     let terminate = watch(Signal::Terminate, ops.clone());
     reactor::spawn(TaskClass::Foreground, terminate).detach();
@@ -85,14 +94,18 @@ async fn run(ops: OpsServer, report: mpsc::Sender<Result<(), String>>) {
 }
 
 /// A terminal that goes, or a service manager that reloads, ends nothing: logs go to standard error, which is never opened anew, and the
-/// configuration is read at a start.
-async fn ignore_hangups() {
+/// configuration is read at a start. Certificate and private key are read again.
+async fn handle_hangups(reads_again: Option<Rc<Asked>>) {
     loop {
-        match reactor::signal(Signal::Hangup).await {
-            Ok(()) => tracing::info!(
+        match (reactor::signal(Signal::Hangup).await, &reads_again) {
+            (Ok(()), Some(asked)) => {
+                tracing::info!("SIGHUP: the certificate and the private key are read again");
+                asked.ask();
+            }
+            (Ok(()), None) => tracing::info!(
                 "SIGHUP: nothing is open that could be opened anew; the configuration is read at a start"
             ),
-            Err(error) => {
+            (Err(error), _) => {
                 tracing::error!(%error, "SIGHUP cannot be waited for");
                 return;
             }

@@ -1,6 +1,8 @@
-//! The certificate and the private key of the ports: read, checked, and shown by every reactor.
+//! The certificate and the private key of the ports: read, checked, and shown by every reactor; [`reload`]: read again.
 //!
 //! Invariants: what was read at one time belongs together, or is refused; no error repeats what the files hold.
+
+pub mod reload;
 
 use std::fs;
 use std::path::Path;
