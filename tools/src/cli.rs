@@ -15,7 +15,7 @@ use crate::config::machine::Machine;
 use crate::config::{self, Loaded};
 use crate::server::root_key;
 use crate::terminal::{complain, outcome, print};
-use crate::{admin, inspect, server, version};
+use crate::{admin, inspect, self_signed, server, version};
 use flags::{Everything, KeyFlags, Places};
 
 /// A mistake in the command line or the configuration.
@@ -75,6 +75,9 @@ enum Commands {
     /// Check or show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommands),
+    /// Make what the ports need to speak TLS
+    #[command(subcommand, arg_required_else_help = true)]
+    Tls(TlsCommands),
     /// Print what lies on disk: the structures of a device or the rows of a metadata directory; changes nothing
     ///
     /// Each structure is printed as pairs of name and value, or with --json as one JSON object a line: "structure" says what it is,
@@ -115,6 +118,22 @@ enum ConfigCommands {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum TlsCommands {
+    /// Make a certificate that no authority vouches for, and its private key, for first steps
+    ///
+    /// Writes cert.pem and key.pem (ECDSA P-256, mode 0600), and overwrites nothing. The certificate holds for 365 days, for the
+    /// names that are given and for localhost, 127.0.0.1 and ::1.
+    SelfSigned {
+        /// The directory for both files; made where there is none
+        #[arg(long, value_name = "DIRECTORY")]
+        out: PathBuf,
+        /// A host name or an IP address by which clients call the server; may be repeated
+        #[arg(long, value_name = "NAME", num_args = 1..)]
+        host: Vec<String>,
     },
 }
 
@@ -333,6 +352,9 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Commands::Config(ConfigCommands::Check { flags }) => check(&load(flags)?),
         Commands::Config(ConfigCommands::Show { flags, json }) => {
             working(show(&load(flags)?, json))
+        }
+        Commands::Tls(TlsCommands::SelfSigned { out, host }) => {
+            told(self_signed::write(&out, &host))
         }
         Commands::Inspect {
             path,

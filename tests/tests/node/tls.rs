@@ -418,6 +418,47 @@ fn a_configuration_that_cannot_work_is_refused() {
     );
 }
 
+#[tokio::test]
+async fn what_self_signed_makes_is_served_and_trusted() {
+    let folder = tempfile::tempdir_in(scratch()).expect("a folder");
+    let mut make = Command::new(strata());
+    make.args([
+        "tls",
+        "self-signed",
+        "--host",
+        "s3.example.org",
+        "10.0.0.1",
+        "--out",
+    ]);
+    let made = make.arg(folder.path()).output().expect("it runs");
+    assert!(made.status.success(), "{made:?}");
+    let files = Files {
+        cert: folder.path().join("cert.pem"),
+        key: folder.path().join("key.pem"),
+    };
+    assert_eq!(checked(&files), (true, String::new()));
+    let options = ServerOptions {
+        tls: Some(files.clone()),
+        ..ServerOptions::default()
+    };
+    let secured = Secured {
+        server: Server::start(options),
+        identity: Identity {
+            cert: std::fs::read_to_string(&files.cert).expect("there"),
+            key: std::fs::read_to_string(&files.key).expect("there"),
+        },
+        folder,
+    };
+    let listed = secured.sdk().list_buckets().send().await;
+    listed.expect("a list");
+    let again = make.output().expect("it runs");
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        !again.status.success() && said.contains("not overwritten"),
+        "{said}"
+    );
+}
+
 #[test]
 fn an_expired_certificate_is_warned_of() {
     let folder = tempfile::tempdir_in(scratch()).expect("a folder");
