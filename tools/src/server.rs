@@ -161,6 +161,9 @@ fn run_node(
     let _notifying = notify::start(status.clone());
     let mut metrics = Metrics::new(status.clone());
     let gateway_metrics = Arc::new(GatewayMetrics::new(metrics.registry_mut()));
+    if let Some(tls) = &tls {
+        metrics.show_tls(tls.clone());
+    }
     ops_server::start(OpsServer {
         index: cores.len(),
         address: claims.metrics.address,

@@ -128,6 +128,14 @@ fn a_client_without_tls_is_told_what_the_port_speaks() {
             answer.text()
         );
     }
+    // Counted, for those who watch.
+    let metrics = Request::new("GET", "/metrics").header("accept", "text/plain");
+    let shown = server.ask(server.metrics(), &metrics).expect("an answer");
+    let failed = shown.text().lines().find_map(|line| {
+        let value = line.strip_prefix("strata_tls_handshakes_failed_total ")?;
+        value.parse::<u64>().ok()
+    });
+    assert!(failed.is_some_and(|failed| failed >= 2), "{}", shown.text());
 }
 
 #[test]

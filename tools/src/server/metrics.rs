@@ -1,7 +1,7 @@
 //! What `/metrics` shows.
 //!
 //! - [`families`]: the tables of what is shown; [`node`]: what they read; [`process`]: what the system counts of the process;
-//! - [`text`]: the two text formats.
+//! - [`tls`]: certificates and handshakes; [`text`]: the two text formats.
 //!
 //! The front end registers families of its own.
 
@@ -9,16 +9,19 @@ pub mod families;
 pub mod node;
 pub mod process;
 pub mod text;
+pub mod tls;
 
 use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use strata_gateway::tls::Tls;
 use strata_net::node::status::NodeStatus;
 
 use node::NodeCollector;
 use text::Format;
+use tls::TlsCollector;
 
 /// The registry of the process.
 pub struct Metrics {
@@ -38,6 +41,12 @@ impl Metrics {
         &mut self.registry
     }
 
+    /// Shows TLS as well.
+    pub fn show_tls(&mut self, tls: Arc<Tls>) {
+        self.registry
+            .register_collector(Box::new(TlsCollector(tls)));
+    }
+
     /// Everything, as text.
     ///
     /// # Errors
@@ -52,13 +61,47 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsFiles;
+    use crate::{self_signed, server};
     use strata_gateway::GatewayMetrics;
 
     const DOCUMENT: &str = include_str!("../../../docs/OPERATION.md");
     const ALERTS: &str = include_str!("../../../docs/alerts.yml");
 
+    fn tls() -> Arc<Tls> {
+        let directory = tempfile::tempdir().expect("a directory");
+        self_signed::write(directory.path(), &[]).expect("written");
+        let files = TlsFiles {
+            cert: directory.path().join("cert.pem"),
+            key: directory.path().join("key.pem"),
+        };
+        Arc::new(Tls::new(server::tls::read(&files).expect("a pair")))
+    }
+
+    #[test]
+    fn the_days_of_a_certificate_are_counted_down() {
+        let mut metrics = Metrics::new(Arc::default());
+        let without = metrics.encode(Format::OpenMetrics).expect("written");
+        assert!(!without.contains("strata_tls_"), "{without}");
+        metrics.show_tls(tls());
+        let text = metrics.encode(Format::OpenMetrics).expect("written");
+        let name = "\nstrata_tls_certificate_expiry_seconds ";
+        let (_, rest) = text.split_once(name).expect("shown");
+        let seconds: i64 = rest
+            .lines()
+            .next()
+            .expect("a value")
+            .parse()
+            .expect("a number");
+        assert!(
+            (364 * 86_400..=365 * 86_400).contains(&seconds),
+            "{seconds}"
+        );
+    }
+
     fn described(format: Format) -> Vec<(String, String)> {
         let mut metrics = Metrics::new(Arc::default());
+        metrics.show_tls(tls());
         let front_end = GatewayMetrics::new(metrics.registry_mut());
         let counters = front_end.counters_of_a_reactor();
         counters.count(None, Default::default(), Default::default(), 0, 0);
