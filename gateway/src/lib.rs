@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`serve`] | connections, one task each; the request as a whole: id, log line, metrics, drain |
 //! | [`guard`] | what a request must pass before its operation is served |
+//! | [`virtual_host`] | buckets that are named by the host |
 //! | [`auth`], [`signature`] | Signature Version 4: header, presigned URL, chunks, trailers |
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
 //! | [`request`], [`response`] | what a handler takes, and what it gives back |
@@ -40,6 +41,7 @@ pub mod serve;
 pub mod signature;
 #[cfg(test)]
 mod test_reactor;
+pub mod virtual_host;
 pub mod xml;
 
 pub use auth::Credential;

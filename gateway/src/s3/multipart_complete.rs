@@ -10,7 +10,7 @@ use super::multipart::find;
 use super::{Shared, conditions, write_key};
 use crate::error::{Code, Fault};
 use crate::percent::encode_path;
-use crate::request::Request;
+use crate::request::{Addressing, Request};
 use crate::response::Response;
 use crate::{checksum, etag, xml};
 
@@ -291,7 +291,11 @@ fn check_declared(
 
 fn location(request: &Request, bucket: &str, key: &[u8]) -> String {
     let host = request.header("host").unwrap_or_default();
-    format!("http://{host}/{bucket}/{}", encode_path(key))
+    let key = encode_path(key);
+    match request.addressing {
+        Addressing::Path => format!("http://{host}/{bucket}/{key}"),
+        Addressing::Host => format!("http://{host}/{key}"),
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::Method;
 use http::request::Parts;
+use http::{Method, header};
 use hyper::body::Incoming;
 use strata_engine::reactor::{self, local::Permit};
 
@@ -16,8 +16,9 @@ use crate::body::{Expectation, RequestBody, Wire};
 use crate::error::Fault;
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::operation::BodyKind;
-use crate::request::{Address, Request};
+use crate::request::Request;
 use crate::response::Response;
+use crate::virtual_host;
 
 /// Answers a request, and notes where that is before its body has come.
 pub async fn answer(
@@ -29,6 +30,7 @@ pub async fn answer(
     let mut record = Record::new(server, peer);
     let (parts, incoming) = request.into_parts();
     let (uri, is_head) = (parts.uri.clone(), parts.method == Method::HEAD);
+    let host = parts.headers.get(header::HOST).cloned();
     let unwanted = Expectation::unread(&parts.headers);
     let mut body = RequestBody::new(Wire::Connection(incoming), unwanted, &server.md5);
     let outcome = match admit(server, parts, &mut record) {
@@ -51,7 +53,9 @@ pub async fn answer(
         Ok(response) => of_success(response, is_head, record),
         Err(fault) => {
             if record.address.is_none() {
-                record.address = Address::parse(uri.path()).ok();
+                let domains = &server.shared.config.domains;
+                let address = virtual_host::address(&uri, host.as_ref(), domains);
+                record.address = address.ok().map(|(address, _)| address);
             }
             of_fault(fault, uri.path(), is_head, record)
         }
@@ -65,7 +69,7 @@ fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted,
         headers,
         ..
     } = parts;
-    let opened = guard::open(&method, &uri, &headers)?;
+    let opened = guard::open(&method, &uri, &headers, &server.shared.config.domains)?;
     let subject = Subject {
         method: &method,
         path: uri.path(),
@@ -113,6 +117,7 @@ fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Req
         id: record.request_id,
         operation: admitted.operation,
         address: admitted.address,
+        addressing: admitted.addressing,
         query: admitted.query,
         headers: admitted.headers,
         body,

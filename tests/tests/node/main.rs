@@ -26,6 +26,7 @@ mod root_key;
 mod sick_disks;
 mod signatures;
 mod starts;
+mod virtual_hosts;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
