@@ -30,7 +30,7 @@ pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     let (_, key) = request.address.object()?;
     let keys = vec![DeleteKey {
         key: key.to_vec(),
-        if_match: conditions::of_write(&request.headers).if_match,
+        if_match: conditions::of_write(&request.headers)?.if_match,
     }];
     let outcomes = delete(shared, bucket, keys).await?;
     match outcomes.first() {

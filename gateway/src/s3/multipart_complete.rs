@@ -118,7 +118,7 @@ async fn try_complete(
         parts: completed.collect(),
         etag,
         checksum: checksum.clone(),
-        precondition: conditions::of_write(&request.headers),
+        precondition: conditions::of_write(&request.headers)?,
     };
     shared.cluster.submit(command).await?;
     answer(request, etag, checksum.as_ref())
