@@ -13,7 +13,7 @@
 //! | [`body`] | the body of a request: framing off, counted, hashed, compared |
 //! | [`checksum`], [`etag`], [`md5`] | what bodies are compared with and answers carry |
 //! | [`s3`] | the handlers, one file per family |
-//! | [`xml`], [`percent`], [`query`], [`dates`] | the forms of text that S3 uses |
+//! | [`xml`], [`percent`], [`query`], [`dates`], [`encoded_word`] | the forms of text that S3 uses |
 //! | [`error`] | the one place that makes S3's codes of what went wrong |
 //! | [`metrics`], [`request_id`] | counters; ids |
 //!
@@ -25,6 +25,7 @@ pub mod auth;
 pub mod body;
 pub mod checksum;
 pub mod dates;
+pub mod encoded_word;
 pub mod error;
 pub mod etag;
 pub mod guard;
