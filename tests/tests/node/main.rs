@@ -17,6 +17,7 @@ mod first_start;
 mod full_device;
 mod listing;
 mod multipart;
+mod object_attributes;
 mod objects;
 mod old_devices;
 mod packing;
