@@ -51,8 +51,8 @@ pub fn host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Fault> {
     }
 }
 
-/// The bucket before the longest domain that the host is below.
-fn bucket_of(host: &str, domains: &[String]) -> Option<String> {
+/// The bucket before the longest domain that a host is below; `None` where it is below none.
+pub fn bucket_of(host: &str, domains: &[String]) -> Option<String> {
     let name = name_of(host).to_ascii_lowercase();
     let mut bucket: Option<&str> = None;
     for domain in domains.iter().map(String::as_str).chain([LOCALHOST]) {
