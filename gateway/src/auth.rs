@@ -13,6 +13,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use http::{HeaderMap, Method};
 
+use crate::dates::Iso8601Seconds;
 use crate::error::{Code, Fault};
 use crate::query::Query;
 use crate::signature::{
@@ -177,6 +178,7 @@ fn check_time(authorization: &Authorization, now: i64) -> Result<(), Fault> {
             let skew_max = (SKEW_SECONDS_MAX * 1000).to_string();
             Err(Fault::from(Code::RequestTimeTooSkewed)
                 .detail("RequestTime", &authorization.date_time)
+                .detail("ServerTime", Iso8601Seconds(now).to_string())
                 .detail("MaxAllowedSkewMilliseconds", skew_max))
         }
         Form::Query { .. } if at - now > SKEW_SECONDS_MAX => {
@@ -184,7 +186,9 @@ fn check_time(authorization: &Authorization, now: i64) -> Result<(), Fault> {
         }
         Form::Query { expires_seconds } if now - at > expires_seconds => {
             Err(Fault::new(Code::AccessDenied, "Request has expired")
-                .detail("X-Amz-Expires", expires_seconds.to_string()))
+                .detail("X-Amz-Expires", expires_seconds.to_string())
+                .detail("Expires", Iso8601Seconds(at + expires_seconds).to_string())
+                .detail("ServerTime", Iso8601Seconds(now).to_string()))
         }
         _ => Ok(()),
     }
@@ -241,14 +245,32 @@ fn canonical_request(
 ) -> Result<String, Fault> {
     let mut canonical = CanonicalRequest::new(subject.method.as_str(), path, query);
     for name in &authorization.signed_headers {
-        if !subject.headers.contains_key(name) {
-            let message = format!("The signed header {name} is not in the request.");
-            return Err(Fault::new(Code::SignatureDoesNotMatch, message));
+        if subject.headers.contains_key(name) {
+            let values = subject.headers.get_all(name).into_iter();
+            canonical.header(name, values.map(http::HeaderValue::as_bytes));
+            continue;
         }
-        let values = subject.headers.get_all(name).into_iter();
-        canonical.header(name, values.map(http::HeaderValue::as_bytes));
+        let value = query_for_header(subject, authorization, name).ok_or_else(|| {
+            let message = format!("The signed header {name} is not in the request.");
+            Fault::new(Code::SignatureDoesNotMatch, message)
+        })?;
+        canonical.header(name, std::iter::once(value.as_bytes()));
     }
     Ok(canonical.finish(&authorization.payload))
+}
+
+/// The value that a presigned URL has in its query for a header of AWS's that it signs and that does
+/// not come: some SDKs put it there alone.
+fn query_for_header<'s>(
+    subject: &Subject<'s>,
+    authorization: &Authorization,
+    name: &str,
+) -> Option<&'s str> {
+    let is_presigned = matches!(authorization.form, Form::Query { .. });
+    let mut pairs = subject.query.pairs().iter();
+    let found = pairs.find(|(known, _)| known.eq_ignore_ascii_case(name));
+    let value = found.map(|(_, value)| value.as_str());
+    value.filter(|_| is_presigned && name.starts_with("x-amz-"))
 }
 
 /// What is signed of the body counts. Where nothing is, as in most presigned URLs, an unsigned header

@@ -37,6 +37,18 @@ fn write_digits(text: &mut [u8], unix_seconds: i64, places: [usize; 6]) {
     }
 }
 
+/// Whole seconds since the Unix epoch as they stand in errors about times: `2009-10-12T17:50:30Z`.
+#[derive(Debug, Clone, Copy)]
+pub struct Iso8601Seconds(pub i64);
+
+impl fmt::Display for Iso8601Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = *b"0000-00-00T00:00:00Z";
+        write_digits(&mut text, self.0, [0, 5, 8, 11, 14, 17]);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
 /// Whole seconds since the Unix epoch in the form of a signature: `20091012T175030Z`.
 #[derive(Debug, Clone, Copy)]
 pub struct Iso8601Basic(pub i64);
@@ -94,6 +106,8 @@ mod tests {
             Some(784_903_526)
         );
         assert_eq!(Iso8601Basic(784_903_526).to_string(), "19941115T124526Z");
+        let seconds = Iso8601Seconds(784_903_526).to_string();
+        assert_eq!(seconds, "1994-11-15T12:45:26Z");
         assert_eq!(parse_http_date("yesterday"), None);
     }
 }

@@ -91,7 +91,7 @@ codes! {
     OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Please try again.",
     PreconditionFailed 412 "At least one of the pre-conditions you specified did not hold",
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found",
-    RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
+    RequestTimeTooSkewed 403 "The difference between the request time and the current time is too large.",
     RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
     ServerSideEncryptionConfigurationNotFoundError 404 "The server side encryption configuration was not found",
     ServiceUnavailable 503 "Service is unable to handle request.",

@@ -13,7 +13,8 @@ use crate::checksum;
 use crate::error::{Code, Fault};
 use crate::operation::{BodyKind, Id, Operation, check_headers, refuse_unsigned, route};
 use crate::query::Query;
-use crate::request::{Address, is_bucket_name};
+use crate::request::{Address, Addressing, is_bucket_name};
+use crate::virtual_host;
 use strata_raftlog::namespace::KEY_BYTES_MAX;
 
 /// The largest body of one PUT, in bytes (5 GiB).
@@ -35,6 +36,8 @@ pub struct Admitted {
     pub operation: &'static Operation,
     /// What it is about.
     pub address: Address,
+    /// Where it names its bucket.
+    pub addressing: Addressing,
     /// Its parameters.
     pub query: Query,
     /// Its headers, with those that a presigned URL carries in its query.
@@ -47,21 +50,32 @@ pub struct Admitted {
 pub struct Opened {
     /// What the request is about.
     pub address: Address,
+    /// Where it names its bucket.
+    pub addressing: Addressing,
     /// Its parameters.
     pub query: Query,
 }
 
-/// Reads path and query, and refuses what must not be asked for a signature first.
+/// Reads host, path and query, and refuses what must not be asked for a signature first. `domains`
+/// are those below which a host names a bucket.
 ///
 /// # Errors
-/// `InvalidURI`; `NotImplemented` for what is unsigned by its nature and for a bucket in the host's
-/// name.
-pub fn open(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Opened, Fault> {
-    check_host(uri, headers)?;
+/// `InvalidURI`; `InvalidRequest` for two hosts; `NotImplemented` for what is unsigned by its nature.
+pub fn open(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    domains: &[String],
+) -> Result<Opened, Fault> {
     let query = Query::parse(uri.query().unwrap_or_default())?;
-    let address = Address::parse(uri.path())?;
+    let host = virtual_host::host(headers)?;
+    let (address, addressing) = virtual_host::address(uri, host, domains)?;
     refuse_unsigned(method, &address, headers)?;
-    Ok(Opened { address, query })
+    Ok(Opened {
+        address,
+        addressing,
+        query,
+    })
 }
 
 /// A request whose signature is right.
@@ -83,7 +97,11 @@ pub fn admit(
     signed: Option<Signed>,
     allow_anonymous: bool,
 ) -> Result<Admitted, Fault> {
-    let Opened { address, query } = opened;
+    let Opened {
+        address,
+        addressing,
+        query,
+    } = opened;
     let is_anonymous = signed.is_none();
     let payload = match signed {
         None if !allow_anonymous => return Err(Code::AccessDenied.into()),
@@ -111,33 +129,11 @@ pub fn admit(
     Ok(Admitted {
         operation,
         address,
+        addressing,
         query,
         headers,
         body,
     })
-}
-
-/// A bucket in the host's name would be passed over, and the key be taken for a bucket. Names below
-/// `localhost` can mean nothing else; any other may be the server's own.
-fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
-    let in_headers = headers.get_all(header::HOST).iter();
-    let in_headers = in_headers.filter_map(|value| value.to_str().ok());
-    match in_headers
-        .chain(uri.host())
-        .find(|host| is_below_localhost(host))
-    {
-        None => Ok(()),
-        Some(host) => Err(Fault::not_implemented(format_args!(
-            "Addressing a bucket by the host ({host}) instead of by the path"
-        ))),
-    }
-}
-
-fn is_below_localhost(host: &str) -> bool {
-    let name = host.split(':').next().unwrap_or_default();
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let top = name.rsplit_once('.').map(|(_, top)| top);
-    top.is_some_and(|top| top.eq_ignore_ascii_case("localhost"))
 }
 
 fn check_names(address: &Address) -> Result<(), Fault> {

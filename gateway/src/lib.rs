@@ -7,13 +7,14 @@
 //! | [`serve`] | connections, one task each; the request as a whole: id, log line, metrics, drain |
 //! | [`tls`] | TLS below HTTP, where it is configured: identities, handshakes, records |
 //! | [`guard`] | what a request must pass before its operation is served |
+//! | [`virtual_host`] | buckets that are named by the host |
 //! | [`auth`], [`signature`] | Signature Version 4: header, presigned URL, chunks, trailers |
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
 //! | [`request`], [`response`] | what a handler takes, and what it gives back |
 //! | [`body`] | the body of a request: framing off, counted, hashed, compared |
 //! | [`checksum`], [`etag`], [`md5`] | what bodies are compared with and answers carry |
 //! | [`s3`] | the handlers, one file per family |
-//! | [`xml`], [`percent`], [`query`], [`dates`] | the forms of text that S3 uses |
+//! | [`xml`], [`percent`], [`query`], [`dates`], [`encoded_word`] | the forms of text that S3 uses |
 //! | [`error`] | the one place that makes S3's codes of what went wrong |
 //! | [`metrics`], [`request_id`] | counters; ids |
 //!
@@ -25,6 +26,7 @@ pub mod auth;
 pub mod body;
 pub mod checksum;
 pub mod dates;
+pub mod encoded_word;
 pub mod error;
 pub mod etag;
 pub mod guard;
@@ -42,6 +44,7 @@ pub mod signature;
 #[cfg(test)]
 mod test_reactor;
 pub mod tls;
+pub mod virtual_host;
 pub mod xml;
 
 pub use auth::Credential;

@@ -18,6 +18,8 @@ pub struct Request {
     pub operation: &'static Operation,
     /// What it is about.
     pub address: Address,
+    /// Where it names its bucket.
+    pub addressing: Addressing,
     /// Its parameters.
     pub query: Query,
     /// Its headers, with those that a presigned URL carries in its query.
@@ -44,7 +46,16 @@ impl Request {
     }
 }
 
-/// What a path names: addressing is by path alone.
+/// Where the name of a bucket stands in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressing {
+    /// At the beginning of the path.
+    Path,
+    /// In the host, before a domain of the server.
+    Host,
+}
+
+/// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// `/`.
@@ -56,7 +67,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads a raw path.
+    /// Reads a raw path that names everything.
     ///
     /// # Errors
     /// `InvalidURI` where the path is no encoded UTF-8.
@@ -69,6 +80,20 @@ impl Address {
             None => Address::Bucket(path.to_owned()),
             Some((bucket, "")) => Address::Bucket(bucket.to_owned()),
             Some((bucket, key)) => Address::Object(bucket.to_owned(), key.to_owned()),
+        })
+    }
+
+    /// Reads a raw path in a bucket that is named elsewhere.
+    ///
+    /// # Errors
+    /// As [`parse`](Address::parse).
+    pub fn in_bucket(bucket: String, raw: &str) -> Result<Address, Fault> {
+        let invalid = || Fault::from(Code::InvalidURI);
+        let path = decode(raw).ok_or_else(invalid)?;
+        let key = path.strip_prefix('/').ok_or_else(invalid)?;
+        Ok(match key.is_empty() {
+            true => Address::Bucket(bucket),
+            false => Address::Object(bucket, key.to_owned()),
         })
     }
 
@@ -140,6 +165,17 @@ mod tests {
         assert_eq!(key, object("b", "a//../c++"));
         assert!(Address::parse("/b/%ff").is_err());
         assert!(Address::parse("*").is_err());
+    }
+
+    #[test]
+    fn in_a_bucket_the_path_is_the_key() {
+        let read = |raw: &str| Address::in_bucket("b".into(), raw);
+        let object = |key: &str| Address::Object("b".into(), key.into());
+        assert_eq!(read("/").unwrap(), Address::Bucket("b".into()));
+        assert_eq!(read("//").unwrap(), object("/"));
+        assert_eq!(read("/a//../c%2B+").unwrap(), object("a//../c++"));
+        assert!(read("/%ff").is_err());
+        assert!(read("*").is_err());
     }
 
     #[test]

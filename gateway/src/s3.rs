@@ -59,7 +59,12 @@ fn write_account(xml: &mut xml::Writer, element: &str, account: u64) {
 
 /// A page size of a listing: 0 to 1,000, where nothing is said 1,000.
 fn page_size(query: &Query, name: &str) -> Result<usize, Fault> {
-    match query.number::<i32>(name)? {
+    page_size_of(name, query.number::<i32>(name)?)
+}
+
+/// The page size that a number asks for, which stands under that name.
+fn page_size_of(name: &str, number: Option<i32>) -> Result<usize, Fault> {
+    match number {
         None => Ok(1000),
         Some(negative @ ..0) => Err(Fault::argument(
             name,

@@ -50,6 +50,8 @@ const XML_KIB_MAX: usize = 64 << 10;
 pub struct GatewayConfig {
     /// The region that clients must sign for and that buckets are said to be in.
     pub region: String,
+    /// Domains, in lower case, below which a host names a bucket, beside `localhost`.
+    pub domains: Vec<String>,
     /// Whether unsigned requests may do everything.
     pub allow_anonymous: bool,
     /// Keys beside the root key, which is in the replicated state.
@@ -64,6 +66,7 @@ impl Default for GatewayConfig {
     fn default() -> GatewayConfig {
         GatewayConfig {
             region: "us-east-1".to_owned(),
+            domains: Vec::new(),
             allow_anonymous: false,
             credentials: Vec::new(),
             log_requests: false,

@@ -479,6 +479,13 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_domain_makes_a_list() {
+        let findings = flags(&["--s3-domain", "S3.example.org", "--s3-domain", "store"]);
+        let expected = Value::Domains(vec!["s3.example.org".into(), "store".into()]);
+        assert_eq!(findings.given[0].value, expected);
+    }
+
+    #[test]
     fn a_switch_that_is_absent_says_nothing() {
         assert!(flags(&[]).given.is_empty());
         assert_eq!(

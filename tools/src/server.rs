@@ -273,6 +273,7 @@ fn gateway_config(config: &Config, tls: Option<Arc<Tls>>) -> GatewayConfig {
     });
     GatewayConfig {
         region: config.region.clone(),
+        domains: config.domains.clone(),
         allow_anonymous: config.allow_anonymous,
         credentials: credentials.collect(),
         log_requests: config.log_requests,

@@ -52,6 +52,8 @@ impl Authorization {
     /// What AWS answers to one that is malformed, or that is of another version.
     pub fn read(subject: &Subject<'_>) -> Result<Option<Authorization>, Fault> {
         let header = subject.headers.get(http::header::AUTHORIZATION);
+        // One of nothing but spaces says nothing.
+        let header = header.filter(|value| !value.as_bytes().trim_ascii().is_empty());
         let query = subject.query;
         let in_query = query.has("X-Amz-Signature") || query.has("X-Amz-Algorithm");
         let is_version_2 = query.has("AWSAccessKeyId") || query.has("Signature");
@@ -103,9 +105,15 @@ fn unsupported() -> Fault {
 }
 
 fn from_header(text: &str, subject: &Subject<'_>) -> Result<Authorization, Fault> {
-    let (algorithm, fields) = text.split_once(' ').ok_or_else(unsupported)?;
-    if algorithm != ALGORITHM {
-        return Err(unsupported());
+    let (algorithm, fields) = text.split_once(' ').unwrap_or((text, ""));
+    match algorithm {
+        ALGORITHM => {}
+        other if other == "AWS" || other.starts_with("AWS4-") => return Err(unsupported()),
+        // The scheme alone: what follows may be a secret.
+        other => {
+            let message = "Unsupported Authorization Type";
+            return Err(Fault::argument("Authorization", other, message));
+        }
     }
     let field = |name: &str| {
         let mut found = fields

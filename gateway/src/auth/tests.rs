@@ -147,6 +147,12 @@ fn the_presigned_url_of_the_documentation_is_accepted_while_it_lives() {
         (expired.code, &*expired.message),
         (Code::AccessDenied, "Request has expired")
     );
+    let details = [
+        ("X-Amz-Expires", "86400"),
+        ("Expires", "2013-05-25T00:00:00Z"),
+        ("ServerTime", "2013-05-25T00:00:01Z"),
+    ];
+    assert_eq!(expired.details, details.map(|(n, v)| (n, v.to_owned())));
     assert_eq!(code(at(-1000)), Code::AccessDenied);
 }
 
@@ -188,8 +194,15 @@ fn clocks_may_differ_by_a_quarter_of_an_hour() {
     let example = get_example();
     let at = |seconds| verify_at(Method::GET, "/test.txt", &example, NOW + seconds);
     assert!(at(900).is_ok() && at(-900).is_ok());
-    assert_eq!(code(at(901)), Code::RequestTimeTooSkewed);
     assert_eq!(code(at(-901)), Code::RequestTimeTooSkewed);
+    let late = at(901).err().expect("a refusal");
+    assert_eq!(late.code, Code::RequestTimeTooSkewed);
+    let details = [
+        ("RequestTime", "20130524T000000Z"),
+        ("ServerTime", "2013-05-24T00:15:01Z"),
+        ("MaxAllowedSkewMilliseconds", "900000"),
+    ];
+    assert_eq!(late.details, details.map(|(n, v)| (n, v.to_owned())));
 }
 
 #[test]
@@ -206,7 +219,9 @@ fn what_is_not_understood_is_refused() {
         with("AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg="),
         Code::InvalidRequest
     );
-    assert_eq!(with("Basic QWxhZGRpbg=="), Code::InvalidRequest);
+    assert_eq!(with("Basic QWxhZGRpbg=="), Code::InvalidArgument);
+    assert_eq!(with("nonsense"), Code::InvalidArgument);
+    assert_eq!(with("AWS"), Code::InvalidRequest);
     assert_eq!(
         with("AWS4-ECDSA-P256-SHA256 Credential=x"),
         Code::InvalidRequest
@@ -237,6 +252,10 @@ fn what_is_not_understood_is_refused() {
 fn nobody_and_two_at_once() {
     let nobody = verify_at(Method::GET, "/test.txt", &headers(&[("host", HOST)]), NOW);
     assert!(matches!(nobody, Ok(None)));
+    let empty = headers(&[("host", HOST), ("authorization", " ")]);
+    let nobody = verify_at(Method::GET, "/test.txt", &empty, NOW);
+    assert!(matches!(nobody, Ok(None)));
+    assert!(verify_at(Method::GET, PRESIGNED, &empty, NOW).is_ok_and(|it| it.is_some()));
     let both = verify_at(Method::GET, PRESIGNED, &get_example(), NOW);
     assert_eq!(code(both), Code::InvalidArgument);
     let old = "/test.txt?AWSAccessKeyId=K&Signature=S&Expires=1";
@@ -311,19 +330,28 @@ fn a_date_header_is_a_time_too() {
 
 /// A presigned URL for one body: `x-amz-content-sha256` stands in the query, under the signature.
 fn presigned_for(payload: &str) -> String {
+    presigned(("X-Amz-Content-Sha256", payload), payload, None)
+}
+
+/// A presigned URL with a further parameter, and a further header under its signature.
+fn presigned(further: (&str, &str), payload: &str, header: Option<(&str, &str)>) -> String {
     let scope = scope();
     let credential = format!("{KEY}/{scope}");
+    let signed = header.map_or("host".to_owned(), |(name, _)| format!("host;{name}"));
     let pairs = [
         ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
-        ("X-Amz-Content-Sha256", payload),
         ("X-Amz-Credential", &credential),
         ("X-Amz-Date", "20130524T000000Z"),
         ("X-Amz-Expires", "600"),
-        ("X-Amz-SignedHeaders", "host"),
+        ("X-Amz-SignedHeaders", &signed),
+        further,
     ];
     let query = canonical_query(pairs.into_iter());
     let mut canonical = CanonicalRequest::new("PUT", "/k", &query);
     canonical.header("host", std::iter::once(HOST.as_bytes()));
+    if let Some((name, value)) = header {
+        canonical.header(name, std::iter::once(value.as_bytes()));
+    }
     let text = string_to_sign("20130524T000000Z", &scope, &canonical.finish(payload));
     let signature = sign(&signing_key(SECRET, &scope), &text);
     format!("/k?{query}&X-Amz-Signature={signature}")
@@ -338,6 +366,25 @@ fn a_signed_hash_in_the_query_wins_over_an_unsigned_header() {
         let (_, payload) = verified.expect("the request is signed");
         assert!(matches!(payload, Payload::Hash(_)), "{added}");
     }
+}
+
+#[test]
+fn a_signed_header_may_stand_in_the_query_alone() {
+    let host = headers(&[("host", HOST)]);
+    let ask = |query, header| {
+        let uri = presigned(query, "UNSIGNED-PAYLOAD", Some(header));
+        verify_at(Method::PUT, &uri, &host, NOW)
+    };
+    let name = "x-amz-meta-a";
+    assert!(ask((name, "1 2"), (name, "1 2")).is_ok());
+    assert!(ask(("X-Amz-Meta-A", "1"), (name, "1")).is_ok());
+    let other = ask((name, "1"), (name, "2"));
+    assert_eq!(code(other), Code::SignatureDoesNotMatch);
+    let absent = ask(("x-amz-meta-b", "1"), (name, "1"));
+    assert_eq!(code(absent), Code::SignatureDoesNotMatch);
+    // What HTTP itself has a header for is not read from the query.
+    let range = ask(("range", "bytes=0-1"), ("range", "bytes=0-1"));
+    assert_eq!(code(range), Code::SignatureDoesNotMatch);
 }
 
 #[test]

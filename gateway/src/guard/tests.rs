@@ -53,7 +53,7 @@ fn ask(
         authorization: authorization(signed, form),
         payload,
     };
-    let opened = open(&method, &uri.parse().unwrap(), &headers)?;
+    let opened = open(&method, &uri.parse().unwrap(), &headers, &[])?;
     admit(&method, headers, opened, Some(signed), false)
 }
 
@@ -224,16 +224,8 @@ fn a_header_that_the_operation_would_pass_over_is_refused() {
     let (only, unless) = (("if-match", "\"a\""), ("if-none-match", "*"));
     let attributes = ("x-amz-object-attributes", "ObjectParts");
     for (method, uri, pairs) in [
-        (
-            &get,
-            "/bucket/key?attributes",
-            &[attributes, ("x-amz-max-parts", "2")][..],
-        ),
-        (
-            &get,
-            "/bucket/key?attributes",
-            &[attributes, ("x-amz-part-number-marker", "2")],
-        ),
+        (&get, "/bucket/key", &[("x-amz-max-parts", "2")][..]),
+        (&get, "/bucket/key", &[("x-amz-part-number-marker", "2")]),
         (&put, "/bucket/key", &[source, range]),
         (&put, "/bucket/key", &[of_source]),
         (&put, "/bucket/key", &[("content-range", "bytes 0-1/2")]),
@@ -256,7 +248,16 @@ fn a_header_that_the_operation_would_pass_over_is_refused() {
         );
     }
     for (method, uri, pairs) in [
-        (&get, "/bucket/key?attributes", &[attributes, only][..]),
+        (
+            &get,
+            "/bucket/key?attributes",
+            &[
+                attributes,
+                only,
+                ("x-amz-max-parts", "2"),
+                ("x-amz-part-number-marker", "2"),
+            ][..],
+        ),
         (&get, "/bucket/key", &[only, unless]),
         (&put, "/bucket/key", &[unless]),
         (&put, "/bucket/key", &[source, of_source, only]),
@@ -329,7 +330,7 @@ fn trailers_must_be_known_and_may_be_none() {
 fn nobody_may_do_nothing_unless_it_is_allowed() {
     let ask = |allowed, uri: &str| {
         let uri = uri.parse().unwrap();
-        let opened = open(&Method::GET, &uri, &HeaderMap::new()).unwrap();
+        let opened = open(&Method::GET, &uri, &HeaderMap::new(), &[]).unwrap();
         admit(&Method::GET, HeaderMap::new(), opened, None, allowed)
             .map(|_| ())
             .map_err(|fault| fault.code)
@@ -345,7 +346,7 @@ fn nobody_may_do_nothing_unless_it_is_allowed() {
 #[test]
 fn what_has_no_signature_by_its_nature_is_not_asked_for_one() {
     let ask = |method: Method, uri: &str, pairs: &[(&'static str, &str)]| {
-        let opened = open(&method, &uri.parse().unwrap(), &headers(pairs));
+        let opened = open(&method, &uri.parse().unwrap(), &headers(pairs), &[]);
         opened.map(|_| ()).map_err(|fault| fault.code)
     };
     let form = [("content-type", "Multipart/Form-Data; boundary=b")];
@@ -358,33 +359,40 @@ fn what_has_no_signature_by_its_nature_is_not_asked_for_one() {
 }
 
 #[test]
-fn a_bucket_in_the_name_of_the_host_is_refused() {
-    let ask = |uri: &str, host: &str| {
-        let opened = open(
-            &Method::PUT,
-            &uri.parse().unwrap(),
-            &headers(&[("host", host)]),
-        );
-        opened.map(|_| ()).map_err(|fault| fault.code)
+fn a_bucket_is_named_by_the_host_or_by_the_path() {
+    let domains = ["s3.example.com".to_owned()];
+    let ask = |method: Method, uri: &str, host: &str| {
+        let all = headers(&[("host", host), ("content-length", "0")]);
+        let opened = open(&method, &uri.parse().unwrap(), &all, &domains)?;
+        let signed = Signed {
+            authorization: authorization(&["host"], Form::Header),
+            payload: Payload::Unsigned,
+        };
+        admit(&method, all, opened, Some(signed), false)
     };
-    for host in [
-        "first.localhost",
-        "first.localhost:9002",
-        "a.first.LocalHost.:9002",
+    let object = Address::Object("first.one".into(), "a/photo".into());
+    for (uri, host, addressing) in [
+        ("/a/photo", "first.one.localhost:9002", Addressing::Host),
+        ("/a/photo", "first.one.s3.example.com", Addressing::Host),
+        ("/first.one/a/photo", "localhost.:9002", Addressing::Path),
+        ("/first.one/a/photo", "s3.example.com", Addressing::Path),
+        ("/first.one/a/photo", "[::1]:9002", Addressing::Path),
+        (
+            "/first.one/a/photo",
+            "first.elsewhere.com",
+            Addressing::Path,
+        ),
     ] {
-        assert_eq!(ask("/photo", host), Err(Code::NotImplemented), "{host}");
+        let admitted = ask(Method::PUT, uri, host).unwrap();
+        assert_eq!(admitted.address, object, "{host}");
+        assert_eq!(admitted.addressing, addressing, "{host}");
     }
-    let absolute = ask("http://first.localhost:9002/photo", "localhost:9002");
-    assert_eq!(absolute, Err(Code::NotImplemented));
-    for host in [
-        "localhost",
-        "localhost.:9002",
-        "127.0.0.1:9002",
-        "[::1]:9002",
-        "store",
-        "s3.example.com",
-        "localhost.example.com",
-    ] {
-        assert_eq!(ask("/photo", host), Ok(()), "{host}");
-    }
+    let created = ask(Method::PUT, "/", "first.localhost").unwrap();
+    assert_eq!(created.operation.name, "CreateBucket");
+    let listed = ask(Method::GET, "/?list-type=2", "first.localhost").unwrap();
+    assert_eq!(listed.operation.name, "ListObjectsV2");
+    let service = ask(Method::GET, "/", "localhost").unwrap();
+    assert_eq!(service.operation.name, "ListBuckets");
+    let refused = ask(Method::PUT, "/photo", "a_b.localhost").err();
+    assert_eq!(refused.unwrap().code, Code::InvalidBucketName);
 }

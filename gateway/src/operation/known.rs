@@ -18,9 +18,7 @@ const MEANINGFUL_PARAMETERS: &[&str] = &["versionId", "partNumber"];
 const MEANINGFUL_HEADERS: &[&str] = &[
     "content-range",
     "x-amz-bucket-namespace",
-    "x-amz-max-parts",
     "x-amz-mfa",
-    "x-amz-part-number-marker",
     "x-amz-restore-output-path",
     "x-amz-tagging",
     "x-amz-website-redirect-location",

@@ -54,6 +54,15 @@ const READ_PARAMETERS: &[&str] = &[
     "response-expires",
 ];
 
+const ATTRIBUTES_HEADERS: &[&str] = &[
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "x-amz-max-parts",
+    "x-amz-part-number-marker",
+];
+
 const COPY_HEADERS: &[&str] = &[
     "if-match",
     "if-none-match",
@@ -329,7 +338,7 @@ operations! {
     GET Object GetObjectAttributes "s3:GetObjectAttributes" {
         marks: &[Query("attributes")],
         parameters: &["versionId"],
-        headers: READ_CONDITIONS,
+        headers: ATTRIBUTES_HEADERS,
     } => object_attributes::get;
     GET Object GetObjectAcl "s3:GetObjectAcl" { marks: &[Query("acl")] };
     PUT Object PutObjectAcl "s3:PutObjectAcl" { marks: &[Query("acl")] };

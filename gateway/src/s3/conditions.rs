@@ -71,11 +71,25 @@ pub fn check_source(headers: &HeaderMap, object: &Object) -> Result<(), Fault> {
 }
 
 /// The conditions of a write, for the command.
-pub fn of_write(headers: &HeaderMap) -> Precondition {
-    Precondition {
+///
+/// # Errors
+/// `NotImplemented` for `If-None-Match` with anything but `*`, or beside `If-Match`, as AWS answers.
+pub fn of_write(headers: &HeaderMap) -> Result<Precondition, Fault> {
+    let mut unless = headers.get_all("if-none-match").iter();
+    let is_served = match (unless.next(), unless.next()) {
+        (None, _) => true,
+        (Some(value), None) => {
+            value.as_bytes().trim_ascii() == b"*" && !headers.contains_key("if-match")
+        }
+        (Some(_), Some(_)) => false,
+    };
+    if !is_served {
+        return Err(Fault::header_not_implemented("If-None-Match"));
+    }
+    Ok(Precondition {
         if_match: tags(headers, "if-match"),
         if_none_match: tags(headers, "if-none-match"),
-    }
+    })
 }
 
 /// Whether `If-Range` lets a range through: it names the object as it is, or is not there.
@@ -154,6 +168,37 @@ mod tests {
         });
         let headers: HeaderMap = pairs.collect();
         check_read(&headers, &OF_READ, &object()).map_err(|fault| fault.code)
+    }
+
+    #[test]
+    fn a_write_is_conditional_on_a_tag_or_on_nothing_there() {
+        let code = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            of_write(&headers).map_err(|fault| fault.code)
+        };
+        let any = Some(ETagMatch::Any);
+        let only = |if_match, if_none_match| {
+            Ok(Precondition {
+                if_match,
+                if_none_match,
+            })
+        };
+        assert_eq!(code(&[]), only(None, None));
+        assert_eq!(code(&[("if-none-match", " *")]), only(None, any.clone()));
+        assert_eq!(code(&[("if-match", "*")]), only(any, None));
+        for refused in [
+            &[("if-none-match", TAG)][..],
+            &[("if-none-match", "")],
+            &[("if-none-match", "*, *")],
+            &[("if-none-match", "*"), ("if-none-match", "*")],
+            &[("if-none-match", "*"), ("if-match", TAG)],
+            &[("if-none-match", TAG), ("if-match", TAG)],
+        ] {
+            assert_eq!(code(refused), Err(Code::NotImplemented), "{refused:?}");
+        }
     }
 
     const TAG: &str = "\"900150983cd24fb0d6963f7d28e17f72\"";

@@ -26,6 +26,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let (bucket, key) = request.address.object()?;
     let name = Name::parse(request.header("x-amz-copy-source"))?;
     let replaced = replacement(request)?;
+    let precondition = conditions::of_write(&request.headers)?;
     let wanted = wanted_algorithm(request)?;
     let is_present = name.version.is_none();
     let is_itself = is_present && name.bucket == bucket && name.key.as_bytes() == key;
@@ -64,7 +65,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         checksum: Some(checksum.clone()),
         attributes,
         body,
-        precondition: conditions::of_write(&request.headers),
+        precondition,
         owner: ROOT_ACCOUNT,
     };
     let answer = commit(shared, command.into()).await?;
@@ -141,18 +142,20 @@ fn source_range(asked: Option<&str>, size: u64) -> Result<Range<u64>, Fault> {
     let Some(text) = asked else {
         return Ok(0..size);
     };
-    let wrong = |message: &'static str| Fault::argument("x-amz-copy-source-range", text, message);
+    let wrong = |message: String| Fault::argument("x-amz-copy-source-range", text, message);
     match parse(text) {
         Some(asked @ Asked::Between(_, last)) if last < size => {
-            resolve(asked, size).ok_or_else(|| wrong("Range specified is not valid"))
+            resolve(asked, size).ok_or_else(|| wrong("Range specified is not valid".to_owned()))
         }
-        Some(Asked::Between(..)) => Err(wrong(
-            "Range specified is not valid for source object of that size",
-        )),
-        _ => Err(wrong(
-            "The x-amz-copy-source-range value must be of the form bytes=first-last where first \
-             and last are the zero-based offsets of the first and last bytes to copy",
-        )),
+        Some(Asked::Between(..)) => Err(wrong(format!(
+            "Range specified is not valid for source object of size: {size}"
+        ))),
+        _ => {
+            let message = "The x-amz-copy-source-range value must be of the form bytes=first-last \
+                           where first and last are the zero-based offsets of the first and last \
+                           bytes to copy";
+            Err(wrong(message.to_owned()))
+        }
     }
 }
 
@@ -198,6 +201,9 @@ mod tests {
     fn the_range_of_a_source_lies_within_it() {
         assert_eq!(source_range(None, 10).unwrap(), 0..10);
         assert_eq!(source_range(Some("bytes=2-9"), 10).unwrap(), 2..10);
+        let beyond = source_range(Some("bytes=2-10"), 10).unwrap_err();
+        let message = "Range specified is not valid for source object of size: 10";
+        assert_eq!(beyond.message, message);
         for wrong in [
             "bytes=2-10",
             "bytes=10-11",

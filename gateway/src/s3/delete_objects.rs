@@ -37,7 +37,7 @@ pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     let (_, key) = request.address.object()?;
     let key = DeleteKey {
         key: key.to_vec(),
-        if_match: conditions::of_write(&request.headers).if_match,
+        if_match: conditions::of_write(&request.headers)?.if_match,
     };
     let outcomes = match versions::asked(request)? {
         None => delete_present(shared, &bucket.name, vec![key]).await?,

@@ -96,6 +96,7 @@ pub fn select(
     };
     Ok(match ranges::resolve(asked, object.size) {
         Some(range) => Ok(Selected::Range(range)),
+        None if ranges::is_all_of_nothing(asked, object.size) => Ok(Selected::Whole),
         None => Err(unsatisfiable(
             request.header("range").unwrap_or_default(),
             object.size,

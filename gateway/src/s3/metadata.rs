@@ -1,13 +1,12 @@
 //! What is stored with an object and given back with it: standard headers, user metadata, checksum.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use strata_raftlog::namespace::{Checksum, Object, ObjectAttributes, StorageClass};
 
 use crate::checksum;
 use crate::dates::http_date;
+use crate::encoded_word;
 use crate::error::{Code, Fault};
 use crate::etag;
 use crate::query::Query;
@@ -37,7 +36,7 @@ pub fn attributes(headers: &HeaderMap) -> Result<ObjectAttributes, Fault> {
         header::CONTENT_LANGUAGE,
         header::EXPIRES,
     ];
-    let values = stored.iter().filter_map(|name| headers.get(name));
+    let values = stored.iter().flat_map(|name| headers.get_all(name));
     check_size(values.map(HeaderValue::len).sum(), HEADERS_BYTES_MAX)?;
     Ok(ObjectAttributes {
         content_type: text(headers, header::CONTENT_TYPE)?,
@@ -75,25 +74,25 @@ fn utf8(name: &str, value: &HeaderValue) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-/// `aws-chunked` is about the transfer and is not stored.
+/// The list as it was sent, but for `aws-chunked`, which is about the transfer and is not stored.
 fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Fault> {
-    let Some(all) = text(headers, header::CONTENT_ENCODING)? else {
-        return Ok(None);
-    };
-    let is_framing = |coding: &str| coding.eq_ignore_ascii_case("aws-chunked");
-    let codings = all.split(',').map(str::trim);
-    let (framing, kept): (Vec<&str>, Vec<&str>) = codings
-        .filter(|coding| !coding.is_empty())
-        .partition(|coding| is_framing(coding));
-    Ok(match (framing.is_empty(), kept.is_empty()) {
-        (_, true) => None,
-        // As it was sent.
-        (true, false) => Some(all),
-        (false, false) => Some(kept.join(",")),
-    })
+    let name = header::CONTENT_ENCODING;
+    let lines = headers.get_all(&name).into_iter();
+    let lines: Vec<String> = lines
+        .map(|line| utf8(name.as_str(), line))
+        .collect::<Result<_, _>>()?;
+    let all = lines.join(",");
+    let is_framing = |coding: &&str| coding.trim().eq_ignore_ascii_case("aws-chunked");
+    let kept: Vec<&str> = all
+        .split(',')
+        .filter(|coding| !is_framing(coding))
+        .collect();
+    let is_named = kept.iter().any(|coding| !coding.trim().is_empty());
+    Ok(is_named.then(|| kept.join(",").trim().to_owned()))
 }
 
-/// By name; values of a name that is there more than once are joined.
+/// By name, without the encoding that carries what is not ASCII; values of a name that is there more
+/// than once are joined.
 fn user_metadata(headers: &HeaderMap) -> Result<Vec<(String, String)>, Fault> {
     let mut found: Vec<(String, String)> = Vec::new();
     for name in headers.keys().map(HeaderName::as_str) {
@@ -103,7 +102,7 @@ fn user_metadata(headers: &HeaderMap) -> Result<Vec<(String, String)>, Fault> {
         let values = headers
             .get_all(name)
             .into_iter()
-            .map(|value| utf8(name, value));
+            .map(|value| utf8(name, value).map(|text| encoded_word::decode(&text)));
         let values: Vec<String> = values.collect::<Result<_, _>>()?;
         found.push((short.to_owned(), values.join(",")));
     }
@@ -167,7 +166,7 @@ pub fn object_headers(query: &Query, object: &Object) -> HeaderMap {
     );
     for (name, value) in &attributes.user_metadata {
         let name = HeaderName::from_bytes(format!("{META_PREFIX}{name}").as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&header_text(value))) {
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&encoded_word::encode(value))) {
             headers.insert(name, value);
         }
     }
@@ -192,30 +191,6 @@ pub fn add_checksum(headers: &mut HeaderMap, request: &Request, checksum: Option
     {
         checksum::add(headers, checksum);
     }
-}
-
-/// A value as a header can carry it: what is not ASCII in the encoded words of RFC 2047, as AWS
-/// does it.
-fn header_text(value: &str) -> String {
-    const WORD_BYTES_MAX: usize = 45;
-    if value
-        .bytes()
-        .all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\t')
-    {
-        return value.to_owned();
-    }
-    let mut words: Vec<String> = vec![String::new()];
-    for character in value.chars() {
-        let word = words
-            .last_mut()
-            .filter(|word| word.len() < WORD_BYTES_MAX - 4);
-        match word {
-            Some(word) => word.push(character),
-            None => words.push(character.to_string()),
-        }
-    }
-    let encode = |word: &String| format!("=?UTF-8?B?{}?=", BASE64.encode(word));
-    words.iter().map(encode).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -251,14 +226,37 @@ mod tests {
 
     #[test]
     fn a_list_of_codings_is_kept_as_it_was_sent() {
-        let found = attributes(&headers(&[("content-encoding", b"deflate,  gzip")])).unwrap();
-        assert_eq!(found.content_encoding.as_deref(), Some("deflate,  gzip"));
+        for (lines, stored) in [
+            (&["deflate,  gzip"][..], "deflate,  gzip"),
+            (&["gzip, aws-chunked"], "gzip"),
+            (&["AWS-chunked,gzip"], "gzip"),
+            (&["deflate,gzip,aws-chunked"], "deflate,gzip"),
+            (&["deflate, gzip, aws-chunked"], "deflate, gzip"),
+            (&["deflate, aws-chunked, gzip"], "deflate, gzip"),
+            (&["aws-chunked", "gzip"], "gzip"),
+            (&["deflate", "gzip"], "deflate,gzip"),
+        ] {
+            let lines = lines
+                .iter()
+                .map(|line| ("content-encoding", line.as_bytes()));
+            let found = attributes(&headers(&lines.collect::<Vec<_>>())).unwrap();
+            assert_eq!(found.content_encoding.as_deref(), Some(stored));
+        }
     }
 
     #[test]
     fn a_transfer_coding_alone_is_not_stored() {
-        let found = attributes(&headers(&[("content-encoding", b"aws-chunked")])).unwrap();
-        assert_eq!(found.content_encoding, None);
+        for value in [&b"aws-chunked"[..], b" , aws-chunked", b""] {
+            let found = attributes(&headers(&[("content-encoding", value)])).unwrap();
+            assert_eq!(found.content_encoding, None);
+        }
+    }
+
+    #[test]
+    fn encoded_metadata_is_stored_decoded() {
+        let value = b"=?UTF-8?B?w6k=?= =?UTF-8?Q?_b?=";
+        let found = attributes(&headers(&[("x-amz-meta-a", value)])).unwrap();
+        assert_eq!(found.user_metadata, [("a".to_owned(), "é b".to_owned())]);
     }
 
     #[test]
@@ -277,13 +275,5 @@ mod tests {
         let more = [both[0], both[1], ("content-type", b"x")];
         let refused = attributes(&headers(&more)).unwrap_err();
         assert_eq!(refused.code, Code::MetadataTooLarge);
-    }
-
-    #[test]
-    fn values_that_are_not_ascii_become_encoded_words() {
-        assert_eq!(header_text("plain"), "plain");
-        assert_eq!(header_text("é"), "=?UTF-8?B?w6k=?=");
-        let long = header_text(&"é".repeat(100));
-        assert!(long.split(' ').count() > 1 && long.split(' ').all(|word| word.len() <= 75));
     }
 }

@@ -3,19 +3,20 @@
 use strata_engine::reactor;
 use strata_raftlog::namespace::command::{CompleteUpload, CompletedPart};
 use strata_raftlog::namespace::{
-    Checksum, ChecksumAlgorithm, ChecksumKind, ETag, PART_BYTES_MIN, PART_NUMBER_MAX, Part,
+    Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Object, PART_BYTES_MIN, PART_NUMBER_MAX, Part,
+    VersionId,
 };
 
-use super::multipart::find;
-use super::{Shared, conditions, versions, write_key};
+use super::multipart::{find, parse_upload_id};
+use super::{Shared, buckets, conditions, versions, write_key};
 use crate::error::{Code, Fault};
 use crate::percent::encode_path;
-use crate::request::Request;
+use crate::request::{Addressing, Request};
 use crate::response::Response;
 use crate::{checksum, etag, xml};
 
 /// A part that a request names, with what it says of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Named {
     number: i64,
     etag: String,
@@ -30,19 +31,69 @@ const PARTS_PER_TURN: usize = 256;
 /// How often the parts are read, where others are put meanwhile.
 const TRIES: usize = 3;
 
-/// `CompleteMultipartUpload`. A part that is put meanwhile makes it read the parts again.
+/// `CompleteMultipartUpload`. A part that is put meanwhile makes it read the parts again. An upload
+/// that has become the object that the same parts make is answered as it was the first time.
 ///
 /// # Errors
 /// As every handler.
 pub async fn complete(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let named = read(&request.xml).await?;
+    let mut outcome = try_complete(shared, request, &named).await;
     for _ in 1..TRIES {
-        match try_complete(shared, request, &named).await {
-            Err(fault) if fault.code == Code::OperationAborted => {}
-            outcome => return outcome,
+        match outcome {
+            Err(fault) if fault.code == Code::OperationAborted => {
+                outcome = try_complete(shared, request, &named).await;
+            }
+            outcome => return outcome.or_else(|fault| repeated(shared, request, &named, fault)),
         }
     }
-    try_complete(shared, request, &named).await
+    outcome.or_else(|fault| repeated(shared, request, &named, fault))
+}
+
+/// The answer to a request whose upload is no longer there, or has lost its parts meanwhile: that of
+/// the one which completed it, while the object at the key is what the upload has become (its inode
+/// says so, which no other object ever has) and the parts that are named make its tag. The
+/// conditions were decided then.
+fn repeated(
+    shared: &Shared,
+    request: &Request,
+    named: &[Named],
+    fault: Fault,
+) -> Result<Response, Fault> {
+    if !matches!(fault.code, Code::NoSuchUpload | Code::InvalidPart) {
+        return Err(fault);
+    }
+    let bucket = buckets::find(shared, request)?;
+    let (_, key) = request.address.object()?;
+    let upload = parse_upload_id(request.query.text("uploadId"))?;
+    let object = shared
+        .cluster
+        .read(|view| view.object_in(bucket.inode, key))?;
+    let is_its = |object: &Object| object.inode == upload && is_made_of(object, named);
+    let Some(object) = object.filter(is_its) else {
+        return Err(fault);
+    };
+    check_object_size(request, object.size)?;
+    if let Some(checksum) = &object.checksum {
+        let (algorithm, kind) = (checksum.algorithm, checksum.kind);
+        check_declared(request, algorithm, kind, Some(checksum))?;
+    }
+    let mut response = answer(request, object.etag, object.checksum.as_ref())?;
+    if object.version != VersionId::Null {
+        let headers = &mut response.headers;
+        versions::add_version(headers, versions::VERSION_ID, &bucket, object.version);
+    }
+    Ok(response)
+}
+
+/// Whether the parts that a request names, in their order, are those of the object.
+fn is_made_of(object: &Object, named: &[Named]) -> bool {
+    let tags: Option<Vec<ETag>> = named
+        .iter()
+        .map(|part| ETag::parse(part.etag.trim()))
+        .collect();
+    let is_ascending = named.is_sorted_by(|one, next| one.number < next.number);
+    is_ascending && tags.is_some_and(|tags| etag::of_parts(&tags) == object.etag)
 }
 
 async fn try_complete(
@@ -50,7 +101,7 @@ async fn try_complete(
     request: &Request,
     named: &[Named],
 ) -> Result<Response, Fault> {
-    let (bucket, key) = request.address.object()?;
+    let (_, key) = request.address.object()?;
     let found = find(shared, request)?;
     let (algorithm, kind) = found
         .row
@@ -75,22 +126,25 @@ async fn try_complete(
         parts: completed.collect(),
         etag,
         checksum: checksum.clone(),
-        precondition: conditions::of_write(&request.headers),
+        precondition: conditions::of_write(&request.headers)?,
     };
-    let answer = shared.cluster.submit(command).await?;
+    let put = shared.cluster.submit(command).await?;
+    let mut response = answer(request, etag, checksum.as_ref())?;
+    versions::add_put_version(&mut response.headers, &put);
+    Ok(response)
+}
+
+fn answer(request: &Request, etag: ETag, checksum: Option<&Checksum>) -> Result<Response, Fault> {
+    let (bucket, key) = request.address.object()?;
     let mut xml = xml::Writer::new("CompleteMultipartUploadResult");
     xml.element("Location", &location(request, bucket, key));
     xml.element("Bucket", bucket);
     write_key(&mut xml, "Key", key, false);
     xml.element("ETag", &etag::quoted(etag));
-    checksum::write(&mut xml, checksum.as_ref());
-    let kind = checksum
-        .as_ref()
-        .map(|checksum| checksum::kind_name(checksum.kind));
+    checksum::write(&mut xml, checksum);
+    let kind = checksum.map(|checksum| checksum::kind_name(checksum.kind));
     xml.optional("ChecksumType", kind);
-    let mut response = Response::xml(xml);
-    versions::add_put_version(&mut response.headers, &answer);
-    Ok(response)
+    Ok(Response::xml(xml))
 }
 
 /// All parts of an upload, a few to a turn. What is put between two turns is noticed when the command is applied.
@@ -154,20 +208,28 @@ fn at_least_one(parts: Vec<Named>) -> Result<Vec<Named>, Fault> {
     }
 }
 
+/// A part without its number or its tag is malformed.
 fn read_part(xml: &mut xml::Reader<'_>) -> Result<Named, Fault> {
-    let mut part = Named::default();
+    let (mut number, mut etag, mut checksums) = (None, None, Vec::new());
     while let Some(name) = xml.child()? {
         match name.as_str() {
-            "PartNumber" => part.number = xml.value()?,
-            "ETag" => part.etag = xml.text()?,
+            "PartNumber" => number = Some(xml.value()?),
+            "ETag" => etag = Some(xml.text()?),
             other => {
                 let algorithm = other.strip_prefix("Checksum").and_then(checksum::by_name);
                 let algorithm = algorithm.ok_or_else(|| Fault::from(Code::MalformedXML))?;
-                part.checksums.push((algorithm, xml.text()?));
+                checksums.push((algorithm, xml.text()?));
             }
         }
     }
-    Ok(part)
+    match (number, etag) {
+        (Some(number), Some(etag)) => Ok(Named {
+            number,
+            etag,
+            checksums,
+        }),
+        _ => Err(Code::MalformedXML.into()),
+    }
 }
 
 /// Finds the parts that a request names.
@@ -230,16 +292,17 @@ fn check_sizes(request: &Request, parts: &[&NumberedPart]) -> Result<(), Fault> 
             .detail("MinSizeAllowed", PART_BYTES_MIN.to_string())
             .detail("PartNumber", number.to_string()));
     }
-    let Some(declared) = request.header("x-amz-mp-object-size") else {
-        return Ok(());
-    };
-    let size: u64 = parts.iter().map(|(_, part)| part.size).sum();
-    match declared.parse() == Ok(size) {
-        true => Ok(()),
-        false => Err(Fault::new(
+    check_object_size(request, parts.iter().map(|(_, part)| part.size).sum())
+}
+
+/// Compares the size that a request announces of the object.
+fn check_object_size(request: &Request, size: u64) -> Result<(), Fault> {
+    match request.header("x-amz-mp-object-size") {
+        Some(announced) if announced.parse() != Ok(size) => Err(Fault::new(
             Code::InvalidRequest,
             "The provided 'x-amz-mp-object-size' header value does not match what was computed.",
         )),
+        _ => Ok(()),
     }
 }
 
@@ -293,7 +356,11 @@ fn check_declared(
 
 fn location(request: &Request, bucket: &str, key: &[u8]) -> String {
     let host = request.header("host").unwrap_or_default();
-    format!("http://{host}/{bucket}/{}", encode_path(key))
+    let key = encode_path(key);
+    match request.addressing {
+        Addressing::Path => format!("http://{host}/{bucket}/{key}"),
+        Addressing::Host => format!("http://{host}/{key}"),
+    }
 }
 
 #[cfg(test)]
@@ -394,7 +461,10 @@ mod tests {
             "<Part><PartNumber>a</PartNumber></Part>",
             "<Part><ChecksumMD7>a</ChecksumMD7></Part>",
             "<Other/>",
-            &"<Part/>".repeat(10_001),
+            "<Part/>",
+            "<Part><PartNumber>7</PartNumber></Part>",
+            "<Part><ETag>&quot;a&quot;</ETag></Part>",
+            &"<Part><PartNumber>7</PartNumber><ETag>a</ETag></Part>".repeat(10_001),
         ] {
             assert_eq!(root(wrong), Err(Code::MalformedXML), "{wrong:.40}");
         }

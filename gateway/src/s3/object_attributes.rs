@@ -3,7 +3,7 @@
 use http::header;
 use strata_raftlog::namespace::Object;
 
-use super::{Shared, buckets, conditions, versions};
+use super::{Shared, buckets, conditions, page_size_of, versions};
 use crate::checksum;
 use crate::dates::http_date;
 use crate::error::{Code, Fault};
@@ -20,31 +20,70 @@ const KNOWN: [&str; 5] = [
     "ObjectSize",
 ];
 
-/// `GetObjectAttributes`: those that the request names. Of the parts, their number: what they were
-/// one by one is forgotten when an upload is completed.
+/// The headers that name a page of the parts.
+const MAX_PARTS: &str = "x-amz-max-parts";
+const PART_NUMBER_MARKER: &str = "x-amz-part-number-marker";
+
+/// A page of the parts of an object.
+struct PartsPage {
+    /// The number of the last part before the page.
+    marker: usize,
+    limit: usize,
+    /// Those of the page, in their order.
+    sizes: Vec<u64>,
+}
+
+/// `GetObjectAttributes`: those that the request names. Of the parts, their numbers and sizes: their
+/// checksums are forgotten when an upload is completed.
 ///
 /// # Errors
 /// As every handler.
 pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let wanted = wanted(request)?;
+    let limit = page_size_of(MAX_PARTS, number(request, MAX_PARTS)?)?;
+    let marker = number(request, PART_NUMBER_MARKER)?.unwrap_or(0);
+    let marker = usize::try_from(marker).unwrap_or(0);
     let bucket = buckets::find(shared, request)?;
     let (_, key) = request.address.object()?;
     let asked = versions::asked(request)?;
-    let object = shared.cluster.read(|view| {
+    let is_wanted = |name: &str| wanted.iter().any(|known| known == name);
+    let (object, parts) = shared.cluster.read(|view| {
         let object = match versions::find(view, &bucket, key, asked)? {
             Ok(object) => object,
             Err(fault) => return Ok(Err(fault)),
         };
         let checked = conditions::check_read(&request.headers, &conditions::OF_READ, &object);
-        Ok(checked.map(|()| object))
+        if let Err(fault) = checked {
+            return Ok(Err(fault));
+        }
+        let sizes = match is_wanted("ObjectParts") && object.etag.part_count > 0 {
+            true => view.part_sizes(&object, marker, limit)?,
+            false => Vec::new(),
+        };
+        Ok(Ok((object, sizes)))
     })??;
-    let is_wanted = |name: &str| wanted.iter().any(|known| known == name);
-    let mut response = Response::xml(document(&object, is_wanted));
+    let page = PartsPage {
+        marker,
+        limit,
+        sizes: parts,
+    };
+    let mut response = Response::xml(document(&object, &page, is_wanted));
     let modified = http_date(object.modified_nanos);
     response.headers.insert(header::LAST_MODIFIED, modified);
     let headers = &mut response.headers;
     versions::add_version(headers, versions::VERSION_ID, &bucket, object.version);
     Ok(response)
+}
+
+/// A header that is a number.
+fn number(request: &Request, name: &str) -> Result<Option<i32>, Fault> {
+    let Some(text) = request.header(name) else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        let message = format!("Provided {name} not an integer or within integer range");
+        Fault::argument(name, text, message)
+    })
 }
 
 /// The names in `x-amz-object-attributes`.
@@ -69,7 +108,7 @@ fn wanted(request: &Request) -> Result<Vec<String>, Fault> {
     }
 }
 
-fn document(object: &Object, wants: impl Fn(&str) -> bool) -> xml::Writer {
+fn document(object: &Object, parts: &PartsPage, wants: impl Fn(&str) -> bool) -> xml::Writer {
     let mut xml = xml::Writer::new("GetObjectAttributesResponse");
     if wants("ETag") {
         // Without the quotation marks that it has everywhere else, as AWS answers it.
@@ -82,9 +121,7 @@ fn document(object: &Object, wants: impl Fn(&str) -> bool) -> xml::Writer {
         xml.close("Checksum");
     }
     if wants("ObjectParts") && object.etag.part_count > 0 {
-        xml.open("ObjectParts");
-        xml.value("PartsCount", object.etag.part_count);
-        xml.close("ObjectParts");
+        write_parts(&mut xml, object.etag.part_count, parts);
     }
     if wants("StorageClass") {
         xml.element("StorageClass", "STANDARD");
@@ -93,4 +130,25 @@ fn document(object: &Object, wants: impl Fn(&str) -> bool) -> xml::Writer {
         xml.value("ObjectSize", object.size);
     }
     xml
+}
+
+fn write_parts(xml: &mut xml::Writer, count: u32, page: &PartsPage) {
+    let last = page.marker + page.sizes.len();
+    xml.open("ObjectParts");
+    // A page of no parts says nothing of what follows, as with the listings.
+    let more = !page.sizes.is_empty() && last < count as usize;
+    xml.value("IsTruncated", more);
+    xml.value("MaxParts", page.limit);
+    if !page.sizes.is_empty() {
+        xml.value("NextPartNumberMarker", last);
+    }
+    xml.value("PartNumberMarker", page.marker);
+    for (number, size) in (page.marker + 1..).zip(&page.sizes) {
+        xml.open("Part");
+        xml.value("PartNumber", number);
+        xml.value("Size", size);
+        xml.close("Part");
+    }
+    xml.value("PartsCount", count);
+    xml.close("ObjectParts");
 }

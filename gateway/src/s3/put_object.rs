@@ -23,6 +23,7 @@ const SPACE_OBJECT: u32 = 0;
 /// As every handler.
 pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fault> {
     let attributes = metadata::attributes(&request.headers)?;
+    let precondition = conditions::of_write(&request.headers)?;
     // Looked up now, so that nobody sends gigabytes to a bucket that is not there.
     let bucket = buckets::find(shared, request)?.inode;
     let inode = shared.cluster.new_inode().await?;
@@ -42,7 +43,7 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
         checksum: checksum.clone(),
         attributes,
         body,
-        precondition: conditions::of_write(&request.headers),
+        precondition,
         owner: ROOT_ACCOUNT,
     };
     let answer = commit(shared, command.into()).await?;

@@ -43,6 +43,12 @@ pub fn resolve(asked: Asked, size: u64) -> Option<Range<u64>> {
     (range.start < range.end).then_some(range)
 }
 
+/// Whether an object of that size is answered whole although nothing of it can be a range: the last
+/// bytes of one that has none.
+pub fn is_all_of_nothing(asked: Asked, size: u64) -> bool {
+    size == 0 && matches!(asked, Asked::Last(1..))
+}
+
 /// `Content-Range` of an answer.
 pub fn content_range(range: &Range<u64>, size: u64) -> String {
     format!("bytes {}-{}/{size}", range.start, range.end - 1)
@@ -81,7 +87,10 @@ mod tests {
             assert_eq!(bytes(header, 100), Some(None), "{header}");
         }
         assert_eq!(bytes("bytes=0-0", 0), Some(None));
-        assert_eq!(bytes("bytes=-1", 0), Some(None));
+        let of_nothing = |header| parse(header).is_some_and(|asked| is_all_of_nothing(asked, 0));
+        assert!(of_nothing("bytes=-1") && of_nothing("bytes=-524288"));
+        assert!(!of_nothing("bytes=-0") && !of_nothing("bytes=0-0"));
+        assert!(!is_all_of_nothing(Asked::Last(1), 1));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::Method;
-use http::header::{self, HeaderValue};
+use http::header::HeaderValue;
 use http::request::Parts;
+use http::{Method, header};
 use hyper::body::Incoming;
 use strata_engine::reactor::{self, local::Permit};
 
@@ -17,9 +17,10 @@ use crate::body::{Expectation, RequestBody, Wire};
 use crate::error::Fault;
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::operation::BodyKind;
-use crate::request::{Address, Request};
+use crate::request::Request;
 use crate::response::Response;
 use crate::s3::cors;
+use crate::virtual_host;
 
 /// Answers a request, and notes where that is before its body has come.
 pub async fn answer(
@@ -33,6 +34,7 @@ pub async fn answer(
     let (uri, method) = (parts.uri.clone(), parts.method.clone());
     let is_head = method == Method::HEAD;
     let origin = parts.headers.get(header::ORIGIN).cloned();
+    let host = parts.headers.get(header::HOST).cloned();
     let unwanted = Expectation::unread(&parts.headers);
     let mut body = RequestBody::new(Wire::Connection(incoming), unwanted, &server.md5);
     let is_preflight = method == Method::OPTIONS;
@@ -57,7 +59,9 @@ pub async fn answer(
         unread.note();
     }
     if record.address.is_none() {
-        record.address = Address::parse(uri.path()).ok();
+        let domains = &server.shared.config.domains;
+        let address = virtual_host::address(&uri, host.as_ref(), domains);
+        record.address = address.ok().map(|(address, _)| address);
     }
     let outcome = match origin.filter(|_| !is_preflight) {
         Some(origin) => for_origin(server, &record, &method, &origin, outcome),
@@ -97,7 +101,8 @@ fn for_origin(
 
 /// Answers a browser that asks whether it may send a request. It signs nothing.
 fn preflight(server: &Server, parts: &Parts, record: &mut Record) -> Result<Response, Fault> {
-    let opened = guard::open(&parts.method, &parts.uri, &parts.headers)?;
+    let domains = &server.shared.config.domains;
+    let opened = guard::open(&parts.method, &parts.uri, &parts.headers, domains)?;
     let outcome = cors::preflight(&server.shared, &opened.address, &parts.headers);
     record.address = Some(opened.address);
     outcome
@@ -110,7 +115,7 @@ fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted,
         headers,
         ..
     } = parts;
-    let opened = guard::open(&method, &uri, &headers)?;
+    let opened = guard::open(&method, &uri, &headers, &server.shared.config.domains)?;
     let subject = Subject {
         method: &method,
         path: uri.path(),
@@ -158,6 +163,7 @@ fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Req
         id: record.request_id,
         operation: admitted.operation,
         address: admitted.address,
+        addressing: admitted.addressing,
         query: admitted.query,
         headers: admitted.headers,
         body,

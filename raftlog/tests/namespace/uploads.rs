@@ -364,6 +364,8 @@ fn a_part_of_no_bytes_has_a_range_too() {
         let object = view.object("b", b"k").unwrap().unwrap();
         let end = u64::from(full) * PART_BYTES_MIN;
         assert_eq!(object.size, end);
+        let sizes = view.part_sizes(&object, usize::from(full), 10).unwrap();
+        assert_eq!(sizes, [0]);
         let empty = view.part_range(&object, full + 1).unwrap();
         assert_eq!(empty, Some(end..end));
         assert_eq!(view.part_range(&object, full + 2).unwrap(), None);
@@ -372,6 +374,7 @@ fn a_part_of_no_bytes_has_a_range_too() {
     let view = cluster.store.view().unwrap();
     let single = view.object("b", b"k").unwrap().unwrap();
     assert_eq!(view.part_range(&single, 1).unwrap(), None);
+    assert_eq!(view.part_sizes(&single, 0, 10).unwrap(), [0; 0]);
 }
 
 #[test]
@@ -418,6 +421,19 @@ fn ten_thousand_parts_are_read_from_anywhere() {
     }
     assert_eq!(view.part_range(&object, 0).unwrap(), None);
     assert_eq!(view.part_range(&object, 10_001).unwrap(), None);
+    for (after, limit, expected) in [
+        (0, 1000, 1000),
+        (63, 2, 2),
+        (64, 64, 64),
+        (65, 128, 128),
+        (9_990, 1000, 10),
+        (10_000, 1000, 0),
+        (usize::MAX, 1000, 0),
+        (0, 0, 0),
+    ] {
+        let sizes = view.part_sizes(&object, after, limit).unwrap();
+        assert_eq!(sizes, vec![PART_BYTES_MIN; expected], "{after} {limit}");
+    }
     drop(view);
     let inode = cluster.put("b", b"k", Body::Empty);
     assert_ne!(inode, upload);

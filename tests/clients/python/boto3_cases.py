@@ -1,6 +1,7 @@
 """boto3 with its defaults against a server, called by tests/clients.sh with the client's name, as two versions run it."""
 
 import hashlib
+import socket
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from checks import BIG, ENDPOINT, MANY, ODD_KEYS, case, main, same
+from checks import BIG, ENDPOINT, HOST, MANY, ODD_KEYS, case, main, same
 
 BUCKET = "clients-" + sys.argv[1].replace("_", "-")
 FOLDER = Path(tempfile.mkdtemp())
@@ -144,6 +145,26 @@ def copy_names_with_a_space_and_with_a_plus():
         same(key, get(key + ".copy"), key.encode())
     s3.copy({"Bucket": BUCKET, "Key": "dir/big"}, BUCKET, "copy/big")
     same("copy/big", get("copy/big"), BIG)
+
+
+@case
+def a_bucket_named_by_the_host():
+    # Not every resolver knows names below localhost.
+    look_up = socket.getaddrinfo
+    server, port = HOST.rsplit(":", 1)
+    socket.getaddrinfo = lambda host, *rest, **more: look_up(
+        server if host.endswith("localhost") else host, *rest, **more
+    )
+    style = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+    by_host = boto3.client("s3", endpoint_url=f"http://localhost:{port}", config=style)
+    for key in ODD_KEYS:
+        by_host.put_object(Bucket=BUCKET, Key="host/" + key, Body=key.encode())
+        same(key, get("host/" + key), key.encode())
+    found = by_host.list_objects_v2(Bucket=BUCKET, Prefix="host/")["Contents"]
+    assert len(found) == len(ODD_KEYS), found
+    address = by_host.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "host/" + ODD_KEYS[0]})
+    assert address.startswith(f"http://{BUCKET}.localhost:{port}/host/"), address
+    same("presigned", urllib.request.urlopen(address).read(), ODD_KEYS[0].encode())
 
 
 @case

@@ -1,6 +1,9 @@
 //! Create, head, list, locate, delete.
 
 use crate::{bucket, code, failure, put, shared};
+use aws_sdk_s3::config::Region;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use strata_tests::server::{Server, ServerOptions};
 
 #[tokio::test]
 async fn a_bucket_is_made_seen_and_deleted() {
@@ -97,13 +100,39 @@ async fn a_second_bucket_of_the_name_is_answered_as_aws_does() {
     // In us-east-1 making one's own bucket again is no error; elsewhere it is. Both keep what is in it.
     let (client, name) = bucket("buckets-twice").await;
     put(&client, &name, "kept", b"x").await;
-    if let Err(error) = client.create_bucket().bucket(&name).send().await {
-        assert_eq!(
-            failure(Err::<(), _>(error)),
-            code(409, "BucketAlreadyOwnedByYou")
-        );
-    }
+    let again = client.create_bucket().bucket(&name).send().await;
+    let again = again.expect("no error in us-east-1");
+    assert_eq!(again.location(), Some("/buckets-twice"));
     assert_eq!(crate::get(&client, &name, "kept").await, b"x");
+}
+
+#[tokio::test]
+async fn elsewhere_than_in_us_east_1_a_second_bucket_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("strata.toml");
+    std::fs::write(&file, "[s3]\nregion = \"eu-west-1\"\n").expect("written");
+    let server = Server::start(ServerOptions {
+        arguments: vec!["--config".into(), file.display().to_string()],
+        ..ServerOptions::default()
+    });
+    let config = server.client_config().region(Region::new("eu-west-1"));
+    let client = aws_sdk_s3::Client::from_conf(config.build());
+    let there = CreateBucketConfiguration::builder()
+        .location_constraint(BucketLocationConstraint::EuWest1)
+        .build();
+    let create = || {
+        let create = client.create_bucket().bucket("buckets-elsewhere");
+        create.create_bucket_configuration(there.clone()).send()
+    };
+    create().await.expect("a new bucket");
+    put(&client, "buckets-elsewhere", "kept", b"x").await;
+    let again = failure(create().await);
+    assert_eq!(again, code(409, "BucketAlreadyOwnedByYou"));
+    assert_eq!(crate::get(&client, "buckets-elsewhere", "kept").await, b"x");
+    let location = client.get_bucket_location().bucket("buckets-elsewhere");
+    let location = location.send().await.expect("a location");
+    let expected = Some(&BucketLocationConstraint::EuWest1);
+    assert_eq!(location.location_constraint(), expected);
 }
 
 #[tokio::test]

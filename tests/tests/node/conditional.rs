@@ -1,8 +1,9 @@
 //! Conditions of reads, and of writes, which are decided at the commit.
 
-use crate::{bucket, code, failure, get, put};
+use crate::{bucket, code, failure, get, put, send};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use strata_tests::http::Request;
 
 async fn etag(client: &Client, bucket: &str, key: &str) -> String {
     let head = client
@@ -145,4 +146,46 @@ async fn of_many_writers_that_find_nothing_one_wins() {
         assert_eq!(winners.len(), 1, "{winners:?}");
         assert_eq!(get(&client, &name, &key).await[0], winners[0]);
     }
+}
+
+/// AWS takes `If-None-Match` on writes with `*` alone, and not beside `If-Match`.
+#[tokio::test]
+async fn conditions_that_aws_does_not_take_on_writes_are_not_implemented() {
+    let (client, name) = bucket("conditional-refused").await;
+    put(&client, &name, "k", b"old").await;
+    let tag = etag(&client, &name, "k").await;
+    let created = client.create_multipart_upload().bucket(&name).key("k");
+    let id = created.send().await.expect("an upload").upload_id;
+    let upload = format!("/{name}/k?uploadId={}", id.expect("its id"));
+    let part = Request::new("PUT", &format!("{upload}&partNumber=1")).body("new");
+    let part = send(part);
+    let part_tag = part.header("etag").expect("its tag").trim_matches('"');
+    let named = format!("<Part><PartNumber>1</PartNumber><ETag>{part_tag}</ETag></Part>");
+    let document = format!("<CompleteMultipartUpload>{named}</CompleteMultipartUpload>");
+    let object = format!("/{name}/k");
+    let source = format!("{name}/k");
+    for conditions in [
+        &[("if-none-match", tag.as_str())][..],
+        &[("if-none-match", "\"0123456789abcdef0123456789abcdef\"")],
+        &[("if-none-match", "abc")],
+        &[("if-none-match", "*"), ("if-match", tag.as_str())],
+        &[("if-none-match", tag.as_str()), ("if-match", tag.as_str())],
+    ] {
+        let requests = [
+            Request::new("PUT", &object).body("new"),
+            Request::new("PUT", &object).header("x-amz-copy-source", &source),
+            Request::new("POST", &upload).body(document.as_str()),
+        ];
+        for request in requests {
+            let with =
+                |request: Request, (name, value): &(&str, &str)| request.header(name, *value);
+            let answer = send(conditions.iter().fold(request, with));
+            let text = answer.text();
+            assert_eq!(answer.status, 501, "{conditions:?}: {text}");
+            assert!(text.contains("<Header>If-None-Match</Header>"), "{text}");
+            assert_eq!(get(&client, &name, "k").await, b"old", "{conditions:?}");
+        }
+    }
+    let completed = send(Request::new("POST", &upload).body(document));
+    assert_eq!(completed.status, 200, "the upload is still there");
 }

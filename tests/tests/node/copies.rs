@@ -191,3 +191,23 @@ async fn a_plus_in_the_source_is_a_space() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_range_beyond_the_end_of_the_source_is_refused_with_its_size() {
+    let (client, name) = bucket("copies-beyond").await;
+    put(&client, &name, "source", &body(1, 1000)).await;
+    let created = client.create_multipart_upload().bucket(&name).key("k");
+    let id = created.send().await.expect("an upload").upload_id;
+    let target = format!("/{name}/k?partNumber=1&uploadId={}", id.expect("its id"));
+    for range in ["bytes=0-1000", "bytes=1000-1000", "bytes=5000-6000"] {
+        let request = Request::new("PUT", &target)
+            .header("x-amz-copy-source", format!("{name}/source"))
+            .header("x-amz-copy-source-range", range);
+        let answer = send(request);
+        let text = answer.text();
+        assert_eq!(answer.status, 400, "{range}: {text}");
+        assert!(text.contains("<Code>InvalidArgument</Code>"), "{text}");
+        let message = "Range specified is not valid for source object of size: 1000";
+        assert!(text.contains(message), "{text}");
+    }
+}

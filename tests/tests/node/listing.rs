@@ -1,9 +1,10 @@
 //! LIST against the model, over hostile keys.
 
-use crate::{bucket, code, failure, put};
+use crate::{bucket, code, failure, put, send};
 use aws_sdk_s3::Client;
 use std::collections::BTreeSet;
 use strata_tests::content::Random;
+use strata_tests::http::Request;
 use strata_tests::keys::{HOSTILE, Page, list, random};
 
 async fn fill(client: &Client, bucket: &str, keys: &BTreeSet<String>) {
@@ -229,4 +230,19 @@ async fn a_thousand_keys_make_a_page_and_zero_none() {
         .send()
         .await;
     assert_eq!(failure(bad), code(400, "InvalidArgument"));
+}
+
+/// Both versions encode the prefix where it is asked for, as the reference of the API says and the Java SDKs undo.
+#[tokio::test]
+async fn a_prefix_with_control_bytes_is_encoded_where_it_is_asked_for() {
+    let (client, name) = bucket("listing-control").await;
+    put(&client, &name, "\n\u{1}/k", b"x").await;
+    for version in ["", "&list-type=2"] {
+        let target = format!("/{name}?prefix=%0A%01{version}");
+        let plain = send(Request::new("GET", &target)).text();
+        assert!(plain.contains("&#x1;/k</Key>"), "{plain}");
+        let encoded = send(Request::new("GET", &format!("{target}&encoding-type=url"))).text();
+        assert!(encoded.contains("<Prefix>%0A%01</Prefix>"), "{encoded}");
+        assert!(encoded.contains("<Key>%0A%01/k</Key>"), "{encoded}");
+    }
 }

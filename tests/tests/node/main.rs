@@ -18,6 +18,7 @@ mod first_start;
 mod full_device;
 mod listing;
 mod multipart;
+mod object_attributes;
 mod objects;
 mod old_devices;
 mod packing;
@@ -29,6 +30,7 @@ mod signatures;
 mod starts;
 mod tls;
 mod versions;
+mod virtual_hosts;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};

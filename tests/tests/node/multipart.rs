@@ -1,11 +1,12 @@
 //! Multipart uploads: create, parts, list, complete, abort.
 
-use crate::{bucket, code, failure, get, put, send};
+use crate::{bucket, code, failure, get, put, send, shared};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use strata_tests::content::body;
 use strata_tests::http::Request;
+use strata_tests::server::{Server, ServerOptions};
 
 async fn create(client: &Client, bucket: &str, key: &str) -> String {
     let created = client
@@ -365,4 +366,160 @@ async fn a_part_that_is_replaced_meanwhile_is_never_taken_for_the_one_that_was_n
             }
         }
     }
+}
+
+/// What a completion answers, with a checksum and a place.
+async fn complete_all(
+    client: &Client,
+    (bucket, key, id): (&str, &str, &str),
+    done: &[CompletedPart],
+) -> Result<[Option<String>; 4], (u16, String)> {
+    let complete = client
+        .complete_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(id)
+        .multipart_upload(parts(done.to_vec()));
+    match complete.send().await {
+        Ok(answer) => Ok([
+            answer.e_tag().map(str::to_owned),
+            answer.location().map(str::to_owned),
+            answer.checksum_crc32().map(str::to_owned),
+            answer.checksum_type().map(|kind| kind.as_str().to_owned()),
+        ]),
+        Err(error) => Err(failure(Err::<(), _>(error))),
+    }
+}
+
+/// An upload of two parts with a checksum, not yet completed: its id and the parts.
+async fn two_parts(client: &Client, bucket: &str, key: &str) -> (String, Vec<CompletedPart>) {
+    let created = client
+        .create_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .checksum_algorithm(ChecksumAlgorithm::Crc32)
+        .send()
+        .await;
+    let id = created.expect("an upload").upload_id.expect("its id");
+    let mut done = Vec::new();
+    for (number, bytes) in [(1, 5 << 20), (4, 1000)] {
+        let content = body(number as u64, bytes);
+        done.push(part(client, bucket, key, &id, number, &content).await);
+    }
+    (id, done)
+}
+
+#[tokio::test]
+async fn a_completion_that_is_sent_again_is_answered_again() {
+    let mut server = Server::start(ServerOptions::default());
+    let (client, name) = (server.client(), "multipart-repeated");
+    let made = client.create_bucket().bucket(name).send().await;
+    made.expect("a new bucket");
+    let (id, done) = two_parts(&client, name, "k").await;
+    let first = complete_all(&client, (name, "k", &id), &done).await;
+    let [etag, location, checksum, kind] = first.clone().expect("complete");
+    assert!(etag.is_some_and(|etag| etag.ends_with("-2\"")));
+    assert!(location.is_some() && checksum.is_some());
+    assert_eq!(kind.as_deref(), Some("COMPOSITE"));
+    assert_eq!(complete_all(&client, (name, "k", &id), &done).await, first);
+    let gone = Err(code(404, "NoSuchUpload"));
+    let other = |list: &[CompletedPart]| list.to_vec();
+    for list in [
+        other(&done[..1]),
+        other(&[done[1].clone(), done[0].clone()]),
+    ] {
+        let refused = complete_all(&client, (name, "k", &id), &list).await;
+        assert_eq!(refused, gone, "{list:?}");
+    }
+    assert_eq!(complete_all(&client, (name, "l", &id), &done).await, gone);
+    let conditional = client
+        .complete_multipart_upload()
+        .bucket(name)
+        .key("k")
+        .upload_id(&id)
+        .if_none_match("*")
+        .multipart_upload(parts(done.clone()));
+    conditional
+        .send()
+        .await
+        .expect("the condition was decided when it was completed");
+    server.kill();
+    server.restart();
+    let client = server.client();
+    let again = complete_all(&client, (name, "k", &id), &done).await;
+    let without_place = |answer: &Result<[Option<String>; 4], _>| {
+        let mut answer: [Option<String>; 4] = answer.clone().expect("an answer");
+        // The port is another one.
+        answer[1] = None;
+        answer
+    };
+    assert_eq!(without_place(&again), without_place(&first));
+    put(&client, name, "k", b"newer").await;
+    assert_eq!(complete_all(&client, (name, "k", &id), &done).await, gone);
+    assert_eq!(get(&client, name, "k").await, b"newer");
+}
+
+#[tokio::test]
+async fn completions_at_the_same_time_are_answered_alike() {
+    let (client, name) = bucket("multipart-twice").await;
+    for round in 0..10 {
+        let key = format!("k{round}");
+        let (id, done) = two_parts(&client, &name, &key).await;
+        let complete = || complete_all(&client, (&name, &key, &id), &done);
+        let (one, two, three) = tokio::join!(complete(), complete(), complete());
+        assert!(one.is_ok(), "round {round}: {one:?}");
+        assert_eq!((&one, &one), (&two, &three), "round {round}");
+    }
+}
+
+/// A part is the upload of it that ended last, also where that one began first.
+#[tokio::test]
+async fn the_upload_of_a_part_that_ends_last_is_the_part() {
+    let (client, name) = bucket("multipart-last").await;
+    let id = create(&client, &name, "k").await;
+    let (slow, fast) = (body(1, 2 << 20), body(2, 3000));
+    let server = shared();
+    let target = format!("/{name}/k?partNumber=1&uploadId={id}");
+    let put = |content: &[u8]| {
+        let request = Request::new("PUT", &target).body(content);
+        let payload = strata_tests::signature::Payload::Hashed;
+        server.signer().sign(request, server.s3(), payload, None)
+    };
+    let (first, second) = (put(&slow), put(&fast));
+    let late = first.send_with_pause(server.s3(), slow.len() / 2, || {
+        let answer = second.send(server.s3()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    });
+    let late = late.expect("an answer");
+    assert_eq!(late.status, 200, "{}", late.text());
+    let etag = late.header("etag").expect("its tag");
+    let one = CompletedPart::builder().part_number(1).e_tag(etag).build();
+    let completed = complete_with(&client, &name, "k", &id, one).await;
+    assert_eq!(completed, Ok(()));
+    assert!(get(&client, &name, "k").await == slow);
+}
+
+#[tokio::test]
+async fn a_part_without_its_number_or_its_tag_is_malformed() {
+    let (client, name) = bucket("multipart-malformed").await;
+    let id = create(&client, &name, "k").await;
+    let one = part(&client, &name, "k", &id, 1, b"x").await;
+    let etag = one.e_tag().expect("its tag").trim_matches('"');
+    for inside in [
+        "<Part/>".to_owned(),
+        "<Part><PartNumber>1</PartNumber></Part>".to_owned(),
+        format!("<Part><ETag>{etag}</ETag></Part>"),
+        format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part><Part></Part>"),
+    ] {
+        let root = "CompleteMultipartUpload";
+        let request = Request::new("POST", &format!("/{name}/k?uploadId={id}"));
+        let answer = send(request.body(format!("<{root}>{inside}</{root}>")));
+        let text = answer.text();
+        assert_eq!(answer.status, 400, "{inside}: {text}");
+        assert!(
+            text.contains("<Code>MalformedXML</Code>"),
+            "{inside}: {text}"
+        );
+    }
+    assert_eq!(complete_with(&client, &name, "k", &id, one).await, Ok(()));
 }

@@ -1,6 +1,6 @@
 //! Bodies of every size, ranges, metadata, delete, overwrite.
 
-use crate::{bucket, code, failure, get, keys, put, send};
+use crate::{bucket, code, failure, get, keys, put, send, shared};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use base64::Engine as _;
@@ -134,6 +134,95 @@ async fn ranges_are_cut_exactly() {
             .key(&key)
             .range(format!("bytes={bytes}-"));
         assert_eq!(failure(beyond.send().await), code(416, "InvalidRange"));
+    }
+}
+
+#[tokio::test]
+async fn the_last_bytes_of_an_empty_object_are_all_of_it() {
+    let (client, name) = bucket("objects-ranges-empty").await;
+    put(&client, &name, "empty", b"").await;
+    let ask = |method: &str, range: &str| {
+        let request = Request::new(method, &format!("/{name}/empty"));
+        let answer = send(request.header("range", range));
+        let length = answer.header("content-length").map(str::to_owned);
+        let is_partial = answer.header("content-range").is_some();
+        (answer.status, length, is_partial, answer.body)
+    };
+    for method in ["GET", "HEAD"] {
+        for range in ["bytes=-1", "bytes=-524288"] {
+            let whole = (200, Some("0".to_owned()), false, Vec::new());
+            assert_eq!(ask(method, range), whole, "{method} {range}");
+        }
+        for range in ["bytes=0-0", "bytes=0-", "bytes=-0"] {
+            assert_eq!(ask(method, range).0, 416, "{method} {range}");
+        }
+    }
+}
+
+/// What is not ASCII travels in the encoded words of RFC 2047, in either of their encodings.
+#[tokio::test]
+async fn metadata_in_encoded_words_is_stored_decoded() {
+    let (_, name) = bucket("objects-metadata-words").await;
+    let target = format!("/{name}/k");
+    for (sent, returned) in [
+        ("=?UTF-8?B?w6k=?=", "=?UTF-8?B?w6k=?="),
+        ("=?utf-8?Q?=C3=A9_=C3=A9?=", "=?UTF-8?B?w6kgw6k=?="),
+        ("=?UTF-8?B?YWJj?=", "abc"),
+        ("=?UTF-8?B?YWJj?= =?UTF-8?Q?_d?=", "abc d"),
+        ("=?UTF-8?B?nonsense", "=?UTF-8?B?nonsense"),
+        ("=?KOI8-R?B?w6k=?=", "=?KOI8-R?B?w6k=?="),
+    ] {
+        let request = Request::new("PUT", &target).header("x-amz-meta-a", sent);
+        assert_eq!(send(request.body("x")).status, 200, "{sent}");
+        let head = send(Request::new("HEAD", &target));
+        assert_eq!(head.header("x-amz-meta-a"), Some(returned), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_content_encodings_is_stored_as_it_was_spelled() {
+    let (_, name) = bucket("objects-encodings").await;
+    let target = format!("/{name}/k");
+    for (sent, stored) in [
+        ("gzip, aws-chunked", Some("gzip")),
+        ("deflate,gzip,aws-chunked", Some("deflate,gzip")),
+        ("deflate, gzip, aws-chunked", Some("deflate, gzip")),
+        ("aws-chunked", None),
+    ] {
+        let request = Request::new("PUT", &target).header("content-encoding", sent);
+        assert_eq!(send(request.body("x")).status, 200, "{sent}");
+        let head = send(Request::new("HEAD", &target));
+        assert_eq!(head.header("content-encoding"), stored, "{sent}");
+    }
+}
+
+/// A body in chunks of HTTP has no length, unless it is framed once more and says its own.
+#[tokio::test]
+async fn a_body_without_a_length_needs_the_one_behind_its_framing() {
+    let (client, name) = bucket("objects-chunked").await;
+    let server = shared();
+    let target = format!("/{name}/k");
+    let send_chunked = |payload: Payload| {
+        let request = Request::new("PUT", &target).body("hello");
+        let mut request = server.signer().sign(request, server.s3(), payload, None);
+        let mut body = format!("{:x}\r\n", request.body.len()).into_bytes();
+        body.append(&mut request.body);
+        body.extend_from_slice(b"\r\n0\r\n\r\n");
+        let request = request.header("transfer-encoding", "chunked").body(body);
+        request.send(server.s3()).expect("an answer")
+    };
+    for payload in [Payload::Hashed, Payload::Unsigned] {
+        let answer = send_chunked(payload);
+        assert_eq!(answer.status, 411, "{}", answer.text());
+        let code = "<Code>MissingContentLength</Code>";
+        assert!(answer.text().contains(code), "{}", answer.text());
+    }
+    for payload in [Payload::SignedChunks, Payload::UnsignedChunksTrailer] {
+        let answer = send_chunked(payload);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(get(&client, &name, "k").await, b"hello");
+        let deleted = client.delete_object().bucket(&name).key("k").send().await;
+        deleted.expect("delete");
     }
 }
 

@@ -77,13 +77,13 @@ async fn presigned_addresses_work_without_headers() {
         .await;
     let got = target(got.expect("presigned").uri());
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    refused(
-        &Request::new("GET", &got)
-            .send(server.s3())
-            .expect("an answer"),
-        403,
-        "AccessDenied",
-    );
+    let expired = Request::new("GET", &got).send(server.s3());
+    let expired = expired.expect("an answer");
+    refused(&expired, 403, "AccessDenied");
+    let text = expired.text();
+    for element in ["X-Amz-Expires", "Expires", "ServerTime"] {
+        assert!(text.contains(&format!("<{element}>")), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -211,6 +211,16 @@ async fn a_content_type_outside_the_signature_is_stored() {
 
 /// A presigned PUT with further parameters under its signature.
 fn presigned_put(path: &str, further: &[(&str, &str)], payload: &str) -> String {
+    presigned_put_with(path, further, payload, &[])
+}
+
+/// The same with further headers under the signature, by name and behind `host`.
+fn presigned_put_with(
+    path: &str,
+    further: &[(&str, &str)],
+    payload: &str,
+    signed: &[(&str, &str)],
+) -> String {
     let server = shared();
     let keys = server.signer();
     let signer = signature::Signer::new(&keys.access_key_id, &keys.secret_key, &keys.region);
@@ -218,21 +228,24 @@ fn presigned_put(path: &str, further: &[(&str, &str)], payload: &str) -> String 
     let date_time = signature::date_time(now.expect("a clock").as_secs() as i64);
     let scope = signer.scope(&date_time);
     let credential = format!("{}/{scope}", keys.access_key_id);
+    let host = server.s3().to_string();
+    let headers = [&[("host", host.as_str())], signed].concat();
+    let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+    let names = names.join(";");
     let mut pairs = vec![
         ("X-Amz-Algorithm", signature::ALGORITHM),
         ("X-Amz-Credential", &credential),
         ("X-Amz-Date", &date_time),
         ("X-Amz-Expires", "600"),
-        ("X-Amz-SignedHeaders", "host"),
+        ("X-Amz-SignedHeaders", &names),
     ];
     pairs.extend_from_slice(further);
     let query = signature::canonical_query(pairs.into_iter());
-    let host = server.s3().to_string();
     let made = signer.signature(&signature::Unsigned {
         method: "PUT",
         path,
         query: &query,
-        headers: &[("host", &host)],
+        headers: &headers,
         payload,
         date_time: &date_time,
     });
@@ -270,6 +283,69 @@ async fn a_checksum_in_a_presigned_address_alone_is_not_compared() {
     let answer = answer.expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(get(&client, &name, "k").await, b"hello");
+}
+
+/// Some SDKs sign headers of AWS's by name and put their values into the query alone.
+#[tokio::test]
+async fn a_signed_header_in_the_query_alone_counts() {
+    let (client, name) = bucket("signatures-hoisted").await;
+    let target = |path: &str, header, value| {
+        let pair = [(header, value)];
+        presigned_put_with(path, &pair, "UNSIGNED-PAYLOAD", &pair)
+    };
+    let put = |target: &str| {
+        let request = Request::new("PUT", target).body("x");
+        request.send(shared().s3()).expect("an answer")
+    };
+    let right = put(&target(&format!("/{name}/k"), "x-amz-meta-colour", "green"));
+    assert_eq!(right.status, 200, "{}", right.text());
+    let head = client.head_object().bucket(&name).key("k").send().await;
+    let head = head.expect("the object");
+    let colour = head.metadata().and_then(|all| all.get("colour"));
+    assert_eq!(colour.map(String::as_str), Some("green"));
+    let acl = put(&target(&format!("/{name}/l"), "x-amz-acl", "public-read"));
+    assert_eq!(acl.status, 501, "it is read: {}", acl.text());
+    let changed = target(&format!("/{name}/k"), "x-amz-meta-colour", "green");
+    let changed = changed.replace("colour=green", "colour=red");
+    refused(&put(&changed), 403, "SignatureDoesNotMatch");
+}
+
+#[tokio::test]
+async fn an_error_about_a_time_tells_the_time_of_the_server() {
+    let server = shared();
+    let late = Signer {
+        clock_offset_seconds: -960,
+        ..server.signer()
+    };
+    let request = Request::new("GET", "/");
+    let request = late.sign(request, server.s3(), Payload::Hashed, None);
+    let answer = request.send(server.s3()).expect("an answer");
+    refused(&answer, 403, "RequestTimeTooSkewed");
+    let text = answer.text();
+    for element in ["RequestTime", "ServerTime", "MaxAllowedSkewMilliseconds"] {
+        assert!(text.contains(&format!("<{element}>")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_signature_of_version_4_is_named() {
+    for (authorization, status, code) in [
+        ("", 403, "AccessDenied"),
+        (
+            "AWS KEY:frJIUN8DYpKDtOLCwo//yllqDzg=",
+            400,
+            "InvalidRequest",
+        ),
+        ("Bearer secret", 400, "InvalidArgument"),
+    ] {
+        let request = Request::new("GET", "/").header("authorization", authorization);
+        let answer = request.send(shared().s3()).expect("an answer");
+        refused(&answer, status, code);
+        assert!(!answer.text().contains("secret"), "{}", answer.text());
+    }
+    let query = "/?AWSAccessKeyId=KEY&Signature=S&Expires=1";
+    let answer = Request::new("GET", query).send(shared().s3());
+    refused(&answer.expect("an answer"), 400, "InvalidRequest");
 }
 
 #[tokio::test]

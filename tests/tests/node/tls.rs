@@ -40,7 +40,7 @@ impl Secured {
         Secured {
             server: Server::start(options),
             identity,
-            folder: folder,
+            folder,
         }
     }
 

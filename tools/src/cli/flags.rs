@@ -74,7 +74,7 @@ fn argument_of(key: &'static Key) -> Option<Arg> {
     let argument = Arg::new(flag.name).long(flag.name).help(help);
     Some(match key.kind {
         Kind::Flag => argument.action(ArgAction::SetTrue),
-        Kind::Directories => argument
+        Kind::Directories | Kind::Domains => argument
             .value_name(flag.value_name)
             .action(ArgAction::Append),
         _ => argument.value_name(flag.value_name),
@@ -110,6 +110,7 @@ fn value_in(matches: &ArgMatches, key: &Key) -> Option<Result<Value, String>> {
     let texts: Vec<&String> = matches.get_many::<String>(name)?.collect();
     match (key.kind, texts.as_slice()) {
         (Kind::Directories, [_, _, ..]) => Some(several_directories(&texts)),
+        (Kind::Domains, [_, _, ..]) => Some(several_domains(&texts)),
         (_, [.., last]) => Some(Value::from_text(key.kind, last)),
         (_, []) => None,
     }
@@ -124,4 +125,15 @@ fn several_directories(texts: &[&String]) -> Result<Value, String> {
         }
     }
     Ok(Value::Directories(paths))
+}
+
+fn several_domains(texts: &[&String]) -> Result<Value, String> {
+    let mut domains = Vec::new();
+    for text in texts {
+        match Value::from_text(Kind::Domains, text)? {
+            Value::Domains(more) => domains.extend(more),
+            other => unreachable!("a domain is {other:?}"),
+        }
+    }
+    Ok(Value::Domains(domains))
 }

@@ -105,6 +105,8 @@ pub struct Config {
     pub s3_addr: SocketAddr,
     /// `s3.region`.
     pub region: String,
+    /// `s3.domains`, in lower case.
+    pub domains: Vec<String>,
     /// `s3.auth.allow_anonymous`.
     pub allow_anonymous: bool,
     /// `s3.auth.credentials`.
@@ -199,6 +201,7 @@ impl Config {
             data_addr: settings.address("data.bind_addr"),
             s3_addr: settings.address("s3.bind_addr"),
             region: settings.text("s3.region"),
+            domains: settings.domains("s3.domains"),
             allow_anonymous: settings.flag("s3.auth.allow_anonymous"),
             credentials: settings.credentials("s3.auth.credentials"),
             data_dirs,
@@ -437,6 +440,13 @@ impl Settings {
         match self.value(path)? {
             Value::File(file) => Some(file.clone()),
             other => unreachable_kind(path, Some(other)),
+        }
+    }
+
+    fn domains(&self, path: &str) -> Vec<String> {
+        match self.value(path) {
+            Some(Value::Domains(domains)) => domains.clone(),
+            other => unreachable_kind(path, other),
         }
     }
 

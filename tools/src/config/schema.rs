@@ -22,6 +22,8 @@ pub enum Kind {
     Text,
     /// The name of a region.
     Region,
+    /// One name of a domain or an array of them.
+    Domains,
     /// One of the words.
     Choice(&'static [&'static str]),
     /// A directory.
@@ -265,6 +267,16 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Region,
         default: "\"us-east-1\"",
         help: "The region that signatures must name and that bucket locations tell.",
+        ..LIVE
+    },
+    Key {
+        section: "s3",
+        name: "domains",
+        kind: Kind::Domains,
+        default: "[]",
+        help: "Domains that lead to this server with everything below them: `bucket.DOMAIN` names a bucket. One or an array. \
+               Names below `localhost` always do.",
+        flag: flag("s3-domain", "DOMAIN"),
         ..LIVE
     },
     Key {

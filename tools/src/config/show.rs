@@ -95,6 +95,10 @@ fn literal(value: &Value) -> String {
                 .collect();
             format!("[{}]", items.join(", "))
         }
+        Value::Domains(domains) => {
+            let items: Vec<String> = domains.iter().map(|domain| quoted(domain)).collect();
+            format!("[{}]", items.join(", "))
+        }
         Value::Address(address) => quoted(&address.to_string()),
         Value::Cores(cores) => quoted(&cores.to_string()),
         Value::Credentials(list) => {
@@ -121,6 +125,7 @@ fn json(value: &Value) -> serde_json::Value {
         Value::Text(text) => text.clone().into(),
         Value::Directory(path) | Value::File(path) => path.to_string_lossy().into_owned().into(),
         Value::Directories(paths) => paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+        Value::Domains(domains) => domains.clone().into(),
         Value::Address(address) => address.to_string().into(),
         Value::Cores(cores) => cores.to_string().into(),
         Value::Credentials(list) => list

@@ -28,6 +28,8 @@ pub enum Value {
     File(PathBuf),
     /// At least one directory.
     Directories(Vec<PathBuf>),
+    /// Domains, in lower case.
+    Domains(Vec<String>),
     /// An address.
     Address(SocketAddr),
     /// Bytes.
@@ -102,6 +104,7 @@ impl Value {
             (Kind::Cores, toml::Value::Integer(number)) => cores(&number.to_string()),
             (Kind::Cores, toml::Value::Array(items)) => cores_from_array(&items),
             (Kind::Directories, toml::Value::Array(items)) => directories(items),
+            (Kind::Domains, toml::Value::Array(items)) => domains(items),
             (Kind::Credentials, toml::Value::Array(items)) => credentials(items),
             (Kind::Integer { .. } | Kind::Flag | Kind::Credentials, other) => {
                 Err(mismatch(kind, &other))
@@ -118,7 +121,9 @@ impl Value {
     pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
         let text = text.trim();
         match kind {
-            Kind::Directories | Kind::Credentials | Kind::Cores if text.starts_with('[') => {
+            Kind::Directories | Kind::Domains | Kind::Credentials | Kind::Cores
+                if text.starts_with('[') =>
+            {
                 let parsed = format!("value = {text}").parse::<toml::Table>();
                 let mut table = parsed.map_err(|_| "is not a TOML array".to_owned())?;
                 let value = table
@@ -138,6 +143,7 @@ impl Value {
             Kind::Text if text.is_empty() => Err("must not be empty".to_owned()),
             Kind::Text => Ok(Value::Text(text.to_owned())),
             Kind::Region => region(text),
+            Kind::Domains => Ok(Value::Domains(vec![domain(text)?])),
             Kind::Choice(words) => choice(words, text),
             Kind::Directory => Ok(Value::Directory(path(text)?)),
             Kind::File => Ok(Value::File(path(text)?)),
@@ -175,6 +181,9 @@ pub fn describe(kind: Kind) -> String {
         Kind::File => "a file".to_owned(),
         Kind::Directories => "a directory or an array of directories".to_owned(),
         Kind::Address => "IP:PORT, such as 127.0.0.1:9002 or [::1]:9002".to_owned(),
+        Kind::Domains => {
+            "a domain such as s3.example.org, or an array of them, without ports".to_owned()
+        }
         Kind::Region => format!("1 to {REGION_CHARACTERS_MAX} letters, digits, `-` or `_`"),
         Kind::Size { .. } => "a size in bytes, such as 512MiB, 40GB or 1073741824".to_owned(),
         Kind::Cores => "`auto`, a count, or a list such as 0,2-3".to_owned(),
@@ -210,6 +219,34 @@ fn region(text: &str) -> Result<Value, String> {
         return Ok(Value::Text(text.to_owned()));
     }
     Err(format!("must be {}, not `{text}`", describe(Kind::Region)))
+}
+
+/// The longest name of a domain, and of one of its labels (RFC 1035).
+const DOMAIN_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
+
+/// A domain whose last label is a number is an IP address, which has nothing below it.
+fn domain(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label =
+        |label: &str| (1..=LABEL_BYTES_MAX).contains(&label.len()) && label.bytes().all(plain);
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let is_domain = text.len() <= DOMAIN_BYTES_MAX && text.split('.').all(is_label);
+    if is_domain && !text.rsplit('.').next().is_some_and(is_number) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(format!("must be {}, not `{text}`", describe(Kind::Domains)))
+}
+
+fn domains(items: Vec<toml::Value>) -> Result<Value, String> {
+    let mut domains = Vec::new();
+    for item in items {
+        match item {
+            toml::Value::String(text) => domains.push(domain(text.trim())?),
+            other => return Err(mismatch(Kind::Domains, &other)),
+        }
+    }
+    Ok(Value::Domains(domains))
 }
 
 fn choice(words: &'static [&'static str], text: &str) -> Result<Value, String> {

@@ -169,6 +169,31 @@ impl View<'_> {
         Ok(None)
     }
 
+    /// The sizes of the parts of an object that was uploaded in parts, in their order, behind the first `after` of them; at most
+    /// `limit`. None for other objects.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket).
+    pub fn part_sizes(
+        &self,
+        object: &Object,
+        after: usize,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let prefix = key::x_space(object.inode, key::X_SPANS, 0);
+        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
+        let (mut before, mut sizes) = (after, Vec::new());
+        while sizes.len() < limit
+            && let Some((_, SpanRow(row))) = scan.next::<SpanRow>()?
+        {
+            let parts = row.iter().skip(before).map(|span| span.length);
+            before = before.saturating_sub(row.len());
+            sizes.extend(parts);
+        }
+        sizes.truncate(limit);
+        Ok(sizes)
+    }
+
     /// The extents of a space of an inode from the row that holds `from` on, with the offset of
     /// each in the space; at most `limit`, rounded up to whole rows.
     ///

@@ -111,18 +111,3 @@ async fn what_has_no_signature_by_its_nature_is_told_so() {
     let answer = post.send(shared().s3()).expect("an answer");
     assert_not_implemented(&post.method, &answer);
 }
-
-#[tokio::test]
-async fn a_bucket_in_the_name_of_the_host_makes_no_bucket_of_the_key() {
-    let (client, name) = bucket("refusals-host").await;
-    let host = format!("{name}.localhost:{}", shared().s3().port());
-    for method in ["PUT", "GET", "DELETE"] {
-        let answer = send(Request::new(method, "/refusals-photo").header("host", &*host));
-        assert_not_implemented(method, &answer);
-    }
-    let made = client.head_bucket().bucket("refusals-photo").send().await;
-    assert_eq!(crate::failure(made).0, 404);
-    let plain = format!("localhost:{}", shared().s3().port());
-    let served = send(Request::new("HEAD", &format!("/{name}")).header("host", &*plain));
-    assert_eq!(served.status, 200);
-}
