@@ -16,7 +16,7 @@ use super::{Server, exchange};
 use crate::error::{Code, Fault};
 use crate::request_id::RequestId;
 use crate::tls::handshake;
-use crate::tls::transport::{ClientSpeaksTls, is_client_of_tls};
+use crate::tls::transport::CLIENT_SPEAKS_TLS;
 
 /// How long a connection may be idle, and how long the head of a request may take, and a TLS handshake before the first.
 const HEAD_MAX: Duration = Duration::from_secs(60);
@@ -43,6 +43,7 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
     let Either::Left((Some(transport), _)) = select(accepted, told.as_mut()).await else {
         return;
     };
+    let client_speaks_tls = transport.client_speaks_tls();
     let unread = UnreadBody::default();
     let service = service_fn(|request| async {
         Ok::<_, Infallible>(exchange::answer(server, request, peer, &unread).await)
@@ -63,14 +64,12 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
             connection.await
         }
     };
-    match ended {
-        Ok(()) => {}
-        Err(error) if is_client_of_tls(&error) => {
-            if let Some(more) = server.tls_lines.pass() {
-                tracing::info!(client = %peer, more, "a connection was closed: {ClientSpeaksTls}");
-            }
+    if client_speaks_tls.is_so() {
+        if let Some(more) = server.tls_lines.pass() {
+            tracing::info!(client = %peer, more, "{CLIENT_SPEAKS_TLS}");
         }
-        Err(error) => tracing::debug!(%error, "a connection ended early"),
+    } else if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
     }
 }
 

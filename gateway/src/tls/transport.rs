@@ -3,12 +3,12 @@
 //! Invariant: on a port without TLS the first byte of a connection is looked at, once, so that a client that speaks TLS there is told from
 //! one that sends rubbish.
 
-use std::error::Error;
-use std::fmt;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
@@ -34,28 +34,22 @@ pub enum Transport {
 pub struct PlainStream {
     stream: TcpStream,
     has_begun: bool,
+    client_speaks_tls: ClientSpeaksTls,
 }
 
-/// A client speaks TLS on a port that does not.
-#[derive(Debug)]
-pub struct ClientSpeaksTls;
+/// What is to be said of a client that speaks TLS on a port that does not.
+pub const CLIENT_SPEAKS_TLS: &str = "a connection was closed: the client speaks TLS, and `tls.cert` and `tls.key` (--tls-cert, --tls-key) are not set";
 
-impl fmt::Display for ClientSpeaksTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client speaks TLS, and `tls.cert` and `tls.key` (--tls-cert, --tls-key) are not set")
+/// Whether the client of a connection speaks TLS on a port that does not. hyper takes the error that ends such a connection for
+/// a client that goes away, and says nothing of it.
+#[derive(Debug, Clone, Default)]
+pub struct ClientSpeaksTls(Rc<Cell<bool>>);
+
+impl ClientSpeaksTls {
+    /// Whether it does, as far as it has sent anything.
+    pub fn is_so(&self) -> bool {
+        self.0.get()
     }
-}
-
-impl Error for ClientSpeaksTls {}
-
-/// Whether a connection has ended for [`ClientSpeaksTls`].
-pub fn is_client_of_tls(error: &hyper::Error) -> bool {
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause
-        .and_then(io::Error::get_ref)
-        .is_some_and(|cause| cause.is::<ClientSpeaksTls>())
 }
 
 impl Transport {
@@ -64,7 +58,16 @@ impl Transport {
         Transport::Plain(PlainStream {
             stream,
             has_begun: false,
+            client_speaks_tls: ClientSpeaksTls::default(),
         })
+    }
+
+    /// Tells, while the connection lasts and afterwards, whether its client speaks TLS and it does not.
+    pub fn client_speaks_tls(&self) -> ClientSpeaksTls {
+        match self {
+            Transport::Plain(plain) => plain.client_speaks_tls.clone(),
+            Transport::Tls(_) => ClientSpeaksTls::default(),
+        }
     }
 
     /// Writes an answer and ends this side, then listens until the peer has ended its own: bytes that nobody reads would turn the
@@ -117,7 +120,8 @@ impl PlainStream {
         ready!(Pin::new(&mut self.stream).poll_read(context, first.unfilled()))?;
         self.has_begun = true;
         if first.filled().first() == Some(&HANDSHAKE_RECORD) {
-            return Poll::Ready(Err(io::Error::other(ClientSpeaksTls)));
+            self.client_speaks_tls.0.set(true);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         buffer.put_slice(first.filled());
         Poll::Ready(Ok(()))

@@ -146,12 +146,14 @@ fn a_client_of_tls_on_a_plain_port_is_closed_and_the_log_names_the_setting() {
         let error = connect(port, &config).expect_err("it speaks plain HTTP");
         assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
     }
-    let says = |what: &str| {
+    let lines = || {
         let log = server.log();
-        log.lines()
-            .any(|line| line.contains(what) && line.contains("--tls-cert"))
+        let of_it = log.lines().filter(|line| line.contains("--tls-cert"));
+        of_it
+            .map(|line| line.contains("metrics"))
+            .collect::<Vec<_>>()
     };
-    wait_until(|| says("a connection was closed") && says("a connection for metrics was closed"));
+    wait_until(|| lines().contains(&true) && lines().contains(&false));
 }
 
 fn wait_until(mut is_so: impl FnMut() -> bool) {

@@ -21,7 +21,7 @@ use strata_engine::reactor::{self, ListenOptions, TaskClass, TcpListener, TcpStr
 use strata_gateway::LineLimit;
 use strata_gateway::tls::Tls;
 use strata_gateway::tls::handshake;
-use strata_gateway::tls::transport::{ClientSpeaksTls, is_client_of_tls};
+use strata_gateway::tls::transport::CLIENT_SPEAKS_TLS;
 use strata_net::node::status::{Degradation, NodeStatus, Phase};
 
 use super::metrics::Metrics;
@@ -98,36 +98,35 @@ impl Drop for Place {
 }
 
 async fn serve_connection(stream: TcpStream, health: Health, lines: Rc<LineLimit>, _place: Place) {
-    match reactor::timeout(CONNECTION_TIME, answer_one(stream, &health)).await {
+    match reactor::timeout(CONNECTION_TIME, answer_one(stream, &health, &lines)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) if is_client_of_tls(&error) => {
-            if let Some(more) = lines.pass() {
-                tracing::info!(
-                    more,
-                    "a connection for metrics was closed: {ClientSpeaksTls}"
-                );
-            }
-        }
         Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics failed"),
         Err(_) => tracing::debug!("a connection for metrics took too long"),
     }
 }
 
-async fn answer_one(stream: TcpStream, health: &Health) -> hyper::Result<()> {
+async fn answer_one(stream: TcpStream, health: &Health, lines: &LineLimit) -> hyper::Result<()> {
     let accepted = handshake::accept(stream, health.tls.as_deref(), CONNECTION_TIME);
     let Some(transport) = accepted.await else {
         return Ok(());
     };
+    let client_speaks_tls = transport.client_speaks_tls();
     let service = service_fn(|request: Request<Incoming>| {
         let accept = request.headers().get(header::ACCEPT);
         let accept = accept.and_then(|value| value.to_str().ok());
         let answer = answer(health, request.method(), request.uri().path(), accept);
         async move { Ok::<_, Infallible>(answer) }
     });
-    http1::Builder::new()
+    let ended = http1::Builder::new()
         .keep_alive(false)
         .serve_connection(transport, service)
-        .await
+        .await;
+    if client_speaks_tls.is_so()
+        && let Some(more) = lines.pass()
+    {
+        tracing::info!(more, port = "metrics", "{CLIENT_SPEAKS_TLS}");
+    }
+    ended
 }
 
 fn answer(
