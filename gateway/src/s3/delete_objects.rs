@@ -7,6 +7,7 @@ use strata_raftlog::namespace::command::{
 };
 use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX, VersionId, Versioning};
 
+use super::head_object::no_such_key;
 use super::{ROOT_ACCOUNT, Shared, buckets, check_owner, conditions, versions, write_key};
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -28,24 +29,24 @@ const LOOKS_MAX: usize = 3;
 /// Commands of one request that are under way together; they share a flush.
 const COMMANDS_AT_ONCE_MAX: usize = 4;
 
-/// `DeleteObject`: a key that is absent is no error. Without a version, a bucket that keeps versions gets a delete marker.
+/// `DeleteObject`: a key that is absent is no error, but where a condition says that it is there. Without a version, a bucket that keeps versions gets a delete marker.
 ///
 /// # Errors
 /// As every handler.
 pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let bucket = buckets::find(shared, request)?;
     let (_, key) = request.address.object()?;
-    let key = DeleteKey {
+    let wanted = DeleteKey {
         key: key.to_vec(),
         if_match: conditions::of_write(&request.headers)?.if_match,
     };
     let outcomes = match versions::asked(request)? {
-        None => delete_present(shared, &bucket.name, vec![key]).await?,
+        None => delete_present(shared, &bucket.name, vec![wanted]).await?,
         Some(version) => {
             let version = DeleteVersion {
-                key: key.key,
+                key: wanted.key,
                 version,
-                if_match: key.if_match,
+                if_match: wanted.if_match,
             };
             let outcomes = delete_versions(shared, bucket.inode, vec![version]).await?;
             outcomes.into_iter().collect::<Result<_, _>>()?
@@ -54,7 +55,7 @@ pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     let mut response = Response::no_content();
     match outcomes.first() {
         Some(Outcome::PreconditionFailed) => return Err(Code::PreconditionFailed.into()),
-        Some(Outcome::Absent) => return Err(Code::NoSuchKey.into()),
+        Some(Outcome::Absent) => return Err(no_such_key(key)),
         Some(Outcome::Marked(version)) => {
             response = response
                 .header(versions::DELETE_MARKER, "true")
@@ -169,7 +170,6 @@ fn write_outcomes(xml: &mut xml::Writer, outcomes: Vec<KeyOutcome<'_>>, is_quiet
             Ok(Outcome::PreconditionFailed) => {
                 write_error(xml, object, &Code::PreconditionFailed.into());
             }
-            Ok(Outcome::Absent) => write_error(xml, object, &Code::NoSuchKey.into()),
             Ok(_) if is_quiet => {}
             Ok(outcome) => write_deleted(xml, object, outcome),
         }

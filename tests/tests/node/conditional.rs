@@ -189,3 +189,27 @@ async fn conditions_that_aws_does_not_take_on_writes_are_not_implemented() {
     let completed = send(Request::new("POST", &upload).body(document));
     assert_eq!(completed.status, 200, "the upload is still there");
 }
+
+/// A delete with a condition is one of an object that is there, as with AWS; without one an absent key is no error.
+#[tokio::test]
+async fn a_conditional_delete_of_an_absent_key_finds_none() {
+    let (client, name) = bucket("conditional-delete").await;
+    put(&client, &name, "k", b"x").await;
+    let tag = etag(&client, &name, "k").await;
+    let delete = |condition: Option<&str>| {
+        let delete = client.delete_object().bucket(&name).key("k");
+        let delete = delete.set_if_match(condition.map(str::to_owned));
+        async { delete.send().await.map(drop) }
+    };
+    let other = "\"0123456789abcdef0123456789abcdef\"";
+    let refused = delete(Some(other)).await;
+    assert_eq!(failure(refused), code(412, "PreconditionFailed"));
+    assert_eq!(get(&client, &name, "k").await, b"x");
+    for condition in [tag.as_str(), "*"] {
+        put(&client, &name, "k", b"x").await;
+        delete(Some(condition)).await.expect("it matches");
+        let again = delete(Some(condition)).await;
+        assert_eq!(failure(again), code(404, "NoSuchKey"), "{condition}");
+    }
+    delete(None).await.expect("no error without a condition");
+}
