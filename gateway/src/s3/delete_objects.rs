@@ -29,7 +29,8 @@ const LOOKS_MAX: usize = 3;
 /// Commands of one request that are under way together; they share a flush.
 const COMMANDS_AT_ONCE_MAX: usize = 4;
 
-/// `DeleteObject`: a key that is absent is no error, but where a condition says that it is there. Without a version, a bucket that keeps versions gets a delete marker.
+/// `DeleteObject`: a key that is absent is no error, but where a condition says that it is there. Without a version, a bucket that
+/// keeps versions gets a delete marker.
 ///
 /// # Errors
 /// As every handler.
@@ -286,19 +287,18 @@ async fn delete_for_good(
     bucket: u64,
     keys: Vec<DeleteKey>,
 ) -> Result<Vec<Outcome>, Fault> {
-    let outcomes = match shared
-        .cluster
-        .submit(DeleteObjects { bucket, keys })
-        .await?
-    {
+    let conditional: Vec<bool> = keys.iter().map(|key| key.if_match.is_some()).collect();
+    let command = DeleteObjects { bucket, keys };
+    let outcomes = match shared.cluster.submit(command).await? {
         Answer::Deleted(outcomes) => outcomes.into_iter(),
         other => return Err(unexpected(&other)),
     };
-    let of = |outcome| match outcome {
+    let of = |(outcome, is_conditional)| match outcome {
+        DeleteOutcome::Absent if is_conditional => Outcome::Absent,
         DeleteOutcome::Deleted | DeleteOutcome::Absent => Outcome::Gone,
         DeleteOutcome::PreconditionFailed => Outcome::PreconditionFailed,
     };
-    Ok(outcomes.map(of).collect())
+    Ok(outcomes.zip(conditional).map(of).collect())
 }
 
 async fn mark_deleted(

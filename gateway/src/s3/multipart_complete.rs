@@ -78,7 +78,7 @@ fn repeated(
         let (algorithm, kind) = (checksum.algorithm, checksum.kind);
         check_declared(request, algorithm, kind, Some(checksum))?;
     }
-    let mut response = answer(request, object.etag, object.checksum.as_ref())?;
+    let mut response = answer(shared, request, object.etag, object.checksum.as_ref())?;
     if object.version != VersionId::Null {
         let headers = &mut response.headers;
         versions::add_version(headers, versions::VERSION_ID, &bucket, object.version);
@@ -129,15 +129,20 @@ async fn try_complete(
         precondition: conditions::of_write(&request.headers)?,
     };
     let put = shared.cluster.submit(command).await?;
-    let mut response = answer(request, etag, checksum.as_ref())?;
+    let mut response = answer(shared, request, etag, checksum.as_ref())?;
     versions::add_put_version(&mut response.headers, &put);
     Ok(response)
 }
 
-fn answer(request: &Request, etag: ETag, checksum: Option<&Checksum>) -> Result<Response, Fault> {
+fn answer(
+    shared: &Shared,
+    request: &Request,
+    etag: ETag,
+    checksum: Option<&Checksum>,
+) -> Result<Response, Fault> {
     let (bucket, key) = request.address.object()?;
     let mut xml = xml::Writer::new("CompleteMultipartUploadResult");
-    xml.element("Location", &location(request, bucket, key));
+    xml.element("Location", &location(shared, request, bucket, key));
     xml.element("Bucket", bucket);
     write_key(&mut xml, "Key", key, false);
     xml.element("ETag", &etag::quoted(etag));
@@ -354,12 +359,16 @@ fn check_declared(
     Ok(())
 }
 
-fn location(request: &Request, bucket: &str, key: &[u8]) -> String {
+fn location(shared: &Shared, request: &Request, bucket: &str, key: &[u8]) -> String {
     let host = request.header("host").unwrap_or_default();
     let key = encode_path(key);
+    let scheme = match shared.config.tls {
+        Some(_) => "https",
+        None => "http",
+    };
     match request.addressing {
-        Addressing::Path => format!("http://{host}/{bucket}/{key}"),
-        Addressing::Host => format!("http://{host}/{key}"),
+        Addressing::Path => format!("{scheme}://{host}/{bucket}/{key}"),
+        Addressing::Host => format!("{scheme}://{host}/{key}"),
     }
 }
 

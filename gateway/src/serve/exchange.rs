@@ -73,7 +73,8 @@ pub async fn answer(
     }
 }
 
-/// The outcome with what a browser has to know to show it to a page of that origin.
+/// The outcome with what a browser has to know to show it to a page of that origin. Rules that cannot be read change no outcome: what
+/// was done was done.
 fn for_origin(
     server: &Server,
     record: &Record,
@@ -84,7 +85,16 @@ fn for_origin(
     let Some(address) = record.address.as_ref() else {
         return outcome;
     };
-    let headers = cors::headers_for(&server.shared, address, method, origin)?;
+    let headers = match cors::headers_for(&server.shared, address, method, origin) {
+        Ok(headers) => headers,
+        Err(fault) => {
+            tracing::warn!(
+                cause = fault.cause,
+                "the CORS rules of a bucket cannot be read"
+            );
+            return outcome;
+        }
+    };
     match outcome {
         Ok(mut response) => {
             response.headers.extend(headers);

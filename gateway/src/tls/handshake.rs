@@ -75,7 +75,11 @@ async fn begin(stream: TcpStream, tls: &Tls) -> io::Result<Beginning> {
     let config = tls.identity().config.clone();
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = Box::new(TlsStream::new(stream, session, first));
-    poll_fn(|context| stream.poll_handshake(context)).await?;
+    if let Err(error) = poll_fn(|context| stream.poll_handshake(context)).await {
+        // The alert that says why; the client may be gone.
+        let _ = reactor::timeout(TELL_MAX, poll_fn(|context| stream.poll_send(context))).await;
+        return Err(error);
+    }
     Ok(Beginning::Session(stream))
 }
 

@@ -145,7 +145,7 @@ impl TlsStream {
     }
 
     /// Sends the records that are made.
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = Sending {
             stream: &mut self.stream,
             context,

@@ -2,6 +2,8 @@
 //! identities that are replaced while the server runs.
 
 use crate::{get, put, shared};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -112,6 +114,20 @@ async fn large_bodies_pass_both_ways() {
         put(&client, bucket, "k", &body).await;
         assert!(get(&client, bucket, "k").await == body, "{length} bytes");
     }
+    let upload = client.create_multipart_upload().bucket(bucket).key("k");
+    let upload = upload.send().await.expect("begun");
+    let id = upload.upload_id().expect("an upload");
+    let part = client.upload_part().bucket(bucket).key("k").upload_id(id);
+    let part = part.part_number(1).body(ByteStream::from_static(b"part"));
+    let tag = part.send().await.expect("a part");
+    let part = CompletedPart::builder().part_number(1);
+    let part = part.set_e_tag(tag.e_tag().map(str::to_owned)).build();
+    let parts = CompletedMultipartUpload::builder().parts(part).build();
+    let complete = client.complete_multipart_upload().bucket(bucket).key("k");
+    let complete = complete.upload_id(id).multipart_upload(parts);
+    let answer = complete.send().await.expect("completed");
+    let location = answer.location().expect("where it is");
+    assert!(location.starts_with("https://"), "{location}");
 }
 
 #[test]
