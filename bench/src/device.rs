@@ -16,7 +16,9 @@ mod offsets;
 mod reactor;
 mod tokio;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -202,6 +204,49 @@ fn report(measured: &Measured) -> Report {
         report.number(*name, *figure);
     }
     report
+}
+
+impl Measured {
+    /// Of operations that took so long, and so much processor time.
+    fn new(tally: Tally, (elapsed, used): (Duration, Duration)) -> Measured {
+        Measured {
+            tally,
+            elapsed,
+            used,
+            own: Vec::new(),
+        }
+    }
+}
+
+/// One operation after the other, until the time is over, on a runtime of one thread.
+struct Turns {
+    begun: Instant,
+    deadline: Instant,
+    bytes: u64,
+    tally: Rc<RefCell<Tally>>,
+}
+
+impl Turns {
+    fn new(load: &Load, deadline: Instant, tally: Rc<RefCell<Tally>>) -> Turns {
+        Turns {
+            begun: Instant::now(),
+            deadline,
+            bytes: load.block as u64,
+            tally,
+        }
+    }
+
+    fn go_on(&self) -> bool {
+        self.begun < self.deadline
+    }
+
+    /// An operation has ended, and the next begins.
+    fn count(&mut self) {
+        let ended = Instant::now();
+        let mut tally = self.tally.borrow_mut();
+        tally.add(ended - self.begun, self.bytes);
+        self.begun = ended;
+    }
 }
 
 /// Begins to count time and processor time; the function that comes back ends it.

@@ -23,18 +23,13 @@ pub(super) fn drive(load: &Load) -> anyhow::Result<Measured> {
         let ends = threads.into_iter().map(|thread| thread.join());
         ends.collect::<Vec<_>>()
     });
-    let (elapsed, used) = stop()?;
+    let times = stop()?;
     let mut tally = Tally::default();
     for of_thread in tallies {
         let of_thread = of_thread.map_err(|_| anyhow::anyhow!("a thread panicked"))?;
         tally.merge(&of_thread?);
     }
-    Ok(Measured {
-        tally,
-        elapsed,
-        used,
-        own: Vec::new(),
-    })
+    Ok(Measured::new(tally, times))
 }
 
 /// The file, past the page cache.

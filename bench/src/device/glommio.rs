@@ -9,7 +9,7 @@ use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::{LocalExecutorBuilder, Placement, spawn_local};
 
 use super::bytes::noise;
-use super::{Load, Measured, stopwatch};
+use super::{Load, Measured, Turns, stopwatch};
 use crate::report::Tally;
 
 pub(super) fn drive(load: &Load) -> anyhow::Result<Measured> {
@@ -48,13 +48,8 @@ async fn measure(load: &Load) -> anyhow::Result<Measured> {
     for task in tasks {
         task.await.context("a task was dropped")??;
     }
-    let (elapsed, used) = stop()?;
-    Ok(Measured {
-        tally: tally.take(),
-        elapsed,
-        used,
-        own: Vec::new(),
-    })
+    let times = stop()?;
+    Ok(Measured::new(tally.take(), times))
 }
 
 async fn operate(
@@ -64,8 +59,8 @@ async fn operate(
     block: Option<Rc<DmaBuffer>>,
     tally: Rc<RefCell<Tally>>,
 ) -> anyhow::Result<()> {
-    let mut begun = Instant::now();
-    while begun < deadline {
+    let mut turns = Turns::new(&load, deadline, tally);
+    while turns.go_on() {
         let offset = load.offsets.next();
         let moved = match &block {
             Some(block) => file.write_rc_at(block.clone(), offset).await,
@@ -76,9 +71,7 @@ async fn operate(
         };
         let moved = moved.map_err(|error| anyhow::anyhow!("at {offset}: {error}"))?;
         ensure!(moved == load.block, "an operation ended at {moved} bytes");
-        let ended = Instant::now();
-        tally.borrow_mut().add(ended - begun, load.block as u64);
-        begun = ended;
+        turns.count();
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use monoio::{IoUringDriver, RuntimeBuilder, spawn};
 
 use super::blocking::open;
 use super::bytes::Block;
-use super::{Load, Measured, stopwatch};
+use super::{Load, Measured, Turns, stopwatch};
 use crate::affinity::pin;
 use crate::report::Tally;
 
@@ -43,13 +43,8 @@ async fn measure(load: &Load) -> anyhow::Result<Measured> {
     for task in tasks {
         task.await?;
     }
-    let (elapsed, used) = stop()?;
-    Ok(Measured {
-        tally: tally.take(),
-        elapsed,
-        used,
-        own: Vec::new(),
-    })
+    let times = stop()?;
+    Ok(Measured::new(tally.take(), times))
 }
 
 async fn operate(
@@ -59,8 +54,8 @@ async fn operate(
     tally: Rc<RefCell<Tally>>,
 ) -> anyhow::Result<()> {
     let Block { mut memory, range } = Block::of_noise(load.block);
-    let mut begun = Instant::now();
-    while begun < deadline {
+    let mut turns = Turns::new(&load, deadline, tally);
+    while turns.go_on() {
         let offset = load.offsets.next();
         let moved;
         (moved, memory) = match load.writes {
@@ -75,9 +70,7 @@ async fn operate(
         };
         let moved = moved.with_context(|| format!("at {offset}"))?;
         ensure!(moved == load.block, "an operation ended at {moved} bytes");
-        let ended = Instant::now();
-        tally.borrow_mut().add(ended - begun, load.block as u64);
-        begun = ended;
+        turns.count();
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 
 use super::blocking::{once, open};
 use super::bytes::Block;
-use super::{Load, Measured, stopwatch};
+use super::{Load, Measured, Turns, stopwatch};
 use crate::affinity::pin;
 use crate::report::Tally;
 
@@ -44,13 +44,8 @@ async fn measure(load: &Load) -> anyhow::Result<Measured> {
     for task in tasks {
         task.await.context("a task panicked")??;
     }
-    let (elapsed, used) = stop()?;
-    Ok(Measured {
-        tally: tally.take(),
-        elapsed,
-        used,
-        own: Vec::new(),
-    })
+    let times = stop()?;
+    Ok(Measured::new(tally.take(), times))
 }
 
 async fn operate(
@@ -60,14 +55,12 @@ async fn operate(
     tally: Rc<RefCell<Tally>>,
 ) -> anyhow::Result<()> {
     let mut block = Block::of_noise(load.block);
-    let mut begun = Instant::now();
-    while begun < deadline {
+    let mut turns = Turns::new(&load, deadline, tally);
+    while turns.go_on() {
         let (file, offset, writes) = (file.clone(), load.offsets.next(), load.writes);
         let call = spawn_blocking(move || once(&file, writes, &mut block, offset).map(|()| block));
         block = call.await.context("a call panicked")??;
-        let ended = Instant::now();
-        tally.borrow_mut().add(ended - begun, load.block as u64);
-        begun = ended;
+        turns.count();
     }
     Ok(())
 }
