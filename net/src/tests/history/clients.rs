@@ -230,6 +230,8 @@ impl Client {
         match read {
             Ok(found) => Some(found),
             Err(ClusterError::Busy(_)) => None,
+            // The machine is about to stop, and to make its metadata anew.
+            Err(_) if self.cluster.parts().status.needs_rebuild() => None,
             Err(error) => {
                 let what = format!("a read failed while no more was damaged than may be: {error}");
                 self.shared.note("durability", Err(what));

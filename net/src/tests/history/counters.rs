@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::node::status::NodeStatus;
 
 /// Everything that a history counts. What stays at zero in a long run was never met.
-const NAMES: [&str; 53] = [
+const NAMES: [&str; 55] = [
     // Calls, by what they do and how they end.
     "put",
     "put if absent",
@@ -48,6 +48,8 @@ const NAMES: [&str; 53] = [
     // Branches of the node.
     "start after a crash",
     "namespace rebuilt from snapshot and log",
+    "start given up for damaged metadata",
+    "stopped for damaged metadata",
     "start with a missing device",
     "start that found damage",
     "partition lost at a start",

@@ -70,6 +70,8 @@ struct History<'p> {
     away: BTreeSet<usize>,
     /// Whether bits were flipped since the last scrub.
     is_flipped: bool,
+    /// Whether a bit of the metadata file was flipped that no life has found yet.
+    is_metadata_flipped: bool,
     /// The new disk that is listed in the place of one that is lost for good, and the uuid of that.
     replacement: Option<(usize, String)>,
     /// Disks of which it was asked that they are drained or added.
@@ -110,6 +112,7 @@ impl<'p> History<'p> {
             damaged: BTreeSet::new(),
             away: BTreeSet::new(),
             is_flipped: false,
+            is_metadata_flipped: false,
             replacement: None,
             drain: None,
             add: None,
@@ -192,6 +195,7 @@ impl<'p> History<'p> {
             self.metadata_directories += 1;
         } else if self.chance(10) {
             self.shared.count("metadata bit flipped");
+            self.is_metadata_flipped = true;
             let draw = self.random.next();
             flip(
                 &self.machine.simulation,
@@ -319,6 +323,7 @@ impl<'p> History<'p> {
         let simulation = self.machine.simulation.clone();
         self.lives += 1;
         let may_crash = crash_at.is_some()
+            || self.is_metadata_flipped
             || matches!(&work, Work::Clients { faults, .. } if faults.iter().any(|(_, fault)| matches!(fault, Fault::Crash { .. })));
         simulation.crash_after(
             crash_at.map_or(u64::MAX, |after| simulation.counters().operations + after),
@@ -336,6 +341,11 @@ impl<'p> History<'p> {
         let has_ended = match ended {
             Ok(_) => true,
             Err(NodeError::Reactor(ReactorError::Crashed)) if may_crash => false,
+            Err(why) if self.is_metadata_flipped && is_of_damaged_metadata(&why) => {
+                self.shared.count("start given up for damaged metadata");
+                self.is_metadata_flipped = false;
+                false
+            }
             Err(other) => {
                 return Err(self.violation(
                     "lives",
@@ -346,6 +356,10 @@ impl<'p> History<'p> {
                 ));
             }
         };
+        let status = self.shared.lock().status.clone();
+        if has_ended || status.is_some_and(|status| status.needs_rebuild()) {
+            self.is_metadata_flipped = false;
+        }
         self.take_in(has_ended);
         let is_certain = matches!(self.plan.certain, Some(Certain::PowerCuts(_)));
         if !has_ended && (is_certain || self.random.percent(65)) {
@@ -454,4 +468,10 @@ impl<'p> History<'p> {
         self.shared.count("read with m disks taken away");
         self.live(Work::ReadDegraded, None).map(drop)
     }
+}
+
+/// Whether a start ended since its metadata turned out to be damaged while it went on: the next one makes them anew.
+fn is_of_damaged_metadata(why: &NodeError) -> bool {
+    why.to_string()
+        .contains("the metadata store has failed before")
 }

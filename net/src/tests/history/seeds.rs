@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use super::counters::Counters;
 
-/// The seeds of every test run, beside one that is new each time.
-const USUAL: [u64; 2] = [2, 3];
+/// The seeds of every test run, beside one that is new each time. In the second a bit of the metadata file flips, and the start finds it while
+/// it is under way.
+const USUAL: [u64; 2] = [2, 67_810_983];
 
 /// Runs the seeds that `STRATA_TEST_SEEDS=100..200` asks for, but for those that the ledger has; the usual ones where it asks for none.
 ///

@@ -99,6 +99,7 @@ pub async fn serve(cluster: Cluster, shared: Shared, life: Arc<Life>) {
         random: life.random(part),
         pause,
     };
+    let _stopping = (reactor == 0).then(|| stop_for_metadata(&cluster, &shared));
     if reactor == 0 {
         begin(&mut client(0, Duration::ZERO)).await;
         life.has_begun.store(true, Ordering::Release);
@@ -153,6 +154,18 @@ pub async fn serve(cluster: Cluster, shared: Shared, life: Arc<Life>) {
     while life.reactors_left.load(Ordering::Acquire) > 0 {
         reactor::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Stops the machine when the metadata turns out to be damaged, as the server stops itself; the next start makes them anew.
+fn stop_for_metadata(cluster: &Cluster, shared: &Shared) -> reactor::Task<()> {
+    let (cluster, shared) = (cluster.clone(), shared.clone());
+    reactor::spawn(TaskClass::Foreground, async move {
+        while !cluster.parts().status.needs_rebuild() {
+            reactor::sleep(Duration::from_millis(50)).await;
+        }
+        shared.count("stopped for damaged metadata");
+        strike(&cluster, &shared, Fault::Crash { operations: 0 }).await;
+    })
 }
 
 fn strike_at(
