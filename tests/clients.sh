@@ -7,6 +7,7 @@
 #
 # Without an option, clients that are not installed are skipped by name. --required installs those of the list `required`
 # and fails where one is missing; --all does so for the slow ones too.
+# STRATA_PROFILE=dev starts the server that the tests of the workspace have built instead of a release build.
 # STRATA_ENDPOINT (with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) names a running server; without it one is started.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -39,14 +40,18 @@ finish() {
 trap finish EXIT
 
 start_server() {
-    local target
-    cargo build --locked --release || exit 1
+    local target folder=release build=(--release)
+    if [ "${STRATA_PROFILE:-release}" = dev ]; then
+        # The features of the whole workspace, as the tests have them: nothing is built a second time.
+        folder=debug build=(--workspace --bin strata)
+    fi
+    cargo build --locked "${build[@]}" || exit 1
     target=$(cargo metadata --format-version 1 --no-deps --offline | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
     # On the disk of the build: a temporary folder may lie on tmpfs, which has no O_DIRECT.
     data=$(mktemp -d -p "$target")
     export AWS_ACCESS_KEY_ID=STRATACLIENTSROOT00 AWS_SECRET_ACCESS_KEY=clients/know/this/secret/and/nobody/uses/it
     STRATA_ROOT_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID STRATA_ROOT_SECRET_KEY=$AWS_SECRET_ACCESS_KEY \
-        "$target/release/strata" server --s3-addr 127.0.0.1:0 --metrics-addr 127.0.0.1:0 --metadata-addr 127.0.0.1:0 \
+        "$target/$folder/strata" server --s3-addr 127.0.0.1:0 --metrics-addr 127.0.0.1:0 --metadata-addr 127.0.0.1:0 \
         --data-addr 127.0.0.1:0 --data-dir "$data/data" --metadata-dir "$data/metadata" --capacity 4GiB \
         >"$SCRATCH/server.log" 2>&1 &
     server=$!
