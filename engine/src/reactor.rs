@@ -20,6 +20,7 @@ mod offload;
 mod operation;
 mod probe;
 mod random;
+mod shared_memory;
 mod signal;
 mod simulated;
 mod socket;

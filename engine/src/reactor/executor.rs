@@ -5,6 +5,7 @@
 //! before it looks at the parked flag and the reactor raises the flag before it looks at the queue.
 
 mod idleness;
+mod parked;
 mod real;
 mod run;
 mod stepper;
@@ -18,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use async_task::Runnable;
 use crossbeam_queue::SegQueue;
 
 use self::idleness::Idleness;
+use self::parked::Parked;
 pub use self::run::{Main, run, run_all};
 use self::task::{Registration, TaskTable, Tracked};
 pub use self::task::{Task, current_class, index, spawn, yield_if_due, yield_now};
@@ -91,8 +93,7 @@ pub(super) struct TaskMeta {
 pub(super) struct Shared {
     id: u64,
     remote: SegQueue<Runnable<TaskMeta>>,
-    /// The reactor sleeps in the kernel, or is about to.
-    parked: AtomicBool,
+    parked: Parked,
     doorbell: OwnedFd,
 }
 
@@ -108,7 +109,7 @@ impl Shared {
         Ok(Shared {
             id,
             remote: SegQueue::new(),
-            parked: AtomicBool::new(false),
+            parked: Parked::new(),
             doorbell,
         })
     }
@@ -124,9 +125,7 @@ impl Shared {
         });
         let Some(runnable) = runnable else { return };
         self.remote.push(runnable);
-        // Pairs with the fence in `park`: either we see the flag or the reactor sees the task.
-        fence(Ordering::SeqCst);
-        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
+        if self.parked.must_ring() {
             self.ring();
         }
     }

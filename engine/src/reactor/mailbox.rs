@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
-use crossbeam_queue::ArrayQueue;
-use futures_util::task::AtomicWaker;
+use super::shared_memory::{
+    Arc, ArrayQueue, AtomicBool, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering, fence,
+};
 
 /// The mailbox took no message: it is full, or its receiver is gone.
 pub struct Full<T> {
@@ -131,7 +131,7 @@ pub fn mailbox<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         receiver_gone: AtomicBool::new(false),
         senders: AtomicUsize::new(1),
         waiting_count: AtomicUsize::new(0),
-        waiting: Mutex::default(),
+        waiting: Mutex::new(Waiting::default()),
     });
     (
         Sender {
@@ -161,6 +161,8 @@ impl<T> Sender<T> {
         match self.shared.queue.push(message) {
             Ok(()) => {
                 self.shared.receiver.wake();
+                // Pairs with the fence in the receiver's `drop`: either we see that it is gone or it sees the message.
+                fence(Ordering::SeqCst);
                 if self.shared.receiver_gone.load(Ordering::Acquire) {
                     // It emptied the queue without us: whoever waits for an answer to a message must hear of its end.
                     while self.shared.queue.pop().is_some() {}
@@ -376,6 +378,8 @@ impl<T> Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.shared.receiver_gone.store(true, Ordering::Release);
+        // Pairs with the fence in `try_send`.
+        fence(Ordering::SeqCst);
         while self.shared.queue.pop().is_some() {}
         self.shared.wake_all_senders();
     }
@@ -475,7 +479,7 @@ impl<T> Drop for OneReceiver<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(strata_loom)))]
 mod tests {
     use std::pin::pin;
     use std::task::Wake;
@@ -580,5 +584,84 @@ mod tests {
         let (sender, receiver) = oneshot();
         drop(receiver);
         assert!(sender.is_closed() && sender.send(1).is_err());
+    }
+}
+
+#[cfg(all(test, strata_loom))]
+mod loom_tests {
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn messages_of_two_senders_come_through_a_mailbox_of_one() {
+        loom::model(|| {
+            let (sender, mut receiver) = mailbox(1);
+            let other = sender.clone();
+            let sending = thread::spawn(move || block_on(other.send(1)).expect("somebody waits"));
+            let receiving = thread::spawn(move || {
+                let first = block_on(receiver.recv()).expect("a message");
+                let second = block_on(receiver.recv()).expect("a message");
+                assert_eq!(first + second, 3);
+            });
+            block_on(sender.send(2)).expect("somebody waits");
+            sending.join().expect("no panic");
+            receiving.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn a_receiver_hears_of_the_last_sender() {
+        loom::model(|| {
+            let (sender, mut receiver) = mailbox(1);
+            let sending = thread::spawn(move || sender.try_send(1).expect("room"));
+            assert_eq!(block_on(receiver.recv()), Some(1));
+            assert_eq!(block_on(receiver.recv()), None);
+            sending.join().expect("no panic");
+        });
+    }
+
+    /// Whoever asks by a message keeps a sender, as clients of a reactor do.
+    #[test]
+    fn a_question_to_a_receiver_that_goes_is_not_waited_for() {
+        loom::model(|| {
+            let (sender, receiver) = mailbox(1);
+            let going = thread::spawn(move || drop(receiver));
+            let (answer, asked) = oneshot::<u8>();
+            let sent = sender.try_send(answer);
+            drop(sent);
+            assert_eq!(block_on(asked), Err(Cancelled));
+            going.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn a_sender_that_waits_hears_of_the_end_of_the_receiver() {
+        loom::model(|| {
+            let (sender, receiver) = mailbox(1);
+            let going = thread::spawn(move || drop(receiver));
+            let first = sender.try_send(1);
+            if first.is_ok() {
+                // The room may be given back meanwhile, and the message with it.
+                let second = block_on(sender.send(2));
+                drop(second);
+            }
+            going.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn an_answer_comes_or_its_end_does() {
+        loom::model(|| {
+            let (sender, receiver) = oneshot();
+            let answering = thread::spawn(move || sender.send(7).expect("somebody waits"));
+            assert_eq!(block_on(receiver), Ok(7));
+            answering.join().expect("no panic");
+            let (sender, receiver) = oneshot::<u8>();
+            let leaving = thread::spawn(move || drop(sender));
+            assert_eq!(block_on(receiver), Err(Cancelled));
+            leaving.join().expect("no panic");
+        });
     }
 }

@@ -4,7 +4,6 @@
 //! one turn; a reactor sleeps in the kernel only after it has raised its parked flag and found its queue of remote wakes
 //! empty.
 
-use std::sync::atomic::{Ordering, fence};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -107,15 +106,13 @@ impl Reactor {
     }
 
     fn park(&self, deadline: Option<u64>) {
-        self.shared.parked.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `schedule`.
-        fence(Ordering::SeqCst);
-        if self.shared.remote.is_empty() {
+        let shared = &self.shared;
+        if shared.parked.raise(|| shared.remote.is_empty()) {
             let timeout = deadline
                 .map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock())));
             self.driver().borrow_mut().park(timeout);
             self.statistics.parks.add(1);
         }
-        self.shared.parked.store(false, Ordering::Relaxed);
+        shared.parked.lower();
     }
 }
