@@ -234,6 +234,8 @@ impl From<Refusal> for Fault {
             Refusal::BucketAlreadyOwnedByYou => Code::BucketAlreadyOwnedByYou.into(),
             Refusal::BucketNotEmpty => Code::BucketNotEmpty.into(),
             Refusal::NoSuchKey => Code::NoSuchKey.into(),
+            Refusal::NoSuchVersion => Code::NoSuchVersion.into(),
+            Refusal::IsDeleteMarker => Code::MethodNotAllowed.into(),
             Refusal::PreconditionFailed => Code::PreconditionFailed.into(),
             Refusal::NoSuchUpload => Code::NoSuchUpload.into(),
             Refusal::PartsChanged => {
@@ -278,9 +280,9 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_named_in_the_message() {
-        let fault = Fault::header_not_implemented("x-amz-tagging");
-        assert!(fault.message.contains("x-amz-tagging"), "{}", fault.message);
-        assert_eq!(fault.details, [("Header", "x-amz-tagging".to_owned())]);
+        let fault = Fault::header_not_implemented("x-amz-mfa");
+        assert!(fault.message.contains("x-amz-mfa"), "{}", fault.message);
+        assert_eq!(fault.details, [("Header", "x-amz-mfa".to_owned())]);
         assert_eq!(Code::InsufficientStorage.status().as_u16(), 507);
     }
 

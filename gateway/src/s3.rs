@@ -19,10 +19,11 @@ mod multipart_complete;
 pub mod multipart_lists;
 pub mod object_attributes;
 mod object_body;
+pub mod object_tagging;
 pub mod put_object;
 mod ranges;
 pub mod settings;
-pub mod tagging;
+mod tags;
 pub mod versions;
 
 use std::rc::Rc;

@@ -28,6 +28,7 @@ mod object;
 pub mod setting;
 pub mod store;
 mod system;
+mod tags;
 mod tally;
 mod upload;
 mod value;
@@ -51,6 +52,7 @@ pub use system::{
     Geometry, GeometryCode, GroupState, Layout, LayoutKind, LogPosition, PlacementGroup, RootKey,
     Session, Slot, SlotState, Writer,
 };
+pub use tags::{OBJECT_TAGS_MAX, Tag};
 pub use tally::Tally;
 pub use upload::{Part, Upload};
 pub(crate) use value::verify as verify_row;

@@ -20,7 +20,6 @@ const MEANINGFUL_HEADERS: &[&str] = &[
     "x-amz-bucket-namespace",
     "x-amz-mfa",
     "x-amz-restore-output-path",
-    "x-amz-tagging",
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 ];
@@ -41,7 +40,6 @@ const KNOWN_VALUES: &[(&str, &[&str])] = &[
     ("x-amz-bucket-object-lock-enabled", &["false"]),
     ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
     ("x-amz-storage-class", &["STANDARD"]),
-    ("x-amz-tagging-directive", &["COPY"]),
 ];
 
 /// Refuses parameters that the operation would pass over though they change what is asked for.

@@ -9,8 +9,8 @@ use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
     bucket_tagging, buckets, copy_object, cors, delete_objects, get_object, head_object,
-    list_objects, multipart, multipart_lists, object_attributes, put_object, settings, tagging,
-    versions,
+    list_objects, multipart, multipart_lists, object_attributes, object_tagging, put_object,
+    settings, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -39,9 +39,9 @@ const READ_CONDITIONS: &[&str] = &[
     "if-unmodified-since",
 ];
 
-/// The headers of a conditional write. Dates are for reads alone: they are too coarse to decide which
+/// The headers of a write: conditions and tags. Dates are for reads alone: they are too coarse to decide which
 /// of two changes came first.
-const WRITE_CONDITIONS: &[&str] = &["if-match", "if-none-match"];
+const PUT_HEADERS: &[&str] = &["if-match", "if-none-match", "x-amz-tagging"];
 
 const READ_PARAMETERS: &[&str] = &[
     "versionId",
@@ -66,6 +66,7 @@ const ATTRIBUTES_HEADERS: &[&str] = &[
 const COPY_HEADERS: &[&str] = &[
     "if-match",
     "if-none-match",
+    "x-amz-tagging",
     "x-amz-copy-source-if-match",
     "x-amz-copy-source-if-none-match",
     "x-amz-copy-source-if-modified-since",
@@ -311,6 +312,7 @@ operations! {
     // Multipart uploads.
     POST Object CreateMultipartUpload "s3:PutObject" {
         marks: &[Query("uploads")],
+        headers: &["x-amz-tagging"],
         stores_headers: true,
     } => multipart::create;
     PUT Object UploadPartCopy "s3:PutObject" {
@@ -353,9 +355,16 @@ operations! {
     GET Object GetObjectTagging "s3:GetObjectTagging" {
         marks: &[Query("tagging")],
         parameters: &["versionId"],
-    } => tagging::get;
-    PUT Object PutObjectTagging "s3:PutObjectTagging" { marks: &[Query("tagging")] };
-    DELETE Object DeleteObjectTagging "s3:DeleteObjectTagging" { marks: &[Query("tagging")] };
+    } => object_tagging::get;
+    PUT Object PutObjectTagging "s3:PutObjectTagging" {
+        marks: &[Query("tagging")],
+        parameters: &["versionId"],
+        body: Xml("Tagging"),
+    } => object_tagging::put;
+    DELETE Object DeleteObjectTagging "s3:DeleteObjectTagging" {
+        marks: &[Query("tagging")],
+        parameters: &["versionId"],
+    } => object_tagging::delete;
     GET Object GetObjectTorrent "s3:GetObjectTorrent" { marks: &[Query("torrent")] };
 
     // Objects.
@@ -373,7 +382,7 @@ operations! {
         stores_headers: true,
     } => copy_object::copy;
     PUT Object PutObject "s3:PutObject" {
-        headers: WRITE_CONDITIONS,
+        headers: PUT_HEADERS,
         body: Stream,
         stores_headers: true,
     } => put_object::put;

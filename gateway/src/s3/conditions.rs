@@ -155,6 +155,7 @@ mod tests {
             owner: 1,
             commit_sequence: 1,
             attributes: ObjectAttributes::default(),
+            tag_count: 0,
             version: VersionId::Null,
         }
     }

@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use strata_raftlog::namespace::command::{Answer, PutObject, PutPart};
-use strata_raftlog::namespace::{Checksum, ChecksumAlgorithm, ETag, ObjectAttributes};
+use strata_raftlog::namespace::{Checksum, ChecksumAlgorithm, ETag, ObjectAttributes, Tag};
 
 use super::copy_source::{Copied, Name, open, transfer};
+use super::object_tagging::put_command;
 use super::put_object::commit;
 use super::ranges::{Asked, parse, resolve};
-use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart, versions};
+use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart, tags, versions};
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -26,6 +27,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let (bucket, key) = request.address.object()?;
     let name = Name::parse(request.header("x-amz-copy-source"))?;
     let replaced = replacement(request)?;
+    let replaced_tags = replacement_of_tags(request)?;
     let precondition = conditions::of_write(&request.headers)?;
     let wanted = wanted_algorithm(request)?;
     let is_present = name.version.is_none();
@@ -48,6 +50,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         .map(|checksum| checksum.algorithm);
     let algorithm = wanted.or(stored).unwrap_or(checksum::DEFAULT);
     let attributes = replaced.unwrap_or_else(|| source.object.attributes.clone());
+    let tags = replaced_tags.unwrap_or_else(|| source.tags.clone());
     let writer = shared.cluster.writer(inode, SPACE_OBJECT);
     let from = source.version();
     let Copied {
@@ -68,7 +71,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         precondition,
         owner: ROOT_ACCOUNT,
     };
-    let answer = commit(shared, command.into()).await?;
+    let answer = commit(shared, put_command(command, tags)).await?;
     let (Answer::Put { modified_nanos, .. } | Answer::PutVersion { modified_nanos, .. }) = answer
     else {
         let cause = format!("answered with {answer:?}");
@@ -161,17 +164,35 @@ fn source_range(asked: Option<&str>, size: u64) -> Result<Range<u64>, Fault> {
 
 /// The attributes that take the place of the source's, where the request says so.
 fn replacement(request: &Request) -> Result<Option<ObjectAttributes>, Fault> {
-    match request.header("x-amz-metadata-directive") {
-        None => Ok(None),
-        Some(copy) if copy.eq_ignore_ascii_case("COPY") => Ok(None),
-        Some(replace) if replace.eq_ignore_ascii_case("REPLACE") => {
-            metadata::attributes(&request.headers).map(Some)
-        }
-        Some(other) => Err(Fault::argument(
-            "x-amz-metadata-directive",
-            other,
-            "Unknown metadata directive.",
-        )),
+    match replaces(
+        request,
+        "x-amz-metadata-directive",
+        "Unknown metadata directive.",
+    )? {
+        true => metadata::attributes(&request.headers).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// The tags that take the place of the source's, where the request says so.
+fn replacement_of_tags(request: &Request) -> Result<Option<Vec<Tag>>, Fault> {
+    match replaces(
+        request,
+        "x-amz-tagging-directive",
+        "Unknown tagging directive.",
+    )? {
+        true => tags::of_headers(&request.headers).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Whether a directive says `REPLACE`; where it says nothing it is `COPY`.
+fn replaces(request: &Request, directive: &str, unknown: &'static str) -> Result<bool, Fault> {
+    match request.header(directive) {
+        None => Ok(false),
+        Some(copy) if copy.eq_ignore_ascii_case("COPY") => Ok(false),
+        Some(replace) if replace.eq_ignore_ascii_case("REPLACE") => Ok(true),
+        Some(other) => Err(Fault::argument(directive, other, unknown)),
     }
 }
 

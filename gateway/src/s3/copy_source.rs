@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 use strata_engine::reactor;
 use strata_net::ObjectWriter;
 use strata_raftlog::namespace::{
-    Body, Bucket, Checksum, ChecksumAlgorithm, ETag, Object, VersionId,
+    Body, Bucket, Checksum, ChecksumAlgorithm, ETag, Object, Tag, VersionId,
 };
 
 use super::object_body::{BodyReader, first_window};
@@ -75,6 +75,8 @@ impl Name {
 pub struct Source {
     /// The object.
     pub object: Object,
+    /// Its tags.
+    pub tags: Vec<Tag>,
     bucket: Rc<Bucket>,
     length: u64,
     reader: BodyReader,
@@ -118,7 +120,7 @@ pub fn open(
     check_owner(request, "x-amz-source-expected-bucket-owner")?;
     let bucket = buckets::named(shared, &name.bucket)?;
     let key = name.key.as_bytes();
-    let (object, range, window) = shared.cluster.read(|view| {
+    let (object, tags, range, window) = shared.cluster.read(|view| {
         let object = match versions::find(view, &bucket, key, name.version)? {
             Ok(object) => object,
             Err(fault) if fault.code == Code::MethodNotAllowed => return Ok(Err(of_a_marker())),
@@ -137,12 +139,14 @@ pub fn open(
             Err(fault) => return Ok(Err(fault)),
         };
         let window = first_window(view, &object, &range)?;
-        Ok(Ok((object, range, window)))
+        let tags = view.object_tags(&object)?;
+        Ok(Ok((object, tags, range, window)))
     })??;
     let length = range.end - range.start;
     let reader = BodyReader::new(shared, &object, range, window);
     Ok(Source {
         object,
+        tags,
         bucket,
         length,
         reader,

@@ -12,6 +12,9 @@ use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
 
+/// How many tags the object has; absent where it has none.
+const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
+
 /// The bytes of an object that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selected {
@@ -164,6 +167,12 @@ pub fn answer_headers(
 ) -> HeaderMap {
     let mut headers = metadata::object_headers(&request.query, object);
     versions::add_version(&mut headers, versions::VERSION_ID, bucket, object.version);
+    if object.tag_count > 0 {
+        headers.insert(
+            TAGGING_COUNT,
+            HeaderValue::from(u16::from(object.tag_count)),
+        );
+    }
     let range = selected.range(object.size);
     if *selected != Selected::Whole
         && !range.is_empty()

@@ -4,12 +4,14 @@
 //! parts; a part's chunks lie in a space of the inode that no other part ever had.
 
 use http::{HeaderName, header};
-use strata_raftlog::namespace::command::{AbortUpload, CreateUpload, PutPart};
+use strata_raftlog::namespace::command::{
+    AbortUpload, Command, CreateTaggedUpload, CreateUpload, PutPart,
+};
 use strata_raftlog::namespace::{ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMBER_MAX, Upload};
 
 use super::copy_object::wanted_algorithm;
 use super::put_object::{checksum_of, commit, store};
-use super::{ROOT_ACCOUNT, Shared, buckets, metadata, write_key};
+use super::{ROOT_ACCOUNT, Shared, buckets, metadata, tags, write_key};
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -25,18 +27,23 @@ pub use super::multipart_complete::complete;
 pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let (bucket, key) = request.address.object()?;
     let attributes = metadata::attributes(&request.headers)?;
+    let tags = tags::of_headers(&request.headers)?;
     let asked = wanted_algorithm(request)?;
     let algorithm = asked.unwrap_or(checksum::DEFAULT);
     let kind = wanted_kind(request, algorithm)?;
     let found = buckets::find(shared, request)?;
     let inode = shared.cluster.new_inode().await?;
-    let command = CreateUpload {
+    let create = CreateUpload {
         bucket: found.inode,
         key: key.to_vec(),
         inode,
         attributes,
         checksum: Some((algorithm, kind)),
         owner: ROOT_ACCOUNT,
+    };
+    let command: Command = match tags.is_empty() {
+        true => create.into(),
+        false => CreateTaggedUpload { create, tags }.into(),
     };
     shared.cluster.submit(command).await?;
     let mut xml = xml::Writer::new("InitiateMultipartUploadResult");

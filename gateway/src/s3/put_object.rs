@@ -5,7 +5,8 @@ use strata_net::ObjectWriter;
 use strata_raftlog::namespace::command::{Answer, Command, PutObject};
 use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag};
 
-use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, versions};
+use super::object_tagging::put_command;
+use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, tags, versions};
 use crate::body::{Digests, RequestBody};
 use crate::checksum;
 use crate::error::{Code, Fault};
@@ -23,6 +24,7 @@ const SPACE_OBJECT: u32 = 0;
 /// As every handler.
 pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fault> {
     let attributes = metadata::attributes(&request.headers)?;
+    let tags = tags::of_headers(&request.headers)?;
     let precondition = conditions::of_write(&request.headers)?;
     // Looked up now, so that nobody sends gigabytes to a bucket that is not there.
     let bucket = buckets::find(shared, request)?.inode;
@@ -46,7 +48,7 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
         precondition,
         owner: ROOT_ACCOUNT,
     };
-    let answer = commit(shared, command.into()).await?;
+    let answer = commit(shared, put_command(command, tags)).await?;
     let mut response = Response::ok().header(header::ETAG, &etag::quoted(etag));
     versions::add_put_version(&mut response.headers, &answer);
     if let Some(checksum) = &checksum {
@@ -103,6 +105,7 @@ pub async fn commit(shared: &Shared, command: Command) -> Result<Answer, Fault> 
 fn body_of(command: &Command) -> Body {
     let body = match command {
         Command::PutObject(put) => &put.body,
+        Command::PutTaggedObject(tagged) => &tagged.put.body,
         Command::PutPart(put) => &put.body,
         _ => return Body::Empty,
     };

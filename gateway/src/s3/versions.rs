@@ -125,15 +125,18 @@ pub fn find(
     };
     Ok(match view.version(bucket.inode, key, version)? {
         Some(FoundVersion::Object(object)) => Ok(*object),
-        Some(FoundVersion::Marker(marker)) => {
-            let fault = with_marker(Code::MethodNotAllowed.into(), &marker)
-                .header(header::LAST_MODIFIED, http_date(marker.modified_nanos));
-            Err(fault.header(header::ALLOW, HeaderValue::from_static("DELETE")))
-        }
+        Some(FoundVersion::Marker(marker)) => Err(refused_marker(&marker)),
         None => Err(Fault::from(Code::NoSuchVersion)
             .detail("Key", String::from_utf8_lossy(key))
             .detail("VersionId", version.to_string())),
     })
+}
+
+/// What is asked for is a delete marker, which can be deleted and nothing else.
+pub fn refused_marker(marker: &Marker) -> Fault {
+    with_marker(Code::MethodNotAllowed.into(), marker)
+        .header(header::LAST_MODIFIED, http_date(marker.modified_nanos))
+        .header(header::ALLOW, HeaderValue::from_static("DELETE"))
 }
 
 fn with_marker(fault: Fault, marker: &Marker) -> Fault {

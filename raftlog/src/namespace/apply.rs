@@ -11,6 +11,7 @@ mod release;
 mod repoint;
 mod sessions;
 mod system;
+mod tags;
 mod tree;
 mod uploads;
 mod usage;

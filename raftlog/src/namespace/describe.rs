@@ -18,6 +18,7 @@ use super::system::{
     GeometryCode, GroupState, Layout, LayoutKind, LogPosition, MembershipRow, PlacementGroup,
     RootKey, Session, Slot, SlotState, Writer,
 };
+use super::tags::TagsRow;
 use super::upload::{Part, Upload};
 use super::value::{self, Row};
 use super::version::{Marker, NullVersion, VersionId, VersionRow, Versioning};
@@ -152,6 +153,7 @@ fn x_kind(kind: u8) -> &'static str {
         key::X_INLINE => "inline",
         key::X_EXTENTS => "extents",
         key::X_SPANS => "spans",
+        key::X_TAGS => "object tags",
         TAGS => "tags",
         CORS => "cors",
         kind if SETTINGS.contains(&kind) => "setting",
@@ -214,6 +216,7 @@ fn by_type<U: TypedUse>(using: &U, key: &[u8], value: &[u8]) -> Option<U::Outcom
             key::X_INLINE => using.of::<InlineRow>(key, value),
             key::X_EXTENTS => using.of::<ExtentRow>(key, value),
             key::X_SPANS => using.of::<SpanRow>(key, value),
+            key::X_TAGS => using.of::<TagsRow>(key, value),
             kind if SETTINGS.contains(&kind) => using.of::<SettingRow>(key, value),
             _ => return None,
         },

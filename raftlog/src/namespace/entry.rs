@@ -50,6 +50,8 @@ pub struct Entry {
     pub owner: u64,
     /// The storage class.
     pub storage_class: StorageClass,
+    /// How many tags an object has.
+    pub tag_count: u8,
     /// The version that an object is; null for all else.
     pub version: VersionId,
     /// Whether a bucket keeps versions; off for all else.
@@ -88,6 +90,7 @@ impl Entry {
             commit_sequence: sequence,
             owner,
             storage_class: StorageClass::Standard,
+            tag_count: 0,
             version: VersionId::Null,
             versioning: Versioning::Off,
         }
@@ -120,7 +123,8 @@ impl Row for Entry {
             EntryKind::Directory => 2,
         });
         fields.u8(write_storage_class(self.storage_class));
-        fields.u16(0);
+        fields.u8(self.tag_count);
+        fields.u8(0);
         fields.u32(self.flags());
         fields.u64(self.inode);
         fields.u64(self.size);
@@ -152,7 +156,8 @@ impl Row for Entry {
             _ => return Err(Damage("unknown kind of entry")),
         };
         let storage_class = read_storage_class(fields.u8()?)?;
-        fields.zeros(2)?;
+        let tag_count = fields.u8()?;
+        fields.zeros(1)?;
         let flags = fields.u32()?;
         if flags & !FLAGS_KNOWN != 0 {
             return Err(Damage("unknown flags"));
@@ -194,6 +199,7 @@ impl Row for Entry {
             commit_sequence: fields.u64()?,
             owner: fields.u64()?,
             storage_class,
+            tag_count,
             version,
             versioning,
         })

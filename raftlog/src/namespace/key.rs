@@ -46,6 +46,7 @@ pub(crate) const X_ATTRIBUTES: u8 = 1;
 pub(crate) const X_INLINE: u8 = 2;
 pub(crate) const X_EXTENTS: u8 = 3;
 pub(crate) const X_SPANS: u8 = 4;
+pub(crate) const X_TAGS: u8 = 5;
 
 /// Kind byte of `S` keys.
 pub(crate) const S_APPLIED: u8 = 1;

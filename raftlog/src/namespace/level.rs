@@ -4,8 +4,8 @@
 //! again after years. A new value is a new level, activated by `RaiseFeatureLevel` once every member follows it.
 
 use super::{
-    DEVICE_REASON_BYTES_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, PART_NUMBER_MAX,
-    RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
+    DEVICE_REASON_BYTES_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, OBJECT_TAGS_MAX,
+    PART_NUMBER_MAX, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
 };
 
 /// The bounds that decide whether a command is refused, or how much it does.
@@ -19,8 +19,11 @@ pub(crate) struct Limits {
     pub delete_keys_max: usize,
     /// Inodes of one lease.
     pub inode_lease_max: u32,
-    /// Bytes of all headers and user metadata of an object (S3 allows 2 KiB of user metadata and 8 KiB of headers).
+    /// Bytes of all headers and user metadata of an object (S3 allows 2 KiB of user metadata and 8 KiB of headers), and as
+    /// many of its tags (S3 allows 15,360).
     pub attributes_bytes_max: usize,
+    /// Tags of an object.
+    pub object_tags_max: usize,
     /// Bytes of a body that rides in the command.
     pub inline_bytes_max: usize,
     /// Bytes of an object's key.
@@ -50,6 +53,7 @@ static LEVELS: &[Limits] = &[Limits {
     delete_keys_max: 1_000,
     inode_lease_max: 1 << 20,
     attributes_bytes_max: 16 * 1024,
+    object_tags_max: OBJECT_TAGS_MAX,
     inline_bytes_max: INLINE_BYTES_MAX,
     key_bytes_max: KEY_BYTES_MAX,
     object_bytes_max: OBJECT_BYTES_MAX,

@@ -7,7 +7,7 @@ use super::entry::{
 use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
 use super::value::{Damage, FieldWriter, Fields, Row};
 
-/// An upload that is not complete. Its attributes lie in `X`, as those of an object do.
+/// An upload that is not complete. Its attributes and tags lie in `X`, as those of an object do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// When it was begun, in nanoseconds since the Unix epoch.
@@ -18,6 +18,8 @@ pub struct Upload {
     pub storage_class: StorageClass,
     /// The additional checksum that its parts and the object will have.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// How many tags the object will have.
+    pub tag_count: u8,
     /// The group's commit sequence of its beginning.
     pub commit_sequence: u64,
     /// That of the last part that was put, or of its beginning.
@@ -37,7 +39,8 @@ impl Row for Upload {
         fields.u8(self
             .checksum
             .map_or(0, |(_, kind)| write_checksum_kind(kind)));
-        fields.zeros(5);
+        fields.u8(self.tag_count);
+        fields.zeros(4);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Upload, Damage> {
@@ -48,12 +51,14 @@ impl Row for Upload {
             None => fields.zeros(1).map(|()| None)?,
             Some(algorithm) => Some((algorithm, read_checksum_kind(fields.u8()?)?)),
         };
-        fields.zeros(5)?;
+        let tag_count = fields.u8()?;
+        fields.zeros(4)?;
         Ok(Upload {
             initiated_nanos,
             owner,
             storage_class,
             checksum,
+            tag_count,
             commit_sequence,
             parts_changed,
         })

@@ -23,6 +23,7 @@ pub use versions::{
 use super::entry::{Entry, EntryKind, Place};
 use super::object::{Checksum, ETag, ObjectAttributes};
 use super::store::table::Table;
+use super::tags::{Tag, TagsRow};
 use super::version::{VersionId, Versioning};
 use super::{BUCKET_BYTES_MAX, KEY_BYTES_MAX, ROOT_INODE, key};
 use crate::namespace::store::StoreError;
@@ -73,6 +74,8 @@ pub struct Object {
     pub commit_sequence: u64,
     /// Headers and user metadata.
     pub attributes: ObjectAttributes,
+    /// How many tags it has: [`View::object_tags`].
+    pub tag_count: u8,
     /// The version that it is.
     pub version: VersionId,
 }
@@ -172,8 +175,31 @@ impl<'t> View<'t> {
             owner: entry.owner,
             commit_sequence: entry.commit_sequence,
             attributes,
+            tag_count: entry.tag_count,
             version: entry.version,
         })
+    }
+
+    /// The tags of an object that this view has found, in the order in which they were set.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket); `Invariant` where they are not as many as its entry says.
+    pub fn object_tags(&self, object: &Object) -> Result<Vec<Tag>, StoreError> {
+        if object.tag_count == 0 {
+            return Ok(Vec::new());
+        }
+        let row_key = key::x_kind(object.inode, key::X_TAGS);
+        let row: Option<TagsRow> = self.table.get(self.txn(), &row_key)?;
+        let TagsRow(tags) = row.unwrap_or_default();
+        match tags.len() == usize::from(object.tag_count) {
+            true => Ok(tags),
+            false => Err(StoreError::Invariant(format!(
+                "inode {} has {} tags where its entry says {}",
+                object.inode,
+                tags.len(),
+                object.tag_count
+            ))),
+        }
     }
 
     /// Where an inode lies in the tree.

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
     ChunkPlace, CloseEpoch, CreateUpload, DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutPart,
-    Repoint, RepointItem, SetBucketSetting, SetDevice, SetPlacementGroup, SetVersioning,
+    PutTaggedObject, Repoint, RepointItem, SetBucketSetting, SetDevice, SetPlacementGroup,
+    SetVersioning,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, DeviceErrors, DeviceState,
-    ETag, LogEntry, LogPosition, ObjectAttributes, PlacementGroup, Slot, SlotState, Versioning,
-    describe,
+    ETag, LogEntry, LogPosition, ObjectAttributes, PlacementGroup, Slot, SlotState, Tag,
+    Versioning, describe,
 };
 
 use crate::commands::put;
@@ -116,6 +117,15 @@ fn state() -> Cluster {
         setting: TAGS,
         document: Some(b"<Tagging/>".to_vec()),
     });
+    let inode = cluster.inode();
+    let tag = |key: &str, value: &str| Tag {
+        key: key.into(),
+        value: value.into(),
+    };
+    cluster.change(PutTaggedObject {
+        put: put(FIRST_BUCKET, b"tagged", inode, Body::Empty),
+        tags: vec![tag("team", "storage"), tag("stage", "")],
+    });
     versions(&mut cluster);
     let position = LogPosition {
         term: 2,
@@ -210,6 +220,7 @@ fn every_kind_of_row_is_described_in_words() {
         "S, kind usage, bucket ",
         "S, kind device, device 05050505-0505-0505-0505-050505050505",
         "X, kind tags, inode ",
+        "X, kind object tags, inode ",
     ] {
         assert!(
             text.iter().any(|line| line.contains(kind)),

@@ -19,5 +19,6 @@ mod small_file_system;
 mod snapshots;
 mod support;
 mod system;
+mod tags;
 mod uploads;
 mod versions;

@@ -220,6 +220,19 @@ def what_tools_ask_of_a_bucket():
 
 
 @case
+def tags():
+    s3.put_object(Bucket=BUCKET, Key="tagged", Body=b"x", Tagging="team=storage+more&stage=")
+    tags = s3.get_object_tagging(Bucket=BUCKET, Key="tagged")["TagSet"]
+    assert tags == [{"Key": "team", "Value": "storage more"}, {"Key": "stage", "Value": ""}], tags
+    s3.put_object_tagging(Bucket=BUCKET, Key="tagged", Tagging={"TagSet": [{"Key": "a", "Value": "1"}]})
+    assert s3.get_object(Bucket=BUCKET, Key="tagged")["TagCount"] == 1
+    s3.copy_object(Bucket=BUCKET, Key="copied", CopySource={"Bucket": BUCKET, "Key": "tagged"})
+    assert s3.get_object_tagging(Bucket=BUCKET, Key="copied")["TagSet"] == [{"Key": "a", "Value": "1"}]
+    s3.delete_object_tagging(Bucket=BUCKET, Key="tagged")
+    assert s3.get_object_tagging(Bucket=BUCKET, Key="tagged")["TagSet"] == []
+
+
+@case
 def errors():
     refused("NoSuchKey", s3.get_object, Bucket=BUCKET, Key="missing")
     refused("404", s3.head_object, Bucket=BUCKET, Key="missing")

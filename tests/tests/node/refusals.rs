@@ -58,7 +58,6 @@ async fn operations_that_are_not_there_say_so() {
     put(&client, &name, "k", b"x").await;
     for (header, value) in [
         ("x-amz-server-side-encryption", "AES256"),
-        ("x-amz-tagging", "a=b"),
         ("x-amz-acl", "public-read"),
         ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
@@ -208,11 +207,11 @@ async fn metadata_that_is_too_large_is_refused_before_the_body() {
 async fn a_header_that_is_refused_is_named_in_the_message() {
     let (_, name) = bucket("refusals-named").await;
     let request = Request::new("PUT", &format!("/{name}/k"));
-    let answer = send(request.header("x-amz-tagging", "a=b").body("x"));
+    let answer = send(request.header("x-amz-mfa", "a b").body("x"));
     let text = answer.text();
     let (_, message) = text.split_once("<Message>").expect("a message");
     let (message, _) = message.split_once("</Message>").expect("a message");
-    assert!(message.contains("x-amz-tagging"), "{message}");
+    assert!(message.contains("x-amz-mfa"), "{message}");
 }
 
 #[tokio::test]

@@ -6,12 +6,14 @@ use super::bodies::check_checksum;
 use super::tree::Found;
 use super::{Change, Outcome, invalid};
 use crate::namespace::command::{
-    Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch, Precondition, PutObject, Refusal,
+    Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch, Precondition, PutObject,
+    PutTaggedObject, Refusal,
 };
 use crate::namespace::entry::{Entry, EntryKind};
 use crate::namespace::key as row_key;
 use crate::namespace::object::{Checksum, ETag, StorageClass};
 use crate::namespace::store::StoreError;
+use crate::namespace::tags::Tag;
 use crate::namespace::version::{VersionId, Versioning, position};
 use crate::namespace::view::split_key;
 
@@ -25,14 +27,24 @@ pub(super) struct NewObject<'c> {
     pub(super) checksum: Option<&'c Checksum>,
     pub(super) owner: u64,
     pub(super) storage_class: StorageClass,
+    pub(super) tag_count: u8,
     /// Whether the bucket keeps versions.
     pub(super) versioning: Versioning,
 }
 
 impl Change<'_, '_> {
     pub(super) fn put_object(&mut self, command: &PutObject) -> Outcome {
+        self.put_with_tags(command, &[])
+    }
+
+    pub(super) fn put_tagged_object(&mut self, command: &PutTaggedObject) -> Outcome {
+        self.put_with_tags(&command.put, &command.tags)
+    }
+
+    fn put_with_tags(&mut self, command: &PutObject, tags: &[Tag]) -> Outcome {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
+        self.check_tags(tags)?;
         check_checksum(command.checksum.as_ref())?;
         let bucket = command.bucket;
         let place = self.bucket(bucket)?;
@@ -51,6 +63,7 @@ impl Change<'_, '_> {
             checksum: command.checksum.as_ref(),
             owner: command.owner,
             storage_class: command.attributes.storage_class,
+            tag_count: self.put_tags(command.inode, tags)?,
             versioning: self.versioning(&place)?,
         };
         Ok(self.put_in_place(&new, found)?)
@@ -70,6 +83,7 @@ impl Change<'_, '_> {
             etag: Some(new.etag),
             checksum: new.checksum.cloned(),
             storage_class: new.storage_class,
+            tag_count: new.tag_count,
             version: match new.versioning {
                 Versioning::Enabled => VersionId::Of(position(self.sequence, new.inode)),
                 Versioning::Off | Versioning::Suspended => VersionId::Null,

@@ -6,18 +6,29 @@ use super::objects::{NewObject, check_precondition};
 use super::{Change, Outcome, invalid};
 use crate::namespace::body::{DroppedScope, SPANS_PER_ROW, Span, SpanRow};
 use crate::namespace::command::{
-    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, PutPart, Refusal,
+    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateTaggedUpload, CreateUpload, PutPart,
+    Refusal,
 };
 use crate::namespace::entry::{Place, PlaceKind};
 use crate::namespace::key;
 use crate::namespace::object::Checksum;
 use crate::namespace::store::StoreError;
+use crate::namespace::tags::Tag;
 use crate::namespace::upload::{Part, Upload};
 
 impl Change<'_, '_> {
     pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {
+        self.create_with_tags(command, &[])
+    }
+
+    pub(super) fn create_tagged_upload(&mut self, command: &CreateTaggedUpload) -> Outcome {
+        self.create_with_tags(&command.create, &command.tags)
+    }
+
+    fn create_with_tags(&mut self, command: &CreateUpload, tags: &[Tag]) -> Outcome {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
+        self.check_tags(tags)?;
         let bucket = command.bucket;
         self.bucket(bucket)?;
         self.check_fresh_inode(command.inode)?;
@@ -26,6 +37,7 @@ impl Change<'_, '_> {
             owner: command.owner,
             storage_class: command.attributes.storage_class,
             checksum: command.checksum,
+            tag_count: self.put_tags(command.inode, tags)?,
             commit_sequence: self.sequence,
             parts_changed: self.sequence,
         };
@@ -109,6 +121,7 @@ impl Change<'_, '_> {
             checksum: command.checksum.as_ref(),
             owner: upload.owner,
             storage_class: upload.storage_class,
+            tag_count: upload.tag_count,
             versioning: self.versioning(&place)?,
         };
         Ok(self.put_in_place(&new, found)?)

@@ -60,9 +60,24 @@ pub enum Answer {
     Marked(Vec<MarkOutcome>),
     /// One outcome for each version of the command, in its order.
     VersionsDeleted(Vec<VersionDeleteOutcome>),
+    /// The tags of an object were set: [`Answer::tagged_version`], big endian, 0 for the null version.
+    Tagged([u8; 16]),
 }
 
 impl Answer {
+    /// The answer about an object that has the tags now.
+    pub(crate) fn tagged(version: VersionId) -> Answer {
+        Answer::Tagged(version.number().to_be_bytes())
+    }
+
+    /// The version whose tags were set.
+    pub fn tagged_version(&self) -> Option<VersionId> {
+        match self {
+            Answer::Tagged(number) => Some(VersionId::of_number(u128::from_be_bytes(*number))),
+            _ => None,
+        }
+    }
+
     /// The version of what was put, where the bucket keeps versions.
     pub fn version(&self) -> Option<VersionId> {
         match self {
@@ -203,4 +218,10 @@ pub enum Refusal {
     /// The command is for a bucket that keeps versions, and this one does not, or the other way round: look at it again.
     #[error("whether the bucket keeps versions has changed")]
     VersioningChanged,
+    /// The key has no such version.
+    #[error("no such version")]
+    NoSuchVersion,
+    /// What is named is a delete marker, which has nothing that could be changed.
+    #[error("it is a delete marker")]
+    IsDeleteMarker,
 }

@@ -3,12 +3,14 @@
 
 use super::answer::MarkOutcome;
 use super::kinds::{
-    Command, CompleteUpload, CreateUpload, DeleteObjects, DeleteVersion, DeleteVersions,
-    Initialise, MarkDeleted, PutObject, PutPart, SetBucketSetting,
+    Command, CompleteUpload, CreateTaggedUpload, CreateUpload, DeleteObjects, DeleteVersion,
+    DeleteVersions, Initialise, MarkDeleted, PutObject, PutPart, PutTaggedObject, SetBucketSetting,
+    SetObjectTags,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
 use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
+use crate::namespace::tags::Tag;
 
 /// A row of LMDB beside its key and value, and the shares of the pages that are copied for it.
 pub(super) const ROW_BYTES: u64 = 256;
@@ -65,6 +67,7 @@ impl Command {
     pub(super) fn body_bytes(&self) -> usize {
         match self {
             Command::PutObject(command) => 512 + in_command(&command.body),
+            Command::PutTaggedObject(command) => 512 + in_command(&command.put.body),
             Command::PutPart(command) => 512 + in_command(&command.body),
             Command::CompleteUpload(command) => 512 + 16 * command.parts.len(),
             Command::Repoint(command) => 512 + ITEM_BYTES * command.items.len(),
@@ -106,6 +109,15 @@ pub(super) fn of_put_object(command: &PutObject) -> u64 {
         + version_bytes(&command.key)
 }
 
+pub(super) fn of_put_tagged_object(command: &PutTaggedObject) -> u64 {
+    of_put_object(&command.put) + tags_bytes(&command.tags)
+}
+
+pub(super) fn of_set_object_tags(command: &SetObjectTags) -> u64 {
+    // The entry, or the version, that says how many there are.
+    ROW_BYTES + 2 * command.key.len() as u64 + tags_bytes(&command.tags)
+}
+
 pub(super) fn of_mark_deleted(command: &MarkDeleted) -> u64 {
     // The marker, the object that was there, and what the answer says of the key.
     let keys = command.keys.iter().map(|key| &key.key);
@@ -130,6 +142,10 @@ pub(super) fn of_create_upload(command: &CreateUpload) -> u64 {
     // The key stands in groups in the upload's row, and in its place.
     let keys = 3 * command.key.len() as u64;
     2 * ROW_BYTES + keys + attributes_bytes(&command.attributes)
+}
+
+pub(super) fn of_create_tagged_upload(command: &CreateTaggedUpload) -> u64 {
+    of_create_upload(&command.create) + tags_bytes(&command.tags)
 }
 
 pub(super) fn of_put_part(command: &PutPart) -> u64 {
@@ -201,6 +217,14 @@ fn attributes_bytes(attributes: &ObjectAttributes) -> u64 {
     let pairs = attributes.user_metadata.iter();
     let pairs = pairs.map(|(name, value)| (name.len() + value.len() + 8) as u64);
     value_bytes(standard.chain(pairs).sum::<u64>() + 16)
+}
+
+fn tags_bytes(tags: &[Tag]) -> u64 {
+    let bytes = tags.iter().map(|tag| tag.key.len() + tag.value.len() + 8);
+    match bytes.sum::<usize>() {
+        0 => 0,
+        bytes => value_bytes(bytes as u64),
+    }
 }
 
 /// A value with its row: whole pages where it does not fit half of one, twice its length where it does and splits a page.

@@ -8,7 +8,7 @@ use super::*;
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors,
     DeviceState, ETag, Extent, ExtentKind, Geometry, GeometryCode, Layout, LayoutKind,
-    ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState, StorageClass, VersionId,
+    ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState, StorageClass, Tag, VersionId,
     Versioning,
 };
 
@@ -126,6 +126,40 @@ const BUCKET: u64 = 0x0007_0000_0000_0010;
 
 fn key() -> Vec<u8> {
     b"a/key".to_vec()
+}
+
+fn tags() -> Vec<Tag> {
+    let tag = |key: &str, value: &str| Tag {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    };
+    vec![tag("team", "storage and more"), tag("stage", "")]
+}
+
+fn put_object() -> PutObject {
+    PutObject {
+        bucket: BUCKET,
+        key: key(),
+        inode: 79,
+        size: 3,
+        etag: etag(0),
+        checksum: None,
+        attributes: attributes(),
+        body: Body::Inline(vec![1, 2, 3]),
+        precondition: Precondition::default(),
+        owner: 4,
+    }
+}
+
+fn create_upload() -> CreateUpload {
+    CreateUpload {
+        bucket: BUCKET,
+        key: key(),
+        inode: 80,
+        attributes: attributes(),
+        checksum: None,
+        owner: 4,
+    }
 }
 
 /// A command, with the layout of its archive as docs/FORMAT.md has it.
@@ -263,6 +297,16 @@ fn of_objects() -> Vec<Sample> {
             ],
             may_grow: true,
         }
+        SetObjectTags {
+            bucket: BUCKET,
+            key: key(),
+            version: Some(VersionId::Of(5 << 64 | 77)),
+            tags: tags(),
+        }
+        PutTaggedObject {
+            put: put_object(),
+            tags: tags(),
+        }
     }
 }
 
@@ -304,6 +348,10 @@ fn of_uploads() -> Vec<Sample> {
             bucket: BUCKET,
             key: key(),
             upload: 78,
+        }
+        CreateTaggedUpload {
+            create: create_upload(),
+            tags: tags(),
         }
         ReleaseBodies {
             releases: vec![Release {
@@ -442,6 +490,15 @@ fn answers_of_versions() -> Vec<Answer> {
     ]
 }
 
+fn answers_of_tags() -> Vec<Answer> {
+    vec![
+        Answer::tagged(VersionId::Null),
+        Answer::tagged(VersionId::Of(6 << 64 | 5)),
+        Answer::Refused(Refusal::NoSuchVersion),
+        Answer::Refused(Refusal::IsDeleteMarker),
+    ]
+}
+
 fn envelope(command: Command) -> Envelope {
     Envelope {
         group: 1,
@@ -485,6 +542,7 @@ fn every_answer_is_as_it_was_first_written() {
     for (name, answers) in [
         ("answers.bin", answers()),
         ("answers_of_versions.bin", answers_of_versions()),
+        ("answers_of_tags.bin", answers_of_tags()),
     ] {
         let mut bytes = Vec::new();
         for answer in answers {

@@ -9,7 +9,7 @@ use super::envelope::CommandError;
 use super::repoint::{ReplaceChunk, Repoint};
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, ETag, Geometry, Layout,
-    ObjectAttributes, PlacementGroup, RootKey, VersionId, Versioning,
+    ObjectAttributes, PlacementGroup, RootKey, Tag, VersionId, Versioning,
 };
 
 /// The one list of commands: number, feature level from which on it is known, class, name, how many bytes of rows applying it
@@ -66,6 +66,10 @@ macro_rules! command_table {
             0x0032 since 1 Grows MarkDeleted |command| cost::of_mark_deleted(command) => mark_deleted,
             /// Deletes versions for good.
             0x0033 since 1 Frees DeleteVersions |command| cost::of_delete_versions(command) => delete_versions,
+            /// Replaces the tags of an object.
+            0x0034 since 1 Grows SetObjectTags |command| cost::of_set_object_tags(command) => set_object_tags,
+            /// Puts an object that has tags.
+            0x0035 since 1 Grows PutTaggedObject |command| cost::of_put_tagged_object(command) => put_tagged_object,
             /// Begins a multipart upload.
             0x0040 since 1 Grows CreateUpload |command| cost::of_create_upload(command) => create_upload,
             /// Puts a part of an upload.
@@ -74,6 +78,9 @@ macro_rules! command_table {
             0x0042 since 1 Grows CompleteUpload |command| cost::of_complete_upload(command) => complete_upload,
             /// Drops an upload.
             0x0043 since 1 Frees AbortUpload |_| cost::DROPPED_BYTES => abort_upload,
+            /// Begins a multipart upload of an object that has tags.
+            0x0044 since 1 Grows CreateTaggedUpload |command| cost::of_create_tagged_upload(command)
+                => create_tagged_upload,
             /// Releases rows of bodies that are gone.
             0x0051 since 1 Frees ReleaseBodies |_| cost::RELEASE_BYTES => release_bodies,
             /// Packs extents and inline bodies: they become extents of a new chunk.
@@ -124,11 +131,12 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
-            /// What the command is for: what its kind is for, but for a setting that is removed, bodies that leave the
-            /// namespace, and objects that come back from under their delete markers.
+            /// What the command is for: what its kind is for, but for a setting that is removed, tags that are, bodies
+            /// that leave the namespace, and objects that come back from under their delete markers.
             pub fn class(&self) -> CommandClass {
                 match self {
                     Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
+                    Command::SetObjectTags(command) if command.tags.is_empty() => CommandClass::Frees,
                     Command::Repoint(command) if cost::frees(command) => CommandClass::Frees,
                     Command::DeleteVersions(command) if command.may_grow => CommandClass::Grows,
                     $(Command::$name(_) => CommandClass::$class,)*
@@ -371,6 +379,30 @@ pub struct PutObject {
     pub owner: u64,
 }
 
+/// Puts an object together with its tags.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct PutTaggedObject {
+    /// The object.
+    pub put: PutObject,
+    /// Its tags, whose form is the front end's affair: at most [`OBJECT_TAGS_MAX`](crate::namespace::OBJECT_TAGS_MAX), of
+    /// 16 KiB in all.
+    pub tags: Vec<Tag>,
+}
+
+/// Replaces the tags of an object, and changes nothing else that a client sees of it. Refused with `NoSuchKey`, `NoSuchVersion` or
+/// `IsDeleteMarker` by what is there.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetObjectTags {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// Which version of it; `None` for the newest.
+    pub version: Option<VersionId>,
+    /// Its tags, as in [`PutTaggedObject`]; none removes those that it has.
+    pub tags: Vec<Tag>,
+}
+
 /// One key of [`DeleteObjects`].
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct DeleteKey {
@@ -440,6 +472,15 @@ pub struct CreateUpload {
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     /// The account that began it.
     pub owner: u64,
+}
+
+/// Begins a multipart upload whose object will have tags.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CreateTaggedUpload {
+    /// The upload.
+    pub create: CreateUpload,
+    /// The tags of the object to come, as in [`PutTaggedObject`].
+    pub tags: Vec<Tag>,
 }
 
 /// Puts a part, in place of the one with its number that may be there.

@@ -4,7 +4,7 @@ use super::golden::samples;
 use super::*;
 use crate::namespace::{
     Body, Checksum, DeviceCondition, DeviceErrors, ETag, Extent, Geometry, Layout,
-    ObjectAttributes, PlacementGroup, RootKey, Slot, VersionId,
+    ObjectAttributes, PlacementGroup, RootKey, Slot, Tag, VersionId,
 };
 
 /// A structure's name, its size and its fields, each with its offset.
@@ -43,6 +43,7 @@ fn of_parts() -> Vec<Structure> {
             content_type cache_control content_disposition content_encoding content_language
             expires website_redirect user_metadata storage_class
         }
+        Tag { key value }
         Extent {
             length kind chunk stored_length offset geometry slot_mask home_inode flags
         }

@@ -26,6 +26,7 @@ impl Described for Entry {
             .with("commit_sequence", self.commit_sequence)
             .with("owner", self.owner)
             .with("storage_class", self.storage_class)
+            .with("tag_count", self.tag_count)
             .with("version", self.version.to_string())
             .with(
                 "versioning",
@@ -140,6 +141,7 @@ impl Described for Upload {
             .with("storage_class", self.storage_class)
             .with("checksum_algorithm", self.checksum.map(|(of, _)| of))
             .with("checksum_kind", self.checksum.map(|(_, kind)| kind))
+            .with("tag_count", self.tag_count)
             .with("commit_sequence", self.commit_sequence)
             .with("parts_changed", self.parts_changed)
     }
@@ -173,6 +175,17 @@ impl Described for ObjectAttributes {
             .with("website_redirect", self.website_redirect.clone())
             .with("user_metadata", metadata.collect::<Vec<_>>())
             .with("storage_class", self.storage_class)
+    }
+}
+
+impl Described for TagsRow {
+    fn fields(&self) -> Description {
+        let tags = self.0.iter().map(|tag| {
+            Description::new()
+                .with("key", tag.key.clone())
+                .with("value", tag.value.clone())
+        });
+        Description::new().with("tags", tags.collect::<Vec<_>>())
     }
 }
 
@@ -312,6 +325,10 @@ impl Described for AnswerRow {
                 let outcomes: Vec<&'static str> = outcomes.iter().map(version_word).collect();
                 answer("versions deleted").with("outcomes", outcomes)
             }
+            Answer::Tagged(_) => answer("tagged").with(
+                "version",
+                self.0.tagged_version().map(|version| version.to_string()),
+            ),
             Answer::Refused(refusal) => answer("refused").with("why", refusal.to_string()),
         }
     }

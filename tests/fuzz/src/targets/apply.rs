@@ -9,13 +9,13 @@ use strata_raftlog::namespace::command::{
     Answer, ChunkPlace, Command, CreateBucket, CreateUpload, DeleteKey, DeleteObjects, Envelope,
     FEATURE_LEVEL, Initialise, LeaseInodes, MarkDeleted, OldPlace, OpenEpoch, OpenSession,
     Precondition, PutObject, PutPart, RegisterWriter, Repoint, RepointItem, SetDevice,
-    SetVersioning,
+    SetObjectTags, SetVersioning,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
     Body, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors, DeviceState,
     ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition,
-    ObjectAttributes, RootKey, Versioning,
+    ObjectAttributes, RootKey, Tag, Versioning,
 };
 
 use super::command::sealed;
@@ -164,6 +164,15 @@ impl State {
             self.put(number as u64, format!("a/b/{number}").as_bytes(), body);
         }
         self.put(3, b"key", Body::Inline(vec![7; 9_000]));
+        self.change(SetObjectTags {
+            bucket: BUCKET,
+            key: b"key".to_vec(),
+            version: None,
+            tags: vec![Tag {
+                key: "a".into(),
+                value: "1".into(),
+            }],
+        });
         self.change(DeleteObjects {
             bucket: BUCKET,
             keys: vec![DeleteKey {
