@@ -22,6 +22,7 @@ mod object_attributes;
 mod objects;
 mod old_devices;
 mod packing;
+mod policies;
 mod refusals;
 mod restarts;
 mod root_key;
