@@ -3,7 +3,7 @@
 //! The first action of an operation stands in the table of operations; what is needed beside it follows from headers and parameters, as AWS's user guide has it
 //! ("Required permissions for Amazon S3 API operations"). The keys that DeleteObjects names are known when its body is read, and each is asked for then.
 
-use http::header;
+use http::{HeaderValue, header};
 
 use crate::operation::{Addresses, Id};
 use crate::request::Request;
@@ -49,6 +49,9 @@ const OF_BUCKET_HEADERS: &[(&str, &str)] = &[
     ("x-amz-object-ownership", "s3:PutBucketOwnershipControls"),
 ];
 
+/// The access list that a bucket has anyway (API reference of CreateBucket).
+const PRIVATE: &str = "private";
+
 /// The action on an object, or on a version of it that is named.
 pub fn action_on(action: &'static str, version: Option<&str>) -> &'static str {
     let mut pairs = OF_VERSIONS.iter();
@@ -83,7 +86,11 @@ pub fn each<E>(
         _ => &[],
     };
     for (name, action) in by_headers {
-        if request.headers.contains_key(*name) {
+        let value = request.headers.get(*name);
+        let is_usual = |value: &HeaderValue| {
+            operation.id == Id::CreateBucket && *name == "x-amz-acl" && value == PRIVATE
+        };
+        if value.is_some_and(|value| !is_usual(value)) {
             check(beside(action))?;
         }
     }

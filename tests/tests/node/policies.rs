@@ -291,6 +291,140 @@ async fn each_key_and_each_source_is_judged() {
     }
 }
 
+/// A request, and the actions that it needs, all of them: user guide of S3, "Required permissions for Amazon S3 API operations".
+fn needing() -> Vec<(Request, &'static [&'static str])> {
+    let request =
+        |method: &str, target: &str| Request::new(method, &format!("/policies-needs{target}"));
+    let copy = |from: &str| {
+        let source = format!("/policies-needs/k{from}");
+        request("PUT", "/copy").header("x-amz-copy-source", source)
+    };
+    let attributes =
+        |target: &str| request("GET", target).header("x-amz-object-attributes", "ETag");
+    let tags = "<Tagging><TagSet/></Tagging>";
+    let cors = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
+    vec![
+        (request("GET", ""), &["ListBucket"]),
+        (request("GET", "?list-type=2"), &["ListBucket"]),
+        (request("HEAD", ""), &["ListBucket"]),
+        (request("GET", "?versions"), &["ListBucketVersions"]),
+        (request("GET", "?uploads"), &["ListBucketMultipartUploads"]),
+        (request("GET", "?location"), &["GetBucketLocation"]),
+        (request("GET", "?acl"), &["GetBucketAcl"]),
+        (request("GET", "?versioning"), &["GetBucketVersioning"]),
+        (request("GET", "?policyStatus"), &["GetBucketPolicyStatus"]),
+        (
+            request("GET", "?publicAccessBlock"),
+            &["GetBucketPublicAccessBlock"],
+        ),
+        (
+            request("GET", "?encryption"),
+            &["GetEncryptionConfiguration"],
+        ),
+        (request("GET", "?lifecycle"), &["GetLifecycleConfiguration"]),
+        (request("PUT", "?tagging").body(tags), &["PutBucketTagging"]),
+        (request("GET", "?tagging"), &["GetBucketTagging"]),
+        (request("DELETE", "?tagging"), &["PutBucketTagging"]),
+        (request("PUT", "?cors").body(cors), &["PutBucketCORS"]),
+        (request("GET", "?cors"), &["GetBucketCORS"]),
+        (request("DELETE", "?cors"), &["PutBucketCORS"]),
+        (request("GET", "/k"), &["GetObject"]),
+        (request("HEAD", "/k"), &["GetObject"]),
+        (request("GET", "/k?versionId=null"), &["GetObjectVersion"]),
+        (request("GET", "/k?tagging"), &["GetObjectTagging"]),
+        (
+            request("GET", "/k?tagging&versionId=null"),
+            &["GetObjectVersionTagging"],
+        ),
+        (
+            attributes("/k?attributes"),
+            &["GetObjectAttributes", "GetObject"],
+        ),
+        (
+            attributes("/k?attributes&versionId=null"),
+            &["GetObjectVersionAttributes", "GetObjectVersion"],
+        ),
+        (request("PUT", "/p").body("x"), &["PutObject"]),
+        (
+            request("PUT", "/p")
+                .header("x-amz-acl", "private")
+                .body("x"),
+            &["PutObject", "PutObjectAcl"],
+        ),
+        (
+            request("PUT", "/p").header("if-match", "\"x\"").body("x"),
+            &["PutObject", "GetObject"],
+        ),
+        (copy(""), &["PutObject", "GetObject"]),
+        (copy("?versionId=null"), &["PutObject", "GetObjectVersion"]),
+        (request("DELETE", "/p"), &["DeleteObject"]),
+        (
+            request("DELETE", "/p?versionId=null"),
+            &["DeleteObjectVersion"],
+        ),
+        (
+            request("DELETE", "/p").header("if-match", "\"x\""),
+            &["DeleteObject", "GetObject"],
+        ),
+        (
+            request("GET", "/k?uploadId=x"),
+            &["ListMultipartUploadParts"],
+        ),
+        (
+            request("DELETE", "/k?uploadId=x"),
+            &["AbortMultipartUpload"],
+        ),
+        (
+            request("PUT", "/k?uploadId=x&partNumber=1").body("x"),
+            &["PutObject"],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn requests_need_what_aws_says() {
+    let (client, name) = bucket("policies-needs").await;
+    put(&client, &name, "k", b"x").await;
+    let allow = |actions: &[&str]| {
+        let actions: Vec<String> = actions
+            .iter()
+            .map(|action| format!("\"s3:{action}\""))
+            .collect();
+        format!(
+            "{{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":[{}],\"Resource\":[\"BUCKET\",\"BUCKET/*\"]}}",
+            actions.join(",")
+        )
+    };
+    for (request, actions) in needing() {
+        let what = format!(
+            "{} {} {:?}",
+            request.method, request.target, request.headers
+        );
+        // ListBucket tells a key that is not there from one that may not be read; where it is not what is needed, it is given.
+        let list = if actions.contains(&"ListBucket") {
+            "GetObjectAcl"
+        } else {
+            "ListBucket"
+        };
+        for left_out in actions {
+            let mut others: Vec<&str> = actions
+                .iter()
+                .copied()
+                .filter(|one| one != left_out)
+                .collect();
+            others.push(list);
+            set(&client, &name, &[&allow(&others)]).await;
+            let answer = request.send(shared().s3()).expect("an answer");
+            assert_denied(&answer, &format!("{what} without {left_out}"));
+        }
+        let all = [actions, &[list]].concat();
+        set(&client, &name, &[&allow(&all)]).await;
+        let answer = request.send(shared().s3()).expect("an answer");
+        assert_ne!(answer.status, 403, "{what}: {}", answer.text());
+        assert!(answer.status < 500, "{what}: {}", answer.text());
+    }
+}
+
 #[tokio::test]
 async fn a_policy_is_kept_as_it_was_sent() {
     let (client, name) = bucket("policies-text").await;
