@@ -254,9 +254,10 @@ impl<'r> Access<'r> {
     /// # Errors
     /// `AccessDenied`.
     pub fn check_by(&self, need: Need<'_>, bucket: Option<&Policy>) -> Result<(), Fault> {
-        let principal = &self.request.asker.identity.principal;
-        let is_owner =
-            matches!(principal, Principal::Root { account } if *account == self.owner_account);
+        let identity = &self.request.asker.identity;
+        let principal = &identity.principal;
+        let is_owner = identity.session.is_none()
+            && matches!(principal, Principal::Root { account } if *account == self.owner_account);
         if is_owner && (bucket.is_none() && self.unread.is_none() || is_always_roots(need.action)) {
             return Ok(());
         }

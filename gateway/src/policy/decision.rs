@@ -124,12 +124,16 @@ pub fn decide<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<
 fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p> {
     let is_of_owner = question.principal.account() == Some(question.owner_account);
     let is_root = matches!(question.principal, Principal::Root { .. });
-    if is_root && is_of_owner && is_always_roots(question.action) {
+    let is_whole = policies.session.is_none();
+    if is_root && is_of_owner && is_whole && is_always_roots(question.action) {
         return Decision::Allowed(BY_ROOT);
     }
     let asked = Asked::new(question);
     if let Some(by) = asked.denial(policies) {
         return Decision::DeniedExplicitly(by);
+    }
+    if !asked.lets(policies.session) {
+        return Decision::DeniedImplicitly;
     }
     if is_root && is_of_owner {
         return Decision::Allowed(BY_ROOT);
@@ -143,9 +147,6 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p
             Some((_, by)) => Decision::Allowed(by),
             None => Decision::DeniedImplicitly,
         };
-    }
-    if !asked.lets(policies.session) {
-        return Decision::DeniedImplicitly;
     }
     let identity = asked.identity(policies, Effect::Allow);
     let identity = identity.filter(|_| asked.lets(policies.boundary));

@@ -891,6 +891,9 @@ fn policies_of_all_kinds_come_together() {
         ("eve", eve, allow, &*elsewhere, "", No),
         ("eve", bob, allow, "", "", No),
         ("root", "", "", "", "", Yes),
+        ("root", "", "", "", allow, Yes),
+        ("root", "", "", "", &*elsewhere, No),
+        ("root", "", "", "", deny, Never),
         ("anybody", "", "", "", "", No),
     ] {
         let read = |statement: &str| {
