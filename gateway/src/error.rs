@@ -69,6 +69,7 @@ codes! {
     InvalidToken 400 "The provided token is malformed or otherwise invalid.",
     InvalidURI 400 "Couldn't parse the specified URI.",
     KeyTooLongError 400 "Your key is too long",
+    MalformedPolicy 400 "This policy is malformed.",
     MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.",
     MalformedXML 400 "The XML you provided was not well-formed or did not validate against our published schema.",
     MaxMessageLengthExceeded 400 "Your request was too big.",

@@ -86,7 +86,8 @@ pub struct Signed {
     pub payload: Payload,
 }
 
-/// Decides whether a request is served. `signed` is `None` where it carries no signature.
+/// Decides whether a request can be served. `signed` is `None` where it carries no signature; whether its principal may have it is
+/// for [`access`](crate::access) to say.
 ///
 /// # Errors
 /// What AWS answers to the first thing that is wrong.
@@ -95,7 +96,6 @@ pub fn admit(
     mut headers: HeaderMap,
     opened: Opened,
     signed: Option<Signed>,
-    allow_anonymous: bool,
 ) -> Result<Admitted, Fault> {
     let Opened {
         address,
@@ -104,7 +104,6 @@ pub fn admit(
     } = opened;
     let is_anonymous = signed.is_none();
     let payload = match signed {
-        None if !allow_anonymous => return Err(Code::AccessDenied.into()),
         None => anonymous_payload(&headers)?,
         Some(signed) => {
             check_coverage(&headers, &signed.authorization)?;

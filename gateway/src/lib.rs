@@ -9,6 +9,7 @@
 //! | [`guard`] | what a request must pass before its operation is served |
 //! | [`virtual_host`] | buckets that are named by the host |
 //! | [`auth`], [`signature`] | Signature Version 4: header, presigned URL, chunks, trailers |
+//! | [`access`], [`policy`] | who asks, and whether policies let them |
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
 //! | [`request`], [`response`] | what a handler takes, and what it gives back |
 //! | [`body`] | the body of a request: framing off, counted, hashed, compared |
@@ -22,6 +23,7 @@
 //! holds does not depend on the size of an object; an object is committed only after all that was
 //! declared of its bytes has been compared.
 
+pub mod access;
 pub mod auth;
 pub mod body;
 pub mod checksum;
@@ -34,6 +36,7 @@ pub mod md5;
 pub mod metrics;
 pub mod operation;
 pub mod percent;
+pub mod policy;
 pub mod query;
 pub mod request;
 pub mod request_id;

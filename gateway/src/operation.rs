@@ -54,6 +54,8 @@ pub enum BodyKind {
     None,
     /// A document with this root, of at most [`XML_BYTES_MAX`](crate::guard::XML_BYTES_MAX).
     Xml(&'static str),
+    /// A document in JSON, of at most the same.
+    Json,
     /// What becomes an object or a part.
     Stream,
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::access::Asker;
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::operation::{Addresses, Operation};
@@ -14,6 +15,8 @@ use crate::request_id::RequestId;
 pub struct Request {
     /// Its id.
     pub id: RequestId,
+    /// Who asks.
+    pub asker: Asker,
     /// What it asks for.
     pub operation: &'static Operation,
     /// What it is about.

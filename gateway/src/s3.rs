@@ -3,11 +3,12 @@
 //! A handler takes a request that the guard has admitted and gives back an answer; the table in
 //! [`operation`](crate::operation) says which one serves what.
 
+pub mod bucket_policy;
 pub mod bucket_tagging;
 pub mod buckets;
 mod conditions;
 pub mod copy_object;
-mod copy_source;
+pub mod copy_source;
 pub mod cors;
 pub mod delete_objects;
 pub mod get_object;
@@ -20,16 +21,18 @@ pub mod multipart_lists;
 pub mod object_attributes;
 mod object_body;
 pub mod object_tagging;
+pub mod public_access_block;
 pub mod put_object;
 mod ranges;
 pub mod settings;
-mod tags;
+pub mod tags;
 pub mod versions;
 
 use std::rc::Rc;
 
 use strata_net::Cluster;
 
+use crate::access::bucket_rules::KnownRules;
 use crate::error::{Code, Fault};
 use crate::query::Query;
 use crate::request::Request;
@@ -49,6 +52,8 @@ pub struct Shared {
     pub config: Rc<GatewayConfig>,
     /// Room for readers that read ahead.
     pub read_room: ReadRoom,
+    /// What buckets say of who may do what.
+    pub rules: KnownRules,
 }
 
 /// Writes an account as AWS shows its canonical id: 64 hexadecimal digits.

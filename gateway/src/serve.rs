@@ -23,6 +23,7 @@ use strata_engine::reactor::local::{Notify, Semaphore};
 use strata_engine::reactor::{self, TaskClass, TcpListener};
 use strata_net::Cluster;
 
+use crate::access::bucket_rules::KnownRules;
 use crate::auth::{Credential, Verifier};
 use crate::md5::queue::Md5Queue;
 use crate::metrics::{GatewayMetrics, RequestCounters};
@@ -134,6 +135,7 @@ impl Server {
             cluster,
             config,
             read_room,
+            rules: KnownRules::default(),
         };
         Rc::new(Server {
             shared,

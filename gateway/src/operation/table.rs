@@ -4,13 +4,13 @@
 //! fewer. Actions are those of AWS's service authorization reference.
 
 use super::Addresses::{Bucket, Object, Service};
-use super::BodyKind::{Stream, Xml};
+use super::BodyKind::{Json, Stream, Xml};
 use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
-    bucket_tagging, buckets, copy_object, cors, delete_objects, get_object, head_object,
-    list_objects, multipart, multipart_lists, object_attributes, object_tagging, put_object,
-    settings, versions,
+    bucket_policy, bucket_tagging, buckets, copy_object, cors, delete_objects, get_object,
+    head_object, list_objects, multipart, multipart_lists, object_attributes, object_tagging,
+    public_access_block, put_object, settings, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -117,8 +117,8 @@ operations! {
     };
 
     // Settings of a bucket.
-    GET Bucket GetBucketAbac "s3:GetBucketABAC" { marks: &[Query("abac")] };
-    PUT Bucket PutBucketAbac "s3:PutBucketABAC" { marks: &[Query("abac")] };
+    GET Bucket GetBucketAbac "s3:GetBucketAbac" { marks: &[Query("abac")] };
+    PUT Bucket PutBucketAbac "s3:PutBucketAbac" { marks: &[Query("abac")] };
     GET Bucket GetBucketAccelerateConfiguration "s3:GetAccelerateConfiguration" {
         marks: &[Query("accelerate")],
     } => settings::acceleration;
@@ -246,19 +246,27 @@ operations! {
     DELETE Bucket DeleteBucketOwnershipControls "s3:PutBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
     };
-    GET Bucket GetBucketPolicy "s3:GetBucketPolicy" { marks: &[Query("policy")] } => settings::policy;
-    PUT Bucket PutBucketPolicy "s3:PutBucketPolicy" { marks: &[Query("policy")] };
-    DELETE Bucket DeleteBucketPolicy "s3:DeleteBucketPolicy" { marks: &[Query("policy")] };
-    GET Bucket GetBucketPolicyStatus "s3:GetBucketPolicyStatus" { marks: &[Query("policyStatus")] };
+    GET Bucket GetBucketPolicy "s3:GetBucketPolicy" { marks: &[Query("policy")] } => bucket_policy::get;
+    PUT Bucket PutBucketPolicy "s3:PutBucketPolicy" {
+        marks: &[Query("policy")],
+        body: Json,
+    } => bucket_policy::put;
+    DELETE Bucket DeleteBucketPolicy "s3:DeleteBucketPolicy" {
+        marks: &[Query("policy")],
+    } => bucket_policy::delete;
+    GET Bucket GetBucketPolicyStatus "s3:GetBucketPolicyStatus" {
+        marks: &[Query("policyStatus")],
+    } => bucket_policy::status;
     GET Bucket GetPublicAccessBlock "s3:GetBucketPublicAccessBlock" {
         marks: &[Query("publicAccessBlock")],
-    } => settings::public_access_block;
+    } => public_access_block::get;
     PUT Bucket PutPublicAccessBlock "s3:PutBucketPublicAccessBlock" {
         marks: &[Query("publicAccessBlock")],
-    };
+        body: Xml("PublicAccessBlockConfiguration"),
+    } => public_access_block::put;
     DELETE Bucket DeletePublicAccessBlock "s3:PutBucketPublicAccessBlock" {
         marks: &[Query("publicAccessBlock")],
-    };
+    } => public_access_block::delete;
     GET Bucket GetBucketReplication "s3:GetReplicationConfiguration" {
         marks: &[Query("replication")],
     } => settings::replication;

@@ -75,7 +75,7 @@ fn parameters_that_change_no_meaning_are_ignored() {
 fn what_is_not_served_is_refused() {
     for uri in [
         "/b?website",
-        "/b?policyStatus",
+        "/b?notification",
         "/b/k?acl",
         "/b/k?torrent",
         "/b?torrent",

@@ -10,6 +10,7 @@ use super::object_tagging::put_command;
 use super::put_object::commit;
 use super::ranges::{Asked, parse, resolve};
 use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart, tags, versions};
+use crate::access;
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -18,6 +19,9 @@ use crate::{checksum, etag, xml};
 
 /// The space of an object's own bytes.
 const SPACE_OBJECT: u32 = 0;
+
+/// Whether a copy has the tags of its source or those of the request.
+const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 
 /// `CopyObject`: all of an object of up to 5 GiB.
 ///
@@ -50,7 +54,14 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         .map(|checksum| checksum.algorithm);
     let algorithm = wanted.or(stored).unwrap_or(checksum::DEFAULT);
     let attributes = replaced.unwrap_or_else(|| source.object.attributes.clone());
-    let tags = replaced_tags.unwrap_or_else(|| source.tags.clone());
+    let tags = match replaced_tags {
+        Some(tags) => tags,
+        None if source.tags.is_empty() => Vec::new(),
+        None => {
+            access::check_copied_tags(shared, request, &name)?;
+            source.tags.clone()
+        }
+    };
     let writer = shared.cluster.writer(inode, SPACE_OBJECT);
     let from = source.version();
     let Copied {
@@ -176,14 +187,15 @@ fn replacement(request: &Request) -> Result<Option<ObjectAttributes>, Fault> {
 
 /// The tags that take the place of the source's, where the request says so.
 fn replacement_of_tags(request: &Request) -> Result<Option<Vec<Tag>>, Fault> {
-    match replaces(
-        request,
-        "x-amz-tagging-directive",
-        "Unknown tagging directive.",
-    )? {
+    match replaces(request, TAGGING_DIRECTIVE, "Unknown tagging directive.")? {
         true => tags::of_headers(&request.headers).map(Some),
         false => Ok(None),
     }
+}
+
+/// Whether the copy is to have the tags of the request.
+pub fn replaces_tags(request: &Request) -> bool {
+    replaces(request, TAGGING_DIRECTIVE, "").unwrap_or(false)
 }
 
 /// Whether a directive says `REPLACE`; where it says nothing it is `COPY`.

@@ -9,6 +9,7 @@ use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX, VersionId, Versioning};
 
 use super::head_object::no_such_key;
 use super::{ROOT_ACCOUNT, Shared, buckets, check_owner, conditions, versions, write_key};
+use crate::access::Access;
 use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
@@ -130,10 +131,14 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
     }
     let Delete { objects, is_quiet } = read(&request.xml)?;
     let bucket = buckets::find(shared, request)?;
+    let access = Access::of(shared, request, Some(&bucket))?;
     let mut xml = xml::Writer::new("DeleteResult");
     let (mut present, mut earlier) = (Vec::new(), Vec::new());
     for object in objects {
-        match wanted(&object) {
+        let version = object.version_id.as_deref();
+        let has_condition = object.etag.is_some();
+        let may = access.check_delete(&bucket.name, &object.key, version, has_condition);
+        match may.and_then(|()| wanted(&object)) {
             Ok(Wanted::Present(key)) => present.push((object, key)),
             Ok(Wanted::Version(version)) => earlier.push((object, version)),
             Err(fault) => write_error(&mut xml, &object, &fault),

@@ -1,8 +1,7 @@
 //! Settings of a bucket that nobody can set yet, as they are read: what AWS answers of a bucket that has none of them. Tools ask
 //! before they do anything else.
 //!
-//! Invariant: an answer says what is true here. Encryption, which AWS gives to every bucket, is not there; what a bucket lets the
-//! public do is not decided by a block of its own.
+//! Invariant: an answer says what is true here. Encryption, which AWS gives to every bucket, is not there.
 
 use super::{ROOT_ACCOUNT, Shared, buckets, write_account};
 use crate::error::{Code, Fault};
@@ -31,10 +30,6 @@ absent! {
     lifecycle NoSuchLifecycleConfiguration;
     /// `GetObjectLockConfiguration`.
     object_lock ObjectLockConfigurationNotFoundError;
-    /// `GetBucketPolicy`.
-    policy NoSuchBucketPolicy;
-    /// `GetPublicAccessBlock`.
-    public_access_block NoSuchPublicAccessBlockConfiguration;
     /// `GetBucketReplication`.
     replication ReplicationConfigurationNotFoundError;
 }

@@ -11,8 +11,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use strata_engine::reactor::{self, HyperTimer, TcpStream};
 
+use super::Server;
+use super::exchange::{self, Client};
 use super::lingering::{Lingering, UnreadBody};
-use super::{Server, exchange};
 use crate::error::{Code, Fault};
 use crate::request_id::RequestId;
 use crate::tls::handshake;
@@ -44,9 +45,13 @@ pub async fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
         return;
     };
     let client_speaks_tls = transport.client_speaks_tls();
+    let client = Client {
+        address: peer,
+        tls_version: transport.tls_version(),
+    };
     let unread = UnreadBody::default();
     let service = service_fn(|request| async {
-        Ok::<_, Infallible>(exchange::answer(server, request, peer, &unread).await)
+        Ok::<_, Infallible>(exchange::answer(server, request, client, &unread).await)
     });
     let connection = http1::Builder::new()
         .timer(HyperTimer)

@@ -12,24 +12,35 @@ use strata_engine::reactor::{self, local::Permit};
 use super::Server;
 use super::answer::{AnswerBody, Record, of_fault, of_success};
 use super::lingering::UnreadBody;
+use crate::access::{self, Asker, Identity, SignedAs};
 use crate::auth::{Authorization, Credential, Subject};
 use crate::body::{Expectation, RequestBody, Wire};
 use crate::error::Fault;
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::operation::BodyKind;
+use crate::policy::Principal;
 use crate::request::Request;
 use crate::response::Response;
-use crate::s3::cors;
+use crate::s3::{ROOT_ACCOUNT, cors};
 use crate::virtual_host;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The version of TLS that it speaks; `None` without TLS.
+    pub tls_version: Option<&'static str>,
+}
 
 /// Answers a request, and notes where that is before its body has come.
 pub async fn answer(
     server: &Rc<Server>,
     request: http::Request<Incoming>,
-    peer: SocketAddr,
+    client: Client,
     unread: &UnreadBody,
 ) -> http::Response<AnswerBody> {
-    let mut record = Record::new(server, peer);
+    let mut record = Record::new(server, client.address);
     let (parts, incoming) = request.into_parts();
     let (uri, method) = (parts.uri.clone(), parts.method.clone());
     let is_head = method == Method::HEAD;
@@ -41,10 +52,10 @@ pub async fn answer(
     let outcome = if is_preflight {
         preflight(server, &parts, &mut record)
     } else {
-        match admit(server, parts, &mut record) {
-            Ok(admitted) => {
+        match admit(server, parts, client, &mut record) {
+            Ok((admitted, asker)) => {
                 record.operation = Some(admitted.operation);
-                let mut request = request_of(admitted, body, &record);
+                let mut request = request_of(admitted, asker, body, &record);
                 let outcome = serve(server, &mut request).await;
                 record.address = Some(request.address);
                 body = request.body;
@@ -118,7 +129,12 @@ fn preflight(server: &Server, parts: &Parts, record: &mut Record) -> Result<Resp
     outcome
 }
 
-fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted, Fault> {
+fn admit(
+    server: &Server,
+    parts: Parts,
+    client: Client,
+    record: &mut Record,
+) -> Result<(Admitted, Asker), Fault> {
     let Parts {
         method,
         uri,
@@ -146,8 +162,28 @@ fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted,
             })
         }
     };
-    let allow_anonymous = server.shared.config.allow_anonymous;
-    guard::admit(&method, headers, opened, signed, allow_anonymous)
+    let asker = asker(server, client, signed.as_ref());
+    let admitted = guard::admit(&method, headers, opened, signed)?;
+    Ok((admitted, asker))
+}
+
+/// Who asks: every key there is belongs to the root. What is not signed is anonymous, unless the configuration lets everybody be the root.
+fn asker(server: &Server, client: Client, signed: Option<&Signed>) -> Asker {
+    let principal = match signed {
+        None if !server.shared.config.allow_anonymous => Principal::Anonymous,
+        None | Some(_) => Principal::Root {
+            account: ROOT_ACCOUNT,
+        },
+    };
+    Asker {
+        identity: Identity::of(principal),
+        source: client.address.ip().to_canonical(),
+        tls_version: client.tls_version,
+        signature: signed.map(|signed| SignedAs {
+            form: signed.authorization.form,
+            time_seconds: signed.authorization.time_seconds,
+        }),
+    }
 }
 
 /// Keys of the configuration, then the root key in the replicated state.
@@ -165,12 +201,13 @@ fn find_key(server: &Server, access_key_id: &str) -> Result<Option<Credential>, 
     }))
 }
 
-fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Request {
+fn request_of(admitted: Admitted, asker: Asker, mut body: RequestBody, record: &Record) -> Request {
     if let Some(expectation) = admitted.body {
         body.expect(expectation);
     }
     Request {
         id: record.request_id,
+        asker,
         operation: admitted.operation,
         address: admitted.address,
         addressing: admitted.addressing,
@@ -181,16 +218,19 @@ fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Req
     }
 }
 
-/// Runs the handler of an admitted request.
+/// Runs the handler of an admitted request, where whoever asks may have it.
 async fn serve(server: &Server, request: &mut Request) -> Result<Response, Fault> {
     let Some(handler) = request.operation.handler else {
         return Err(Fault::operation_not_implemented(request.operation.name));
     };
+    access::check(&server.shared, request)?;
     let _room = match request.operation.body {
-        BodyKind::Xml(_) => Some(collect_xml(server, request).await?),
+        BodyKind::Xml(_) | BodyKind::Json => Some(collect_xml(server, request).await?),
         BodyKind::None | BodyKind::Stream => None,
     };
-    handler(&server.shared, request).await
+    access::check_document(&server.shared, request)?;
+    let outcome = handler(&server.shared, request).await;
+    outcome.map_err(|fault| access::hide(&server.shared, request, fault))
 }
 
 /// Reads a document, within what the reactor has room for.

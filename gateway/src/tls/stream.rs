@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use rustls::ServerConnection;
+use rustls::{ProtocolVersion, ServerConnection};
 use strata_engine::reactor::TcpStream;
 
 /// Bytes that are taken from the socket at once.
@@ -59,6 +59,14 @@ impl TlsStream {
             has_plaintext: false,
             has_ended: false,
             is_closed: false,
+        }
+    }
+
+    /// The version that the handshake has come to.
+    pub(super) fn version(&self) -> &'static str {
+        match self.session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "1.3",
         }
     }
 

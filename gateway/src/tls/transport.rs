@@ -62,6 +62,14 @@ impl Transport {
         })
     }
 
+    /// The version of TLS that it speaks, such as `1.3`; `None` without TLS.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        match self {
+            Transport::Plain(_) => None,
+            Transport::Tls(tls) => Some(tls.version()),
+        }
+    }
+
     /// Tells, while the connection lasts and afterwards, whether its client speaks TLS and it does not.
     pub fn client_speaks_tls(&self) -> ClientSpeaksTls {
         match self {

@@ -58,9 +58,15 @@ impl Cluster {
         Ok(found)
     }
 
+    /// The version of the settings: buckets, what is set of them, and the root key. A command that changes one of them raises it before it is
+    /// answered.
+    pub fn settings_version(&self) -> u64 {
+        self.inner.parts.namespace.settings_version()
+    }
+
     /// Forgets what an earlier version has said; the version that is in force.
     fn drop_old_settings(&self) -> u64 {
-        let version = self.inner.parts.namespace.settings_version();
+        let version = self.settings_version();
         let mut settings = self.inner.settings.borrow_mut();
         if settings.version != version {
             *settings = Settings::default();

@@ -11,7 +11,7 @@ use super::key;
 use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
-use super::setting::{CORS, SETTINGS, SettingRow, TAGS};
+use super::setting::{CORS, POLICY, PUBLIC_ACCESS_BLOCK, SETTINGS, SettingRow, TAGS};
 use super::store::StoreError;
 use super::system::{
     AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, DeviceCondition, Geometry,
@@ -156,6 +156,8 @@ fn x_kind(kind: u8) -> &'static str {
         key::X_TAGS => "object tags",
         TAGS => "tags",
         CORS => "cors",
+        POLICY => "policy",
+        PUBLIC_ACCESS_BLOCK => "public access block",
         kind if SETTINGS.contains(&kind) => "setting",
         _ => "unknown",
     }

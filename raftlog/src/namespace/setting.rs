@@ -14,6 +14,12 @@ pub const TAGS: u8 = 16;
 /// The rules of a bucket for cross-origin requests: a document `CORSConfiguration` of S3.
 pub const CORS: u8 = 17;
 
+/// The policy of a bucket: a document in AWS's policy language, as it was sent.
+pub const POLICY: u8 = 18;
+
+/// The block of public access of a bucket: a document `PublicAccessBlockConfiguration` of S3.
+pub const PUBLIC_ACCESS_BLOCK: u8 = 19;
+
 /// The document of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SettingRow(pub Vec<u8>);

@@ -214,7 +214,7 @@ impl NamespaceStore {
         self.inner.version.load(Ordering::Acquire)
     }
 
-    /// Raised by every commit that may have changed a bucket or the root key; never 0.
+    /// Raised by every commit that may have changed a bucket, what is set of one, or the root key; never 0.
     pub fn settings_version(&self) -> u64 {
         self.inner.settings_version.load(Ordering::Acquire)
     }

@@ -344,6 +344,13 @@ fn a_reader_sees_every_commit_and_settings_have_a_version() {
         "objects are no settings"
     );
     let bucket = cluster.bucket_inode("b");
+    cluster.change(SetBucketSetting {
+        bucket,
+        setting: TAGS,
+        document: Some(b"tags".to_vec()),
+    });
+    let with_setting = cluster.store.settings_version();
+    assert!(with_setting > with_bucket, "a setting was made");
     cluster.change(DeleteBucket { bucket });
-    assert!(cluster.store.settings_version() > with_bucket);
+    assert!(cluster.store.settings_version() > with_setting);
 }

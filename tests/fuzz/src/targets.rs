@@ -13,6 +13,7 @@ mod log_record;
 mod log_replay;
 mod member_table;
 mod membership;
+mod policy;
 mod request_line;
 mod row;
 mod row_key;
@@ -49,6 +50,7 @@ targets! {
     log_replay: 5_000,
     member_table: 5_000,
     membership: 5_000,
+    policy: 5_000,
     request_line: 5_000,
     row: 5_000,
     row_key: 5_000,

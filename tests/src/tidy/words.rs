@@ -24,7 +24,7 @@ const MACHINE_PATHS: [&str; 3] = [
     concat!("/ho", "me/"),
 ];
 /// Code that decodes bytes from outside: a bad byte is an error, never a panic. Prefixes of paths.
-pub const DECODERS: [&str; 32] = [
+pub const DECODERS: [&str; 34] = [
     "engine/src/format",
     "engine/src/journal",
     "engine/src/recovery",
@@ -46,12 +46,14 @@ pub const DECODERS: [&str; 32] = [
     "raftlog/src/namespace/view",
     "raftlog/src/namespace/store/checkpoint.rs",
     "raftlog/src/namespace/store/snapshot",
+    "gateway/src/access",
     "gateway/src/auth",
     "gateway/src/body",
     "gateway/src/checksum",
     "gateway/src/guard",
     "gateway/src/operation",
     "gateway/src/percent",
+    "gateway/src/policy",
     "gateway/src/query",
     "gateway/src/request.rs",
     "gateway/src/s3",

@@ -23,6 +23,7 @@ mod object_tags;
 mod objects;
 mod old_devices;
 mod packing;
+mod policies;
 mod refusals;
 mod restarts;
 mod root_key;

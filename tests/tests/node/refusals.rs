@@ -1,6 +1,6 @@
 //! What is not there yet says so; what is malformed is refused; nothing falls over.
 
-mod missing_operations;
+pub mod missing_operations;
 
 use crate::{bucket, put, send, send_to, shared};
 use std::io::{Read, Write};

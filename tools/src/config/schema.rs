@@ -284,7 +284,8 @@ pub static KEYS: &[Key] = &[
         name: "allow_anonymous",
         kind: Kind::Flag,
         default: "false",
-        help: "Let unsigned requests do everything the root key may do.",
+        help: "Let unsigned requests do everything the root key may do. Where this is off, they may do what a bucket's \
+               policy allows everybody.",
         ..LIVE
     },
     Key {
@@ -293,7 +294,7 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Credentials,
         default: "[]",
         help: "Access keys beside the root key: an array of tables with `access_key_id`, `secret_key` and, if wanted, \
-               `user_id`. Each may do everything until there are policies.",
+               `user_id`. Each is the root: it may do everything that no bucket's policy denies.",
         ..LIVE
     },
     Key {

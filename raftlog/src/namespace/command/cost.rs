@@ -46,7 +46,7 @@ pub enum CommandClass {
 }
 
 impl Command {
-    /// Whether it may change a bucket or the root key, which readers keep.
+    /// Whether it may change a bucket, what is set of one, or the root key, which readers keep.
     pub(crate) fn changes_settings(&self) -> bool {
         matches!(
             self,
@@ -55,6 +55,7 @@ impl Command {
                 | Command::CreateBucket(_)
                 | Command::DeleteBucket(_)
                 | Command::SetVersioning(_)
+                | Command::SetBucketSetting(_)
         )
     }
 

@@ -31,7 +31,8 @@ fn target(bucket: &str, operation: &Operation) -> String {
     path
 }
 
-fn request(bucket: &str, operation: &Operation) -> Request {
+/// A request for an operation, of a bucket that has an object `k`.
+pub fn request(bucket: &str, operation: &Operation) -> Request {
     let request = Request::new(operation.method, &target(bucket, operation));
     let add = |request: Request, mark: &Mark| match mark {
         Mark::Header(name) => request.header(name, "x"),
@@ -61,7 +62,7 @@ async fn what_the_matrix_says_is_missing_is_refused_by_its_name() {
 }
 
 /// Where a method makes no operation of a subresource, it must not be taken for the whole bucket
-/// or object: a DELETE of `?policyStatus` deletes nothing.
+/// or object: a DELETE of `?notification` deletes nothing.
 #[tokio::test]
 async fn a_subresource_with_another_method_does_nothing() {
     let (client, name) = bucket("refusals-methods").await;

@@ -1,0 +1,162 @@
+//! The values that condition keys have in a request.
+//!
+//! What each key holds is AWS's: service authorization reference, "Condition keys for Amazon S3"; IAM user guide, "AWS global condition context keys".
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+use http::header;
+use strata_engine::reactor;
+use strata_raftlog::namespace::Tag;
+
+use super::needs::Need;
+use crate::auth::Form;
+use crate::dates::Iso8601Seconds;
+use crate::operation::Id;
+use crate::percent::decode_form;
+use crate::policy::{Key, Values, account_id, value};
+use crate::request::Request;
+use crate::s3::tags::{self, TagsOf};
+use crate::s3::{Shared, copy_object, versions};
+
+/// The operations whose parameters are keys: listings of objects and of versions.
+const LISTINGS: &[Id] = &[Id::ListObjects, Id::ListObjectsV2, Id::ListObjectVersions];
+
+/// Actions for which the tags of the object that is there count, as AWS has it ("Condition keys for Amazon S3").
+const OF_EXISTING_TAGS: &[&str] = &[
+    "s3:DeleteObjectTagging",
+    "s3:DeleteObjectVersionTagging",
+    "s3:GetObject",
+    "s3:GetObjectTagging",
+    "s3:GetObjectVersion",
+    "s3:GetObjectVersionTagging",
+    "s3:PutObjectTagging",
+    "s3:PutObjectVersionTagging",
+];
+
+/// What a request says where a policy asks.
+#[derive(Clone, Copy)]
+pub struct Facts<'r> {
+    /// What the reactor serves from.
+    pub shared: &'r Shared,
+    /// The request.
+    pub request: &'r Request,
+    /// What leave is needed for.
+    pub need: Need<'r>,
+    /// The account that owns the bucket.
+    pub owner_account: u64,
+}
+
+impl<'r> Facts<'r> {
+    /// The values of a key.
+    pub fn of(&self, key: &Key) -> Values<'r> {
+        let asker = &self.request.asker;
+        match key {
+            Key::CurrentTime => value(Iso8601Seconds(reactor::wall_clock().seconds()).to_string()),
+            Key::EpochTime => value(reactor::wall_clock().seconds().to_string()),
+            Key::Referer => self.header(&header::REFERER),
+            Key::UserAgent => self.header(&header::USER_AGENT),
+            Key::RequestedRegion => value(&self.shared.config.region),
+            Key::ResourceAccount => value(account_id(self.owner_account)),
+            Key::SecureTransport => value(match asker.tls_version {
+                Some(_) => "true",
+                None => "false",
+            }),
+            Key::TlsVersion => asker.tls_version.and_then(value),
+            Key::SourceIp => value(asker.source.to_string()),
+            Key::AuthType | Key::SignatureAge | Key::SignatureVersion => self.signature(key),
+            Key::Delimiter => self.parameter("delimiter"),
+            Key::MaxKeys => self.parameter("max-keys"),
+            Key::Prefix => self.parameter("prefix"),
+            Key::VersionId => self.need.version.and_then(value),
+            Key::CopySource => self.copy_source(),
+            Key::Header(name) => self.header(&HeaderName::from_static(name)),
+            Key::ExistingObjectTag(tag) => tag_named(self.existing_tags()?, tag),
+            Key::RequestObjectTag(tag) => tag_named(self.request_tags()?, tag),
+            Key::RequestObjectTagKeys => {
+                let keys = self.request_tags()?.into_iter().map(|tag| tag.key.into());
+                Some(keys.collect())
+            }
+            Key::PrincipalAccount
+            | Key::PrincipalArn
+            | Key::PrincipalType
+            | Key::UserId
+            | Key::UserName
+            | Key::Absent(_) => None,
+        }
+    }
+
+    fn header(&self, name: &HeaderName) -> Values<'r> {
+        let text = self.request.headers.get(name)?;
+        // Bytes that are no text are compared as what they look like, so that no condition can be gone round with them.
+        Some(vec![String::from_utf8_lossy(text.as_bytes())])
+    }
+
+    fn parameter(&self, name: &str) -> Values<'r> {
+        let is_listing = LISTINGS.contains(&self.request.operation.id);
+        let parameter = self.request.query.get(name);
+        parameter.filter(|_| is_listing).and_then(value)
+    }
+
+    fn signature(&self, key: &Key) -> Values<'r> {
+        let signature = self.request.asker.signature?;
+        match (key, signature.form) {
+            (Key::AuthType, Form::Header) => value("REST-HEADER"),
+            (Key::AuthType, Form::Query { .. }) => value("REST-QUERY-STRING"),
+            (Key::SignatureVersion, _) => value(crate::signature::ALGORITHM),
+            _ => {
+                let now = reactor::wall_clock().nanoseconds() / 1_000_000;
+                let age = now - signature.time_seconds.saturating_mul(1000);
+                value(age.max(0).to_string())
+            }
+        }
+    }
+
+    /// Bucket and key, decoded, without the slash that may stand before them.
+    fn copy_source(&self) -> Values<'r> {
+        let header = self.request.header("x-amz-copy-source")?;
+        let path = header.split("?versionId=").next().unwrap_or_default();
+        let path = decode_form(path).unwrap_or(Cow::Borrowed(path));
+        value(match path.strip_prefix('/') {
+            Some(path) => Cow::Owned(path.to_owned()),
+            None => path,
+        })
+    }
+
+    /// The tags of the object that the action is on; `None` where there is none, or where they do not count.
+    fn existing_tags(&self) -> Option<Vec<Tag>> {
+        let Need { bucket, key, .. } = self.need;
+        let (bucket, key) = (bucket?, key?);
+        if !OF_EXISTING_TAGS.contains(&self.need.action) {
+            return None;
+        }
+        let version = self.need.version.map(versions::parse).transpose().ok()?;
+        let cluster = &self.shared.cluster;
+        let bucket = cluster.bucket(bucket).ok()??;
+        let tags =
+            cluster.read(
+                |view| match versions::find(view, &bucket, key.as_bytes(), version)? {
+                    Ok(object) => view.object_tags(&object).map(Some),
+                    Err(_) => Ok(None),
+                },
+            );
+        tags.ok()?
+    }
+
+    /// The tags that the request gives an object; `None` where it gives none. Those of PutObjectTagging stand in its document.
+    fn request_tags(&self) -> Option<Vec<Tag>> {
+        let request = self.request;
+        let tags = match request.operation.id {
+            Id::PutObjectTagging => tags::read(&request.xml, TagsOf::Object).ok()?,
+            Id::CopyObject if !copy_object::replaces_tags(request) => return None,
+            _ if request.operation.stores_headers => tags::of_headers(&request.headers).ok()?,
+            _ => return None,
+        };
+        Some(tags).filter(|tags| !tags.is_empty())
+    }
+}
+
+fn tag_named<'r>(tags: Vec<Tag>, name: &str) -> Values<'r> {
+    let found = tags.into_iter().find(|tag| tag.key == name);
+    found.and_then(|tag| value(tag.value))
+}

@@ -1,0 +1,58 @@
+//! Policies in AWS's language, of a bucket and of an identity; one that is understood is asked a question by everybody, by the root and by a user.
+
+use std::rc::Rc;
+
+use strata_gateway::policy::{
+    Policies, Policy, PolicyKind, Principal, Question, User, decide, value,
+};
+
+use crate::allocation::bounded;
+
+pub(super) fn run(data: &[u8]) {
+    let kinds = [PolicyKind::Bucket { name: "photos" }, PolicyKind::Identity];
+    for kind in kinds {
+        let Some(policy) = bounded(data.len(), || Policy::parse(data, kind).ok()) else {
+            continue;
+        };
+        assert_eq!(Policy::parse(data, kind).as_ref(), Ok(&policy));
+        let _ = policy.is_public();
+        ask(policy, kind);
+    }
+}
+
+fn ask(policy: Policy, kind: PolicyKind<'_>) {
+    let user = User {
+        account: 1,
+        name: "bob".to_owned(),
+        path: "/".to_owned(),
+        id: "AIDABOB".to_owned(),
+        arn: "arn:aws:iam::000000000001:user/bob".to_owned(),
+    };
+    let own = [Rc::new(policy)];
+    let policies = match kind {
+        PolicyKind::Bucket { .. } => Policies {
+            bucket: Some(&own[0]),
+            ..Policies::default()
+        },
+        PolicyKind::Identity => Policies {
+            identity: &own,
+            ..Policies::default()
+        },
+    };
+    let principals = [
+        Principal::Anonymous,
+        Principal::Root { account: 1 },
+        Principal::User(Rc::new(user)),
+    ];
+    for principal in &principals {
+        let question = Question {
+            principal,
+            owner_account: 1,
+            action: "s3:GetObject",
+            resource: "arn:aws:s3:::photos/a/b",
+            facts: &|_| value("127.0.0.1"),
+        };
+        let first = decide(&question, &policies);
+        assert_eq!(decide(&question, &policies), first);
+    }
+}
