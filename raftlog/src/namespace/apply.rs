@@ -14,6 +14,7 @@ mod system;
 mod tree;
 mod uploads;
 mod usage;
+mod users;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -77,7 +78,7 @@ pub(crate) struct Applier<'e> {
     sessions: BTreeMap<u64, Session>,
     /// What buckets hold more or less by commands of the batch, not written yet.
     usage: UsageChanges,
-    /// Whether a command may have changed a bucket or the root key.
+    /// Whether a command may have changed a bucket, the root key or what a user may do.
     changes_settings: bool,
 }
 
@@ -134,7 +135,7 @@ impl<'e> Applier<'e> {
         }
     }
 
-    /// Whether a command may have changed a bucket or the root key.
+    /// Whether a command may have changed a bucket, the root key or what a user may do.
     pub(crate) fn changes_settings(&self) -> bool {
         self.changes_settings
     }

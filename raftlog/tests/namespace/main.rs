@@ -20,4 +20,6 @@ mod snapshots;
 mod support;
 mod system;
 mod uploads;
+mod users;
+mod users_model;
 mod versions;

@@ -203,4 +203,16 @@ pub enum Refusal {
     /// The command is for a bucket that keeps versions, and this one does not, or the other way round: look at it again.
     #[error("whether the bucket keeps versions has changed")]
     VersioningChanged,
+    /// A user, group, policy or access key of that name exists. Says which, in the words of AWS's API reference of IAM, as the next ones do.
+    #[error("{0}")]
+    EntityAlreadyExists(String),
+    /// No such user, group, policy or access key.
+    #[error("{0}")]
+    NoSuchEntity(String),
+    /// There would be more than are allowed, or a policy would be too long.
+    #[error("{0}")]
+    LimitExceeded(String),
+    /// What is to be deleted is in use.
+    #[error("{0}")]
+    DeleteConflict(String),
 }
