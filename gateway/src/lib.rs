@@ -9,6 +9,7 @@
 //! | [`guard`] | what a request must pass before its operation is served |
 //! | [`virtual_host`] | buckets that are named by the host |
 //! | [`auth`], [`signature`] | Signature Version 4: header, presigned URL, chunks, trailers |
+//! | [`identity`] | whose request it is, and whether that one may do what it asks for |
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
 //! | [`request`], [`response`] | what a handler takes, and what it gives back |
 //! | [`body`] | the body of a request: framing off, counted, hashed, compared |
@@ -30,6 +31,7 @@ pub mod encoded_word;
 pub mod error;
 pub mod etag;
 pub mod guard;
+pub mod identity;
 pub mod md5;
 pub mod metrics;
 pub mod operation;

@@ -5,6 +5,7 @@ use http::HeaderMap;
 
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
+use crate::identity::Identity;
 use crate::operation::{Addresses, Operation};
 use crate::percent::decode;
 use crate::query::Query;
@@ -14,6 +15,8 @@ use crate::request_id::RequestId;
 pub struct Request {
     /// Its id.
     pub id: RequestId,
+    /// Whose it is.
+    pub identity: Identity,
     /// What it asks for.
     pub operation: &'static Operation,
     /// What it is about.

@@ -15,6 +15,7 @@ use strata_net::ClusterError;
 use super::Server;
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
+use crate::identity::Identity;
 use crate::operation::Operation;
 use crate::request::Address;
 use crate::request_id::RequestId;
@@ -34,6 +35,8 @@ pub struct Record {
     pub address: Option<Address>,
     /// The key that it says it is signed with.
     pub access_key_id: Option<String>,
+    /// Whose request it is, once the key has been looked up.
+    pub identity: Identity,
     /// Whether more of the body may come.
     pub is_unread: bool,
     is_continue_owed: bool,
@@ -53,6 +56,7 @@ impl Record {
             operation: None,
             address: None,
             access_key_id: None,
+            identity: Identity::Anonymous,
             is_unread: false,
             is_continue_owed: false,
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -85,6 +89,11 @@ impl Record {
         address.and_then(Address::key).unwrap_or_default()
     }
 
+    /// The name of the user whose key it is; empty for the root key and for nobody.
+    fn user(&self) -> &str {
+        self.identity.user().unwrap_or_default()
+    }
+
     /// The key id, cut where a client makes up a long one.
     fn access_key_id(&self) -> &str {
         let id = self.access_key_id.as_deref().unwrap_or_default();
@@ -106,6 +115,7 @@ macro_rules! request_line {
             bucket = record.bucket(),
             key = record.key(),
             access_key_id = record.access_key_id(),
+            user = record.user(),
             status = record.status.as_u16(),
             bytes_received = record.received,
             bytes_sent = record.sent,
@@ -218,9 +228,10 @@ fn report(fault: &Fault, record: &Record) {
         | Code::RequestTimeTooSkewed => {
             if let Some(more) = record.server.denied_lines.pass() {
                 let (client, access_key_id) = (record.peer, record.access_key_id());
+                let user = record.user();
                 let what = "access was denied";
                 tracing::info!(
-                    %request_id, %client, access_key_id, operation, bucket, key, code, more, what
+                    %request_id, %client, access_key_id, user, operation, bucket, key, code, cause, more, what
                 );
             }
         }

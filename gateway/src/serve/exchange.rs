@@ -14,8 +14,9 @@ use super::answer::{AnswerBody, Record, of_fault, of_success};
 use super::lingering::UnreadBody;
 use crate::auth::{Authorization, Credential, Subject};
 use crate::body::{Expectation, RequestBody, Wire};
-use crate::error::Fault;
+use crate::error::{Code, Fault};
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
+use crate::identity::{Identity, authorise};
 use crate::operation::BodyKind;
 use crate::request::Request;
 use crate::response::Response;
@@ -137,9 +138,18 @@ fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted,
         Some(authorization) => {
             record.access_key_id = Some(authorization.access_key_id.clone());
             let now = reactor::wall_clock().seconds();
-            let find = |access_key_id: &str| find_key(server, access_key_id);
+            let mut identity = Identity::Anonymous;
+            let find = |access_key_id: &str| {
+                let found = find_key(server, access_key_id)?;
+                Ok(found.map(|(credential, whose)| {
+                    identity = whose;
+                    credential
+                }))
+            };
             let verifier = &server.verifier;
-            let payload = verifier.verify(&subject, &authorization, now, find)?;
+            let verified = verifier.verify(&subject, &authorization, now, find);
+            record.identity = identity;
+            let payload = verified?;
             Some(Signed {
                 authorization,
                 payload,
@@ -150,19 +160,35 @@ fn admit(server: &Server, parts: Parts, record: &mut Record) -> Result<Admitted,
     guard::admit(&method, headers, opened, signed, allow_anonymous)
 }
 
-/// Keys of the configuration, then the root key in the replicated state.
-fn find_key(server: &Server, access_key_id: &str) -> Result<Option<Credential>, Fault> {
+/// Keys of the configuration, then the root key, then those of users in the replicated state. One that is inactive is answered as one that
+/// is not there, as with AWS.
+fn find_key(server: &Server, access_key_id: &str) -> Result<Option<(Credential, Identity)>, Fault> {
     let shared = &server.shared;
     let mut configured = shared.config.credentials.iter();
     if let Some(found) = configured.find(|known| known.access_key_id == access_key_id) {
-        return Ok(Some(found.clone()));
+        return Ok(Some((found.clone(), Identity::Root)));
     }
     let root = shared.cluster.root_key()?;
-    let root = root.filter(|root| root.access_key_id == access_key_id);
-    Ok(root.map(|root| Credential {
-        access_key_id: root.access_key_id.clone(),
-        secret_access_key: root.secret_access_key.clone(),
-    }))
+    if let Some(root) = root.filter(|root| root.access_key_id == access_key_id) {
+        let credential = Credential {
+            access_key_id: root.access_key_id.clone(),
+            secret_access_key: root.secret_access_key.clone(),
+        };
+        return Ok(Some((credential, Identity::Root)));
+    }
+    let Some(known) = shared.cluster.user_key(access_key_id)? else {
+        return Ok(None);
+    };
+    if !known.key.active {
+        return Err(Fault::from(Code::InvalidAccessKeyId)
+            .detail("AWSAccessKeyId", access_key_id)
+            .because(format!("the key of user {} is inactive", known.key.user)));
+    }
+    let credential = Credential {
+        access_key_id: known.key.id.clone(),
+        secret_access_key: known.key.secret.0.clone(),
+    };
+    Ok(Some((credential, Identity::User(known))))
 }
 
 fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Request {
@@ -171,6 +197,7 @@ fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Req
     }
     Request {
         id: record.request_id,
+        identity: record.identity.clone(),
         operation: admitted.operation,
         address: admitted.address,
         addressing: admitted.addressing,
@@ -181,8 +208,9 @@ fn request_of(admitted: Admitted, mut body: RequestBody, record: &Record) -> Req
     }
 }
 
-/// Runs the handler of an admitted request.
+/// Runs the handler of an admitted request, if whoever sends it may ask for that.
 async fn serve(server: &Server, request: &mut Request) -> Result<Response, Fault> {
+    authorise(request)?;
     let Some(handler) = request.operation.handler else {
         return Err(Fault::operation_not_implemented(request.operation.name));
     };

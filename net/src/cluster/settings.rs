@@ -1,4 +1,4 @@
-//! Rows that every request needs and that seldom change: the root key and the buckets, kept on each reactor.
+//! Rows that every request needs and that seldom change: the root key, the buckets and the access keys of users, kept on each reactor.
 //!
 //! Invariant: what is kept belongs to the version of the namespace's settings; a command that changes one of them raises it
 //! before it is answered.
@@ -6,13 +6,25 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use strata_raftlog::namespace::{Bucket, RootKey};
+use strata_raftlog::namespace::{AccessKey, Bucket, RootKey, UserPolicies, is_user_key_id};
 
 use super::Cluster;
 use crate::error::ClusterError;
 
 /// Names of buckets that are kept, those that do not exist included.
 const BUCKETS_MAX: usize = 1024;
+
+/// Access keys that are kept, those that do not exist included.
+const USER_KEYS_MAX: usize = 1024;
+
+/// An access key with the user that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserKey {
+    /// The key.
+    pub key: AccessKey,
+    /// The user, with the policies that decide what the user may do.
+    pub policies: UserPolicies,
+}
 
 /// What is kept.
 #[derive(Default)]
@@ -21,6 +33,7 @@ pub(super) struct Settings {
     /// `None` where it was not looked up yet.
     root_key: Option<Option<Rc<RootKey>>>,
     buckets: HashMap<String, Option<Rc<Bucket>>>,
+    user_keys: HashMap<String, Option<Rc<UserKey>>>,
 }
 
 impl Cluster {
@@ -55,6 +68,36 @@ impl Cluster {
         }
         settings.version = version;
         settings.buckets.insert(name.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    /// The access key of a user, by its id; active or not. `None` for one that no user has.
+    ///
+    /// # Errors
+    /// As [`Cluster::read`].
+    pub fn user_key(&self, access_key_id: &str) -> Result<Option<Rc<UserKey>>, ClusterError> {
+        if !is_user_key_id(access_key_id) {
+            return Ok(None);
+        }
+        let version = self.drop_old_settings();
+        if let Some(known) = self.inner.settings.borrow().user_keys.get(access_key_id) {
+            return Ok(known.clone());
+        }
+        let found = self.read(|view| {
+            let Some(key) = view.access_key(access_key_id)? else {
+                return Ok(None);
+            };
+            let policies = view.user_policies(&key.user)?;
+            Ok(policies.map(|policies| UserKey { key, policies }))
+        })?;
+        let found = found.map(Rc::new);
+        let mut settings = self.inner.settings.borrow_mut();
+        if settings.user_keys.len() >= USER_KEYS_MAX {
+            settings.user_keys.clear();
+        }
+        settings.version = version;
+        let id = access_key_id.to_owned();
+        settings.user_keys.insert(id, found.clone());
         Ok(found)
     }
 

@@ -293,7 +293,7 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Credentials,
         default: "[]",
         help: "Access keys beside the root key: an array of tables with `access_key_id`, `secret_key` and, if wanted, \
-               `user_id`. Each may do everything until there are policies.",
+               `user_id`. Each may do everything. None may have the id of the root key or of a user's key.",
         ..LIVE
     },
     Key {
