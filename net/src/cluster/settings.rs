@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use strata_raftlog::namespace::{AccessKey, Bucket, RootKey, UserPolicies, is_user_key_id};
+use strata_raftlog::namespace::{
+    AccessKey, Bucket, PolicyText, RootKey, UserPolicies, is_user_key_id,
+};
 
 use super::Cluster;
 use crate::error::ClusterError;
@@ -16,6 +18,9 @@ const BUCKETS_MAX: usize = 1024;
 
 /// Access keys that are kept, those that do not exist included.
 const USER_KEYS_MAX: usize = 1024;
+
+/// Bytes of policies of the users whose keys are kept, unless one alone has more.
+const USER_POLICY_BYTES_MAX: usize = 16 << 20;
 
 /// An access key with the user that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +39,19 @@ pub(super) struct Settings {
     root_key: Option<Option<Rc<RootKey>>>,
     buckets: HashMap<String, Option<Rc<Bucket>>>,
     user_keys: HashMap<String, Option<Rc<UserKey>>>,
+    user_policy_bytes: usize,
+}
+
+impl UserKey {
+    /// Bytes of the documents that come with it.
+    fn policy_bytes(&self) -> usize {
+        let all = self.policies.policies.iter().chain(&self.policies.boundary);
+        all.map(|policy| match policy {
+            PolicyText::Document(document) => document.len(),
+            PolicyText::BuiltIn(name) => name.len(),
+        })
+        .sum()
+    }
 }
 
 impl Cluster {
@@ -91,10 +109,14 @@ impl Cluster {
             Ok(policies.map(|policies| UserKey { key, policies }))
         })?;
         let found = found.map(Rc::new);
+        let policy_bytes = found.as_ref().map_or(0, |found| found.policy_bytes());
         let mut settings = self.inner.settings.borrow_mut();
-        if settings.user_keys.len() >= USER_KEYS_MAX {
+        let bytes = settings.user_policy_bytes + policy_bytes;
+        if settings.user_keys.len() >= USER_KEYS_MAX || bytes > USER_POLICY_BYTES_MAX {
             settings.user_keys.clear();
+            settings.user_policy_bytes = 0;
         }
+        settings.user_policy_bytes += policy_bytes;
         settings.version = version;
         let id = access_key_id.to_owned();
         settings.user_keys.insert(id, found.clone());
