@@ -7,6 +7,7 @@
 
 pub mod bucket_rules;
 mod facts;
+pub mod identity;
 pub mod needs;
 
 use std::net::IpAddr;
@@ -26,31 +27,8 @@ use crate::s3::{ROOT_ACCOUNT, Shared};
 
 use bucket_rules::BucketRules;
 use facts::Facts;
+use identity::Identity;
 use needs::{Need, action_on};
-
-/// Who asks, with the policies that come with them.
-pub struct Identity {
-    /// Who it is.
-    pub principal: Principal,
-    /// The policies of the identity and of its groups.
-    pub policies: Vec<Rc<Policy>>,
-    /// What bounds the identity.
-    pub boundary: Option<Rc<Policy>>,
-    /// What bounds the session.
-    pub session: Option<Rc<Policy>>,
-}
-
-impl Identity {
-    /// One without policies of its own.
-    pub fn of(principal: Principal) -> Identity {
-        Identity {
-            principal,
-            policies: Vec::new(),
-            boundary: None,
-            session: None,
-        }
-    }
-}
 
 /// What is known of a signature that was right.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +42,7 @@ pub struct SignedAs {
 /// Who asks, and from where.
 pub struct Asker {
     /// Who.
-    pub identity: Identity,
+    pub identity: Rc<Identity>,
     /// The address at the other end of the connection.
     pub source: IpAddr,
     /// The version of TLS; `None` without TLS.

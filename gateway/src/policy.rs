@@ -6,6 +6,7 @@
 //! no policy is in force in part; a question that no statement answers is denied.
 
 mod action;
+mod built_in;
 mod condition;
 mod decision;
 mod document;
@@ -17,6 +18,7 @@ mod public;
 
 use std::fmt;
 
+pub use built_in::{BUILT_IN_POLICIES, BuiltInPolicy, built_in_policy};
 pub use condition::{Values, value};
 pub use decision::{
     Decided, Decision, Policies, Question, Source, decide, is_always_roots, may_allow,

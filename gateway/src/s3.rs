@@ -33,6 +33,7 @@ use std::rc::Rc;
 use strata_net::Cluster;
 
 use crate::access::bucket_rules::KnownRules;
+use crate::access::identity::KnownIdentities;
 use crate::error::{Code, Fault};
 use crate::query::Query;
 use crate::request::Request;
@@ -54,6 +55,8 @@ pub struct Shared {
     pub read_room: ReadRoom,
     /// What buckets say of who may do what.
     pub rules: KnownRules,
+    /// Who asks.
+    pub identities: KnownIdentities,
 }
 
 /// Writes an account as AWS shows its canonical id: 64 hexadecimal digits.

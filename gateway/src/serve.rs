@@ -24,6 +24,7 @@ use strata_engine::reactor::{self, TaskClass, TcpListener};
 use strata_net::Cluster;
 
 use crate::access::bucket_rules::KnownRules;
+use crate::access::identity::KnownIdentities;
 use crate::auth::{Credential, Verifier};
 use crate::md5::queue::Md5Queue;
 use crate::metrics::{GatewayMetrics, RequestCounters};
@@ -136,6 +137,7 @@ impl Server {
             config,
             read_room,
             rules: KnownRules::default(),
+            identities: KnownIdentities::new(),
         };
         Rc::new(Server {
             shared,

@@ -26,7 +26,7 @@ pub mod scheme;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::Cluster;
 pub use cluster::read::ObjectReader;
 pub use cluster::write::ObjectWriter;
+pub use cluster::{Cluster, UserKey};
 pub use error::ClusterError;

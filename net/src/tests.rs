@@ -13,5 +13,6 @@ mod reads;
 mod repair;
 mod space;
 mod staleness;
+mod user_keys;
 mod whole;
 mod world;

@@ -31,6 +31,7 @@ mod system;
 mod tags;
 mod tally;
 mod upload;
+mod users;
 mod value;
 mod version;
 mod view;
@@ -55,13 +56,18 @@ pub use system::{
 pub use tags::{OBJECT_TAGS_MAX, Tag};
 pub use tally::Tally;
 pub use upload::{Part, Upload};
+pub use users::{
+    AccessKey, AccessKeySecret, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName,
+    POLICY_BYTES_MAX, PolicySource, Principal, User, is_group_name, is_path, is_user_key_id,
+    is_user_name, is_user_secret,
+};
 pub(crate) use value::verify as verify_row;
 pub use version::{Marker, VersionId, VersionRow, Versioning};
 pub use view::{
     BodiesPage, BodyCursor, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, FoundVersion,
     ListPage, ListQuery, ListedObject, ListedUpload, ListedVersion, Listing, Object, PackQuery,
-    Packable, PackablePage, PackableSource, PieceSource, UploadPage, UploadQuery, VersionListing,
-    VersionMarker, VersionPage, VersionQuery, View,
+    Packable, PackablePage, PackableSource, PieceSource, PolicyText, UploadPage, UploadQuery,
+    UserPolicies, VersionListing, VersionMarker, VersionPage, VersionQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.

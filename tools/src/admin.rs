@@ -3,7 +3,7 @@
 //! Invariant: nothing is reported as done that the server has not answered.
 //!
 //! - [`protocol`]: what is said on the socket; [`status`]: the command `strata status`; [`devices`], [`layout`], [`redundancy`]: `strata device`,
-//!   `strata layout`, `strata repair` and `strata scrub`.
+//!   `strata layout`, `strata repair` and `strata scrub`; [`users`]: `strata admin user`, `key`, `group` and `policy`.
 
 pub mod devices;
 pub mod layout;
@@ -11,6 +11,7 @@ pub mod protocol;
 pub mod redundancy;
 mod shown;
 pub mod status;
+pub mod users;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::net::UnixStream;

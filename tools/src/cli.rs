@@ -3,6 +3,7 @@
 //! Invariant: the flags of `server`, `config check` and `config show` are the same, made from the table of keys.
 
 mod flags;
+mod users;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -147,6 +148,18 @@ enum AdminCommands {
         #[command(flatten)]
         flags: KeyFlags<Places>,
     },
+    /// List, create, show and delete users
+    #[command(subcommand, arg_required_else_help = true)]
+    User(users::UserCommands),
+    /// List, create, switch off and delete the access keys of users
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(users::KeyCommands),
+    /// List, create, show, fill and delete groups of users
+    #[command(subcommand, arg_required_else_help = true)]
+    Group(users::GroupCommands),
+    /// List, put, show, delete, attach and detach policies
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(users::PolicyCommands),
 }
 
 #[derive(Subcommand)]
@@ -329,6 +342,10 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Commands::Admin(AdminCommands::RootKey { flags }) => {
             working(admin::replace_root_key(&load(flags)?.config))
         }
+        Commands::Admin(AdminCommands::User(command)) => users::users(command),
+        Commands::Admin(AdminCommands::Key(command)) => users::keys(command),
+        Commands::Admin(AdminCommands::Group(command)) => users::groups(command),
+        Commands::Admin(AdminCommands::Policy(command)) => users::policies(command),
         Commands::Status { flags, json } => status(&load(flags)?, json).map_err(Failure::Working),
         Commands::Device(command) => devices(command),
         Commands::Layout(LayoutCommands::Show { flags, json }) => {

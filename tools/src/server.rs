@@ -27,6 +27,7 @@ pub mod root_key;
 pub mod status_report;
 pub mod stop;
 pub mod tls;
+pub mod users;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -54,9 +55,13 @@ use root_key::copies::Copies;
 use status_report::StatusReport;
 use stop::Stop;
 use tls::reload::{Stamp, Watched};
+use users::Users;
 
 /// Changes of the root key that may wait to be proposed; they are made one after the other.
 const KEY_CHANGES_MAX: usize = 4;
+
+/// Requests about users that may wait; they are answered one after the other.
+const USER_REQUESTS_MAX: usize = 16;
 
 /// What a start has claimed for itself.
 struct Claims {
@@ -177,11 +182,13 @@ fn run_node(
     })?;
     let copies = Copies::new(config, &claims.metadata_dir);
     let (proposals, proposed) = reactor::mailbox(KEY_CHANGES_MAX);
+    let (user_requests, asked) = reactor::mailbox(USER_REQUESTS_MAX);
     let _socket = AdminSocket::start(
         &claims.metadata_dir,
         AdminRequests {
             report: status_report(config, claims, status.clone()),
             keys: KeyChanges::new(config, copies.clone(), proposals),
+            users: Users::new(config, user_requests),
         },
     )?;
     let node_config = node_config(config, claims, &keys, force_format);
@@ -194,6 +201,7 @@ fn run_node(
         stop,
         check_root_key: Box::new(move |key| root_key::refuse_same_id(&checked, key)),
         proposals: Mutex::new(Some(proposed)),
+        user_requests: Mutex::new(Some(asked)),
         waiting: AtomicUsize::new(cores.len()),
         announce: Mutex::new(Some(announcement(
             config,
@@ -203,17 +211,21 @@ fn run_node(
             status.clone(),
         ))),
     });
-    tracing::info!(
-        version = crate::version::VERSION,
-        node = config.node_id,
-        cores = cores.len(),
-        "starting"
-    );
+    log_start(config);
     node::run(World::Real, node_config, status.clone(), move |connected| {
         front_end::serve(front_end.clone(), connected)
     })
     .map_err(|error| error.to_string())?;
     how_it_ended(&status)
+}
+
+fn log_start(config: &Config) {
+    tracing::info!(
+        version = crate::version::VERSION,
+        node = config.node_id,
+        cores = config.cores.len(),
+        "starting"
+    );
 }
 
 fn status_report(config: &Config, claims: &Claims, status: Arc<NodeStatus>) -> StatusReport {

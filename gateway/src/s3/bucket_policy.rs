@@ -11,6 +11,7 @@ use strata_raftlog::namespace::{Bucket, setting};
 
 use super::{ROOT_ACCOUNT, Shared, buckets};
 use crate::access::Access;
+use crate::access::identity::user_arn;
 use crate::access::needs::Need;
 use crate::error::{Code, Fault};
 use crate::policy::{MalformedPolicy, Named, Policy, PolicyKind};
@@ -33,8 +34,10 @@ pub async fn put(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     }
     let kind = PolicyKind::Bucket { name: &bucket.name };
     let policy = Policy::parse(&request.xml, kind).map_err(malformed)?;
-    if let Some(named) = policy.named().find(|named| !exists(named)) {
-        return Err(malformed(MalformedPolicy::principal(named)));
+    for named in policy.named() {
+        if !exists(shared, named)? {
+            return Err(malformed(MalformedPolicy::principal(named)));
+        }
     }
     let is_blocked = match shared.rules.of(&shared.cluster, &bucket) {
         Ok(rules) => rules.block.block_public_policy,
@@ -58,13 +61,18 @@ fn malformed(error: MalformedPolicy) -> Fault {
     }
 }
 
-/// Whether a principal that a policy names exists: everybody, the one account, and its users. There are no users yet.
-fn exists(named: &Named) -> bool {
-    match named {
-        Named::Everybody | Named::Service(_) => true,
-        Named::Account(account) => *account == ROOT_ACCOUNT,
-        Named::Identity(_) => false,
-    }
+/// Whether a principal that a policy names exists: everybody, the one account, and its users.
+fn exists(shared: &Shared, named: &Named) -> Result<bool, Fault> {
+    let arn = match named {
+        Named::Everybody | Named::Service(_) => return Ok(true),
+        Named::Account(account) => return Ok(*account == ROOT_ACCOUNT),
+        Named::Identity(arn) => arn,
+    };
+    let Some((_, name)) = arn.rsplit_once('/') else {
+        return Ok(false);
+    };
+    let user = shared.cluster.read(|view| view.user(name))?;
+    Ok(user.is_some_and(|user| user_arn(user.account, &user.path, &user.name) == *arn))
 }
 
 fn check_not_locked_out(

@@ -10,7 +10,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use strata_engine::reactor::{self, Instant};
-use strata_net::ClusterError;
+use strata_net::{ClusterError, UserKey};
 
 use super::Server;
 use crate::body::RequestBody;
@@ -34,6 +34,8 @@ pub struct Record {
     pub address: Option<Address>,
     /// The key that it says it is signed with.
     pub access_key_id: Option<String>,
+    /// The user's key that it says it is signed with.
+    pub user_key: Option<Rc<UserKey>>,
     /// Whether more of the body may come.
     pub is_unread: bool,
     is_continue_owed: bool,
@@ -53,6 +55,7 @@ impl Record {
             operation: None,
             address: None,
             access_key_id: None,
+            user_key: None,
             is_unread: false,
             is_continue_owed: false,
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -85,6 +88,12 @@ impl Record {
         address.and_then(Address::key).unwrap_or_default()
     }
 
+    /// The name of the user whose key it is; empty for the root key and for no key.
+    fn user(&self) -> &str {
+        let key = self.user_key.as_ref();
+        key.map_or("", |known| &known.policies.user.name)
+    }
+
     /// The key id, cut where a client makes up a long one.
     fn access_key_id(&self) -> &str {
         let id = self.access_key_id.as_deref().unwrap_or_default();
@@ -106,6 +115,7 @@ macro_rules! request_line {
             bucket = record.bucket(),
             key = record.key(),
             access_key_id = record.access_key_id(),
+            user = record.user(),
             status = record.status.as_u16(),
             bytes_received = record.received,
             bytes_sent = record.sent,
@@ -218,9 +228,10 @@ fn report(fault: &Fault, record: &Record) {
         | Code::RequestTimeTooSkewed => {
             if let Some(more) = record.server.denied_lines.pass() {
                 let (client, access_key_id) = (record.peer, record.access_key_id());
+                let user = record.user();
                 let what = "access was denied";
                 tracing::info!(
-                    %request_id, %client, access_key_id, operation, bucket, key, code, more, what
+                    %request_id, %client, access_key_id, user, operation, bucket, key, code, cause, more, what
                 );
             }
         }

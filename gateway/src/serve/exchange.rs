@@ -8,20 +8,21 @@ use http::request::Parts;
 use http::{Method, header};
 use hyper::body::Incoming;
 use strata_engine::reactor::{self, local::Permit};
+use strata_net::UserKey;
 
 use super::Server;
 use super::answer::{AnswerBody, Record, of_fault, of_success};
 use super::lingering::UnreadBody;
-use crate::access::{self, Asker, Identity, SignedAs};
+use crate::access::identity::Identity;
+use crate::access::{self, Asker, SignedAs};
 use crate::auth::{Authorization, Credential, Subject};
 use crate::body::{Expectation, RequestBody, Wire};
-use crate::error::Fault;
+use crate::error::{Code, Fault};
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::operation::BodyKind;
-use crate::policy::Principal;
 use crate::request::Request;
 use crate::response::Response;
-use crate::s3::{ROOT_ACCOUNT, cors};
+use crate::s3::cors;
 use crate::virtual_host;
 
 /// The other end of a connection.
@@ -148,35 +149,43 @@ fn admit(
         query: &opened.query,
         headers: &headers,
     };
+    let identities = &server.shared.identities;
+    let mut identity = match server.shared.config.allow_anonymous {
+        true => identities.root(),
+        false => identities.anonymous(),
+    };
     let signed = match Authorization::read(&subject)? {
         None => None,
         Some(authorization) => {
             record.access_key_id = Some(authorization.access_key_id.clone());
             let now = reactor::wall_clock().seconds();
-            let find = |access_key_id: &str| find_key(server, access_key_id);
+            let find = |access_key_id: &str| {
+                let found = find_key(server, access_key_id)?;
+                Ok(found.map(|(credential, user_key)| {
+                    record.user_key = user_key;
+                    credential
+                }))
+            };
             let verifier = &server.verifier;
             let payload = verifier.verify(&subject, &authorization, now, find)?;
+            identity = match &record.user_key {
+                Some(known) => identities.user(known)?,
+                None => identities.root(),
+            };
             Some(Signed {
                 authorization,
                 payload,
             })
         }
     };
-    let asker = asker(server, client, signed.as_ref());
+    let asker = asker(identity, client, signed.as_ref());
     let admitted = guard::admit(&method, headers, opened, signed)?;
     Ok((admitted, asker))
 }
 
-/// Who asks: every key there is belongs to the root. What is not signed is anonymous, unless the configuration lets everybody be the root.
-fn asker(server: &Server, client: Client, signed: Option<&Signed>) -> Asker {
-    let principal = match signed {
-        None if !server.shared.config.allow_anonymous => Principal::Anonymous,
-        None | Some(_) => Principal::Root {
-            account: ROOT_ACCOUNT,
-        },
-    };
+fn asker(identity: Rc<Identity>, client: Client, signed: Option<&Signed>) -> Asker {
     Asker {
-        identity: Identity::of(principal),
+        identity,
         source: client.address.ip().to_canonical(),
         tls_version: client.tls_version,
         signature: signed.map(|signed| SignedAs {
@@ -186,19 +195,38 @@ fn asker(server: &Server, client: Client, signed: Option<&Signed>) -> Asker {
     }
 }
 
-/// Keys of the configuration, then the root key in the replicated state.
-fn find_key(server: &Server, access_key_id: &str) -> Result<Option<Credential>, Fault> {
+/// Keys of the configuration, then the root key, then those of users in the replicated state. One that is inactive is answered as one that
+/// is not there, as with AWS. The key of a user comes with the user.
+fn find_key(
+    server: &Server,
+    access_key_id: &str,
+) -> Result<Option<(Credential, Option<Rc<UserKey>>)>, Fault> {
     let shared = &server.shared;
     let mut configured = shared.config.credentials.iter();
     if let Some(found) = configured.find(|known| known.access_key_id == access_key_id) {
-        return Ok(Some(found.clone()));
+        return Ok(Some((found.clone(), None)));
     }
     let root = shared.cluster.root_key()?;
-    let root = root.filter(|root| root.access_key_id == access_key_id);
-    Ok(root.map(|root| Credential {
-        access_key_id: root.access_key_id.clone(),
-        secret_access_key: root.secret_access_key.clone(),
-    }))
+    if let Some(root) = root.filter(|root| root.access_key_id == access_key_id) {
+        let credential = Credential {
+            access_key_id: root.access_key_id.clone(),
+            secret_access_key: root.secret_access_key.clone(),
+        };
+        return Ok(Some((credential, None)));
+    }
+    let Some(known) = shared.cluster.user_key(access_key_id)? else {
+        return Ok(None);
+    };
+    if !known.key.active {
+        return Err(Fault::from(Code::InvalidAccessKeyId)
+            .detail("AWSAccessKeyId", access_key_id)
+            .because(format!("the key of user {} is inactive", known.key.user)));
+    }
+    let credential = Credential {
+        access_key_id: known.key.id.clone(),
+        secret_access_key: known.key.secret.0.clone(),
+    };
+    Ok(Some((credential, Some(known))))
 }
 
 fn request_of(admitted: Admitted, asker: Asker, mut body: RequestBody, record: &Record) -> Request {

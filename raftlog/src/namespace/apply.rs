@@ -15,6 +15,7 @@ mod tags;
 mod tree;
 mod uploads;
 mod usage;
+mod users;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -78,7 +79,7 @@ pub(crate) struct Applier<'e> {
     sessions: BTreeMap<u64, Session>,
     /// What buckets hold more or less by commands of the batch, not written yet.
     usage: UsageChanges,
-    /// Whether a command may have changed a bucket or the root key.
+    /// Whether a command may have changed a bucket, the root key or what a user may do.
     changes_settings: bool,
 }
 
@@ -135,7 +136,7 @@ impl<'e> Applier<'e> {
         }
     }
 
-    /// Whether a command may have changed a bucket or the root key.
+    /// Whether a command may have changed a bucket, the root key or what a user may do.
     pub(crate) fn changes_settings(&self) -> bool {
         self.changes_settings
     }

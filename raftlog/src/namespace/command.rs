@@ -11,6 +11,7 @@ mod cost;
 mod envelope;
 mod kinds;
 mod repoint;
+mod users;
 
 #[cfg(test)]
 mod golden;
@@ -26,3 +27,4 @@ pub use envelope::{CommandError, Envelope, FEATURE_LEVEL, Proposer};
 pub(crate) use kinds::command_table;
 pub use kinds::*;
 pub use repoint::{ChunkPlace, OldPlace, ReplaceChunk, Repoint, RepointItem};
+pub use users::*;

@@ -20,6 +20,9 @@ use super::system::{
 };
 use super::tags::TagsRow;
 use super::upload::{Part, Upload};
+use super::users::{
+    AccessKey, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName, PolicySource, User,
+};
 use super::value::{self, Row};
 use super::version::{Marker, NullVersion, VersionId, VersionRow, Versioning};
 
@@ -98,10 +101,33 @@ fn key_fields(key: &[u8]) -> Description {
         (Some(key::SYSTEM), Some(key::S_DEVICE)) => {
             key::parse_device(key).map(|device| name("device").with("device", Uuid(device)))
         }
+        (Some(key::SYSTEM), Some(kind @ key::S_USER..=key::S_INLINE_POLICY)) => {
+            user_key(name, kind, key)
+        }
         (Some(key::SYSTEM), Some(kind)) => Some(system_key(name(s_kind(kind)), &key[2..])),
         _ => None,
     };
     fields.unwrap_or_else(|| Description::new().with("malformed_hex", Value::hex(key)))
+}
+
+/// The key of a user, a group, an access key or a policy.
+fn user_key(
+    name: impl Fn(&'static str) -> Description,
+    kind: u8,
+    key: &[u8],
+) -> Option<Description> {
+    let (kind, field) = match kind {
+        key::S_USER => ("user", "name"),
+        key::S_USER_GROUP => ("user group", "name"),
+        key::S_ACCESS_KEY => ("access key", "access_key_id"),
+        key::S_MANAGED_POLICY => ("managed policy", "name"),
+        _ => {
+            let (principal, owner, policy) = key::parse_inline_policy(key)?;
+            let fields = name("inline policy").with_bytes(principal, &owner);
+            return Some(fields.with_bytes("name", policy));
+        }
+    };
+    Some(name(kind).with_bytes(field, &key[2..]))
 }
 
 fn version_key(kind: u8, key: &[u8]) -> Option<Description> {
@@ -252,6 +278,11 @@ fn system_by_type<U: TypedUse>(
         key::S_EPOCH => using.of::<AllocationEpoch>(key, value),
         key::S_USAGE => using.of::<BucketUsage>(key, value),
         key::S_DEVICE => using.of::<DeviceCondition>(key, value),
+        key::S_USER => using.of::<User>(key, value),
+        key::S_USER_GROUP => using.of::<Group>(key, value),
+        key::S_ACCESS_KEY => using.of::<AccessKey>(key, value),
+        key::S_MANAGED_POLICY => using.of::<ManagedPolicy>(key, value),
+        key::S_INLINE_POLICY => using.of::<InlinePolicy>(key, value),
         _ => return None,
     })
 }

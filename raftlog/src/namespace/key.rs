@@ -17,6 +17,7 @@
 //!
 //! `O`, `L`, `T` and `Q` are kept for later.
 
+use crate::namespace::Principal;
 use crate::namespace::command::DroppedKey;
 
 pub(crate) const DIRECTORY: u8 = b'D';
@@ -61,6 +62,15 @@ pub(crate) const S_WRITER: u8 = 9;
 pub(crate) const S_EPOCH: u8 = 10;
 pub(crate) const S_USAGE: u8 = 11;
 pub(crate) const S_DEVICE: u8 = 12;
+pub(crate) const S_USER: u8 = 13;
+pub(crate) const S_USER_GROUP: u8 = 14;
+pub(crate) const S_ACCESS_KEY: u8 = 15;
+pub(crate) const S_MANAGED_POLICY: u8 = 16;
+pub(crate) const S_INLINE_POLICY: u8 = 17;
+
+/// Third byte of the keys of inline policies.
+const OF_USER: u8 = 1;
+const OF_GROUP: u8 = 2;
 
 fn key(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
@@ -251,6 +261,56 @@ pub(crate) fn device(device: [u8; 16]) -> Vec<u8> {
 /// The uuid of a device's key.
 pub(crate) fn parse_device(bytes: &[u8]) -> Option<[u8; 16]> {
     bytes.get(2..)?.try_into().ok()
+}
+
+/// A name as it stands in a key: without regard to case.
+fn folded(name: &str) -> Vec<u8> {
+    name.to_ascii_lowercase().into_bytes()
+}
+
+/// A user, by name.
+pub(crate) fn user(name: &str) -> Vec<u8> {
+    key(&[&system(S_USER), &folded(name)])
+}
+
+/// A group of users, by name.
+pub(crate) fn user_group(name: &str) -> Vec<u8> {
+    key(&[&system(S_USER_GROUP), &folded(name)])
+}
+
+/// An access key of a user, by its id.
+pub(crate) fn access_key(id: &str) -> Vec<u8> {
+    key(&[&system(S_ACCESS_KEY), id.as_bytes()])
+}
+
+/// A managed policy, by name.
+pub(crate) fn managed_policy(name: &str) -> Vec<u8> {
+    key(&[&system(S_MANAGED_POLICY), &folded(name)])
+}
+
+/// The prefix of the keys of a principal's own policies.
+pub(crate) fn inline_policies(principal: &Principal) -> Vec<u8> {
+    let (kind, name) = match principal {
+        Principal::User(name) => (OF_USER, name),
+        Principal::Group(name) => (OF_GROUP, name),
+    };
+    key(&[&system(S_INLINE_POLICY), &[kind], &in_groups(&folded(name))])
+}
+
+/// A principal's own policy, by name.
+pub(crate) fn inline_policy(principal: &Principal, name: &str) -> Vec<u8> {
+    key(&[&inline_policies(principal), &folded(name)])
+}
+
+/// The kind of principal, its name and the policy's name of the key of an inline policy.
+pub(crate) fn parse_inline_policy(bytes: &[u8]) -> Option<(&'static str, Vec<u8>, &[u8])> {
+    let kind = match *bytes.get(2)? {
+        OF_USER => "user",
+        OF_GROUP => "group",
+        _ => return None,
+    };
+    let (name, policy) = from_groups(bytes.get(3..)?)?;
+    Some((kind, name, policy))
 }
 
 /// The smallest byte string above every one that begins with `prefix`; `None` where there is none.

@@ -5,7 +5,7 @@
 
 use super::{
     DEVICE_REASON_BYTES_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, OBJECT_TAGS_MAX,
-    PART_NUMBER_MAX, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
+    PART_NUMBER_MAX, POLICY_BYTES_MAX, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
 };
 
 /// The bounds that decide whether a command is refused, or how much it does.
@@ -38,6 +38,28 @@ pub(crate) struct Limits {
     pub device_reason_bytes_max: usize,
     /// Devices of which something is known.
     pub devices_max: usize,
+    /// Users.
+    pub users_max: usize,
+    /// Groups of users.
+    pub groups_max: usize,
+    /// Managed policies.
+    pub managed_policies_max: usize,
+    /// Groups that a user is in.
+    pub user_groups_max: usize,
+    /// Access keys of a user.
+    pub user_keys_max: usize,
+    /// Managed policies that are attached to a user, or to a group.
+    pub attached_policies_max: usize,
+    /// Policies that a user has of its own, or a group.
+    pub inline_policies_max: usize,
+    /// Characters without whitespace of all policies that a user has of its own.
+    pub user_policy_characters_max: usize,
+    /// The same of a group.
+    pub group_policy_characters_max: usize,
+    /// Characters without whitespace of a managed policy.
+    pub managed_policy_characters_max: usize,
+    /// Bytes of the document of a policy.
+    pub policy_bytes_max: usize,
     /// Bodies that one command releases.
     pub release_bodies_max: usize,
     /// Rows that one command releases.
@@ -61,6 +83,17 @@ static LEVELS: &[Limits] = &[Limits {
     setting_bytes_max: 256 * 1024,
     device_reason_bytes_max: DEVICE_REASON_BYTES_MAX,
     devices_max: 1_024,
+    users_max: 5_000,
+    groups_max: 300,
+    managed_policies_max: 1_500,
+    user_groups_max: 10,
+    user_keys_max: 16,
+    attached_policies_max: 10,
+    inline_policies_max: 64,
+    user_policy_characters_max: 2_048,
+    group_policy_characters_max: 5_120,
+    managed_policy_characters_max: 6_144,
+    policy_bytes_max: POLICY_BYTES_MAX,
     release_bodies_max: RELEASE_BODIES_MAX,
     release_rows_max: RELEASE_ROWS_MAX,
     repoint_items_max: REPOINT_ITEMS_MAX,

@@ -7,6 +7,7 @@ mod list;
 mod packs;
 mod system;
 mod uploads;
+mod users;
 mod versions;
 
 use heed::{RoTxn, WithoutTls};
@@ -16,6 +17,7 @@ pub use every_body::{BodiesPage, BodyPosition};
 pub use list::{ListPage, ListQuery, ListedObject, Listing};
 pub use packs::{BodyCursor, PackQuery, Packable, PackablePage, PackableSource};
 pub use uploads::{ListedUpload, UploadPage, UploadQuery};
+pub use users::{PolicyText, UserPolicies};
 pub use versions::{
     FoundVersion, ListedVersion, VersionListing, VersionMarker, VersionPage, VersionQuery,
 };

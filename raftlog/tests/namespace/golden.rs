@@ -4,15 +4,16 @@
 use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
-    ChunkPlace, CloseEpoch, CreateUpload, DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutPart,
-    PutTaggedObject, Repoint, RepointItem, SetBucketSetting, SetDevice, SetPlacementGroup,
-    SetVersioning,
+    AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateGroup, CreateUpload, CreateUser,
+    DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy, PutManagedPolicy, PutPart,
+    PutTaggedObject, Repoint, RepointItem, SetAccessKeyActive, SetBoundary, SetBucketSetting,
+    SetDevice, SetMembership, SetPlacementGroup, SetVersioning,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, DeviceErrors, DeviceState,
-    ETag, LogEntry, LogPosition, ObjectAttributes, PlacementGroup, Slot, SlotState, Tag,
-    Versioning, describe,
+    AccessKeySecret, Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition,
+    DeviceErrors, DeviceState, ETag, LogEntry, LogPosition, ManagedPolicyName, ObjectAttributes,
+    PlacementGroup, PolicySource, Principal, Slot, SlotState, Tag, Versioning, describe,
 };
 
 use crate::commands::put;
@@ -127,6 +128,7 @@ fn state() -> Cluster {
         tags: vec![tag("team", "storage"), tag("stage", "")],
     });
     versions(&mut cluster);
+    users(&mut cluster);
     let position = LogPosition {
         term: 2,
         node: 1,
@@ -161,6 +163,65 @@ fn versions(cluster: &mut Cluster) {
             if_match: None,
         }],
         owner: 4,
+    });
+}
+
+/// A user with everything that one can have.
+fn users(cluster: &mut Cluster) {
+    let name = || "Alice".to_owned();
+    cluster.change(CreateUser {
+        name: name(),
+        path: "/staff/".into(),
+        id: "AIDAEXAMPLE0000000001".into(),
+        account: 1,
+    });
+    cluster.change(CreateGroup {
+        name: "Staff".into(),
+        path: "/".into(),
+        id: "AGPAEXAMPLE0000000001".into(),
+        account: 1,
+    });
+    cluster.change(SetMembership {
+        user: name(),
+        group: "Staff".into(),
+        member: true,
+    });
+    for (id, active) in [
+        ("AKIAEXAMPLE000000001", true),
+        ("AKIAEXAMPLE000000002", false),
+    ] {
+        cluster.change(CreateAccessKey {
+            user: name(),
+            access_key_id: id.into(),
+            secret_access_key: AccessKeySecret("not a secret".replace(' ', "_")),
+        });
+        let access_key_id = id.to_owned();
+        cluster.change(SetAccessKeyActive {
+            access_key_id,
+            active,
+        });
+    }
+    cluster.change(PutManagedPolicy {
+        name: "Read".into(),
+        id: "ANPAEXAMPLE0000000001".into(),
+        document: "what it allows".into(),
+    });
+    let policy = |source, name: &str| ManagedPolicyName {
+        source,
+        name: name.into(),
+    };
+    for principal in [Principal::User(name()), Principal::Group("Staff".into())] {
+        cluster.change(PutInlinePolicy {
+            principal: principal.clone(),
+            name: "Own".into(),
+            document: "what else it allows".into(),
+        });
+        let policy = policy(PolicySource::State, "Read");
+        cluster.change(AttachPolicy { principal, policy });
+    }
+    cluster.change(SetBoundary {
+        user: name(),
+        policy: Some(policy(PolicySource::BuiltIn, "AmazonS3FullAccess")),
     });
 }
 
@@ -221,6 +282,12 @@ fn every_kind_of_row_is_described_in_words() {
         "S, kind device, device 05050505-0505-0505-0505-050505050505",
         "X, kind tags, inode ",
         "X, kind object tags, inode ",
+        "S, kind user, name \"alice\"",
+        "S, kind user group, name \"staff\"",
+        "S, kind access key, access_key_id ",
+        "S, kind managed policy, name ",
+        "S, kind inline policy, user ",
+        "S, kind inline policy, group ",
     ] {
         assert!(
             text.iter().any(|line| line.contains(kind)),

@@ -21,4 +21,6 @@ mod support;
 mod system;
 mod tags;
 mod uploads;
+mod users;
+mod users_model;
 mod versions;

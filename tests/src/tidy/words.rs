@@ -24,7 +24,7 @@ const MACHINE_PATHS: [&str; 3] = [
     concat!("/ho", "me/"),
 ];
 /// Code that decodes bytes from outside: a bad byte is an error, never a panic. Prefixes of paths.
-pub const DECODERS: [&str; 34] = [
+pub const DECODERS: [&str; 35] = [
     "engine/src/format",
     "engine/src/journal",
     "engine/src/recovery",
@@ -42,6 +42,7 @@ pub const DECODERS: [&str; 34] = [
     "raftlog/src/namespace/object",
     "raftlog/src/namespace/system",
     "raftlog/src/namespace/upload",
+    "raftlog/src/namespace/users",
     "raftlog/src/namespace/value",
     "raftlog/src/namespace/view",
     "raftlog/src/namespace/store/checkpoint.rs",

@@ -31,6 +31,7 @@ mod sick_disks;
 mod signatures;
 mod starts;
 mod tls;
+mod users;
 mod versions;
 mod virtual_hosts;
 

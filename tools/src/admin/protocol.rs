@@ -3,6 +3,8 @@
 //! Invariants: both say which version of the protocol they are of, and another one is refused by name; lines are bounded. What
 //! a version holds is written in docs/OPERATION.md.
 
+pub mod users;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use strata_net::scheme::Scheme;
 use strata_raftlog::namespace::RootKey;
+use users::UsersRequest;
 
 /// The version that is spoken.
 pub const VERSION: u64 = 1;
@@ -63,6 +66,8 @@ pub enum Request {
     },
     /// To read all chunks and compare them with their checksums.
     StartScrub,
+    /// About users, groups, access keys and policies.
+    Users(UsersRequest),
 }
 
 impl Request {
@@ -117,6 +122,11 @@ impl Request {
                 json!({ "version": VERSION, "request": "rebalance-layout" })
             }
             Request::StartScrub => json!({ "version": VERSION, "request": "start-scrub" }),
+            Request::Users(request) => {
+                let mut fields = request.fields();
+                fields.insert("version".to_owned(), VERSION.into());
+                Value::Object(fields)
+            }
         };
         request.to_string()
     }
@@ -185,7 +195,12 @@ impl Request {
             },
             Some("rebalance-layout") => Ok(Request::RebalanceLayout),
             Some("start-scrub") => Ok(Request::StartScrub),
-            Some(other) => Err(format!("`{other}` is no request of version {VERSION}")),
+            Some(other) => match UsersRequest::read(&fields) {
+                Some(read) => Ok(Request::Users(
+                    read.map_err(|why| format!("{other}: {why}"))?,
+                )),
+                None => Err(format!("`{other}` is no request of version {VERSION}")),
+            },
             None => Err("the request has no name".to_owned()),
         }
     }

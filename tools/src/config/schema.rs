@@ -294,7 +294,7 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Credentials,
         default: "[]",
         help: "Access keys beside the root key: an array of tables with `access_key_id`, `secret_key` and, if wanted, \
-               `user_id`. Each is the root: it may do everything that no bucket's policy denies.",
+               `user_id`. Each is the root: it may do everything that no bucket's policy denies. None may have the id of the root key or of a user's key.",
         ..LIVE
     },
     Key {

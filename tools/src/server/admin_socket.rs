@@ -22,6 +22,7 @@ use strata_raftlog::namespace::RootKey;
 
 use super::root_key::change::KeyChanges;
 use super::status_report::StatusReport;
+use super::users::Users;
 use crate::admin::protocol::{self, Request};
 use crate::config::value::{Secret, check_key_pair};
 
@@ -40,6 +41,8 @@ pub struct AdminRequests {
     pub report: StatusReport,
     /// Changes of the root key.
     pub keys: KeyChanges,
+    /// Users, groups, access keys and policies.
+    pub users: Users,
 }
 
 /// The socket, removed when it is dropped.
@@ -162,6 +165,10 @@ fn answer(request: Request, requests: &AdminRequests) -> Result<Value, String> {
             change_devices(DeviceChange::SetScheme { scheme }, requests)
         }
         Request::StartScrub => start_scrub(requests),
+        Request::Users(request) => {
+            refuse_unless_ready(requests, "users can be seen and changed")?;
+            requests.users.ask(request)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What runs on every reactor once the node is ready: the S3 front end; on the last one to listen also the lines of the start,
-//! and on reactor 0 what proposes changes of the root key.
+//! and on reactor 0 what proposes changes of the root key and answers requests about users.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use super::huge_pages;
 use super::notify;
 use super::root_key::change::{self, Proposal};
 use super::stop::Stop;
+use super::users;
 
 /// Connections that wait to be accepted, per reactor.
 const BACKLOG: u32 = 1024;
@@ -43,6 +44,8 @@ pub struct FrontEnd {
     pub check_root_key: KeyCheck,
     /// Changes of the root key, for reactor 0.
     pub proposals: Mutex<Option<Receiver<Proposal>>>,
+    /// Requests about users, for reactor 0.
+    pub user_requests: Mutex<Option<Receiver<users::Asked>>>,
     /// Reactors that do not listen yet.
     pub waiting: AtomicUsize,
     /// Runs when all listen.
@@ -78,6 +81,14 @@ pub fn serve(front_end: Arc<FrontEnd>, connected: Result<Cluster, ClusterError>)
             front_end.fail(why);
             return;
         }
+        let configured = front_end.gateway.credentials.iter();
+        let configured: Vec<String> = configured
+            .map(|known| known.access_key_id.clone())
+            .collect();
+        if let Err(why) = users::refuse_configured(&cluster, &configured) {
+            front_end.fail(why);
+            return;
+        }
         let options = ListenOptions {
             reuse_port: true,
             backlog: BACKLOG,
@@ -104,10 +115,17 @@ pub fn serve(front_end: Arc<FrontEnd>, connected: Result<Cluster, ClusterError>)
             let propose = change::propose(cluster.clone(), proposals);
             reactor::spawn(TaskClass::Foreground, propose)
         });
+        let user_requests = (index == 0)
+            .then(|| take(&front_end.user_requests))
+            .flatten();
+        let answering = user_requests.map(|requests| {
+            let answer = users::answer_all(cluster.clone(), requests);
+            reactor::spawn(TaskClass::Foreground, answer)
+        });
         reactor::spawn(TaskClass::Foreground, notify::beat()).detach();
         let config = Rc::new(front_end.gateway.clone());
         strata_gateway::serve(listener, cluster, config, front_end.metrics.clone(), told).await;
-        drop(proposing);
+        drop((proposing, answering));
     })
 }
 

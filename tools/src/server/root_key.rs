@@ -11,6 +11,8 @@
 pub mod change;
 pub mod copies;
 
+pub(super) use change::is_without_effect;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -31,7 +33,7 @@ const ACCESS_KEY_LINE: &str = "AWS_ACCESS_KEY_ID=";
 const SECRET_KEY_LINE: &str = "AWS_SECRET_ACCESS_KEY=";
 
 /// Characters of a secret that Strata makes: 40 of 62 kinds are 238 bits.
-const SECRET_CHARACTERS: usize = 40;
+pub(super) const SECRET_CHARACTERS: usize = 40;
 
 /// Makes a key.
 ///
@@ -47,7 +49,7 @@ pub fn make() -> Result<RootKey, String> {
 }
 
 /// Characters of the alphabet, each with the same chance: bytes past the last whole multiple are thrown away.
-fn random_text(alphabet: &[u8], length: usize) -> Result<String, String> {
+pub(super) fn random_text(alphabet: &[u8], length: usize) -> Result<String, String> {
     let fair = 256 / alphabet.len() * alphabet.len();
     let mut text = String::new();
     while text.len() < length {

@@ -155,6 +155,11 @@ impl Change<'_, '_> {
 
     pub(super) fn set_root_key(&mut self, command: &SetRootKey) -> Outcome {
         check_root_key(&command.key)?;
+        let id = &command.key.access_key_id;
+        if self.view().access_key(id)?.is_some() {
+            let message = format!("The Access Key with id {id} already exists.");
+            return Err(Refusal::EntityAlreadyExists(message).into());
+        }
         self.put(&key::system(key::S_ROOT_KEY), &command.key)?;
         Ok(Answer::Done)
     }

@@ -224,4 +224,16 @@ pub enum Refusal {
     /// What is named is a delete marker, which has nothing that could be changed.
     #[error("it is a delete marker")]
     IsDeleteMarker,
+    /// A user, group, policy or access key of that name exists. Says which, in the words of AWS's API reference of IAM, as the next ones do.
+    #[error("{0}")]
+    EntityAlreadyExists(String),
+    /// No such user, group, policy or access key.
+    #[error("{0}")]
+    NoSuchEntity(String),
+    /// There would be more than are allowed, or a policy would be too long.
+    #[error("{0}")]
+    LimitExceeded(String),
+    /// What is to be deleted is in use.
+    #[error("{0}")]
+    DeleteConflict(String),
 }

@@ -34,6 +34,12 @@ const EXTENT_BYTES: u64 = 64;
 /// An item of a `Repoint` in its archive.
 const ITEM_BYTES: usize = size_of::<rkyv::Archived<RepointItem>>();
 
+/// The numbers of the commands about users, groups, access keys and policies.
+const USER_KINDS: std::ops::RangeInclusive<u16> = 0x0060..=0x006f;
+
+/// The longest row of a user: name, path and id, the names of ten groups and of eleven policies, the ids of sixteen access keys.
+const USER_BYTES_MAX: u64 = 64 + 512 + 128 + 10 * 132 + 11 * 133 + 16 * 132 + 64;
+
 /// What a command is for, as far as room is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandClass {
@@ -46,17 +52,19 @@ pub enum CommandClass {
 }
 
 impl Command {
-    /// Whether it may change a bucket, what is set of one, or the root key, which readers keep.
+    /// Whether it may change a bucket, what is set of one, the root key or what a user may do, which readers keep.
     pub(crate) fn changes_settings(&self) -> bool {
-        matches!(
-            self,
-            Command::Initialise(_)
-                | Command::SetRootKey(_)
-                | Command::CreateBucket(_)
-                | Command::DeleteBucket(_)
-                | Command::SetVersioning(_)
-                | Command::SetBucketSetting(_)
-        )
+        let is_about_users = USER_KINDS.contains(&self.kind());
+        is_about_users
+            || matches!(
+                self,
+                Command::Initialise(_)
+                    | Command::SetRootKey(_)
+                    | Command::CreateBucket(_)
+                    | Command::DeleteBucket(_)
+                    | Command::SetVersioning(_)
+                    | Command::SetBucketSetting(_)
+            )
     }
 
     /// The most that applying the command adds to the map, in bytes.
@@ -96,6 +104,21 @@ pub(super) fn of_placement_group(group: &crate::namespace::PlacementGroup) -> u6
 
 pub(super) fn of_device(condition: &crate::namespace::DeviceCondition) -> u64 {
     value_bytes(condition.reason.len() as u64 + 96)
+}
+
+/// The row of a user or a group, however much it holds.
+pub(super) fn of_user() -> u64 {
+    value_bytes(USER_BYTES_MAX)
+}
+
+/// The row of a policy.
+pub(super) fn of_policy(document: &str) -> u64 {
+    value_bytes(document.len() as u64 + 512)
+}
+
+/// The row of a policy, however long it is.
+pub(super) fn of_any_policy() -> u64 {
+    value_bytes(crate::namespace::POLICY_BYTES_MAX as u64 + 512)
 }
 
 pub(super) fn of_bucket_setting(command: &SetBucketSetting) -> u64 {

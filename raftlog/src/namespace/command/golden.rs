@@ -177,12 +177,15 @@ macro_rules! samples {
     };
 }
 
+mod users;
+
 /// One of each kind.
 pub(super) fn samples() -> Vec<Sample> {
     let mut samples = of_the_system();
     samples.extend(of_objects());
     samples.extend(of_uploads());
     samples.extend(of_chunks());
+    samples.extend(users::samples());
     samples
 }
 
@@ -543,6 +546,7 @@ fn every_answer_is_as_it_was_first_written() {
         ("answers.bin", answers()),
         ("answers_of_versions.bin", answers_of_versions()),
         ("answers_of_tags.bin", answers_of_tags()),
+        ("answers_of_users.bin", users::answers()),
     ] {
         let mut bytes = Vec::new();
         for answer in answers {

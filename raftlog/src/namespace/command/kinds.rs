@@ -7,6 +7,11 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::cost::{self, CommandClass};
 use super::envelope::CommandError;
 use super::repoint::{ReplaceChunk, Repoint};
+use super::users::{
+    AttachPolicy, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey, DeleteGroup,
+    DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy,
+    PutManagedPolicy, SetAccessKeyActive, SetBoundary, SetMembership,
+};
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, ETag, Geometry, Layout,
     ObjectAttributes, PlacementGroup, RootKey, Tag, VersionId, Versioning,
@@ -87,6 +92,36 @@ macro_rules! command_table {
             0x0052 since 1 Grows Repoint |command| cost::of_repoint(command) => repoint,
             /// Gives an extent another chunk of its own, with the same bytes.
             0x0053 since 1 Grows ReplaceChunk |_| cost::ROW_BYTES + cost::DROPPED_BYTES => replace_chunk,
+            /// Creates a user.
+            0x0060 since 1 Grows CreateUser |_| cost::of_user() => create_user,
+            /// Deletes a user who has nothing.
+            0x0061 since 1 Frees DeleteUser |_| 0 => delete_user,
+            /// Creates an access key of a user.
+            0x0062 since 1 Grows CreateAccessKey |_| cost::of_user() + 2 * cost::ROW_BYTES => create_access_key,
+            /// Makes an access key active or inactive.
+            0x0063 since 1 Starts SetAccessKeyActive |_| 2 * cost::ROW_BYTES => set_access_key_active,
+            /// Deletes an access key.
+            0x0064 since 1 Frees DeleteAccessKey |_| cost::of_user() => delete_access_key,
+            /// Creates a group of users.
+            0x0065 since 1 Grows CreateGroup |_| cost::of_user() => create_group,
+            /// Deletes a group that has nothing.
+            0x0066 since 1 Frees DeleteGroup |_| 0 => delete_group,
+            /// Puts a user in a group, or takes the user out of it.
+            0x0067 since 1 Grows SetMembership |_| 2 * cost::of_user() => set_membership,
+            /// Puts a policy of a user or a group.
+            0x0068 since 1 Grows PutInlinePolicy |command| cost::of_policy(&command.document) => put_inline_policy,
+            /// Deletes a policy of a user or a group.
+            0x0069 since 1 Frees DeleteInlinePolicy |_| 0 => delete_inline_policy,
+            /// Puts a managed policy.
+            0x006a since 1 Grows PutManagedPolicy |command| cost::of_policy(&command.document) => put_managed_policy,
+            /// Deletes a managed policy that is not in use.
+            0x006b since 1 Frees DeleteManagedPolicy |_| 0 => delete_managed_policy,
+            /// Attaches a managed policy to a user or a group.
+            0x006c since 1 Grows AttachPolicy |_| cost::of_user() + cost::of_any_policy() => attach_policy,
+            /// Detaches a managed policy.
+            0x006d since 1 Frees DetachPolicy |_| cost::of_user() + cost::of_any_policy() => detach_policy,
+            /// Sets or removes the boundary of a user.
+            0x006e since 1 Grows SetBoundary |_| cost::of_user() + 2 * cost::of_any_policy() => set_boundary,
         }
     };
 }

@@ -4,7 +4,7 @@ use super::golden::samples;
 use super::*;
 use crate::namespace::{
     Body, Checksum, DeviceCondition, DeviceErrors, ETag, Extent, Geometry, Layout,
-    ObjectAttributes, PlacementGroup, RootKey, Slot, Tag, VersionId,
+    ManagedPolicyName, ObjectAttributes, PlacementGroup, Principal, RootKey, Slot, Tag, VersionId,
 };
 
 /// A structure's name, its size and its fields, each with its offset.
@@ -60,6 +60,8 @@ fn of_parts() -> Vec<Structure> {
         OldPlace {}
         Body {}
         ETagMatch {}
+        Principal {}
+        ManagedPolicyName { source name }
         Answer {}
         Refusal {}
     }

@@ -511,3 +511,75 @@ impl Described for AllocationEpoch {
             .with("opened_nanos", self.opened_nanos)
     }
 }
+
+fn policy_names(policies: &[ManagedPolicyName]) -> Vec<Description> {
+    let named = policies.iter().map(|policy| {
+        let source = match policy.source {
+            PolicySource::State => "state",
+            PolicySource::BuiltIn => "built in",
+        };
+        Description::new()
+            .with("source", source)
+            .with("name", policy.name.clone())
+    });
+    named.collect()
+}
+
+impl Described for User {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("name", self.name.clone())
+            .with("id", self.id.clone())
+            .with("path", self.path.clone())
+            .with("account", self.account)
+            .with("created_nanos", self.created_nanos)
+            .with("groups", self.groups.clone())
+            .with("access_key_ids", self.access_key_ids.clone())
+            .with("attached", policy_names(&self.attached))
+            .with("boundary", policy_names(self.boundary.as_slice()))
+    }
+}
+
+impl Described for Group {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("name", self.name.clone())
+            .with("id", self.id.clone())
+            .with("path", self.path.clone())
+            .with("account", self.account)
+            .with("created_nanos", self.created_nanos)
+            .with("members", self.members)
+            .with("attached", policy_names(&self.attached))
+    }
+}
+
+/// Without the secret.
+impl Described for AccessKey {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("access_key_id", self.id.clone())
+            .with("user", self.user.clone())
+            .with("active", self.active)
+            .with("created_nanos", self.created_nanos)
+    }
+}
+
+impl Described for ManagedPolicy {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("name", self.name.clone())
+            .with("id", self.id.clone())
+            .with("created_nanos", self.created_nanos)
+            .with("changed_nanos", self.changed_nanos)
+            .with("uses", self.uses)
+            .with_bytes("document", self.document.as_bytes())
+    }
+}
+
+impl Described for InlinePolicy {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("name", self.name.clone())
+            .with_bytes("document", self.document.as_bytes())
+    }
+}

@@ -229,7 +229,7 @@ impl View<'_> {
         Ok(found)
     }
 
-    fn all<R: Row>(&self, prefix: &[u8]) -> Result<Vec<R>, StoreError> {
+    pub(super) fn all<R: Row>(&self, prefix: &[u8]) -> Result<Vec<R>, StoreError> {
         let mut scan = self.table.scan(self.txn(), prefix, prefix)?;
         let mut rows = Vec::new();
         while let Some((_, row)) = scan.next::<R>()? {

@@ -98,7 +98,7 @@ impl KeyChanges {
 }
 
 /// Whether the command was certainly not carried out, and never will be.
-fn is_without_effect(error: &ClusterError) -> bool {
+pub fn is_without_effect(error: &ClusterError) -> bool {
     matches!(
         error,
         ClusterError::Refused(_)

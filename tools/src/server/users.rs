@@ -1,0 +1,553 @@
+//! Users, groups, access keys and policies: what the admin socket is asked about them, answered by reactor 0 from the replicated state.
+//!
+//! Invariants: a change is answered when it is in force, or with what is known of it; a secret is in the answer to the request that made it, and in
+//! no other, no log and no error; no user has a key with the id of a configured one.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use strata_engine::reactor::{Receiver, Sender};
+use strata_gateway::policy::{BUILT_IN_POLICIES, Policy, PolicyKind, built_in_policy};
+use strata_gateway::s3::ROOT_ACCOUNT;
+use strata_net::{Cluster, ClusterError};
+use strata_raftlog::namespace::command::{
+    AttachPolicy, Command, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey, DeleteGroup,
+    DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy,
+    PutManagedPolicy, SetAccessKeyActive, SetBoundary, SetMembership,
+};
+use strata_raftlog::namespace::{
+    AccessKey, AccessKeySecret, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName,
+    PolicySource, Principal, User,
+};
+
+use super::root_key::{SECRET_CHARACTERS, is_without_effect, random_text};
+use crate::admin::protocol::users::{Of, UsersRequest};
+use crate::config::Config;
+
+/// How long an answer is waited for. A log that takes longer has a disk that hangs.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// Characters of ids behind their prefix, as AWS has them.
+const ID_CHARACTERS: usize = 17;
+const KEY_ID_CHARACTERS: usize = 16;
+const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const ANY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// A request, and where its answer goes.
+pub struct Asked {
+    request: UsersRequest,
+    reply: mpsc::Sender<Result<Value, String>>,
+}
+
+/// Asks the reactor that answers.
+pub struct Users {
+    configured_ids: Vec<String>,
+    requests: Sender<Asked>,
+}
+
+impl Users {
+    /// Requests that are answered by whoever reads the other end of `requests`.
+    pub fn new(config: &Config, requests: Sender<Asked>) -> Users {
+        let configured = config.credentials.iter();
+        Users {
+            configured_ids: configured
+                .map(|known| known.access_key_id.clone())
+                .collect(),
+            requests,
+        }
+    }
+
+    /// Refuses a key that is given by halves, or has the id of a configured one.
+    fn check(&self, request: &UsersRequest) -> Result<(), String> {
+        let UsersRequest::CreateKey {
+            access_key_id,
+            secret_access_key,
+            ..
+        } = request
+        else {
+            return Ok(());
+        };
+        match access_key_id {
+            id if id.is_some() != secret_access_key.is_some() => {
+                Err("access_key_id and secret_access_key come together".to_owned())
+            }
+            Some(id) if self.configured_ids.contains(id) => Err(format!(
+                "`s3.auth.credentials` holds a key with the id {id}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a request answered. Blocks until it is; not for a reactor.
+    ///
+    /// # Errors
+    /// Why nothing was done, or why that is not known.
+    pub fn ask(&self, request: UsersRequest) -> Result<Value, String> {
+        self.check(&request)?;
+        let (reply, answer) = mpsc::channel();
+        if self.requests.try_send(Asked { request, reply }).is_err() {
+            return Err("too many such requests wait, or the server is stopping".to_owned());
+        }
+        match answer.recv_timeout(ANSWER_TIME) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) => Err(unknown("the log does not answer")),
+            Err(RecvTimeoutError::Disconnected) => Err(unknown("the server is stopping")),
+        }
+    }
+}
+
+/// Refuses a configured key that has the id of a user's: it would take its place.
+///
+/// # Errors
+/// Names the id and what to do.
+pub fn refuse_configured(cluster: &Cluster, configured: &[String]) -> Result<(), String> {
+    for id in configured {
+        let found = cluster.user_key(id).map_err(|error| error.to_string())?;
+        if let Some(found) = found {
+            let user = &found.key.user;
+            return Err(format!(
+                "`s3.auth.credentials` holds the id of an access key of user {user}, {id}: take it out of there, or delete that key with \
+                 `strata admin key delete` before"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Answers what comes, one after the other, until nobody asks any more.
+pub async fn answer_all(cluster: Cluster, mut requests: Receiver<Asked>) {
+    while let Some(Asked { request, reply }) = requests.recv().await {
+        let outcome = answer(&cluster, request).await;
+        // Whoever has stopped waiting was told that the outcome is not known.
+        let _ = reply.send(outcome);
+    }
+}
+
+async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, String> {
+    let id =
+        |prefix: &str| Ok::<_, String>(prefix.to_owned() + &random_text(UPPER, ID_CHARACTERS)?);
+    let change = match request {
+        UsersRequest::ListUsers => return list_users(cluster),
+        UsersRequest::ShowUser { user } => return show_user(cluster, &user),
+        UsersRequest::ListKeys { user } => return list_keys(cluster, &user),
+        UsersRequest::ListGroups => return list_groups(cluster),
+        UsersRequest::ShowGroup { group } => return show_group(cluster, &group),
+        UsersRequest::ListPolicies { of } => return list_policies(cluster, of),
+        UsersRequest::ShowPolicy { policy, of } => return show_policy(cluster, &policy, of),
+        UsersRequest::CreateKey {
+            user,
+            access_key_id,
+            secret_access_key,
+        } => return create_key(cluster, user, access_key_id.zip(secret_access_key)).await,
+        UsersRequest::CreateUser { user, path } => {
+            let (name, id, account) = (user.clone(), id("AIDA")?, ROOT_ACCOUNT);
+            let create = CreateUser {
+                name,
+                path,
+                id,
+                account,
+            };
+            submit(cluster, create.into()).await?;
+            return show_user(cluster, &user);
+        }
+        UsersRequest::CreateGroup { group, path } => {
+            let (name, id, account) = (group.clone(), id("AGPA")?, ROOT_ACCOUNT);
+            let create = CreateGroup {
+                name,
+                path,
+                id,
+                account,
+            };
+            submit(cluster, create.into()).await?;
+            return show_group(cluster, &group);
+        }
+        UsersRequest::PutPolicy {
+            policy,
+            document,
+            of,
+        } => put_policy(policy, document, of, id("ANPA")?)?,
+        other => command_of(other)?,
+    };
+    submit(cluster, change).await?;
+    Ok(json!({}))
+}
+
+/// The command of a change that says nothing more than that it was made.
+fn command_of(request: UsersRequest) -> Result<Command, String> {
+    Ok(match request {
+        UsersRequest::DeleteUser { user } => DeleteUser { name: user }.into(),
+        UsersRequest::SetBoundary { user, policy } => {
+            let policy = policy.map(managed);
+            SetBoundary { user, policy }.into()
+        }
+        UsersRequest::DeleteKey { access_key_id } => DeleteAccessKey { access_key_id }.into(),
+        UsersRequest::SetKeyActive {
+            access_key_id,
+            active,
+        } => SetAccessKeyActive {
+            access_key_id,
+            active,
+        }
+        .into(),
+        UsersRequest::DeleteGroup { group } => DeleteGroup { name: group }.into(),
+        UsersRequest::SetMembership {
+            user,
+            group,
+            member,
+        } => SetMembership {
+            user,
+            group,
+            member,
+        }
+        .into(),
+        UsersRequest::DeletePolicy { policy, of } => delete_policy(policy, of)?,
+        UsersRequest::AttachPolicy { policy, of } => {
+            let (principal, policy) = (someone(of)?, managed(policy));
+            AttachPolicy { principal, policy }.into()
+        }
+        UsersRequest::DetachPolicy { policy, of } => {
+            let (principal, policy) = (someone(of)?, managed(policy));
+            DetachPolicy { principal, policy }.into()
+        }
+        _ => return Err("the request changes nothing".to_owned()),
+    })
+}
+
+fn put_policy(name: String, document: String, of: Of, id: String) -> Result<Command, String> {
+    Policy::parse(document.as_bytes(), PolicyKind::Identity).map_err(|error| error.to_string())?;
+    match principal(of)? {
+        Some(principal) => Ok(PutInlinePolicy {
+            principal,
+            name,
+            document,
+        }
+        .into()),
+        None => {
+            refuse_built_in(&name)?;
+            Ok(PutManagedPolicy { name, id, document }.into())
+        }
+    }
+}
+
+fn delete_policy(name: String, of: Of) -> Result<Command, String> {
+    match principal(of)? {
+        Some(principal) => Ok(DeleteInlinePolicy { principal, name }.into()),
+        None => {
+            refuse_built_in(&name)?;
+            Ok(DeleteManagedPolicy { name }.into())
+        }
+    }
+}
+
+fn refuse_built_in(name: &str) -> Result<(), String> {
+    match built_in_policy(name) {
+        Some(policy) => Err(format!("{} is built in and stays as it is", policy.name)),
+        None => Ok(()),
+    }
+}
+
+/// A managed policy by its name: one that is built in, or else one of the state.
+fn managed(name: String) -> ManagedPolicyName {
+    match built_in_policy(&name) {
+        Some(policy) => ManagedPolicyName {
+            source: PolicySource::BuiltIn,
+            name: policy.name.to_owned(),
+        },
+        None => ManagedPolicyName {
+            source: PolicySource::State,
+            name,
+        },
+    }
+}
+
+fn principal(of: Of) -> Result<Option<Principal>, String> {
+    match (of.user, of.group) {
+        (None, None) => Ok(None),
+        (Some(user), None) => Ok(Some(Principal::User(user))),
+        (None, Some(group)) => Ok(Some(Principal::Group(group))),
+        (Some(_), Some(_)) => Err("a policy is of a user or of a group, not of both".to_owned()),
+    }
+}
+
+fn someone(of: Of) -> Result<Principal, String> {
+    principal(of)?.ok_or_else(|| "a policy is attached to a user or to a group".to_owned())
+}
+
+async fn create_key(
+    cluster: &Cluster,
+    user: String,
+    given: Option<(String, String)>,
+) -> Result<Value, String> {
+    let (access_key_id, secret) = match given {
+        Some(given) => given,
+        None => (
+            format!("AKIA{}", random_text(UPPER, KEY_ID_CHARACTERS)?),
+            random_text(ANY, SECRET_CHARACTERS)?,
+        ),
+    };
+    let create = CreateAccessKey {
+        user: user.clone(),
+        access_key_id: access_key_id.clone(),
+        secret_access_key: AccessKeySecret(secret.clone()),
+    };
+    submit(cluster, create.into()).await?;
+    Ok(json!({
+        "user": user,
+        "access_key_id": access_key_id,
+        "secret_access_key": secret,
+    }))
+}
+
+/// Has a change made.
+async fn submit(cluster: &Cluster, command: Command) -> Result<(), String> {
+    let name = command.name();
+    match cluster.submit(command).await {
+        Ok(_) => {
+            tracing::info!(command = name, "a change of users is in force");
+            Ok(())
+        }
+        Err(ClusterError::Refused(refusal)) => Err(refusal.to_string()),
+        Err(error) if is_without_effect(&error) => Err(format!("nothing was changed: {error}")),
+        Err(error) => Err(unknown(&error.to_string())),
+    }
+}
+
+fn unknown(why: &str) -> String {
+    format!("it is not known whether the change is in force ({why}): look before you try again")
+}
+
+fn failed(error: ClusterError) -> String {
+    error.to_string()
+}
+
+fn list_users(cluster: &Cluster) -> Result<Value, String> {
+    let users = cluster.read(|view| view.users()).map_err(failed)?;
+    Ok(users.iter().map(user_fields).collect())
+}
+
+fn show_user(cluster: &Cluster, name: &str) -> Result<Value, String> {
+    let found = cluster.read(|view| {
+        let Some(user) = view.user(name)? else {
+            return Ok(None);
+        };
+        let inline = view.inline_policies(&Principal::User(user.name.clone()))?;
+        let ids = user.access_key_ids.iter();
+        let keys: Result<Vec<_>, _> = ids.map(|id| view.access_key(id)).collect();
+        Ok(Some((user, inline, keys?)))
+    });
+    let (user, inline, keys) = found.map_err(failed)?.ok_or_else(|| no_user(name))?;
+    let mut shown = user_fields(&user);
+    shown["access_keys"] = keys.iter().flatten().map(key_fields).collect();
+    shown["policies"] = names_of(&inline);
+    Ok(shown)
+}
+
+fn list_keys(cluster: &Cluster, name: &str) -> Result<Value, String> {
+    Ok(show_user(cluster, name)?["access_keys"].take())
+}
+
+fn list_groups(cluster: &Cluster) -> Result<Value, String> {
+    let groups = cluster.read(|view| view.user_groups()).map_err(failed)?;
+    Ok(groups.iter().map(group_fields).collect())
+}
+
+fn show_group(cluster: &Cluster, name: &str) -> Result<Value, String> {
+    let found = cluster.read(|view| {
+        let Some(group) = view.user_group(name)? else {
+            return Ok(None);
+        };
+        let inline = view.inline_policies(&Principal::Group(group.name.clone()))?;
+        Ok(Some((group, inline, view.users()?)))
+    });
+    let (group, inline, users) = found.map_err(failed)?.ok_or_else(|| no_group(name))?;
+    let members = users
+        .iter()
+        .filter(|user| user.groups.contains(&group.name));
+    let mut shown = group_fields(&group);
+    shown["users"] = members.map(|user| user.name.as_str()).collect();
+    shown["policies"] = names_of(&inline);
+    Ok(shown)
+}
+
+fn list_policies(cluster: &Cluster, of: Of) -> Result<Value, String> {
+    let Some(principal) = principal(of)? else {
+        let policies = cluster.read(|view| view.managed_policies());
+        let policies = policies.map_err(failed)?;
+        let built_in = BUILT_IN_POLICIES
+            .iter()
+            .map(|policy| json!({ "policy": policy.name, "built_in": true }));
+        return Ok(policies.iter().map(policy_fields).chain(built_in).collect());
+    };
+    let shown = match &principal {
+        Principal::User(name) => show_user(cluster, name)?,
+        Principal::Group(name) => show_group(cluster, name)?,
+    };
+    Ok(json!({ "policies": shown["policies"], "attached": shown["attached"] }))
+}
+
+fn show_policy(cluster: &Cluster, name: &str, of: Of) -> Result<Value, String> {
+    let Some(principal) = principal(of)? else {
+        if let Some(policy) = built_in_policy(name) {
+            return Ok(json!({
+                "policy": policy.name,
+                "built_in": true,
+                "document": policy.document,
+            }));
+        }
+        let found = cluster.read(|view| view.managed_policy(name));
+        let found = found.map_err(failed)?.ok_or_else(|| no_policy(name))?;
+        let mut shown = policy_fields(&found);
+        shown["document"] = found.document.into();
+        return Ok(shown);
+    };
+    let found = cluster.read(|view| {
+        let is_there = match &principal {
+            Principal::User(name) => view.user(name)?.is_some(),
+            Principal::Group(name) => view.user_group(name)?.is_some(),
+        };
+        Ok((is_there, view.inline_policies(&principal)?))
+    });
+    let (is_there, policies) = found.map_err(failed)?;
+    if !is_there {
+        return Err(match &principal {
+            Principal::User(name) => no_user(name),
+            Principal::Group(name) => no_group(name),
+        });
+    }
+    let mut policies = policies.into_iter();
+    let found = policies.find(|policy| policy.name.eq_ignore_ascii_case(name));
+    let found = found.ok_or_else(|| no_policy(name))?;
+    Ok(json!({ "policy": found.name, "built_in": false, "document": found.document }))
+}
+
+fn no_user(name: &str) -> String {
+    format!("The user with name {name} cannot be found.")
+}
+
+fn no_group(name: &str) -> String {
+    format!("The group with name {name} cannot be found.")
+}
+
+fn no_policy(name: &str) -> String {
+    format!("Policy {name} was not found.")
+}
+
+fn user_fields(user: &User) -> Value {
+    json!({
+        "user": user.name,
+        "id": user.id,
+        "arn": format!("arn:aws:iam::{:012}:user{}{}", user.account, user.path, user.name),
+        "path": user.path,
+        "created_unix_seconds": seconds(user.created_nanos),
+        "groups": user.groups,
+        "access_key_ids": user.access_key_ids,
+        "attached": attached(&user.attached),
+        "boundary": user.boundary.as_ref().map(|policy| policy.name.as_str()),
+    })
+}
+
+fn group_fields(group: &Group) -> Value {
+    json!({
+        "group": group.name,
+        "id": group.id,
+        "arn": format!("arn:aws:iam::{:012}:group{}{}", group.account, group.path, group.name),
+        "path": group.path,
+        "created_unix_seconds": seconds(group.created_nanos),
+        "members": group.members,
+        "attached": attached(&group.attached),
+    })
+}
+
+/// Without the secret.
+fn key_fields(key: &AccessKey) -> Value {
+    json!({
+        "access_key_id": key.id,
+        "active": key.active,
+        "created_unix_seconds": seconds(key.created_nanos),
+    })
+}
+
+fn policy_fields(policy: &ManagedPolicy) -> Value {
+    json!({
+        "policy": policy.name,
+        "built_in": false,
+        "id": policy.id,
+        "created_unix_seconds": seconds(policy.created_nanos),
+        "changed_unix_seconds": seconds(policy.changed_nanos),
+        "uses": policy.uses,
+    })
+}
+
+fn attached(policies: &[ManagedPolicyName]) -> Vec<&str> {
+    policies.iter().map(|policy| policy.name.as_str()).collect()
+}
+
+fn names_of(policies: &[InlinePolicy]) -> Value {
+    policies.iter().map(|policy| policy.name.as_str()).collect()
+}
+
+fn seconds(nanos: i64) -> i64 {
+    nanos.div_euclid(1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_policy_in_awss_language_is_put() {
+        let put = |document: &str, of| {
+            let id = "ANPA00000000000000001".to_owned();
+            put_policy("p".to_owned(), document.to_owned(), of, id)
+        };
+        let right = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}}"#;
+        let of_a_bucket = right.replace("{\"Effect", "{\"Principal\":\"*\",\"Effect");
+        assert!(put(right, Of::default()).is_ok());
+        for document in ["", "[]", "{", "{}", "null", &of_a_bucket] {
+            let why = put(document, Of::default()).expect_err(document);
+            assert!(!why.is_empty());
+        }
+        let both = Of {
+            user: Some("a".into()),
+            group: Some("b".into()),
+        };
+        assert!(put(right, both).is_err());
+    }
+
+    #[test]
+    fn a_key_is_given_whole_and_not_with_a_configured_id() {
+        let (requests, _asked) = strata_engine::reactor::mailbox(1);
+        let users = Users {
+            configured_ids: vec!["CONFIGURED_KEY_ID".to_owned()],
+            requests,
+        };
+        let create = |id: Option<&str>, secret: Option<&str>| UsersRequest::CreateKey {
+            user: "alice".to_owned(),
+            access_key_id: id.map(str::to_owned),
+            secret_access_key: secret.map(str::to_owned),
+        };
+        for (id, secret, is_right) in [
+            (None, None, true),
+            (Some("ANOTHER_KEY_OF_ITS_OWN"), Some("hushhush"), true),
+            (Some("CONFIGURED_KEY_ID"), Some("hushhush"), false),
+            (Some("ANOTHER_KEY_OF_ITS_OWN"), None, false),
+            (None, Some("hushhush"), false),
+        ] {
+            assert_eq!(users.check(&create(id, secret)).is_ok(), is_right, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_built_in_policy_is_attached_under_its_own_name_and_never_changed() {
+        let known = managed("amazons3readonlyaccess".to_owned());
+        assert_eq!(
+            (known.source, &*known.name),
+            (PolicySource::BuiltIn, "AmazonS3ReadOnlyAccess")
+        );
+        assert_eq!(managed("mine".to_owned()).source, PolicySource::State);
+        let name = || "AMAZONS3FullAccess".to_owned();
+        assert!(delete_policy(name(), Of::default()).is_err());
+        assert!(put_policy(name(), "{}".to_owned(), Of::default(), String::new()).is_err());
+    }
+}
