@@ -83,17 +83,23 @@ pub fn user_arn(account: u64, path: &str, name: &str) -> String {
     format!("arn:aws:iam::{account:012}:user{path}{name}")
 }
 
+/// The identity of a user, with what it was made of.
+struct Known {
+    of: Rc<UserKey>,
+    identity: Rc<Identity>,
+}
+
 /// The identities of one reactor.
 pub struct KnownIdentities {
     root: Rc<Identity>,
     anonymous: Rc<Identity>,
-    /// By access key id, each with what it was made of.
-    users: RefCell<BTreeMap<String, (Rc<UserKey>, Rc<Identity>)>>,
+    /// By access key id.
+    users: RefCell<BTreeMap<String, Known>>,
 }
 
-impl KnownIdentities {
+impl Default for KnownIdentities {
     /// None but those that are always there.
-    pub fn new() -> KnownIdentities {
+    fn default() -> KnownIdentities {
         let account = ROOT_ACCOUNT;
         KnownIdentities {
             root: Rc::new(Identity::of(Principal::Root { account })),
@@ -101,7 +107,9 @@ impl KnownIdentities {
             users: RefCell::default(),
         }
     }
+}
 
+impl KnownIdentities {
     /// The root of the account.
     pub fn root(&self) -> Rc<Identity> {
         self.root.clone()
@@ -118,17 +126,18 @@ impl KnownIdentities {
     /// `InternalError` where a policy cannot be read.
     pub fn user(&self, known: &Rc<UserKey>) -> Result<Rc<Identity>, Fault> {
         let id = &known.key.id;
-        if let Some((of, identity)) = self.users.borrow().get(id)
-            && Rc::ptr_eq(of, known)
+        if let Some(kept) = self.users.borrow().get(id)
+            && Rc::ptr_eq(&kept.of, known)
         {
-            return Ok(identity.clone());
+            return Ok(kept.identity.clone());
         }
         let identity = Rc::new(Identity::of_user(known)?);
         let mut users = self.users.borrow_mut();
-        if users.len() >= KEYS_MAX {
+        if users.len() >= KEYS_MAX && !users.contains_key(id) {
             users.clear();
         }
-        users.insert(id.clone(), (known.clone(), identity.clone()));
+        let (of, made) = (known.clone(), identity.clone());
+        users.insert(id.clone(), Known { of, identity: made });
         Ok(identity)
     }
 }

@@ -142,11 +142,10 @@ fn check(tags: &[Tag]) -> Result<(), Fault> {
     let invalid = |message: &'static str| Err(Fault::new(Code::InvalidTag, message));
     let mut keys = BTreeSet::new();
     for Tag { key, value } in tags {
-        if !(1..=KEY_CHARACTERS_MAX).contains(&key.chars().count()) || !key.chars().all(is_allowed)
-        {
+        if !(1..=KEY_CHARACTERS_MAX).contains(&length(key)) || !key.chars().all(is_allowed) {
             return invalid("The TagKey you have provided is invalid");
         }
-        if value.chars().count() > VALUE_CHARACTERS_MAX || !value.chars().all(is_allowed) {
+        if length(value) > VALUE_CHARACTERS_MAX || !value.chars().all(is_allowed) {
             return invalid("The TagValue you have provided is invalid");
         }
         let head = key.get(..RESERVED_PREFIX.len());
@@ -160,9 +159,15 @@ fn check(tags: &[Tag]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// How long a text is for AWS, which counts units of UTF-16 (user guide, "Categorizing your objects using tags").
+fn length(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
 /// Letters, digits, spaces and `+ - = . _ : / @`.
 fn is_allowed(character: char) -> bool {
-    character.is_alphanumeric() || character.is_whitespace() || "+-=._:/@".contains(character)
+    let is_space = character.is_whitespace() && !character.is_control();
+    character.is_alphanumeric() || is_space || "+-=._:/@".contains(character)
 }
 
 /// The document of tags.
@@ -297,6 +302,10 @@ mod tests {
             ("ä=1", Code::InvalidArgument),
             ("=v", Code::InvalidTag),
             ("a=%7B", Code::InvalidTag),
+            // A space for Unicode, and a character that no XML document may hold.
+            ("a=%0B", Code::InvalidTag),
+            ("a=%0A", Code::InvalidTag),
+            ("a=%C2%85", Code::InvalidTag),
             ("aws%3Aa=1", Code::InvalidTag),
         ] {
             assert_eq!(header(text).unwrap_err().code, code, "{text}");

@@ -161,9 +161,9 @@ fn admit(
             let now = reactor::wall_clock().seconds();
             let find = |access_key_id: &str| {
                 let found = find_key(server, access_key_id)?;
-                Ok(found.map(|(credential, user_key)| {
-                    record.user_key = user_key;
-                    credential
+                Ok(found.map(|found| {
+                    record.user_key = found.user_key;
+                    found.credential
                 }))
             };
             let verifier = &server.verifier;
@@ -195,16 +195,29 @@ fn asker(identity: Rc<Identity>, client: Client, signed: Option<&Signed>) -> Ask
     }
 }
 
+/// A key that is known.
+struct FoundKey {
+    credential: Credential,
+    /// With its user; `None` for a key of the root.
+    user_key: Option<Rc<UserKey>>,
+}
+
+impl FoundKey {
+    fn of_root(credential: Credential) -> FoundKey {
+        FoundKey {
+            credential,
+            user_key: None,
+        }
+    }
+}
+
 /// Keys of the configuration, then the root key, then those of users in the replicated state. One that is inactive is answered as one that
-/// is not there, as with AWS. The key of a user comes with the user.
-fn find_key(
-    server: &Server,
-    access_key_id: &str,
-) -> Result<Option<(Credential, Option<Rc<UserKey>>)>, Fault> {
+/// is not there, as with AWS.
+fn find_key(server: &Server, access_key_id: &str) -> Result<Option<FoundKey>, Fault> {
     let shared = &server.shared;
     let mut configured = shared.config.credentials.iter();
     if let Some(found) = configured.find(|known| known.access_key_id == access_key_id) {
-        return Ok(Some((found.clone(), None)));
+        return Ok(Some(FoundKey::of_root(found.clone())));
     }
     let root = shared.cluster.root_key()?;
     if let Some(root) = root.filter(|root| root.access_key_id == access_key_id) {
@@ -212,7 +225,7 @@ fn find_key(
             access_key_id: root.access_key_id.clone(),
             secret_access_key: root.secret_access_key.clone(),
         };
-        return Ok(Some((credential, None)));
+        return Ok(Some(FoundKey::of_root(credential)));
     }
     let Some(known) = shared.cluster.user_key(access_key_id)? else {
         return Ok(None);
@@ -226,7 +239,10 @@ fn find_key(
         access_key_id: known.key.id.clone(),
         secret_access_key: known.key.secret.0.clone(),
     };
-    Ok(Some((credential, Some(known))))
+    Ok(Some(FoundKey {
+        credential,
+        user_key: Some(known),
+    }))
 }
 
 fn request_of(admitted: Admitted, asker: Asker, mut body: RequestBody, record: &Record) -> Request {

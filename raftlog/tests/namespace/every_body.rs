@@ -1,12 +1,14 @@
 //! The walk over the extents of all bodies: it finds every chunk, and says which of them are needed.
 
 use strata_raftlog::namespace::command::{
-    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, Precondition, PutPart,
+    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, Precondition, PutObject,
+    PutPart, PutTaggedObject,
 };
 use strata_raftlog::namespace::{
-    Body, BodyPosition, ChunkId, ETag, Extent, ObjectAttributes, PART_BYTES_MIN,
+    Body, BodyPosition, ChunkId, ETag, Extent, ObjectAttributes, PART_BYTES_MIN, Tag,
 };
 
+use crate::commands::put;
 use crate::support::{Cluster, FIRST_BUCKET};
 
 /// The chunks that the walk finds, by pages of so many rows, each with whether it is needed.
@@ -57,6 +59,39 @@ fn part(cluster: &mut Cluster, key: &[u8], upload: u64, number: u16, space: u32)
     };
     assert_eq!(cluster.change(put), Answer::Done);
     extent
+}
+
+#[test]
+fn bodies_without_extents_end_a_page_too() {
+    let mut cluster = Cluster::new();
+    cluster.bucket("b");
+    for number in 0..50u8 {
+        let inode = cluster.inode();
+        cluster.change(PutTaggedObject {
+            put: PutObject {
+                attributes: ObjectAttributes::default(),
+                ..put(FIRST_BUCKET, &[number], inode, Body::Empty)
+            },
+            tags: vec![Tag {
+                key: "team".into(),
+                value: "storage".into(),
+            }],
+        });
+    }
+    let middle = cluster.inode() - 25;
+    let extent = cluster.extent(70_000);
+    cluster.put("b", b"last", Body::Extents(vec![extent.clone()]));
+    let page = cluster
+        .store
+        .view()
+        .unwrap()
+        .every_extent(BodyPosition::default(), 20)
+        .unwrap();
+    let next = page.next.expect("more to come");
+    assert!(next.inode < middle, "{next:?}");
+    for rows in [1, 2, 20, 1000] {
+        assert_eq!(walk(&cluster, rows), [(extent.chunk, true)], "{rows}");
+    }
 }
 
 #[test]

@@ -283,7 +283,7 @@ async fn tags_of_objects_and_of_requests_count() {
         let source = format!("{name}/{from}");
         let mut request = Request::new("PUT", &target("new")).header("x-amz-copy-source", &source);
         for (header, value) in headers {
-            request = request.header(*header, *value);
+            request = request.header(header, *value);
         }
         request.send(shared().s3()).expect("an answer")
     };

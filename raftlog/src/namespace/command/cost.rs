@@ -122,7 +122,7 @@ pub(super) fn of_any_policy() -> u64 {
 }
 
 pub(super) fn of_bucket_setting(command: &SetBucketSetting) -> u64 {
-    value_bytes(command.document.as_ref().map_or(0, Vec::len) as u64)
+    value_bytes(command.document.as_ref().map_or(0, Vec::len) as u64 + 16)
 }
 
 pub(super) fn of_put_object(command: &PutObject) -> u64 {
@@ -247,7 +247,7 @@ fn tags_bytes(tags: &[Tag]) -> u64 {
     let bytes = tags.iter().map(|tag| tag.key.len() + tag.value.len() + 8);
     match bytes.sum::<usize>() {
         0 => 0,
-        bytes => value_bytes(bytes as u64),
+        bytes => value_bytes(bytes as u64 + 16),
     }
 }
 

@@ -49,9 +49,15 @@ impl View<'_> {
                 space: if is_of_extents { space } else { 0 },
                 offset: if is_of_extents { offset } else { 0 },
             };
-            // The rows of an inode before its extents are seen again by whoever goes on from there, those behind them are not.
-            if seen >= rows && kind <= key::X_EXTENTS {
-                page.next = Some(at);
+            // The rows of an inode before its extents are seen again by whoever goes on from there; nothing behind them is of use here.
+            if seen >= rows {
+                page.next = match kind <= key::X_EXTENTS {
+                    true => Some(at),
+                    false => inode.checked_add(1).map(|inode| BodyPosition {
+                        inode,
+                        ..BodyPosition::default()
+                    }),
+                };
                 break;
             }
             seen += 1;
