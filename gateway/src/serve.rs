@@ -137,7 +137,7 @@ impl Server {
             config,
             read_room,
             rules: KnownRules::default(),
-            identities: KnownIdentities::new(),
+            identities: KnownIdentities::default(),
         };
         Rc::new(Server {
             shared,

@@ -83,17 +83,20 @@ pub fn user_arn(account: u64, path: &str, name: &str) -> String {
     format!("arn:aws:iam::{account:012}:user{path}{name}")
 }
 
+/// What an identity was made of, and the identity.
+type KnownUser = (Rc<UserKey>, Rc<Identity>);
+
 /// The identities of one reactor.
 pub struct KnownIdentities {
     root: Rc<Identity>,
     anonymous: Rc<Identity>,
     /// By access key id, each with what it was made of.
-    users: RefCell<BTreeMap<String, (Rc<UserKey>, Rc<Identity>)>>,
+    users: RefCell<BTreeMap<String, KnownUser>>,
 }
 
-impl KnownIdentities {
+impl Default for KnownIdentities {
     /// None but those that are always there.
-    pub fn new() -> KnownIdentities {
+    fn default() -> KnownIdentities {
         let account = ROOT_ACCOUNT;
         KnownIdentities {
             root: Rc::new(Identity::of(Principal::Root { account })),
@@ -101,7 +104,9 @@ impl KnownIdentities {
             users: RefCell::default(),
         }
     }
+}
 
+impl KnownIdentities {
     /// The root of the account.
     pub fn root(&self) -> Rc<Identity> {
         self.root.clone()
@@ -125,7 +130,7 @@ impl KnownIdentities {
         }
         let identity = Rc::new(Identity::of_user(known)?);
         let mut users = self.users.borrow_mut();
-        if users.len() >= KEYS_MAX {
+        if users.len() >= KEYS_MAX && !users.contains_key(id) {
             users.clear();
         }
         users.insert(id.clone(), (known.clone(), identity.clone()));

@@ -195,12 +195,12 @@ fn asker(identity: Rc<Identity>, client: Client, signed: Option<&Signed>) -> Ask
     }
 }
 
+/// An access key, and the user of one that is a user's.
+type FoundKey = (Credential, Option<Rc<UserKey>>);
+
 /// Keys of the configuration, then the root key, then those of users in the replicated state. One that is inactive is answered as one that
 /// is not there, as with AWS. The key of a user comes with the user.
-fn find_key(
-    server: &Server,
-    access_key_id: &str,
-) -> Result<Option<(Credential, Option<Rc<UserKey>>)>, Fault> {
+fn find_key(server: &Server, access_key_id: &str) -> Result<Option<FoundKey>, Fault> {
     let shared = &server.shared;
     let mut configured = shared.config.credentials.iter();
     if let Some(found) = configured.find(|known| known.access_key_id == access_key_id) {

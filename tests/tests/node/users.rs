@@ -367,7 +367,10 @@ fn the_command_line_keeps_users_groups_keys_and_policies() {
         ),
         (&["policy", "delete", "AmazonS3FullAccess"], "built in"),
         (&["policy", "attach", "read"], "to a user or to a group"),
-        (&["policy", "put", "bad", &secret], "Policies must be valid JSON"),
+        (
+            &["policy", "put", "bad", &secret],
+            "Policies must be valid JSON",
+        ),
         (
             &["key", "activate", "AKIANOSUCHKEY0000000"],
             "cannot be found",
