@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use aws_lc_rs::hmac;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use crate::dates::Iso8601Seconds;
 use crate::error::{Code, Fault};
@@ -63,6 +63,23 @@ pub enum Payload {
         /// Whether trailers may follow.
         trailers: bool,
     },
+}
+
+impl Payload {
+    /// What `x-amz-content-sha256` says of it.
+    pub fn declared(&self) -> HeaderValue {
+        let name = match self {
+            Payload::Unsigned => UNSIGNED_PAYLOAD,
+            Payload::Hash(hash) => {
+                let text = hex::encode(hash);
+                return HeaderValue::try_from(text).expect("hexadecimal digits");
+            }
+            Payload::Chunked { signer: None, .. } => "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            Payload::Chunked { trailers: true, .. } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+            Payload::Chunked { .. } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        };
+        HeaderValue::from_static(name)
+    }
 }
 
 /// What is verified of a request.
