@@ -7,11 +7,12 @@
 pub mod authorization;
 pub mod chunks;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
 use aws_lc_rs::hmac;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 
 use crate::dates::Iso8601Seconds;
 use crate::error::{Code, Fault};
@@ -67,18 +68,14 @@ pub enum Payload {
 
 impl Payload {
     /// What `x-amz-content-sha256` says of it.
-    pub fn declared(&self) -> HeaderValue {
-        let name = match self {
+    pub fn declared(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Payload::Unsigned => UNSIGNED_PAYLOAD,
-            Payload::Hash(hash) => {
-                let text = hex::encode(hash);
-                return HeaderValue::try_from(text).expect("hexadecimal digits");
-            }
+            Payload::Hash(hash) => return Cow::Owned(hex::encode(hash)),
             Payload::Chunked { signer: None, .. } => "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
             Payload::Chunked { trailers: true, .. } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
             Payload::Chunked { .. } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
-        };
-        HeaderValue::from_static(name)
+        })
     }
 }
 

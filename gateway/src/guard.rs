@@ -125,7 +125,8 @@ pub fn admit(
     check_headers(operation, &headers)?;
     // What stands there is what the body must be: policies ask for it.
     if !is_in_header {
-        headers.insert(CONTENT_SHA256, payload.declared());
+        let declared = HeaderValue::try_from(&*payload.declared());
+        headers.insert(CONTENT_SHA256, declared.map_err(|_| Code::InternalError)?);
     }
     let mut parameters = query.pairs().iter();
     if is_anonymous && parameters.any(|(name, _)| name.starts_with("response-")) {
