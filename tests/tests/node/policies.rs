@@ -213,7 +213,17 @@ async fn conditions_are_of_the_request() {
         ("prefix=away/&max-keys=1", 403),
         ("max-keys=1", 403),
         ("list-type=2&prefix=home/&max-keys=1", 200),
-        ("prefix=home/&max-keys=", 403),
+    ] {
+        let answer = unsigned("GET", &format!("/{name}?{query}"));
+        assert_eq!(answer.status, status, "{query}");
+    }
+    // An empty parameter is none, to the policy as to the listing.
+    let said = r#""Null":{"s3:max-keys":"false","s3:delimiter":"false"}"#;
+    set(&client, &name, &[&with("s3:ListBucket", "BUCKET", said)]).await;
+    for (query, status) in [
+        ("max-keys=1&delimiter=/", 200),
+        ("max-keys=&delimiter=/", 403),
+        ("max-keys=1&delimiter=", 403),
     ] {
         let answer = unsigned("GET", &format!("/{name}?{query}"));
         assert_eq!(answer.status, status, "{query}");
