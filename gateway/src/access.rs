@@ -143,8 +143,13 @@ fn missing_bucket(request: &Request, name: &str) -> Result<(), Fault> {
 }
 
 fn is_root(request: &Request) -> bool {
-    let principal = &request.asker.identity.principal;
-    matches!(principal, Principal::Root { account } if *account == ROOT_ACCOUNT)
+    is_whole_root(&request.asker.identity, ROOT_ACCOUNT)
+}
+
+/// Whether it is the root of an account, and not a session of it, which its policy restricts.
+fn is_whole_root(identity: &Identity, of_account: u64) -> bool {
+    identity.session.is_none()
+        && matches!(identity.principal, Principal::Root { account } if account == of_account)
 }
 
 /// Whether leave for one of these actions is possible; what else it depends on is asked when the body was read.
@@ -204,7 +209,7 @@ impl<'r> Access<'r> {
         let rules = bucket.map(|bucket| shared.rules.of(&shared.cluster, bucket));
         let (rules, unread) = match rules.transpose() {
             Ok(rules) => (rules, None),
-            // Whoever owns the bucket can replace what cannot be read.
+            // The root of the account that owns the bucket can replace and delete what cannot be read.
             Err(fault) if fault.code == Code::InternalError => (None, Some(fault)),
             Err(fault) => return Err(fault),
         };
@@ -262,7 +267,12 @@ impl<'r> Access<'r> {
     /// Whether some statement could allow the action on something in the bucket.
     fn may_allow(&self, action: &str) -> bool {
         let principal = &self.request.asker.identity.principal;
-        may_allow(principal, action, &self.policies(self.bucket_policy()))
+        may_allow(
+            principal,
+            self.owner_account,
+            action,
+            &self.policies(self.bucket_policy()),
+        )
     }
 
     fn check(&self, need: Need<'_>) -> Result<(), Fault> {
@@ -276,9 +286,9 @@ impl<'r> Access<'r> {
     pub fn check_by(&self, need: Need<'_>, bucket: Option<&Policy>) -> Result<(), Fault> {
         let identity = &self.request.asker.identity;
         let principal = &identity.principal;
-        let is_owner = identity.session.is_none()
-            && matches!(principal, Principal::Root { account } if *account == self.owner_account);
-        if is_owner && (bucket.is_none() && self.unread.is_none() || is_always_roots(need.action)) {
+        let is_owner = is_whole_root(identity, self.owner_account);
+        let is_free = bucket.is_none() && self.unread.is_none();
+        if is_owner && (is_free || is_left_to_root(need.action, self.unread.is_some())) {
             return Ok(());
         }
         if let Some(fault) = &self.unread {
@@ -303,6 +313,11 @@ impl<'r> Access<'r> {
             denied => Err(refusal(&question, &denied)),
         }
     }
+}
+
+/// Whether the owning account's root may take an action whatever the bucket says, and whether or not that can be read.
+fn is_left_to_root(action: &str, is_unread: bool) -> bool {
+    is_always_roots(action) || is_unread && action == "s3:PutBucketPublicAccessBlock"
 }
 
 /// The ARN of what an action is about.
@@ -336,4 +351,39 @@ fn refusal(question: &Question<'_>, decision: &Decision<'_>) -> Fault {
         "User: {arn} is not authorized to perform: {action} on resource: \"{resource}\" {why}"
     );
     Fault::new(Code::AccessDenied, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicyKind;
+
+    /// A block of public access that cannot be read must not lock the bucket for good.
+    #[test]
+    fn the_root_can_replace_what_cannot_be_read() {
+        for (action, is_unread, is) in [
+            ("s3:PutBucketPolicy", false, true),
+            ("s3:DeleteBucketPolicy", true, true),
+            ("s3:PutBucketPublicAccessBlock", true, true),
+            ("s3:PutBucketPublicAccessBlock", false, false),
+            ("s3:GetObject", true, false),
+        ] {
+            assert_eq!(is_left_to_root(action, is_unread), is, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_session_of_the_root_is_not_the_root() {
+        let allow = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+        let session = Policy::parse(allow.as_bytes(), PolicyKind::Identity).unwrap();
+        let identity = |session| Identity {
+            principal: Principal::Root { account: 1 },
+            policies: Vec::new(),
+            boundary: None,
+            session,
+        };
+        assert!(is_whole_root(&identity(None), 1));
+        assert!(!is_whole_root(&identity(None), 2));
+        assert!(!is_whole_root(&identity(Some(Rc::new(session))), 1));
+    }
 }

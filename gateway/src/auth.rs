@@ -7,6 +7,7 @@
 pub mod authorization;
 pub mod chunks;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
@@ -63,6 +64,19 @@ pub enum Payload {
         /// Whether trailers may follow.
         trailers: bool,
     },
+}
+
+impl Payload {
+    /// What `x-amz-content-sha256` says of it.
+    pub fn declared(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Payload::Unsigned => UNSIGNED_PAYLOAD,
+            Payload::Hash(hash) => return Cow::Owned(hex::encode(hash)),
+            Payload::Chunked { signer: None, .. } => "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            Payload::Chunked { trailers: true, .. } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+            Payload::Chunked { .. } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        })
+    }
 }
 
 /// What is verified of a request.

@@ -30,6 +30,9 @@ const FREE_HEADERS: &[&str] = &["x-amz-user-agent", "x-amz-te", "x-amz-id-2"];
 /// stricter.
 const FREE_HEADERS_OF_PRESIGNED: &[&str] = &["x-amz-content-sha256", "x-amz-date"];
 
+/// What a request declares its body to be.
+const CONTENT_SHA256: &str = "x-amz-content-sha256";
+
 /// A request that may be served.
 pub struct Admitted {
     /// What it asks for.
@@ -40,7 +43,7 @@ pub struct Admitted {
     pub addressing: Addressing,
     /// Its parameters.
     pub query: Query,
-    /// Its headers, with those that a presigned URL carries in its query.
+    /// Its headers, with those that a presigned URL carries in its query, and `x-amz-content-sha256` as it is enforced.
     pub headers: HeaderMap,
     /// What its body must be; `None` where it has none to read.
     pub body: Option<Expectation>,
@@ -103,6 +106,9 @@ pub fn admit(
         query,
     } = opened;
     let is_anonymous = signed.is_none();
+    let is_in_header = signed
+        .as_ref()
+        .is_some_and(|signed| signed.authorization.form == Form::Header);
     let payload = match signed {
         None => anonymous_payload(&headers)?,
         Some(signed) => {
@@ -117,6 +123,11 @@ pub fn admit(
     let operation = route(method, &address, &query, &headers)?;
     check_names(&address)?;
     check_headers(operation, &headers)?;
+    // What stands there is what the body must be: policies ask for it.
+    if !is_in_header {
+        let declared = HeaderValue::try_from(&*payload.declared());
+        headers.insert(CONTENT_SHA256, declared.map_err(|_| Code::InternalError)?);
+    }
     let mut parameters = query.pairs().iter();
     if is_anonymous && parameters.any(|(name, _)| name.starts_with("response-")) {
         return Err(Fault::new(
@@ -208,7 +219,7 @@ fn adopt_headers(query: &Query, headers: &mut HeaderMap) -> Result<(), Fault> {
 
 fn anonymous_payload(headers: &HeaderMap) -> Result<Payload, Fault> {
     let declared = headers
-        .get("x-amz-content-sha256")
+        .get(CONTENT_SHA256)
         .and_then(|value| value.to_str().ok());
     match declared {
         Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER") => Ok(Payload::Chunked {
@@ -219,7 +230,11 @@ fn anonymous_payload(headers: &HeaderMap) -> Result<Payload, Fault> {
             Code::InvalidRequest,
             "Signed chunks need a signed request.",
         )),
-        _ => Ok(Payload::Unsigned),
+        Some(text) => Ok(match hex::decode(text).map(<[u8; 32]>::try_from) {
+            Ok(Ok(hash)) => Payload::Hash(hash),
+            _ => Payload::Unsigned,
+        }),
+        None => Ok(Payload::Unsigned),
     }
 }
 

@@ -102,7 +102,7 @@ impl KnownRules {
             None => Rc::new(BucketRules::read(bucket, policy, block)?),
         };
         let mut kept = self.rules.borrow_mut();
-        if kept.len() >= BUCKETS_MAX {
+        if kept.len() >= BUCKETS_MAX && !kept.contains_key(&bucket.inode) {
             kept.clear();
         }
         kept.insert(bucket.inode, (version, rules.clone()));

@@ -65,8 +65,10 @@ impl<'r> Facts<'r> {
             Key::TlsVersion => asker.tls_version.and_then(value),
             Key::SourceIp => value(asker.source.to_string()),
             Key::AuthType | Key::SignatureAge | Key::SignatureVersion => self.signature(key),
-            Key::Delimiter => self.parameter("delimiter"),
-            Key::MaxKeys => self.parameter("max-keys"),
+            // An empty one is as none, to the listing too.
+            Key::Delimiter => self.parameter("delimiter").filter(is_said),
+            Key::MaxKeys => self.parameter("max-keys").filter(is_said),
+            Key::ObjectCreationOperation => self.creation(),
             Key::Prefix => self.parameter("prefix"),
             Key::VersionId => self.need.version.and_then(value),
             Key::CopySource => self.copy_source(),
@@ -96,6 +98,17 @@ impl<'r> Facts<'r> {
         let is_listing = LISTINGS.contains(&self.request.operation.id);
         let parameter = self.request.query.get(name);
         parameter.filter(|_| is_listing).and_then(value)
+    }
+
+    /// Whether the request makes an object, or something of one (user guide of S3, "Enforce conditional writes on Amazon S3 buckets").
+    fn creation(&self) -> Values<'r> {
+        if self.need.action != "s3:PutObject" {
+            return None;
+        }
+        value(match self.request.operation.id {
+            Id::CreateMultipartUpload | Id::UploadPart | Id::UploadPartCopy => "false",
+            _ => "true",
+        })
     }
 
     fn signature(&self, key: &Key) -> Values<'r> {
@@ -154,6 +167,10 @@ impl<'r> Facts<'r> {
         };
         Some(tags).filter(|tags| !tags.is_empty())
     }
+}
+
+fn is_said(values: &Vec<Cow<'_, str>>) -> bool {
+    values.iter().any(|value| !value.is_empty())
 }
 
 fn tag_named<'r>(tags: Vec<Tag>, name: &str) -> Values<'r> {

@@ -394,3 +394,43 @@ fn a_bucket_is_named_by_the_host_or_by_the_path() {
     let refused = ask(Method::PUT, "/photo", "a_b.localhost").err();
     assert_eq!(refused.unwrap().code, Code::InvalidBucketName);
 }
+
+/// Policies ask for this header: what the server enforces stands in it, wherever that was said.
+#[test]
+fn the_declared_hash_is_the_one_that_is_enforced() {
+    let hash = "ab".repeat(32);
+    let declared = |admitted: Admitted| {
+        let value = admitted.headers.get(CONTENT_SHA256).cloned().unwrap();
+        let payload = admitted.body.unwrap().payload;
+        (value, matches!(payload, Payload::Hash(_)))
+    };
+    for (sent, expected, is_enforced) in [
+        (None, "UNSIGNED-PAYLOAD", false),
+        (Some("UNSIGNED-PAYLOAD"), "UNSIGNED-PAYLOAD", false),
+        (Some("abc"), "UNSIGNED-PAYLOAD", false),
+        (Some(&*hash), &*hash, true),
+    ] {
+        let mut all = headers(&[("host", "h"), ("content-length", "3")]);
+        if let Some(sent) = sent {
+            all.insert(CONTENT_SHA256, sent.parse().unwrap());
+        }
+        let uri = "/bucket/key".parse().unwrap();
+        let opened = open(&Method::PUT, &uri, &all, &[]).unwrap();
+        let admitted = admit(&Method::PUT, all, opened, None).unwrap();
+        let expected = HeaderValue::from_str(expected).unwrap();
+        assert_eq!(declared(admitted), (expected, is_enforced), "{sent:?}");
+    }
+    // A presigned URL says it in its query, or not at all.
+    let all = headers(&[("host", "h"), ("content-length", "3")]);
+    let admitted = ask(Method::PUT, "/bucket/key", all.clone(), &["host"], QUERY);
+    let unsigned = HeaderValue::from_static("UNSIGNED-PAYLOAD");
+    assert_eq!(declared(admitted.unwrap()), (unsigned, false));
+    let signed = Signed {
+        authorization: authorization(&["host"], QUERY),
+        payload: Payload::Hash([0xab; 32]),
+    };
+    let opened = open(&Method::PUT, &"/bucket/key".parse().unwrap(), &all, &[]).unwrap();
+    let admitted = admit(&Method::PUT, all, opened, Some(signed)).unwrap();
+    let expected = HeaderValue::from_str(&hash).unwrap();
+    assert_eq!(declared(admitted), (expected, true));
+}

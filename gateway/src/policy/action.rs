@@ -2,6 +2,8 @@
 //!
 //! AWS's list: service authorization reference, "Actions defined by Amazon S3". Names are alike in either case of the letters.
 
+use std::sync::LazyLock;
+
 use super::pattern::{Pattern, Syntax};
 
 /// What an action is about.
@@ -112,16 +114,25 @@ pub(super) const ACTIONS: &[(&str, Level)] = &[
     ("UpdateObjectEncryption", Object),
 ];
 
+/// The actions as patterns see them, with their service and in lower case.
+static NAMES: LazyLock<Vec<(String, Level)>> = LazyLock::new(|| {
+    let name = |(name, level): &(&str, Level)| {
+        let action = format!("s3:{}", name.to_ascii_lowercase());
+        (action, *level)
+    };
+    ACTIONS.iter().map(name).collect()
+});
+
 /// The actions that a pattern, as it stands in a policy, is about.
 pub(super) fn known(text: &str) -> Vec<Level> {
     let Some(pattern) = compile(text) else {
         return Vec::new();
     };
-    let fits = |(name, level): &(&str, Level)| {
-        let action = format!("s3:{}", name.to_ascii_lowercase());
-        pattern.matches(&action, &|_| None).then_some(*level)
+    let fits = |(action, level): &(String, Level)| {
+        let fits = pattern.matches(action, &|_| None);
+        fits.then_some(*level)
     };
-    ACTIONS.iter().filter_map(fits).collect()
+    NAMES.iter().filter_map(fits).collect()
 }
 
 /// The pattern of actions, over names in lower case; `None` where it has no form of one.

@@ -397,8 +397,12 @@ fn read_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// A date in ISO 8601, of a day alone or with a time, or in seconds since the Unix epoch.
+/// A date in ISO 8601, of a day alone or with a time, or in seconds since the Unix epoch. A number that can be meant as a year or as a day without its hyphens
+/// is neither.
 fn read_date(text: &str) -> Option<f64> {
+    if matches!(text.len(), 4 | 8) && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     if let Ok(seconds) = text.parse::<f64>() {
         return seconds.is_finite().then_some(seconds);
     }
@@ -410,6 +414,9 @@ fn read_date(text: &str) -> Option<f64> {
     Some(date.unix_timestamp_nanos() as f64 / 1e9)
 }
 
+/// Bits that stand before an address of IPv4 in one of IPv6 (RFC 4291, 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
 impl Network {
     /// Reads an address, or a range in the form of CIDR.
     fn parse(text: &str) -> Option<Network> {
@@ -420,10 +427,51 @@ impl Network {
         let address: IpAddr = address.parse().ok()?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let prefix_bits = bits.unwrap_or(most);
-        (prefix_bits <= most).then_some(Network {
-            address,
-            prefix_bits,
+        if prefix_bits > most {
+            return None;
+        }
+        // Whoever asks has the address of IPv4 that one of IPv6 stands for.
+        let mapped = match address {
+            IpAddr::V6(address) if prefix_bits >= MAPPED_BITS => address.to_ipv4_mapped(),
+            _ => None,
+        };
+        Some(match mapped {
+            Some(mapped) => Network {
+                address: IpAddr::V4(mapped),
+                prefix_bits: prefix_bits - MAPPED_BITS,
+            },
+            None => Network {
+                address,
+                prefix_bits,
+            },
         })
+    }
+
+    /// The first of its addresses.
+    pub(super) fn first(&self) -> IpAddr {
+        let bits = u32::from(self.prefix_bits);
+        match self.address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+                IpAddr::V4((address.to_bits() & mask).into())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+                IpAddr::V6((address.to_bits() & mask).into())
+            }
+        }
+    }
+
+    /// How many addresses it holds.
+    pub(super) fn addresses(&self) -> u128 {
+        let most: u32 = if self.address.is_ipv4() { 32 } else { 128 };
+        let free = most.saturating_sub(u32::from(self.prefix_bits));
+        1_u128.checked_shl(free).unwrap_or(u128::MAX)
+    }
+
+    /// Whether it holds all of another.
+    pub(super) fn covers(&self, other: &Network) -> bool {
+        self.prefix_bits <= other.prefix_bits && self.contains(other.address)
     }
 
     fn contains(&self, address: IpAddr) -> bool {

@@ -45,6 +45,15 @@ pub struct Policies<'p> {
     pub is_bucket_restricted: bool,
 }
 
+impl<'p> Policies<'p> {
+    /// The bucket's policy, where it can allow a principal something.
+    fn bucket_for(&self, principal: &Principal, owner_account: u64) -> Option<&'p Policy> {
+        let is_of_owner = principal.account() == Some(owner_account);
+        let is_shut_out = self.is_bucket_restricted && !is_of_owner;
+        self.bucket.filter(|_| !is_shut_out)
+    }
+}
+
 /// Which kind of policy has decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -138,8 +147,7 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p
     if is_root && is_of_owner {
         return Decision::Allowed(BY_ROOT);
     }
-    let is_shut_out = policies.is_bucket_restricted && !is_of_owner;
-    let bucket = policies.bucket.filter(|_| !is_shut_out);
+    let bucket = policies.bucket_for(question.principal, question.owner_account);
     let bucket = bucket.and_then(|policy| asked.first(policy, Source::Bucket, Effect::Allow));
     if *question.principal == Principal::Anonymous || is_root {
         // A root has every right that its account has.
@@ -161,7 +169,12 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p
 
 /// Whether some statement could allow a principal an action on something, whatever the resource and the conditions. Where none could, all that
 /// a request names is denied.
-pub fn may_allow(principal: &Principal, action: &str, policies: &Policies<'_>) -> bool {
+pub fn may_allow(
+    principal: &Principal,
+    owner_account: u64,
+    action: &str,
+    policies: &Policies<'_>,
+) -> bool {
     let action = action.to_ascii_lowercase();
     let could = |policy: &Policy| {
         policy.statements.iter().any(|statement| {
@@ -170,7 +183,8 @@ pub fn may_allow(principal: &Principal, action: &str, policies: &Policies<'_>) -
                 && statement.is_about_action(&action)
         })
     };
-    policies.identity.iter().any(|policy| could(policy)) || policies.bucket.is_some_and(could)
+    let bucket = policies.bucket_for(principal, owner_account);
+    policies.identity.iter().any(|policy| could(policy)) || bucket.is_some_and(could)
 }
 
 impl Statement {
@@ -222,6 +236,15 @@ impl<'a, 'q> Asked<'a, 'q> {
             }
         };
         let mut patterns = statement.resources.iter();
+        // What nobody knows the name of cannot be all that is spared.
+        let spares_unknown = statement.not_resource
+            && statement.effect == Effect::Allow
+            && !patterns
+                .clone()
+                .all(|pattern| pattern.has_meaning(&resolve));
+        if spares_unknown {
+            return false;
+        }
         let is_named = patterns.any(|pattern| pattern.matches(self.question.resource, &resolve));
         is_named != statement.not_resource
     }

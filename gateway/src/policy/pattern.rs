@@ -2,12 +2,15 @@
 //!
 //! The rules are those of AWS's IAM user guide, "IAM policy elements: Variables and tags" and "IAM JSON policy elements: Resource".
 //! Invariants: between two stars the leftmost place that fits is taken, and never tried again, so that matching costs at most the length of the
-//! text times that of the longest piece with a `?`, and for pieces without one the sum; what a variable stands for is compared character by
+//! text times that of the longest piece with a `?`, of which a pattern has few, and for pieces without one the sum; what a variable stands for is compared character by
 //! character, whatever wildcards it holds.
 
 use std::borrow::Cow;
 
 use super::key::Key;
+
+/// How many `?` a pattern has at most, as each place of a text is compared with all of them.
+const ONES_MAX: usize = 64;
 
 /// A piece of a pattern.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +82,10 @@ impl Pattern {
             rest = after;
         }
         push_literal(&mut pieces, &mut literal);
+        let ones = pieces.iter().filter(|piece| **piece == Piece::One);
+        if ones.count() > ONES_MAX {
+            return Err(format!("A pattern has at most {ONES_MAX} question marks"));
+        }
         let has_variables = pieces
             .iter()
             .any(|piece| matches!(piece, Piece::Variable(..)));
@@ -94,6 +101,14 @@ impl Pattern {
             Some(pieces) => fits(&pieces, text),
             None => false,
         }
+    }
+
+    /// Whether each of its variables stands for something.
+    pub(super) fn has_meaning(&self, resolve: &Resolve<'_>) -> bool {
+        self.pieces.iter().all(|piece| match piece {
+            Piece::Variable(key, default) => default.is_some() || resolve(key).is_some(),
+            _ => true,
+        })
     }
 
     /// Whether a text is what the pattern says, which has no wildcards, in either case of the letters.
@@ -309,7 +324,9 @@ mod tests {
     fn many_stars_take_no_longer() {
         let pattern = "*a".repeat(5_000) + "*b";
         assert!(!matches(&pattern, &"a".repeat(60_000)));
-        let pattern = "*a?".repeat(500) + "*b";
+        let pattern = "*a?".repeat(ONES_MAX) + "*b";
         assert!(!matches(&pattern, &"a".repeat(20_000)));
+        let error = Pattern::compile(&"?".repeat(ONES_MAX + 1), ALL).unwrap_err();
+        assert_eq!(error, "A pattern has at most 64 question marks");
     }
 }

@@ -212,6 +212,14 @@ fn malformed_conditions_are_refused_with_a_sentence() {
             "{\"Bool\":{\"aws:SecureTransport\":\"yes\"}}",
             "Invalid Boolean",
         ),
+        (
+            "{\"DateLessThan\":{\"aws:CurrentTime\":\"20260101\"}}",
+            "Invalid date",
+        ),
+        (
+            "{\"DateLessThan\":{\"aws:CurrentTime\":2026}}",
+            "Invalid date",
+        ),
         ("{\"BinaryEquals\":{\"s3:prefix\":\"?\"}}", "Invalid base64"),
         (
             "{\"IpAddress\":{\"aws:SourceIp\":\"10.0.0.0/33\"}}",
@@ -349,6 +357,34 @@ fn outcome(decision: Decision<'_>) -> Expected {
     }
 }
 
+/// What is spared has to have a name.
+#[test]
+fn an_allow_beside_a_resource_without_a_name_allows_nothing() {
+    let spares = |effect: &str, of: &str| {
+        let statement = of_bucket(effect, "\"*\"", "\"s3:GetObject\"", of, "");
+        let all = of_bucket("Allow", "\"*\"", "\"s3:GetObject\"", "*", "");
+        let spares = statement.replace("\"Resource\"", "\"NotResource\"");
+        match effect {
+            "Deny" => format!("{all},{spares}"),
+            _ => spares,
+        }
+    };
+    for (effect, of, who, key, expected) in [
+        ("Allow", "${aws:username}/*", "anybody", "a/b", No),
+        ("Allow", "${aws:username, 'c'}/*", "anybody", "a/b", Yes),
+        ("Allow", "a/*", "anybody", "b", Yes),
+        ("Deny", "${aws:username}/*", "anybody", "a/b", Never),
+    ] {
+        let policy = bucket(&document(&spares(effect, of))).unwrap();
+        let policies = Policies {
+            bucket: Some(&policy),
+            ..Policies::default()
+        };
+        let decision = answer((who, "s3:GetObject", key), &[], &policies);
+        assert_eq!(outcome(decision), expected, "{effect} {of} {who} {key}");
+    }
+}
+
 /// One condition on GetObject for everybody: the condition, the facts, whether it lets a request through.
 #[test]
 fn conditions_compare_as_aws_does() {
@@ -365,6 +401,21 @@ fn conditions_compare_as_aws_does() {
             false,
         ),
         (r#""StringEquals":{"s3:prefix":"a"}"#, &[], false),
+        (
+            r#""IpAddress":{"aws:SourceIp":"::ffff:10.0.0.0/104"}"#,
+            &["aws:SourceIp=10.1.2.3"],
+            true,
+        ),
+        (
+            r#""IpAddress":{"aws:SourceIp":"::ffff:10.0.0.1"}"#,
+            &["aws:SourceIp=10.0.0.2"],
+            false,
+        ),
+        (
+            r#""Bool":{"s3:ObjectCreationOperation":"true"}"#,
+            &["s3:ObjectCreationOperation=true"],
+            true,
+        ),
         (
             r#""StringEquals":{"s3:prefix":["a","b"]}"#,
             &["s3:prefix=b"],
@@ -933,8 +984,16 @@ fn the_statement_that_decides_is_named() {
     assert_eq!(decision, Decision::Allowed(by(Some("readers"), 1)));
     let decision = answer(("anybody", "s3:GetObject", "secret"), &[], &policies);
     assert_eq!(decision, Decision::DeniedExplicitly(by(None, 2)));
-    assert!(may_allow(&Principal::Anonymous, "s3:GetObject", &policies));
-    assert!(!may_allow(&Principal::Anonymous, "s3:PutObject", &policies));
+    let may = |action, policies| may_allow(&Principal::Anonymous, OWNER, action, policies);
+    assert!(may("s3:GetObject", &policies));
+    assert!(!may("s3:PutObject", &policies));
+    let restricted = Policies {
+        is_bucket_restricted: true,
+        ..policies
+    };
+    assert!(!may("s3:GetObject", &restricted));
+    let root = principal("root");
+    assert!(may_allow(&root, OWNER, "s3:GetObject", &restricted));
 }
 
 #[test]
@@ -1001,6 +1060,51 @@ fn public_is_what_aws_calls_public() {
             EVERYBODY,
             r#""IpAddressIfExists":{"aws:SourceIp":"10.0.0.0/8"}"#,
             true,
+        ),
+        (
+            EVERYBODY,
+            r#""IpAddress":{"aws:SourceIp":["1.0.0.0/8","2.0.0.0/8"]}"#,
+            true,
+        ),
+        (
+            EVERYBODY,
+            r#""IpAddress":{"aws:SourceIp":["1.0.0.0/8","1.2.0.0/16","1.2.3.4"]}"#,
+            false,
+        ),
+        (
+            EVERYBODY,
+            r#""IpAddress":{"aws:SourceIp":["10.0.0.0/8","172.16.0.0/12","192.168.0.0/16","1.0.0.0/8"]}"#,
+            false,
+        ),
+        (
+            EVERYBODY,
+            r#""IpAddress":{"aws:SourceIp":["2001:db8::/32","2001:db9::/32"]}"#,
+            true,
+        ),
+        (
+            EVERYBODY,
+            r#""IpAddress":{"aws:SourceIp":"::ffff:0.0.0.0/96"}"#,
+            true,
+        ),
+        (
+            EVERYBODY,
+            r#""StringEquals":{"aws:userid":"anonymous"}"#,
+            true,
+        ),
+        (
+            EVERYBODY,
+            r#""StringEqualsIgnoreCase":{"aws:userid":"Anonymous"}"#,
+            true,
+        ),
+        (
+            EVERYBODY,
+            r#""StringLike":{"aws:userid":["AIDABOB","anonymous"]}"#,
+            true,
+        ),
+        (
+            EVERYBODY,
+            r#""StringEqualsIgnoreCase":{"aws:userid":"AIDABOB"}"#,
+            false,
         ),
         (
             EVERYBODY,

@@ -73,7 +73,7 @@ pub fn check_source(headers: &HeaderMap, object: &Object) -> Result<(), Fault> {
 /// The conditions of a write, for the command.
 ///
 /// # Errors
-/// `NotImplemented` for `If-None-Match` with anything but `*`, or beside `If-Match`, as AWS answers.
+/// `NotImplemented` for `If-None-Match` with anything but `*`, or beside `If-Match`, as AWS answers, and for a second `If-Match`.
 pub fn of_write(headers: &HeaderMap) -> Result<Precondition, Fault> {
     let mut unless = headers.get_all("if-none-match").iter();
     let is_served = match (unless.next(), unless.next()) {
@@ -85,6 +85,10 @@ pub fn of_write(headers: &HeaderMap) -> Result<Precondition, Fault> {
     };
     if !is_served {
         return Err(Fault::header_not_implemented("If-None-Match"));
+    }
+    // A policy is asked about one.
+    if headers.get_all("if-match").iter().count() > 1 {
+        return Err(Fault::header_not_implemented("If-Match"));
     }
     Ok(Precondition {
         if_match: tags(headers, "if-match"),
@@ -197,6 +201,7 @@ mod tests {
             &[("if-none-match", "*"), ("if-none-match", "*")],
             &[("if-none-match", "*"), ("if-match", TAG)],
             &[("if-none-match", TAG), ("if-match", TAG)],
+            &[("if-match", TAG), ("if-match", TAG)],
         ] {
             assert_eq!(code(refused), Err(Code::NotImplemented), "{refused:?}");
         }

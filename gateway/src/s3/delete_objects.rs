@@ -1,6 +1,7 @@
 //! `DeleteObject` and `DeleteObjects`.
 
 use futures_util::StreamExt as _;
+use strata_engine::reactor;
 use strata_raftlog::namespace::command::{
     Answer, DeleteKey, DeleteObjects, DeleteOutcome, DeleteVersion, DeleteVersions, ETagMatch,
     MarkDeleted, MarkOutcome, VersionDeleteOutcome,
@@ -135,6 +136,7 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let mut xml = xml::Writer::new("DeleteResult");
     let (mut present, mut earlier) = (Vec::new(), Vec::new());
     for object in objects {
+        reactor::yield_if_due().await;
         let version = object.version_id.as_deref();
         let has_condition = object.etag.is_some();
         let may = access.check_delete(&bucket.name, &object.key, version, has_condition);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
-use strata_gateway::operation::OPERATIONS;
+use strata_gateway::operation::{Addresses, Mark, OPERATIONS, Operation};
+use strata_gateway::query::Query;
 use strata_tests::http::{Request, Response};
 use strata_tests::server::{Server, ServerOptions};
 use strata_tests::signature::{Payload, sha256_base64};
@@ -212,6 +213,17 @@ async fn conditions_are_of_the_request() {
         ("prefix=away/&max-keys=1", 403),
         ("max-keys=1", 403),
         ("list-type=2&prefix=home/&max-keys=1", 200),
+    ] {
+        let answer = unsigned("GET", &format!("/{name}?{query}"));
+        assert_eq!(answer.status, status, "{query}");
+    }
+    // An empty parameter is none, to the policy as to the listing.
+    let said = r#""Null":{"s3:max-keys":"false","s3:delimiter":"false"}"#;
+    set(&client, &name, &[&with("s3:ListBucket", "BUCKET", said)]).await;
+    for (query, status) in [
+        ("max-keys=1&delimiter=/", 200),
+        ("max-keys=&delimiter=/", 403),
+        ("max-keys=1&delimiter=", 403),
     ] {
         let answer = unsigned("GET", &format!("/{name}?{query}"));
         assert_eq!(answer.status, status, "{query}");
@@ -462,6 +474,194 @@ fn needing() -> Vec<(Request, &'static [&'static str])> {
     ]
 }
 
+/// As [`needing`]: settings, tags of objects, and parts.
+fn more_needing() -> Vec<(Request, &'static [&'static str])> {
+    let request =
+        |method: &str, target: &str| Request::new(method, &format!("/policies-needs{target}"));
+    let tags = "<Tagging><TagSet/></Tagging>";
+    let block = "<PublicAccessBlockConfiguration/>";
+    let parts = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>";
+    let part_of = |source: &str| {
+        request("PUT", "/k?uploadId=x&partNumber=1").header("x-amz-copy-source", source)
+    };
+    let complete = || request("POST", "/k?uploadId=x").body(parts);
+    vec![
+        (
+            request("GET", "?accelerate"),
+            &["GetAccelerateConfiguration"],
+        ),
+        (request("GET", "?logging"), &["GetBucketLogging"]),
+        (
+            request("GET", "?object-lock"),
+            &["GetBucketObjectLockConfiguration"],
+        ),
+        (
+            request("GET", "?ownershipControls"),
+            &["GetBucketOwnershipControls"],
+        ),
+        (
+            request("GET", "?replication"),
+            &["GetReplicationConfiguration"],
+        ),
+        (
+            request("GET", "?requestPayment"),
+            &["GetBucketRequestPayment"],
+        ),
+        (request("GET", "?policy"), &["GetBucketPolicy"]),
+        (request("PUT", "?policy").body("{}"), &["PutBucketPolicy"]),
+        (request("DELETE", "?policy"), &["DeleteBucketPolicy"]),
+        (
+            request("PUT", "?versioning").body("<VersioningConfiguration/>"),
+            &["PutBucketVersioning"],
+        ),
+        (
+            request("PUT", "?publicAccessBlock").body(block),
+            &["PutBucketPublicAccessBlock"],
+        ),
+        (
+            request("DELETE", "?publicAccessBlock"),
+            &["PutBucketPublicAccessBlock"],
+        ),
+        // It is not empty.
+        (request("DELETE", ""), &["DeleteBucket"]),
+        (
+            request("PUT", "/k?tagging").body(tags),
+            &["PutObjectTagging"],
+        ),
+        (
+            request("PUT", "/k?tagging&versionId=null").body(tags),
+            &["PutObjectVersionTagging"],
+        ),
+        (request("DELETE", "/k?tagging"), &["DeleteObjectTagging"]),
+        (
+            request("DELETE", "/k?tagging&versionId=null"),
+            &["DeleteObjectVersionTagging"],
+        ),
+        (
+            request("PUT", "/p")
+                .header("x-amz-tagging", "a=b")
+                .body("x"),
+            &["PutObject", "PutObjectTagging"],
+        ),
+        (part_of("policies-needs/k"), &["PutObject", "GetObject"]),
+        (
+            part_of("policies-needs/k?versionId=null"),
+            &["PutObject", "GetObjectVersion"],
+        ),
+        (complete(), &["PutObject"]),
+        (
+            complete().header("if-match", "\"x\""),
+            &["PutObject", "GetObject"],
+        ),
+    ]
+}
+
+/// Served operations that a policy of a bucket gives nobody without a signature, or for each key alone: other tests are about them.
+const NEEDING_OTHERWISE: &[&str] = &[
+    "CreateBucket",
+    "CreateMultipartUpload",
+    "DeleteObjects",
+    "ListBuckets",
+];
+
+/// Whether a row of the table is the one of a request, where no row before is.
+fn is_of(row: &Operation, request: &Request) -> bool {
+    let (path, query) = match request.target.split_once('?') {
+        Some(parts) => parts,
+        None => (&*request.target, ""),
+    };
+    let query = Query::parse(query).unwrap_or_else(|_| panic!("{query}"));
+    let addresses = match path.trim_start_matches('/').contains('/') {
+        true => Addresses::Object,
+        false => Addresses::Bucket,
+    };
+    let is_here = |mark: &Mark| match mark {
+        Mark::Query(name) => query.has(name),
+        Mark::QueryIs(name, value) => query.get(name) == Some(value),
+        Mark::Header(name) => request.has(name),
+        Mark::Form | Mark::Path(_) => false,
+    };
+    row.method == request.method && row.addresses == addresses && row.marks.iter().all(is_here)
+}
+
+/// A row that is served tomorrow needs a line above.
+#[test]
+fn every_served_operation_is_among_those_that_need() {
+    let requests: Vec<Request> = needing()
+        .into_iter()
+        .chain(more_needing())
+        .map(|(request, _)| request)
+        .collect();
+    let named = requests.iter().map(|request| {
+        let row = OPERATIONS.iter().find(|row| is_of(row, request));
+        row.unwrap_or_else(|| panic!("{} {}", request.method, request.target))
+            .name
+    });
+    let named: Vec<&str> = named.collect();
+    for row in OPERATIONS.iter().filter(|row| row.handler.is_some()) {
+        let is_known = named.contains(&row.name) != NEEDING_OTHERWISE.contains(&row.name);
+        assert!(is_known, "{}", row.name);
+    }
+}
+
+/// AWS's user guide of S3, "Enforce conditional writes", and its examples of `s3:x-amz-content-sha256`: what is asked is what the server does.
+#[tokio::test]
+async fn conditions_on_writes_see_what_is_enforced() {
+    let (client, name) = bucket("policies-writes").await;
+    let deny = |condition: &str| {
+        format!(
+            r#"{{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"BUCKET/*","Condition":{{{condition}}}}}"#
+        )
+    };
+    let unsigned_payload = deny(r#""StringEquals":{"s3:x-amz-content-sha256":"UNSIGNED-PAYLOAD"}"#);
+    set(&client, &name, &[ALL, &unsigned_payload]).await;
+    let object = format!("/{name}/k");
+    let hour = PresigningConfig::expires_in(Duration::from_secs(3600)).expect("an hour");
+    let presigned = client.put_object().bucket(&name).key("k");
+    let presigned = presigned.presigned(hour).await.expect("presigned");
+    let (_, target) = presigned.uri().split_once(&name).expect("a path");
+    let host = presigned.uri().split('/').nth(2).expect("a host");
+    let request = Request::new("PUT", &format!("/{name}{target}"));
+    let answer = request.header("host", host).body("x").send(shared().s3());
+    assert_denied(&answer.expect("an answer"), "a presigned URL");
+    let anonymous = |hash: Option<&str>| {
+        let mut request = Request::new("PUT", &object).body("x");
+        if let Some(hash) = hash {
+            request = request.header("x-amz-content-sha256", hash);
+        }
+        request.send(shared().s3()).expect("an answer")
+    };
+    assert_denied(&anonymous(None), "no hash");
+    assert_denied(&anonymous(Some("none")), "no hash in the header");
+    let wrong = anonymous(Some(&"0".repeat(64)));
+    let says = wrong.text();
+    assert!(says.contains("XAmzContentSHA256Mismatch"), "{says}");
+    let right = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+    assert_eq!(anonymous(Some(right)).status, 200);
+
+    // Only what makes an object has to be conditional.
+    let conditional =
+        deny(r#""Null":{"s3:if-none-match":"true"},"Bool":{"s3:ObjectCreationOperation":"true"}"#);
+    set(&client, &name, &[ALL, &conditional]).await;
+    assert_denied(&anonymous(None), "a write without a condition");
+    let upload = client.create_multipart_upload().bucket(&name).key("u");
+    let upload = upload.send().await.expect("an upload");
+    let part = client.upload_part().bucket(&name).key("u").part_number(1);
+    let part = part.upload_id(upload.upload_id().expect("an id"));
+    part.send().await.expect("a part");
+    let complete = client.complete_multipart_upload().bucket(&name).key("u");
+    let complete = complete.upload_id(upload.upload_id().expect("an id"));
+    let refused = complete.send().await;
+    assert_eq!(failure(refused), code(403, "AccessDenied"));
+
+    // Two conditions would be one to the policy and another to the write.
+    let twice = Request::new("PUT", &object).body("x");
+    let twice = twice.header("if-match", "\"a\"").header("if-match", "*");
+    set(&client, &name, &[ALL]).await;
+    let answer = twice.send(shared().s3()).expect("an answer");
+    assert_eq!(answer.status, 501, "{}", answer.text());
+}
+
 #[tokio::test]
 async fn requests_need_what_aws_says() {
     let (client, name) = bucket("policies-needs").await;
@@ -476,7 +676,7 @@ async fn requests_need_what_aws_says() {
             actions.join(",")
         )
     };
-    for (request, actions) in needing() {
+    for (request, actions) in needing().into_iter().chain(more_needing()) {
         let what = format!(
             "{} {} {:?}",
             request.method, request.target, request.headers
@@ -609,6 +809,12 @@ async fn public_access_is_blocked_as_the_flags_say() {
     assert_eq!(flags, [Some(false), Some(true), Some(false), Some(true)]);
     let object = format!("/{name}/public/a");
     assert_denied(&unsigned("GET", &object), "a restricted bucket");
+    // Its body would be malformed if it were read.
+    set(&client, &name, &[ALL]).await;
+    let delete = Request::new("POST", &format!("/{name}?delete")).body("x");
+    let answer = delete.send(shared().s3()).expect("an answer");
+    assert_denied(&answer, "keys of a restricted bucket");
+    set(&client, &name, &[READ_PUBLIC]).await;
     assert_eq!(get(&client, &name, "public/a").await, b"x");
     block("<BlockPublicPolicy>true</BlockPublicPolicy>");
     assert_eq!(unsigned("GET", &object).status, 200, "what is there stays");
