@@ -1,21 +1,21 @@
 //! Who asks, with the policies that come with them: those of users are compiled once and kept on each reactor.
 //!
-//! Invariants: what is kept for a user is what the cluster client keeps for the access key, which belongs to the version of the settings; a user of
+//! Invariants: what is kept of a user was made of what the cluster client keeps, which belongs to the version of the settings; a user of
 //! whose policies one cannot be read may do nothing, since that one may deny something.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use strata_net::UserKey;
-use strata_raftlog::namespace::PolicyText;
+use strata_net::{POLICY_BYTES_MAX, policy_bytes};
+use strata_raftlog::namespace::{PolicyText, UserPolicies};
 
 use crate::error::{Code, Fault};
 use crate::policy::{self, Policy, PolicyKind, Principal, built_in_policy};
 use crate::s3::ROOT_ACCOUNT;
 
-/// Access keys whose identities are kept.
-const KEYS_MAX: usize = 1024;
+/// Users whose identities are kept.
+const USERS_MAX: usize = 1024;
 
 /// Who asks, with the policies that come with them.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl Identity {
         }
     }
 
-    fn of_user(known: &UserKey) -> Result<Identity, Fault> {
-        let user = &known.policies.user;
+    fn of_user(known: &UserPolicies) -> Result<Identity, Fault> {
+        let user = &known.user;
         let compile = |text: &PolicyText| match compile(text) {
             Ok(policy) => Ok(Rc::new(policy)),
             Err(why) => {
@@ -50,8 +50,8 @@ impl Identity {
                 Err(Fault::from(Code::InternalError).because(cause))
             }
         };
-        let policies = known.policies.policies.iter().map(compile);
-        let boundary = known.policies.boundary.as_ref().map(compile);
+        let policies = known.policies.iter().map(compile);
+        let boundary = known.boundary.as_ref().map(compile);
         Ok(Identity {
             policies: policies.collect::<Result<_, _>>()?,
             boundary: boundary.transpose()?,
@@ -85,16 +85,23 @@ pub fn user_arn(account: u64, path: &str, name: &str) -> String {
 
 /// The identity of a user, with what it was made of.
 struct Known {
-    of: Rc<UserKey>,
+    of: Rc<UserPolicies>,
     identity: Rc<Identity>,
+}
+
+/// The users of one reactor.
+#[derive(Default)]
+struct KnownUsers {
+    by_name: BTreeMap<String, Known>,
+    /// Of the documents that they were made of.
+    policy_bytes: usize,
 }
 
 /// The identities of one reactor.
 pub struct KnownIdentities {
     root: Rc<Identity>,
     anonymous: Rc<Identity>,
-    /// By access key id.
-    users: RefCell<BTreeMap<String, Known>>,
+    users: RefCell<KnownUsers>,
 }
 
 impl Default for KnownIdentities {
@@ -120,24 +127,32 @@ impl KnownIdentities {
         self.anonymous.clone()
     }
 
-    /// The user of an access key.
+    /// A user.
     ///
     /// # Errors
     /// `InternalError` where a policy cannot be read.
-    pub fn user(&self, known: &Rc<UserKey>) -> Result<Rc<Identity>, Fault> {
-        let id = &known.key.id;
-        if let Some(kept) = self.users.borrow().get(id)
-            && Rc::ptr_eq(&kept.of, known)
+    pub fn user(&self, of: &Rc<UserPolicies>) -> Result<Rc<Identity>, Fault> {
+        let name = &of.user.name;
+        if let Some(kept) = self.users.borrow().by_name.get(name)
+            && Rc::ptr_eq(&kept.of, of)
         {
             return Ok(kept.identity.clone());
         }
-        let identity = Rc::new(Identity::of_user(known)?);
+        let identity = Rc::new(Identity::of_user(of)?);
         let mut users = self.users.borrow_mut();
-        if users.len() >= KEYS_MAX && !users.contains_key(id) {
-            users.clear();
+        if let Some(old) = users.by_name.remove(name) {
+            users.policy_bytes -= policy_bytes(&old.of);
         }
-        let (of, made) = (known.clone(), identity.clone());
-        users.insert(id.clone(), Known { of, identity: made });
+        let bytes = users.policy_bytes + policy_bytes(of);
+        if users.by_name.len() >= USERS_MAX || bytes > POLICY_BYTES_MAX {
+            *users = KnownUsers::default();
+        }
+        users.policy_bytes += policy_bytes(of);
+        let known = Known {
+            of: of.clone(),
+            identity: identity.clone(),
+        };
+        users.by_name.insert(name.clone(), known);
         Ok(identity)
     }
 }

@@ -10,7 +10,8 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use strata_engine::reactor::{self, Instant};
-use strata_net::{ClusterError, UserKey};
+use strata_net::ClusterError;
+use strata_raftlog::namespace::UserPolicies;
 
 use super::Server;
 use crate::body::RequestBody;
@@ -34,8 +35,8 @@ pub struct Record {
     pub address: Option<Address>,
     /// The key that it says it is signed with.
     pub access_key_id: Option<String>,
-    /// The user's key that it says it is signed with.
-    pub user_key: Option<Rc<UserKey>>,
+    /// The user whose signature it has.
+    pub user: Option<Rc<UserPolicies>>,
     /// Whether more of the body may come.
     pub is_unread: bool,
     is_continue_owed: bool,
@@ -55,7 +56,7 @@ impl Record {
             operation: None,
             address: None,
             access_key_id: None,
-            user_key: None,
+            user: None,
             is_unread: false,
             is_continue_owed: false,
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -88,10 +89,9 @@ impl Record {
         address.and_then(Address::key).unwrap_or_default()
     }
 
-    /// The name of the user whose key it is; empty for the root key and for no key.
+    /// The name of the user whose signature it has; empty for the root and for nobody.
     fn user(&self) -> &str {
-        let key = self.user_key.as_ref();
-        key.map_or("", |known| &known.policies.user.name)
+        self.user.as_ref().map_or("", |known| &known.user.name)
     }
 
     /// The key id, cut where a client makes up a long one.

@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Method, header};
 use hyper::body::Incoming;
 use strata_engine::reactor::{self, local::Permit};
-use strata_net::UserKey;
+use strata_raftlog::namespace::AccessKey;
 
 use super::Server;
 use super::answer::{AnswerBody, Record, of_fault, of_success};
@@ -159,17 +159,18 @@ fn admit(
         Some(authorization) => {
             record.access_key_id = Some(authorization.access_key_id.clone());
             let now = reactor::wall_clock().seconds();
+            let mut user_key = None;
             let find = |access_key_id: &str| {
                 let found = find_key(server, access_key_id)?;
                 Ok(found.map(|found| {
-                    record.user_key = found.user_key;
+                    user_key = found.user_key;
                     found.credential
                 }))
             };
             let verifier = &server.verifier;
             let payload = verifier.verify(&subject, &authorization, now, find)?;
-            identity = match &record.user_key {
-                Some(known) => identities.user(known)?,
+            identity = match user_key {
+                Some(key) => user_of(server, &key, record)?,
                 None => identities.root(),
             };
             Some(Signed {
@@ -181,6 +182,17 @@ fn admit(
     let asker = asker(identity, client, signed.as_ref());
     let admitted = guard::admit(&method, headers, opened, signed)?;
     Ok((admitted, asker))
+}
+
+/// The user of a key by which the signature is right.
+fn user_of(server: &Server, key: &AccessKey, record: &mut Record) -> Result<Rc<Identity>, Fault> {
+    let Some(user) = server.shared.cluster.user_policies(&key.user)? else {
+        // It was deleted since, and its key before it.
+        let id = &key.id;
+        return Err(Fault::from(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", id));
+    };
+    record.user = Some(user.clone());
+    server.shared.identities.user(&user)
 }
 
 fn asker(identity: Rc<Identity>, client: Client, signed: Option<&Signed>) -> Asker {
@@ -198,8 +210,8 @@ fn asker(identity: Rc<Identity>, client: Client, signed: Option<&Signed>) -> Ask
 /// A key that is known.
 struct FoundKey {
     credential: Credential,
-    /// With its user; `None` for a key of the root.
-    user_key: Option<Rc<UserKey>>,
+    /// That of a user; `None` for a key of the root.
+    user_key: Option<Rc<AccessKey>>,
 }
 
 impl FoundKey {
@@ -227,21 +239,21 @@ fn find_key(server: &Server, access_key_id: &str) -> Result<Option<FoundKey>, Fa
         };
         return Ok(Some(FoundKey::of_root(credential)));
     }
-    let Some(known) = shared.cluster.user_key(access_key_id)? else {
+    let Some(key) = shared.cluster.access_key(access_key_id)? else {
         return Ok(None);
     };
-    if !known.key.active {
+    if !key.active {
         return Err(Fault::from(Code::InvalidAccessKeyId)
             .detail("AWSAccessKeyId", access_key_id)
-            .because(format!("the key of user {} is inactive", known.key.user)));
+            .because(format!("the key of user {} is inactive", key.user)));
     }
     let credential = Credential {
-        access_key_id: known.key.id.clone(),
-        secret_access_key: known.key.secret.0.clone(),
+        access_key_id: key.id.clone(),
+        secret_access_key: key.secret.0.clone(),
     };
     Ok(Some(FoundKey {
         credential,
-        user_key: Some(known),
+        user_key: Some(key),
     }))
 }
 

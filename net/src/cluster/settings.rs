@@ -1,4 +1,4 @@
-//! Rows that every request needs and that seldom change: the root key, the buckets and the access keys of users, kept on each reactor.
+//! Rows that every request needs and that seldom change: the root key, the buckets, users and their access keys, kept on each reactor.
 //!
 //! Invariant: what is kept belongs to the version of the namespace's settings; a command that changes one of them raises it
 //! before it is answered.
@@ -16,20 +16,14 @@ use crate::error::ClusterError;
 /// Names of buckets that are kept, those that do not exist included.
 const BUCKETS_MAX: usize = 1024;
 
-/// Access keys that are kept, those that do not exist included.
-const USER_KEYS_MAX: usize = 1024;
+/// Access keys of users that are kept.
+const ACCESS_KEYS_MAX: usize = 1024;
 
-/// Bytes of policies of the users whose keys are kept, unless one alone has more.
-const USER_POLICY_BYTES_MAX: usize = 16 << 20;
+/// Users that are kept.
+const USERS_MAX: usize = 1024;
 
-/// An access key with the user that it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserKey {
-    /// The key.
-    pub key: AccessKey,
-    /// The user, with the policies that decide what the user may do.
-    pub policies: UserPolicies,
-}
+/// Bytes of policies of the users that are kept, unless one alone has more.
+pub const POLICY_BYTES_MAX: usize = 16 << 20;
 
 /// What is kept.
 #[derive(Default)]
@@ -38,20 +32,19 @@ pub(super) struct Settings {
     /// `None` where it was not looked up yet.
     root_key: Option<Option<Rc<RootKey>>>,
     buckets: HashMap<String, Option<Rc<Bucket>>>,
-    user_keys: HashMap<String, Option<Rc<UserKey>>>,
-    user_policy_bytes: usize,
+    access_keys: HashMap<String, Rc<AccessKey>>,
+    users: HashMap<String, Rc<UserPolicies>>,
+    policy_bytes: usize,
 }
 
-impl UserKey {
-    /// Bytes of the documents that come with it.
-    fn policy_bytes(&self) -> usize {
-        let all = self.policies.policies.iter().chain(&self.policies.boundary);
-        all.map(|policy| match policy {
-            PolicyText::Document(document) => document.len(),
-            PolicyText::BuiltIn(name) => name.len(),
-        })
-        .sum()
-    }
+/// Bytes of the documents of policies that come with a user.
+pub fn policy_bytes(of: &UserPolicies) -> usize {
+    let all = of.policies.iter().chain(&of.boundary);
+    all.map(|policy| match policy {
+        PolicyText::Document(document) => document.len(),
+        PolicyText::BuiltIn(name) => name.len(),
+    })
+    .sum()
 }
 
 impl Cluster {
@@ -89,44 +82,59 @@ impl Cluster {
         Ok(found)
     }
 
-    /// The version of the settings: buckets, what is set of them, the root key, users and what they may do. A command that changes one of them raises it before it is
-    /// answered.
+    /// The version of the settings: buckets, what is set of them, the root key, users and what they may do. A command that changes one of them
+    /// raises it before it is answered.
     pub fn settings_version(&self) -> u64 {
         self.inner.parts.namespace.settings_version()
     }
 
-    /// The access key of a user, by its id; active or not. `None` for one that no user has.
+    /// The access key of a user, by its id; active or not. `None` for one that no user has, which is not kept: whoever makes ids up drives out none
+    /// that is used.
     ///
     /// # Errors
     /// As [`Cluster::read`].
-    pub fn user_key(&self, access_key_id: &str) -> Result<Option<Rc<UserKey>>, ClusterError> {
-        if !is_user_key_id(access_key_id) {
+    pub fn access_key(&self, id: &str) -> Result<Option<Rc<AccessKey>>, ClusterError> {
+        if !is_user_key_id(id) {
             return Ok(None);
         }
         let version = self.drop_old_settings();
-        if let Some(known) = self.inner.settings.borrow().user_keys.get(access_key_id) {
-            return Ok(known.clone());
+        if let Some(known) = self.inner.settings.borrow().access_keys.get(id) {
+            return Ok(Some(known.clone()));
         }
-        let found = self.read(|view| {
-            let Some(key) = view.access_key(access_key_id)? else {
-                return Ok(None);
-            };
-            let policies = view.user_policies(&key.user)?;
-            Ok(policies.map(|policies| UserKey { key, policies }))
-        })?;
-        let found = found.map(Rc::new);
-        let policy_bytes = found.as_ref().map_or(0, |found| found.policy_bytes());
+        let Some(found) = self.read(|view| view.access_key(id))?.map(Rc::new) else {
+            return Ok(None);
+        };
         let mut settings = self.inner.settings.borrow_mut();
-        let bytes = settings.user_policy_bytes + policy_bytes;
-        if settings.user_keys.len() >= USER_KEYS_MAX || bytes > USER_POLICY_BYTES_MAX {
-            settings.user_keys.clear();
-            settings.user_policy_bytes = 0;
+        if settings.access_keys.len() >= ACCESS_KEYS_MAX {
+            settings.access_keys.clear();
         }
-        settings.user_policy_bytes += policy_bytes;
         settings.version = version;
-        let id = access_key_id.to_owned();
-        settings.user_keys.insert(id, found.clone());
-        Ok(found)
+        settings.access_keys.insert(id.to_owned(), found.clone());
+        Ok(Some(found))
+    }
+
+    /// A user with the policies that decide what the user may do; for one whose signature is right.
+    ///
+    /// # Errors
+    /// As [`Cluster::read`].
+    pub fn user_policies(&self, name: &str) -> Result<Option<Rc<UserPolicies>>, ClusterError> {
+        let version = self.drop_old_settings();
+        if let Some(known) = self.inner.settings.borrow().users.get(name) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(found) = self.read(|view| view.user_policies(name))?.map(Rc::new) else {
+            return Ok(None);
+        };
+        let mut settings = self.inner.settings.borrow_mut();
+        let bytes = settings.policy_bytes + policy_bytes(&found);
+        if settings.users.len() >= USERS_MAX || bytes > POLICY_BYTES_MAX {
+            settings.users.clear();
+            settings.policy_bytes = 0;
+        }
+        settings.policy_bytes += policy_bytes(&found);
+        settings.version = version;
+        settings.users.insert(name.to_owned(), found.clone());
+        Ok(Some(found))
     }
 
     /// Forgets what an earlier version has said; the version that is in force.

@@ -103,9 +103,9 @@ impl Users {
 /// Names the id and what to do.
 pub fn refuse_configured(cluster: &Cluster, configured: &[String]) -> Result<(), String> {
     for id in configured {
-        let found = cluster.user_key(id).map_err(|error| error.to_string())?;
-        if let Some(found) = found {
-            let user = &found.key.user;
+        let found = cluster.access_key(id).map_err(|error| error.to_string())?;
+        if let Some(key) = found {
+            let user = &key.user;
             return Err(format!(
                 "`s3.auth.credentials` holds the id of an access key of user {user}, {id}: take it out of there, or delete that key with \
                  `strata admin key delete` before"
