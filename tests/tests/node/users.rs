@@ -224,7 +224,7 @@ async fn a_user_may_do_what_its_policies_allow() {
     put_policy(&server, "readers", bound, &[]);
     admin(&server, &["user", "boundary", "bob", "readers"]);
     assert_eq!(put_code(&bob, "reports", "bob/c").await, DENIED);
-    admin(&server, &["user", "boundary", "bob"]);
+    admin(&server, &["user", "boundary", "bob", "--none"]);
     assert_eq!(put_code(&bob, "reports", "bob/c").await, SERVED);
 
     // What is not in AWS's language is not taken.
@@ -380,9 +380,18 @@ fn the_command_line_keeps_users_groups_keys_and_policies() {
         assert!(said.contains(why), "{arguments:?}: {said}");
     }
     for arguments in [
+        &["user", "boundary", "alice"][..],
+        &["user", "boundary", "alice", "read", "--none"],
+    ] {
+        let output = server.run(&[&["admin"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    }
+    let user = admin_json(&server, &["user", "show", "alice"]);
+    assert_eq!(user["boundary"], "AmazonS3ReadOnlyAccess");
+    for arguments in [
         &["key", "delete", "IMPORTED_KEY_0001"][..],
         &["policy", "delete", "own", "--user", "alice"],
-        &["user", "boundary", "alice"],
+        &["user", "boundary", "alice", "--none"],
         &["group", "remove", "ops", "alice"],
         &["user", "delete", "alice"],
         &["policy", "detach", "read", "--group", "ops"],
