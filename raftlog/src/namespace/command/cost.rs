@@ -8,6 +8,7 @@ use super::kinds::{
     SetObjectTags,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
+use super::users::SetBoundary;
 use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
 use crate::namespace::tags::Tag;
@@ -45,7 +46,7 @@ const USER_BYTES_MAX: u64 = 64 + 512 + 128 + 10 * 132 + 11 * 133 + 16 * 132 + 64
 pub enum CommandClass {
     /// It frees more than it takes, so that a full store can be emptied: it may use the reserve.
     Frees,
-    /// A node cannot start or end without it: it may use the reserve.
+    /// A node cannot start or end without it, or access is taken back by it: it may use the reserve.
     Starts,
     /// It makes the namespace grow.
     Grows,
@@ -119,6 +120,12 @@ pub(super) fn of_policy(document: &str) -> u64 {
 /// The row of a policy, however long it is.
 pub(super) fn of_any_policy() -> u64 {
     value_bytes(crate::namespace::POLICY_BYTES_MAX as u64 + 512)
+}
+
+pub(super) fn of_boundary(command: &SetBoundary) -> u64 {
+    // The policy that bounded the user is in use no more, and the one that does from now on is.
+    let policies = 1 + u64::from(command.policy.is_some());
+    of_user() + policies * of_any_policy()
 }
 
 pub(super) fn of_bucket_setting(command: &SetBucketSetting) -> u64 {
@@ -262,7 +269,9 @@ fn value_bytes(length: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::command::SetMembership;
     use crate::namespace::command::golden::commands;
+    use crate::namespace::{ManagedPolicyName, PolicySource};
 
     #[test]
     fn what_frees_takes_little() {
@@ -270,6 +279,32 @@ mod tests {
             if command.class() == CommandClass::Frees {
                 assert!(command.map_bytes() <= 64 << 10, "{}", command.name());
             }
+        }
+    }
+
+    #[test]
+    fn access_is_taken_back_in_a_full_store() {
+        let membership = |member| {
+            Command::from(SetMembership {
+                user: "alice".into(),
+                group: "staff".into(),
+                member,
+            })
+        };
+        assert_eq!(membership(false).class(), CommandClass::Frees);
+        assert!(membership(false).map_bytes() <= 64 << 10);
+        assert_eq!(membership(true).class(), CommandClass::Grows);
+        let boundary = |policy| {
+            let user = "alice".into();
+            Command::from(SetBoundary { user, policy })
+        };
+        let policy = ManagedPolicyName {
+            source: PolicySource::State,
+            name: "readers".into(),
+        };
+        for command in [boundary(None), boundary(Some(policy))] {
+            assert_eq!(command.class(), CommandClass::Starts);
+            assert!(command.map_bytes() <= 128 << 10);
         }
     }
 

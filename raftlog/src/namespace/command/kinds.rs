@@ -121,7 +121,7 @@ macro_rules! command_table {
             /// Detaches a managed policy.
             0x006d since 1 Frees DetachPolicy |_| cost::of_user() + cost::of_any_policy() => detach_policy,
             /// Sets or removes the boundary of a user.
-            0x006e since 1 Grows SetBoundary |_| cost::of_user() + 2 * cost::of_any_policy() => set_boundary,
+            0x006e since 1 Starts SetBoundary |command| cost::of_boundary(command) => set_boundary,
         }
     };
 }
@@ -167,12 +167,13 @@ macro_rules! commands {
             }
 
             /// What the command is for: what its kind is for, but for a setting that is removed, tags that are, bodies
-            /// that leave the namespace, and objects that come back from under their delete markers.
+            /// that leave the namespace, users who leave a group, and objects that come back from under their delete markers.
             pub fn class(&self) -> CommandClass {
                 match self {
                     Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
                     Command::SetObjectTags(command) if command.tags.is_empty() => CommandClass::Frees,
                     Command::Repoint(command) if cost::frees(command) => CommandClass::Frees,
+                    Command::SetMembership(command) if !command.member => CommandClass::Frees,
                     Command::DeleteVersions(command) if command.may_grow => CommandClass::Grows,
                     $(Command::$name(_) => CommandClass::$class,)*
                 }
