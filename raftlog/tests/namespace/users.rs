@@ -447,6 +447,28 @@ fn who_has_policies_is_not_deleted() {
 }
 
 #[test]
+fn a_boundary_goes_with_its_user() {
+    let mut cluster = Cluster::new();
+    done(&mut cluster, create_user("Alice"));
+    done(&mut cluster, put_policy("Bound", "{}"));
+    let bound = SetBoundary {
+        user: "Alice".into(),
+        policy: Some(policy("Bound")),
+    };
+    done(&mut cluster, bound);
+    let name = || "Bound".to_owned();
+    let refusal = refused(&mut cluster, DeleteManagedPolicy { name: name() });
+    assert!(matches!(refusal, Refusal::DeleteConflict(_)), "{refusal:?}");
+    done(
+        &mut cluster,
+        DeleteUser {
+            name: "Alice".into(),
+        },
+    );
+    done(&mut cluster, DeleteManagedPolicy { name: name() });
+}
+
+#[test]
 fn policies_are_bounded_without_their_whitespace() {
     let mut cluster = Cluster::new();
     done(&mut cluster, create_user("Alice"));

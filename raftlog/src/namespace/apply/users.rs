@@ -45,7 +45,7 @@ impl Change<'_, '_> {
             Some("must delete access keys first.")
         } else if self.table.any(self.txn, &inline)? {
             Some("must delete policies first.")
-        } else if !user.attached.is_empty() || user.boundary.is_some() {
+        } else if !user.attached.is_empty() {
             Some("must detach all policies first.")
         } else if !user.groups.is_empty() {
             Some("must remove users from group first.")
@@ -53,6 +53,10 @@ impl Change<'_, '_> {
             None
         };
         refuse_delete(must)?;
+        // A boundary gives nothing, and goes with the user whom it bounds.
+        if let Some(boundary) = &user.boundary {
+            self.leave_policy(boundary)?;
+        }
         self.delete(&key::user(&user.name))?;
         Ok(Answer::Done)
     }

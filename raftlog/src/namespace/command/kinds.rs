@@ -94,8 +94,8 @@ macro_rules! command_table {
             0x0053 since 1 Grows ReplaceChunk |_| cost::ROW_BYTES + cost::DROPPED_BYTES => replace_chunk,
             /// Creates a user.
             0x0060 since 1 Grows CreateUser |_| cost::of_user() => create_user,
-            /// Deletes a user who has nothing.
-            0x0061 since 1 Frees DeleteUser |_| 0 => delete_user,
+            /// Deletes a user who has nothing but a boundary.
+            0x0061 since 1 Frees DeleteUser |_| cost::of_any_policy() => delete_user,
             /// Creates an access key of a user.
             0x0062 since 1 Grows CreateAccessKey |_| cost::of_user() + 2 * cost::ROW_BYTES => create_access_key,
             /// Makes an access key active or inactive.

@@ -19,7 +19,7 @@ pub enum UsersRequest {
     ShowUser { user: String },
     /// To create a user.
     CreateUser { user: String, path: String },
-    /// To delete a user that has nothing.
+    /// To delete a user that has nothing but a boundary.
     DeleteUser { user: String },
     /// To bound what the policies of a user may allow by a managed policy, or by none, which is said by null and by no absence.
     SetBoundary {
