@@ -41,6 +41,9 @@ const USER_KINDS: std::ops::RangeInclusive<u16> = 0x0060..=0x006f;
 /// The longest row of a user: name, path and id, the names of ten groups and of eleven policies, the ids of sixteen access keys.
 const USER_BYTES_MAX: u64 = 64 + 512 + 128 + 10 * 132 + 11 * 133 + 16 * 132 + 64;
 
+/// The longest row of an access key: id, secret, the name of its user, and what else is known.
+const ACCESS_KEY_BYTES_MAX: u64 = 128 + 128 + 64 + 64;
+
 /// What a command is for, as far as room is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandClass {
@@ -110,6 +113,11 @@ pub(super) fn of_device(condition: &crate::namespace::DeviceCondition) -> u64 {
 /// The row of a user or a group, however much it holds.
 pub(super) fn of_user() -> u64 {
     value_bytes(USER_BYTES_MAX)
+}
+
+/// The row of an access key, however long it is.
+pub(super) fn of_access_key() -> u64 {
+    value_bytes(ACCESS_KEY_BYTES_MAX)
 }
 
 /// The row of a policy.
@@ -271,7 +279,8 @@ mod tests {
     use super::*;
     use crate::namespace::command::SetMembership;
     use crate::namespace::command::golden::commands;
-    use crate::namespace::{ManagedPolicyName, PolicySource};
+    use crate::namespace::value;
+    use crate::namespace::{AccessKey, AccessKeySecret, ManagedPolicyName, PolicySource};
 
     #[test]
     fn what_frees_takes_little() {
@@ -306,6 +315,19 @@ mod tests {
             assert_eq!(command.class(), CommandClass::Starts);
             assert!(command.map_bytes() <= 128 << 10);
         }
+    }
+
+    #[test]
+    fn an_access_key_takes_its_longest_row() {
+        let key = AccessKey {
+            id: "A".repeat(128),
+            secret: AccessKeySecret("s".repeat(128)),
+            user: "u".repeat(64),
+            active: true,
+            created_nanos: i64::MAX,
+        };
+        let row = value::seal(&[], &key);
+        assert!(row.len() as u64 <= ACCESS_KEY_BYTES_MAX, "{}", row.len());
     }
 
     #[test]

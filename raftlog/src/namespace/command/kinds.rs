@@ -97,9 +97,9 @@ macro_rules! command_table {
             /// Deletes a user who has nothing but a boundary.
             0x0061 since 1 Frees DeleteUser |_| cost::of_any_policy() => delete_user,
             /// Creates an access key of a user.
-            0x0062 since 1 Grows CreateAccessKey |_| cost::of_user() + 2 * cost::ROW_BYTES => create_access_key,
+            0x0062 since 1 Grows CreateAccessKey |_| cost::of_user() + cost::of_access_key() => create_access_key,
             /// Makes an access key active or inactive.
-            0x0063 since 1 Starts SetAccessKeyActive |_| 2 * cost::ROW_BYTES => set_access_key_active,
+            0x0063 since 1 Starts SetAccessKeyActive |_| cost::of_access_key() => set_access_key_active,
             /// Deletes an access key.
             0x0064 since 1 Frees DeleteAccessKey |_| cost::of_user() => delete_access_key,
             /// Creates a group of users.
