@@ -322,12 +322,13 @@ fn the_command_line_keeps_users_groups_keys_and_policies() {
     assert_eq!(user["arn"], "arn:aws:iam::000000000001:user/staff/alice");
     assert_eq!(user["groups"][0], "ops");
     assert_eq!(user["policies"][0], "own");
-    assert_eq!(user["boundary"], "AmazonS3ReadOnlyAccess");
+    assert_eq!(user["boundary"]["policy"], "AmazonS3ReadOnlyAccess");
     assert_eq!(user["access_keys"][0]["access_key_id"], "IMPORTED_KEY_0001");
     assert_eq!(user["access_keys"][0]["active"], true);
+    assert_eq!(user["boundary"]["built_in"], true);
     let group = admin_json(&server, &["group", "show", "ops"]);
     assert_eq!(
-        (&group["users"][0], &group["attached"][0]),
+        (&group["users"][0], &group["attached"][0]["policy"]),
         (&"alice".into(), &"read".into())
     );
     for arguments in [
@@ -387,7 +388,7 @@ fn the_command_line_keeps_users_groups_keys_and_policies() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
     }
     let user = admin_json(&server, &["user", "show", "alice"]);
-    assert_eq!(user["boundary"], "AmazonS3ReadOnlyAccess");
+    assert_eq!(user["boundary"]["policy"], "AmazonS3ReadOnlyAccess");
     for arguments in [
         &["key", "delete", "IMPORTED_KEY_0001"][..],
         &["policy", "delete", "own", "--user", "alice"],

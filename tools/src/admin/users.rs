@@ -85,12 +85,33 @@ fn new_key(key: &Value) -> String {
     )
 }
 
-/// Names, one after the other; a hyphen where there are none.
+/// Names, one after the other.
 fn names(value: &Value, name: &str) -> String {
     let names = list(value, name).iter().filter_map(Value::as_str);
-    match names.collect::<Vec<&str>>().join(", ") {
-        none if none.is_empty() => "-".to_owned(),
-        names => names,
+    or_hyphen(&names.collect::<Vec<&str>>())
+}
+
+/// Managed policies that are attached, one after the other.
+fn attached(value: &Value) -> String {
+    let policies = list(value, "attached").iter().map(managed);
+    or_hyphen(&policies.collect::<Vec<String>>())
+}
+
+/// A managed policy's name, and whether it is built in.
+fn managed(policy: &Value) -> String {
+    let name = text(policy, "policy");
+    match policy["built_in"].as_bool() {
+        Some(true) => format!("{name} (built in)"),
+        _ => name.to_owned(),
+    }
+}
+
+/// A hyphen where there are none.
+fn or_hyphen<T: AsRef<str>>(names: &[T]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.is_empty() {
+        true => "-".to_owned(),
+        false => names.join(", "),
     }
 }
 
@@ -120,7 +141,10 @@ pub fn users(users: &Value) -> String {
 
 /// One user.
 pub fn user(user: &Value) -> String {
-    let boundary = user["boundary"].as_str().unwrap_or("-");
+    let boundary = match &user["boundary"] {
+        Value::Null => "-".to_owned(),
+        policy => managed(policy),
+    };
     let mut shown = format!(
         "user      {}\nid        {}\narn       {}\nage       {}\ngroups    {}\npolicies  {}\nattached  {}\nboundary  {boundary}\n",
         text(user, "user"),
@@ -129,7 +153,7 @@ pub fn user(user: &Value) -> String {
         created(user),
         names(user, "groups"),
         names(user, "policies"),
-        names(user, "attached"),
+        attached(user),
     );
     for key in list(user, "access_keys") {
         let _ = writeln!(shown, "key       {}", key_line(key));
@@ -165,7 +189,7 @@ pub fn groups(groups: &Value) -> String {
             text(group, "group"),
             created(group),
             number(group, "members"),
-            names(group, "attached"),
+            attached(group),
         );
     }
     table
@@ -181,14 +205,14 @@ pub fn group(group: &Value) -> String {
         created(group),
         names(group, "users"),
         names(group, "policies"),
-        names(group, "attached"),
+        attached(group),
     )
 }
 
 /// The managed policies, or those of a user or a group.
 pub fn policies(policies: &Value) -> String {
     let Some(managed) = policies.as_array() else {
-        let (own, attached) = (names(policies, "policies"), names(policies, "attached"));
+        let (own, attached) = (names(policies, "policies"), attached(policies));
         return format!("policies  {own}\nattached  {attached}\n");
     };
     let mut table = format!("{:<32}  {:<8}  uses\n", "policy", "kind");
@@ -222,14 +246,14 @@ mod tests {
     fn a_user_is_shown_with_all_that_it_has() {
         let shown = user(&json!({
             "user": "alice", "id": "AIDA1", "arn": "arn:aws:iam::000000000001:user/alice", "created_unix_seconds": 1,
-            "groups": ["staff", "ops"], "policies": [], "attached": ["AmazonS3FullAccess"], "boundary": null,
+            "groups": ["staff", "ops"], "policies": [], "attached": [{ "policy": "AmazonS3FullAccess", "built_in": true }], "boundary": null,
             "access_keys": [{ "access_key_id": "AKIA1", "active": false, "created_unix_seconds": 1 }],
         }));
         for line in [
             "user      alice",
             "groups    staff, ops",
             "policies  -",
-            "attached  AmazonS3FullAccess",
+            "attached  AmazonS3FullAccess (built in)",
             "boundary  -",
             "key       AKIA1",
         ] {
@@ -245,7 +269,7 @@ mod tests {
     fn lists_have_a_line_for_each() {
         let listed = users(&json!([
             { "user": "a", "access_key_ids": ["x", "y"], "attached": [], "groups": [] },
-            { "user": "b", "access_key_ids": [], "attached": ["p"], "groups": ["g"] },
+            { "user": "b", "access_key_ids": [], "attached": [{ "policy": "p", "built_in": false }], "groups": ["g"] },
         ]));
         let lines: Vec<&str> = listed.lines().collect();
         assert_eq!(lines.len(), 3, "{listed}");
@@ -265,7 +289,9 @@ mod tests {
             policies(&json!({ "policies": ["a"] })),
             "policies  a\nattached  -\n"
         );
-        let listed = groups(&json!([{ "group": "g", "members": 2, "attached": ["p", "q"] }]));
+        let listed = groups(
+            &json!([{ "group": "g", "members": 2, "attached": [{ "policy": "p" }, { "policy": "q" }] }]),
+        );
         assert!(
             listed
                 .lines()
