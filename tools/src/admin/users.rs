@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
+use strata_raftlog::namespace::POLICY_BYTES_MAX;
 
 use super::protocol::Request;
 use super::protocol::users::{Of, UsersRequest};
@@ -41,12 +42,25 @@ pub fn done(config: &Config, request: UsersRequest, sentence: String) -> Result<
 pub fn put_policy(config: &Config, policy: &str, file: &Path, of: Of) -> Result<String, String> {
     let document = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    check_document(file, &document)?;
     let request = UsersRequest::PutPolicy {
         policy: policy.to_owned(),
         document,
         of,
     };
     done(config, request, format!("Policy {policy} is in force."))
+}
+
+/// Refuses a document that no policy may have, before it is sent.
+fn check_document(file: &Path, document: &str) -> Result<(), String> {
+    match document.len() <= POLICY_BYTES_MAX {
+        true => Ok(()),
+        false => Err(format!(
+            "{} has {} bytes: a policy has at most {POLICY_BYTES_MAX}",
+            file.display(),
+            document.len()
+        )),
+    }
 }
 
 /// Has an access key created: a new one, or that of an id with the secret in a file.
@@ -263,6 +277,15 @@ mod tests {
             );
         }
         assert!(shown.contains("inactive"), "{shown}");
+    }
+
+    #[test]
+    fn a_document_over_the_bound_is_refused_with_the_bound() {
+        let file = Path::new("policy.json");
+        let document = " ".repeat(POLICY_BYTES_MAX);
+        assert_eq!(check_document(file, &document), Ok(()));
+        let why = check_document(file, &(document + " ")).expect_err("too long");
+        assert!(why.contains("policy.json has 32769 bytes"), "{why}");
     }
 
     #[test]
