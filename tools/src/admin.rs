@@ -73,10 +73,12 @@ fn nobody_listens(error: &io::Error) -> bool {
 }
 
 fn ask_at(metadata_dir: &Path, request: &Request) -> io::Result<String> {
+    let line = request.encode();
+    protocol::check_request(&line)?;
     let mut stream = protocol::at_socket(metadata_dir, |short| UnixStream::connect(short))?;
     stream.set_read_timeout(Some(ANSWER_TIME))?;
-    stream.write_all((request.encode() + "\n").as_bytes())?;
-    protocol::read_line(&stream)
+    stream.write_all((line + "\n").as_bytes())?;
+    protocol::read_line(&stream, protocol::ANSWER_BYTES_MAX)
 }
 
 /// What was answered, as JSON or as a table for people.

@@ -447,6 +447,28 @@ fn who_has_policies_is_not_deleted() {
 }
 
 #[test]
+fn a_boundary_goes_with_its_user() {
+    let mut cluster = Cluster::new();
+    done(&mut cluster, create_user("Alice"));
+    done(&mut cluster, put_policy("Bound", "{}"));
+    let bound = SetBoundary {
+        user: "Alice".into(),
+        policy: Some(policy("Bound")),
+    };
+    done(&mut cluster, bound);
+    let name = || "Bound".to_owned();
+    let refusal = refused(&mut cluster, DeleteManagedPolicy { name: name() });
+    assert!(matches!(refusal, Refusal::DeleteConflict(_)), "{refusal:?}");
+    done(
+        &mut cluster,
+        DeleteUser {
+            name: "Alice".into(),
+        },
+    );
+    done(&mut cluster, DeleteManagedPolicy { name: name() });
+}
+
+#[test]
 fn policies_are_bounded_without_their_whitespace() {
     let mut cluster = Cluster::new();
     done(&mut cluster, create_user("Alice"));
@@ -485,6 +507,58 @@ fn policies_are_bounded_without_their_whitespace() {
         over,
         Refusal::LimitExceeded("Cannot exceed quota for PoliciesPerUser: 10".into())
     );
+}
+
+#[test]
+fn what_can_be_no_name_is_refused_and_not_quoted() {
+    let mut cluster = Cluster::new();
+    done(&mut cluster, create_user("Alice"));
+    done(&mut cluster, create_group("Staff"));
+    let text = || "x/".repeat(10_000);
+    for command in [
+        Command::from(DeleteUser { name: text() }),
+        DeleteGroup { name: text() }.into(),
+        create_key(&text(), KEY).into(),
+        SetAccessKeyActive {
+            access_key_id: text(),
+            active: false,
+        }
+        .into(),
+        DeleteAccessKey {
+            access_key_id: text(),
+        }
+        .into(),
+        membership(&text(), "Staff", true).into(),
+        membership("Alice", &text(), true).into(),
+        inline(user(&text()), "Own", "{}").into(),
+        inline(group(&text()), "Own", "{}").into(),
+        DeleteInlinePolicy {
+            principal: user("Alice"),
+            name: text(),
+        }
+        .into(),
+        DeleteManagedPolicy { name: text() }.into(),
+        AttachPolicy {
+            principal: user("Alice"),
+            policy: policy(&text()),
+        }
+        .into(),
+        DetachPolicy {
+            principal: user("Alice"),
+            policy: built_in(&text()),
+        }
+        .into(),
+        SetBoundary {
+            user: "Alice".into(),
+            policy: Some(policy(&text())),
+        }
+        .into(),
+    ] {
+        let name = command.name();
+        let refusal = refused(&mut cluster, command);
+        assert!(matches!(refusal, Refusal::Invalid(_)), "{name}");
+        assert!(refusal.to_string().len() < 200, "{name}");
+    }
 }
 
 #[test]

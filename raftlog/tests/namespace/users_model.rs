@@ -111,7 +111,6 @@ fn of_users(random: &mut Random, model: &mut Model) -> (Command, Came) {
             let is_free = model.users.get(name).is_some_and(|has| {
                 has.inline.is_empty()
                     && has.attached.is_empty()
-                    && !model.boundaries.contains_key(name)
                     && !model.members.iter().any(|(member, _)| *member == name)
                     && !model.keys.values().any(|(owner, _)| *owner == name)
             });
@@ -122,6 +121,7 @@ fn of_users(random: &mut Random, model: &mut Model) -> (Command, Came) {
             };
             if is_free {
                 model.users.remove(name);
+                model.boundaries.remove(name);
             }
             (DeleteUser { name: name.into() }.into(), came)
         }

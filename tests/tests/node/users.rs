@@ -224,7 +224,7 @@ async fn a_user_may_do_what_its_policies_allow() {
     put_policy(&server, "readers", bound, &[]);
     admin(&server, &["user", "boundary", "bob", "readers"]);
     assert_eq!(put_code(&bob, "reports", "bob/c").await, DENIED);
-    admin(&server, &["user", "boundary", "bob"]);
+    admin(&server, &["user", "boundary", "bob", "--none"]);
     assert_eq!(put_code(&bob, "reports", "bob/c").await, SERVED);
 
     // What is not in AWS's language is not taken.
@@ -322,12 +322,13 @@ fn the_command_line_keeps_users_groups_keys_and_policies() {
     assert_eq!(user["arn"], "arn:aws:iam::000000000001:user/staff/alice");
     assert_eq!(user["groups"][0], "ops");
     assert_eq!(user["policies"][0], "own");
-    assert_eq!(user["boundary"], "AmazonS3ReadOnlyAccess");
+    assert_eq!(user["boundary"]["policy"], "AmazonS3ReadOnlyAccess");
     assert_eq!(user["access_keys"][0]["access_key_id"], "IMPORTED_KEY_0001");
     assert_eq!(user["access_keys"][0]["active"], true);
+    assert_eq!(user["boundary"]["built_in"], true);
     let group = admin_json(&server, &["group", "show", "ops"]);
     assert_eq!(
-        (&group["users"][0], &group["attached"][0]),
+        (&group["users"][0], &group["attached"][0]["policy"]),
         (&"alice".into(), &"read".into())
     );
     for arguments in [
@@ -380,9 +381,18 @@ fn the_command_line_keeps_users_groups_keys_and_policies() {
         assert!(said.contains(why), "{arguments:?}: {said}");
     }
     for arguments in [
+        &["user", "boundary", "alice"][..],
+        &["user", "boundary", "alice", "read", "--none"],
+    ] {
+        let output = server.run(&[&["admin"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    }
+    let user = admin_json(&server, &["user", "show", "alice"]);
+    assert_eq!(user["boundary"]["policy"], "AmazonS3ReadOnlyAccess");
+    for arguments in [
         &["key", "delete", "IMPORTED_KEY_0001"][..],
         &["policy", "delete", "own", "--user", "alice"],
-        &["user", "boundary", "alice"],
+        &["user", "boundary", "alice", "--none"],
         &["group", "remove", "ops", "alice"],
         &["user", "delete", "alice"],
         &["policy", "detach", "read", "--group", "ops"],

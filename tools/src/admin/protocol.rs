@@ -21,8 +21,11 @@ pub const VERSION: u64 = 1;
 /// The socket, in the metadata directory of a server.
 pub const SOCKET: &str = "admin.sock";
 
-/// The longest line.
-const LINE_BYTES_MAX: u64 = 1 << 20;
+/// The longest line of a request, with its end.
+pub const REQUEST_BYTES_MAX: u64 = 1 << 20;
+
+/// The longest line of an answer, with its end: the most users there may be, with 3 KiB of each.
+pub const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// What is asked of a server.
 #[derive(PartialEq, Eq)]
@@ -246,17 +249,37 @@ fn object(line: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// Reads one line.
+/// Reads one line of at most so many bytes, with its end.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for one that is too long, unfinished or not UTF-8.
-pub fn read_line(from: impl Read) -> io::Result<String> {
+/// What the system says; `InvalidData` for one that is too long or not UTF-8, `UnexpectedEof` for an unfinished one.
+pub fn read_line(from: impl Read, bytes_max: u64) -> io::Result<String> {
     let mut line = String::new();
-    BufReader::new(from.take(LINE_BYTES_MAX)).read_line(&mut line)?;
+    BufReader::new(from.take(bytes_max)).read_line(&mut line)?;
     match line.strip_suffix('\n') {
         Some(line) => Ok(line.to_owned()),
-        None => Err(io::ErrorKind::InvalidData.into()),
+        None if line.len() as u64 == bytes_max => Err(too_long("the line", bytes_max)),
+        None => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the line has no end",
+        )),
     }
+}
+
+/// Whether a request may be sent.
+///
+/// # Errors
+/// `InvalidData` for one that is too long.
+pub fn check_request(line: &str) -> io::Result<()> {
+    match (line.len() as u64) < REQUEST_BYTES_MAX {
+        true => Ok(()),
+        false => Err(too_long("the request", REQUEST_BYTES_MAX)),
+    }
+}
+
+fn too_long(what: &str, bytes_max: u64) -> io::Error {
+    let why = format!("{what} is longer than {bytes_max} bytes, the most that the protocol allows");
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Does something to the socket of a metadata directory by a path of few bytes, however long the directory's is: the address of
@@ -359,8 +382,23 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_and_whole() {
-        assert_eq!(read_line(&b"one\ntwo"[..]).expect("a line"), "one");
-        assert!(read_line(&b"half"[..]).is_err());
-        assert!(read_line(io::repeat(b'x')).is_err());
+        assert_eq!(read_line(&b"one\ntwo"[..], 4).expect("a line"), "one");
+        for (text, kind) in [
+            (&b"half"[..], io::ErrorKind::UnexpectedEof),
+            (&b"longer\n"[..], io::ErrorKind::InvalidData),
+        ] {
+            let refused = read_line(text, 6).expect_err("no line");
+            assert_eq!(refused.kind(), kind);
+        }
+        let refused = read_line(io::repeat(b'x'), ANSWER_BYTES_MAX).expect_err("no line");
+        assert!(refused.to_string().contains("16777216 bytes"), "{refused}");
+    }
+
+    #[test]
+    fn a_request_that_is_too_long_is_not_sent() {
+        let line = "x".repeat(REQUEST_BYTES_MAX as usize - 1);
+        assert!(check_request(&line).is_ok());
+        let refused = check_request(&(line + "x")).expect_err("too long");
+        assert!(refused.to_string().contains("1048576 bytes"), "{refused}");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
+use strata_raftlog::namespace::POLICY_BYTES_MAX;
 
 use super::protocol::Request;
 use super::protocol::users::{Of, UsersRequest};
@@ -41,12 +42,25 @@ pub fn done(config: &Config, request: UsersRequest, sentence: String) -> Result<
 pub fn put_policy(config: &Config, policy: &str, file: &Path, of: Of) -> Result<String, String> {
     let document = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    check_document(file, &document)?;
     let request = UsersRequest::PutPolicy {
         policy: policy.to_owned(),
         document,
         of,
     };
     done(config, request, format!("Policy {policy} is in force."))
+}
+
+/// Refuses a document that no policy may have, before it is sent.
+fn check_document(file: &Path, document: &str) -> Result<(), String> {
+    match document.len() <= POLICY_BYTES_MAX {
+        true => Ok(()),
+        false => Err(format!(
+            "{} has {} bytes: a policy has at most {POLICY_BYTES_MAX}",
+            file.display(),
+            document.len()
+        )),
+    }
 }
 
 /// Has an access key created: a new one, or that of an id with the secret in a file.
@@ -85,12 +99,33 @@ fn new_key(key: &Value) -> String {
     )
 }
 
-/// Names, one after the other; a hyphen where there are none.
+/// Names, one after the other.
 fn names(value: &Value, name: &str) -> String {
     let names = list(value, name).iter().filter_map(Value::as_str);
-    match names.collect::<Vec<&str>>().join(", ") {
-        none if none.is_empty() => "-".to_owned(),
-        names => names,
+    or_hyphen(&names.collect::<Vec<&str>>())
+}
+
+/// Managed policies that are attached, one after the other.
+fn attached(value: &Value) -> String {
+    let policies = list(value, "attached").iter().map(managed);
+    or_hyphen(&policies.collect::<Vec<String>>())
+}
+
+/// A managed policy's name, and whether it is built in.
+fn managed(policy: &Value) -> String {
+    let name = text(policy, "policy");
+    match policy["built_in"].as_bool() {
+        Some(true) => format!("{name} (built in)"),
+        _ => name.to_owned(),
+    }
+}
+
+/// A hyphen where there are none.
+fn or_hyphen<T: AsRef<str>>(names: &[T]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.is_empty() {
+        true => "-".to_owned(),
+        false => names.join(", "),
     }
 }
 
@@ -120,7 +155,10 @@ pub fn users(users: &Value) -> String {
 
 /// One user.
 pub fn user(user: &Value) -> String {
-    let boundary = user["boundary"].as_str().unwrap_or("-");
+    let boundary = match &user["boundary"] {
+        Value::Null => "-".to_owned(),
+        policy => managed(policy),
+    };
     let mut shown = format!(
         "user      {}\nid        {}\narn       {}\nage       {}\ngroups    {}\npolicies  {}\nattached  {}\nboundary  {boundary}\n",
         text(user, "user"),
@@ -129,7 +167,7 @@ pub fn user(user: &Value) -> String {
         created(user),
         names(user, "groups"),
         names(user, "policies"),
-        names(user, "attached"),
+        attached(user),
     );
     for key in list(user, "access_keys") {
         let _ = writeln!(shown, "key       {}", key_line(key));
@@ -165,7 +203,7 @@ pub fn groups(groups: &Value) -> String {
             text(group, "group"),
             created(group),
             number(group, "members"),
-            names(group, "attached"),
+            attached(group),
         );
     }
     table
@@ -181,14 +219,14 @@ pub fn group(group: &Value) -> String {
         created(group),
         names(group, "users"),
         names(group, "policies"),
-        names(group, "attached"),
+        attached(group),
     )
 }
 
 /// The managed policies, or those of a user or a group.
 pub fn policies(policies: &Value) -> String {
     let Some(managed) = policies.as_array() else {
-        let (own, attached) = (names(policies, "policies"), names(policies, "attached"));
+        let (own, attached) = (names(policies, "policies"), attached(policies));
         return format!("policies  {own}\nattached  {attached}\n");
     };
     let mut table = format!("{:<32}  {:<8}  uses\n", "policy", "kind");
@@ -222,14 +260,14 @@ mod tests {
     fn a_user_is_shown_with_all_that_it_has() {
         let shown = user(&json!({
             "user": "alice", "id": "AIDA1", "arn": "arn:aws:iam::000000000001:user/alice", "created_unix_seconds": 1,
-            "groups": ["staff", "ops"], "policies": [], "attached": ["AmazonS3FullAccess"], "boundary": null,
+            "groups": ["staff", "ops"], "policies": [], "attached": [{ "policy": "AmazonS3FullAccess", "built_in": true }], "boundary": null,
             "access_keys": [{ "access_key_id": "AKIA1", "active": false, "created_unix_seconds": 1 }],
         }));
         for line in [
             "user      alice",
             "groups    staff, ops",
             "policies  -",
-            "attached  AmazonS3FullAccess",
+            "attached  AmazonS3FullAccess (built in)",
             "boundary  -",
             "key       AKIA1",
         ] {
@@ -242,10 +280,19 @@ mod tests {
     }
 
     #[test]
+    fn a_document_over_the_bound_is_refused_with_the_bound() {
+        let file = Path::new("policy.json");
+        let document = " ".repeat(POLICY_BYTES_MAX);
+        assert_eq!(check_document(file, &document), Ok(()));
+        let why = check_document(file, &(document + " ")).expect_err("too long");
+        assert!(why.contains("policy.json has 32769 bytes"), "{why}");
+    }
+
+    #[test]
     fn lists_have_a_line_for_each() {
         let listed = users(&json!([
             { "user": "a", "access_key_ids": ["x", "y"], "attached": [], "groups": [] },
-            { "user": "b", "access_key_ids": [], "attached": ["p"], "groups": ["g"] },
+            { "user": "b", "access_key_ids": [], "attached": [{ "policy": "p", "built_in": false }], "groups": ["g"] },
         ]));
         let lines: Vec<&str> = listed.lines().collect();
         assert_eq!(lines.len(), 3, "{listed}");
@@ -265,7 +312,9 @@ mod tests {
             policies(&json!({ "policies": ["a"] })),
             "policies  a\nattached  -\n"
         );
-        let listed = groups(&json!([{ "group": "g", "members": 2, "attached": ["p", "q"] }]));
+        let listed = groups(
+            &json!([{ "group": "g", "members": 2, "attached": [{ "policy": "p" }, { "policy": "q" }] }]),
+        );
         assert!(
             listed
                 .lines()

@@ -78,12 +78,16 @@ pub(super) enum UserCommands {
         #[command(flatten)]
         showing: Showing,
     },
-    /// Bound what the policies of a user may allow by a managed policy, or, without one, bound it no more
+    /// Bound what the policies of a user may allow by a managed policy, or bound it no more
     Boundary {
         /// The user
         user: String,
         /// The policy
+        #[arg(required_unless_present = "none")]
         policy: Option<String>,
+        /// Remove the boundary
+        #[arg(long, conflicts_with = "policy")]
+        none: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -280,6 +284,7 @@ pub(super) fn users(command: UserCommands) -> Result<ExitCode, Failure> {
         UserCommands::Boundary {
             user,
             policy,
+            none: _,
             common,
         } => {
             let sentence = match &policy {

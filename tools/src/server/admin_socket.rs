@@ -114,7 +114,7 @@ fn serve(mut stream: &UnixStream, requests: &AdminRequests) -> io::Result<()> {
     stream.set_write_timeout(Some(TRANSFER_TIME))?;
     let peer = rustix::net::sockopt::socket_peercred(stream)?;
     let answer = if may_ask(peer.uid.as_raw(), rustix::process::geteuid().as_raw()) {
-        let line = protocol::read_line(stream)?;
+        let line = protocol::read_line(stream, protocol::REQUEST_BYTES_MAX)?;
         Request::decode(&line).and_then(|request| answer(request, requests))
     } else {
         Err("only the user of the server and root may ask it".to_owned())

@@ -1,7 +1,8 @@
 //! Users, groups, access keys and policies: what the admin socket is asked about them, answered by reactor 0 from the replicated state.
 //!
 //! Invariants: a change is answered when it is in force, or with what is known of it; a secret is in the answer to the request that made it, and in
-//! no other, no log and no error; no user has a key with the id of a configured one.
+//! no other, no log and no error; no user has a key with the id of a configured one; a managed policy of the state goes before a built-in one of its
+//! name, which a later version may bring, and what is attached is detached under its name wherever it is kept, or was.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -166,19 +167,22 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
             policy,
             document,
             of,
-        } => put_policy(policy, document, of, id("ANPA")?)?,
-        other => command_of(other)?,
+        } => {
+            refuse_built_in(cluster, &policy, &of)?;
+            put_policy(policy, document, of, id("ANPA")?)?
+        }
+        other => command_of(cluster, other)?,
     };
     submit(cluster, change).await?;
     Ok(json!({}))
 }
 
 /// The command of a change that says nothing more than that it was made.
-fn command_of(request: UsersRequest) -> Result<Command, String> {
+fn command_of(cluster: &Cluster, request: UsersRequest) -> Result<Command, String> {
     Ok(match request {
         UsersRequest::DeleteUser { user } => DeleteUser { name: user }.into(),
         UsersRequest::SetBoundary { user, policy } => {
-            let policy = policy.map(managed);
+            let policy = policy.map(|name| managed(cluster, name)).transpose()?;
             SetBoundary { user, policy }.into()
         }
         UsersRequest::DeleteKey { access_key_id } => DeleteAccessKey { access_key_id }.into(),
@@ -201,13 +205,20 @@ fn command_of(request: UsersRequest) -> Result<Command, String> {
             member,
         }
         .into(),
-        UsersRequest::DeletePolicy { policy, of } => delete_policy(policy, of)?,
+        UsersRequest::DeletePolicy { policy, of } => {
+            refuse_built_in(cluster, &policy, &of)?;
+            delete_policy(policy, of)?
+        }
         UsersRequest::AttachPolicy { policy, of } => {
-            let (principal, policy) = (someone(of)?, managed(policy));
+            let (principal, policy) = (someone(of)?, managed(cluster, policy)?);
             AttachPolicy { principal, policy }.into()
         }
         UsersRequest::DetachPolicy { policy, of } => {
-            let (principal, policy) = (someone(of)?, managed(policy));
+            let principal = someone(of)?;
+            let policy = to_detach(
+                managed(cluster, policy)?,
+                &attached_to(cluster, &principal)?,
+            );
             DetachPolicy { principal, policy }.into()
         }
         _ => return Err("the request changes nothing".to_owned()),
@@ -223,42 +234,67 @@ fn put_policy(name: String, document: String, of: Of, id: String) -> Result<Comm
             document,
         }
         .into()),
-        None => {
-            refuse_built_in(&name)?;
-            Ok(PutManagedPolicy { name, id, document }.into())
-        }
+        None => Ok(PutManagedPolicy { name, id, document }.into()),
     }
 }
 
 fn delete_policy(name: String, of: Of) -> Result<Command, String> {
     match principal(of)? {
         Some(principal) => Ok(DeleteInlinePolicy { principal, name }.into()),
-        None => {
-            refuse_built_in(&name)?;
-            Ok(DeleteManagedPolicy { name }.into())
-        }
+        None => Ok(DeleteManagedPolicy { name }.into()),
     }
 }
 
-fn refuse_built_in(name: &str) -> Result<(), String> {
+/// Refuses to change a managed policy that is built in.
+fn refuse_built_in(cluster: &Cluster, name: &str, of: &Of) -> Result<(), String> {
+    let is_managed = *of == Of::default();
+    let found = cluster.read(|view| view.managed_policy(name));
     match built_in_policy(name) {
-        Some(policy) => Err(format!("{} is built in and stays as it is", policy.name)),
-        None => Ok(()),
+        Some(policy) if is_managed && found.map_err(failed)?.is_none() => {
+            Err(format!("{} is built in and stays as it is", policy.name))
+        }
+        _ => Ok(()),
     }
 }
 
-/// A managed policy by its name: one that is built in, or else one of the state.
-fn managed(name: String) -> ManagedPolicyName {
+/// The managed policy that a name means now.
+fn managed(cluster: &Cluster, name: String) -> Result<ManagedPolicyName, String> {
+    let found = cluster.read(|view| view.managed_policy(&name));
+    Ok(of_name(name, found.map_err(failed)?.is_some()))
+}
+
+/// A managed policy by its name: one of the state, or else one that is built in.
+fn of_name(name: String, is_in_state: bool) -> ManagedPolicyName {
     match built_in_policy(&name) {
-        Some(policy) => ManagedPolicyName {
+        Some(policy) if !is_in_state => ManagedPolicyName {
             source: PolicySource::BuiltIn,
             name: policy.name.to_owned(),
         },
-        None => ManagedPolicyName {
+        _ => ManagedPolicyName {
             source: PolicySource::State,
             name,
         },
     }
+}
+
+/// What is attached of a policy's name: that policy, or else the one that the name meant when it was attached.
+fn to_detach(meant: ManagedPolicyName, attached: &[ManagedPolicyName]) -> ManagedPolicyName {
+    let is_of_name = |known: &&ManagedPolicyName| known.name.eq_ignore_ascii_case(&meant.name);
+    let is_it = attached.iter().any(|known| known.is_same(&meant));
+    match attached.iter().find(is_of_name) {
+        Some(known) if !is_it => known.clone(),
+        _ => meant,
+    }
+}
+
+fn attached_to(cluster: &Cluster, principal: &Principal) -> Result<Vec<ManagedPolicyName>, String> {
+    let found = cluster.read(|view| {
+        Ok(match principal {
+            Principal::User(name) => view.user(name)?.map(|user| user.attached),
+            Principal::Group(name) => view.user_group(name)?.map(|group| group.attached),
+        })
+    });
+    Ok(found.map_err(failed)?.unwrap_or_default())
 }
 
 fn principal(of: Of) -> Result<Option<Principal>, String> {
@@ -388,15 +424,18 @@ fn list_policies(cluster: &Cluster, of: Of) -> Result<Value, String> {
 
 fn show_policy(cluster: &Cluster, name: &str, of: Of) -> Result<Value, String> {
     let Some(principal) = principal(of)? else {
-        if let Some(policy) = built_in_policy(name) {
-            return Ok(json!({
-                "policy": policy.name,
-                "built_in": true,
-                "document": policy.document,
-            }));
-        }
         let found = cluster.read(|view| view.managed_policy(name));
-        let found = found.map_err(failed)?.ok_or_else(|| no_policy(name))?;
+        let found = match (found.map_err(failed)?, built_in_policy(name)) {
+            (Some(found), _) => found,
+            (None, None) => return Err(no_policy(name)),
+            (None, Some(policy)) => {
+                return Ok(json!({
+                    "policy": policy.name,
+                    "built_in": true,
+                    "document": policy.document,
+                }));
+            }
+        };
         let mut shown = policy_fields(&found);
         shown["document"] = found.document.into();
         return Ok(shown);
@@ -443,7 +482,7 @@ fn user_fields(user: &User) -> Value {
         "groups": user.groups,
         "access_key_ids": user.access_key_ids,
         "attached": attached(&user.attached),
-        "boundary": user.boundary.as_ref().map(|policy| policy.name.as_str()),
+        "boundary": user.boundary.as_ref().map(attached_fields),
     })
 }
 
@@ -479,8 +518,12 @@ fn policy_fields(policy: &ManagedPolicy) -> Value {
     })
 }
 
-fn attached(policies: &[ManagedPolicyName]) -> Vec<&str> {
-    policies.iter().map(|policy| policy.name.as_str()).collect()
+fn attached(policies: &[ManagedPolicyName]) -> Value {
+    policies.iter().map(attached_fields).collect()
+}
+
+fn attached_fields(policy: &ManagedPolicyName) -> Value {
+    json!({ "policy": policy.name, "built_in": policy.source == PolicySource::BuiltIn })
 }
 
 fn names_of(policies: &[InlinePolicy]) -> Value {
@@ -539,15 +582,33 @@ mod tests {
     }
 
     #[test]
-    fn a_built_in_policy_is_attached_under_its_own_name_and_never_changed() {
-        let known = managed("amazons3readonlyaccess".to_owned());
+    fn a_name_means_the_policy_of_the_state_or_else_a_built_in_one() {
+        let name = || "amazons3readonlyaccess".to_owned();
+        let built_in = of_name(name(), false);
         assert_eq!(
-            (known.source, &*known.name),
+            (built_in.source, &*built_in.name),
             (PolicySource::BuiltIn, "AmazonS3ReadOnlyAccess")
         );
-        assert_eq!(managed("mine".to_owned()).source, PolicySource::State);
-        let name = || "AMAZONS3FullAccess".to_owned();
-        assert!(delete_policy(name(), Of::default()).is_err());
-        assert!(put_policy(name(), "{}".to_owned(), Of::default(), String::new()).is_err());
+        assert_eq!(of_name(name(), true).source, PolicySource::State);
+        let mine = of_name("mine".to_owned(), false);
+        assert_eq!(mine.source, PolicySource::State);
+    }
+
+    #[test]
+    fn what_is_attached_is_detached_whatever_its_name_means_now() {
+        let of = |source| ManagedPolicyName {
+            source,
+            name: "Some".to_owned(),
+        };
+        let (state, built_in) = (of(PolicySource::State), of(PolicySource::BuiltIn));
+        for meant in [&state, &built_in] {
+            for known in [&state, &built_in] {
+                let attached = std::slice::from_ref(known);
+                assert_eq!(to_detach(meant.clone(), attached), *known);
+            }
+            let both = [state.clone(), built_in.clone()];
+            assert_eq!(to_detach(meant.clone(), &both), *meant);
+            assert_eq!(to_detach(meant.clone(), &[]), *meant);
+        }
     }
 }

@@ -1,4 +1,6 @@
 //! Commands about users, groups, access keys and policies. What is refused is said in AWS's sentences (API reference of IAM).
+//!
+//! Invariant: a refusal, which is kept as the answer of its command, quotes no name that could not be one, so that it is short.
 
 use super::{Change, Outcome, invalid};
 use crate::namespace::command::{
@@ -16,9 +18,7 @@ use crate::namespace::users::{
 
 impl Change<'_, '_> {
     pub(super) fn create_user(&mut self, command: &CreateUser) -> Outcome {
-        if !is_user_name(&command.name) {
-            return invalid("a user's name has 1 to 64 letters, digits and _+=,.@-");
-        }
+        check_text(is_user_name(&command.name), USER_NAME)?;
         check_entity(&command.path, &command.id)?;
         if self.view().user(&command.name)?.is_some() {
             return already_exists(format!("User with name {} already exists.", command.name));
@@ -45,7 +45,7 @@ impl Change<'_, '_> {
             Some("must delete access keys first.")
         } else if self.table.any(self.txn, &inline)? {
             Some("must delete policies first.")
-        } else if !user.attached.is_empty() || user.boundary.is_some() {
+        } else if !user.attached.is_empty() {
             Some("must detach all policies first.")
         } else if !user.groups.is_empty() {
             Some("must remove users from group first.")
@@ -53,6 +53,10 @@ impl Change<'_, '_> {
             None
         };
         refuse_delete(must)?;
+        // A boundary gives nothing, and goes with the user whom it bounds.
+        if let Some(boundary) = &user.boundary {
+            self.leave_policy(boundary)?;
+        }
         self.delete(&key::user(&user.name))?;
         Ok(Answer::Done)
     }
@@ -102,9 +106,7 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn create_group(&mut self, command: &CreateGroup) -> Outcome {
-        if !is_group_name(&command.name) {
-            return invalid("a group's name has 1 to 128 letters, digits and _+=,.@-");
-        }
+        check_text(is_group_name(&command.name), GROUP_NAME)?;
         check_entity(&command.path, &command.id)?;
         if self.view().user_group(&command.name)?.is_some() {
             return already_exists(format!("Group with name {} already exists.", command.name));
@@ -197,6 +199,7 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn delete_inline_policy(&mut self, command: &DeleteInlinePolicy) -> Outcome {
+        check_text(is_group_name(&command.name), POLICY_NAME)?;
         let principal = self.named_principal(&command.principal)?;
         let row = key::inline_policy(&principal, &command.name);
         if !self.table.contains(self.txn, &row)? {
@@ -266,6 +269,7 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn detach_policy(&mut self, command: &DetachPolicy) -> Outcome {
+        check_text(is_group_name(&command.policy.name), POLICY_NAME)?;
         let mut attached = self.attached(&command.principal)?;
         let is_it = |known: &ManagedPolicyName| known.is_same(&command.policy);
         let Some(at) = attached.iter().position(is_it) else {
@@ -296,9 +300,7 @@ impl Change<'_, '_> {
     /// Counts a use of a managed policy that must exist; its name as it was given when it was created.
     fn use_policy(&mut self, policy: &ManagedPolicyName) -> Outcome<ManagedPolicyName> {
         if policy.source == PolicySource::BuiltIn {
-            if !is_group_name(&policy.name) {
-                return invalid(POLICY_NAME);
-            }
+            check_text(is_group_name(&policy.name), POLICY_NAME)?;
             return Ok(policy.clone());
         }
         let mut row = self.managed_policy(&policy.name)?;
@@ -354,6 +356,7 @@ impl Change<'_, '_> {
     }
 
     fn user(&self, name: &str) -> Outcome<User> {
+        check_text(is_user_name(name), USER_NAME)?;
         match self.view().user(name)? {
             Some(user) => Ok(user),
             None => no_such(format!("The user with name {name} cannot be found.")),
@@ -361,6 +364,7 @@ impl Change<'_, '_> {
     }
 
     fn user_group(&self, name: &str) -> Outcome<Group> {
+        check_text(is_group_name(name), GROUP_NAME)?;
         match self.view().user_group(name)? {
             Some(group) => Ok(group),
             None => no_such(format!("The group with name {name} cannot be found.")),
@@ -368,6 +372,7 @@ impl Change<'_, '_> {
     }
 
     fn access_key(&self, id: &str) -> Outcome<AccessKey> {
+        check_text(is_user_key_id(id), KEY_ID)?;
         match self.view().access_key(id)? {
             Some(row) => Ok(row),
             None => no_such(format!("The Access Key with id {id} cannot be found.")),
@@ -375,6 +380,7 @@ impl Change<'_, '_> {
     }
 
     fn managed_policy(&self, name: &str) -> Outcome<ManagedPolicy> {
+        check_text(is_group_name(name), POLICY_NAME)?;
         match self.view().managed_policy(name)? {
             Some(row) => Ok(row),
             None => no_such(format!("Policy {name} was not found.")),
@@ -408,9 +414,7 @@ impl Change<'_, '_> {
     }
 
     fn check_policy(&self, name: &str, document: &str) -> Outcome<()> {
-        if !is_group_name(name) {
-            return invalid(POLICY_NAME);
-        }
+        check_text(is_group_name(name), POLICY_NAME)?;
         if document.is_empty() || document.len() > self.limits.policy_bytes_max {
             return invalid("the document of a policy has 1 to 32,768 bytes");
         }
@@ -426,7 +430,18 @@ impl Change<'_, '_> {
     }
 }
 
+const USER_NAME: &str = "a user's name has 1 to 64 letters, digits and _+=,.@-";
+const GROUP_NAME: &str = "a group's name has 1 to 128 letters, digits and _+=,.@-";
+const KEY_ID: &str = "an access key id has 16 to 128 letters, digits and _";
 const POLICY_NAME: &str = "a policy's name has 1 to 128 letters, digits and _+=,.@-";
+
+/// Refuses a text that cannot be what it is given for, without quoting it.
+fn check_text(may_be: bool, what_is: &str) -> Outcome<()> {
+    match may_be {
+        true => Ok(()),
+        false => invalid(what_is),
+    }
+}
 
 fn check_entity(path: &str, id: &str) -> Outcome<()> {
     if !is_path(path) {

@@ -8,6 +8,7 @@ use super::kinds::{
     SetObjectTags,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
+use super::users::SetBoundary;
 use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
 use crate::namespace::tags::Tag;
@@ -40,12 +41,15 @@ const USER_KINDS: std::ops::RangeInclusive<u16> = 0x0060..=0x006f;
 /// The longest row of a user: name, path and id, the names of ten groups and of eleven policies, the ids of sixteen access keys.
 const USER_BYTES_MAX: u64 = 64 + 512 + 128 + 10 * 132 + 11 * 133 + 16 * 132 + 64;
 
+/// The longest row of an access key: id, secret, the name of its user, and what else is known.
+const ACCESS_KEY_BYTES_MAX: u64 = 128 + 128 + 64 + 64;
+
 /// What a command is for, as far as room is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandClass {
     /// It frees more than it takes, so that a full store can be emptied: it may use the reserve.
     Frees,
-    /// A node cannot start or end without it: it may use the reserve.
+    /// A node cannot start or end without it, or access is taken back by it: it may use the reserve.
     Starts,
     /// It makes the namespace grow.
     Grows,
@@ -111,6 +115,11 @@ pub(super) fn of_user() -> u64 {
     value_bytes(USER_BYTES_MAX)
 }
 
+/// The row of an access key, however long it is.
+pub(super) fn of_access_key() -> u64 {
+    value_bytes(ACCESS_KEY_BYTES_MAX)
+}
+
 /// The row of a policy.
 pub(super) fn of_policy(document: &str) -> u64 {
     value_bytes(document.len() as u64 + 512)
@@ -119,6 +128,12 @@ pub(super) fn of_policy(document: &str) -> u64 {
 /// The row of a policy, however long it is.
 pub(super) fn of_any_policy() -> u64 {
     value_bytes(crate::namespace::POLICY_BYTES_MAX as u64 + 512)
+}
+
+pub(super) fn of_boundary(command: &SetBoundary) -> u64 {
+    // The policy that bounded the user is in use no more, and the one that does from now on is.
+    let policies = 1 + u64::from(command.policy.is_some());
+    of_user() + policies * of_any_policy()
 }
 
 pub(super) fn of_bucket_setting(command: &SetBucketSetting) -> u64 {
@@ -262,7 +277,10 @@ fn value_bytes(length: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::command::SetMembership;
     use crate::namespace::command::golden::commands;
+    use crate::namespace::value;
+    use crate::namespace::{AccessKey, AccessKeySecret, ManagedPolicyName, PolicySource};
 
     #[test]
     fn what_frees_takes_little() {
@@ -271,6 +289,45 @@ mod tests {
                 assert!(command.map_bytes() <= 64 << 10, "{}", command.name());
             }
         }
+    }
+
+    #[test]
+    fn access_is_taken_back_in_a_full_store() {
+        let membership = |member| {
+            Command::from(SetMembership {
+                user: "alice".into(),
+                group: "staff".into(),
+                member,
+            })
+        };
+        assert_eq!(membership(false).class(), CommandClass::Frees);
+        assert!(membership(false).map_bytes() <= 64 << 10);
+        assert_eq!(membership(true).class(), CommandClass::Grows);
+        let boundary = |policy| {
+            let user = "alice".into();
+            Command::from(SetBoundary { user, policy })
+        };
+        let policy = ManagedPolicyName {
+            source: PolicySource::State,
+            name: "readers".into(),
+        };
+        for command in [boundary(None), boundary(Some(policy))] {
+            assert_eq!(command.class(), CommandClass::Starts);
+            assert!(command.map_bytes() <= 128 << 10);
+        }
+    }
+
+    #[test]
+    fn an_access_key_takes_its_longest_row() {
+        let key = AccessKey {
+            id: "A".repeat(128),
+            secret: AccessKeySecret("s".repeat(128)),
+            user: "u".repeat(64),
+            active: true,
+            created_nanos: i64::MAX,
+        };
+        let row = value::seal(&[], &key);
+        assert!(row.len() as u64 <= ACCESS_KEY_BYTES_MAX, "{}", row.len());
     }
 
     #[test]

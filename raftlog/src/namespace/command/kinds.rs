@@ -94,12 +94,12 @@ macro_rules! command_table {
             0x0053 since 1 Grows ReplaceChunk |_| cost::ROW_BYTES + cost::DROPPED_BYTES => replace_chunk,
             /// Creates a user.
             0x0060 since 1 Grows CreateUser |_| cost::of_user() => create_user,
-            /// Deletes a user who has nothing.
-            0x0061 since 1 Frees DeleteUser |_| 0 => delete_user,
+            /// Deletes a user who has nothing but a boundary.
+            0x0061 since 1 Frees DeleteUser |_| cost::of_any_policy() => delete_user,
             /// Creates an access key of a user.
-            0x0062 since 1 Grows CreateAccessKey |_| cost::of_user() + 2 * cost::ROW_BYTES => create_access_key,
+            0x0062 since 1 Grows CreateAccessKey |_| cost::of_user() + cost::of_access_key() => create_access_key,
             /// Makes an access key active or inactive.
-            0x0063 since 1 Starts SetAccessKeyActive |_| 2 * cost::ROW_BYTES => set_access_key_active,
+            0x0063 since 1 Starts SetAccessKeyActive |_| cost::of_access_key() => set_access_key_active,
             /// Deletes an access key.
             0x0064 since 1 Frees DeleteAccessKey |_| cost::of_user() => delete_access_key,
             /// Creates a group of users.
@@ -121,7 +121,7 @@ macro_rules! command_table {
             /// Detaches a managed policy.
             0x006d since 1 Frees DetachPolicy |_| cost::of_user() + cost::of_any_policy() => detach_policy,
             /// Sets or removes the boundary of a user.
-            0x006e since 1 Grows SetBoundary |_| cost::of_user() + 2 * cost::of_any_policy() => set_boundary,
+            0x006e since 1 Starts SetBoundary |command| cost::of_boundary(command) => set_boundary,
         }
     };
 }
@@ -167,12 +167,13 @@ macro_rules! commands {
             }
 
             /// What the command is for: what its kind is for, but for a setting that is removed, tags that are, bodies
-            /// that leave the namespace, and objects that come back from under their delete markers.
+            /// that leave the namespace, users who leave a group, and objects that come back from under their delete markers.
             pub fn class(&self) -> CommandClass {
                 match self {
                     Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
                     Command::SetObjectTags(command) if command.tags.is_empty() => CommandClass::Frees,
                     Command::Repoint(command) if cost::frees(command) => CommandClass::Frees,
+                    Command::SetMembership(command) if !command.member => CommandClass::Frees,
                     Command::DeleteVersions(command) if command.may_grow => CommandClass::Grows,
                     $(Command::$name(_) => CommandClass::$class,)*
                 }

@@ -1,6 +1,8 @@
 //! Requests about users, groups, access keys and policies.
+//!
+//! Invariant: a field that no request of the name has is refused by its name, as it may be one that is misspelt and would have narrowed the request.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// What is asked about them. No `Debug`: one of them may carry a secret.
@@ -17,11 +19,12 @@ pub enum UsersRequest {
     ShowUser { user: String },
     /// To create a user.
     CreateUser { user: String, path: String },
-    /// To delete a user that has nothing.
+    /// To delete a user that has nothing but a boundary.
     DeleteUser { user: String },
-    /// To bound what the policies of a user may allow by a managed policy, or by none.
+    /// To bound what the policies of a user may allow by a managed policy, or by none, which is said by null and by no absence.
     SetBoundary {
         user: String,
+        #[serde(deserialize_with = "said_or_null")]
         policy: Option<String>,
     },
     /// To list the access keys of a user.
@@ -29,9 +32,9 @@ pub enum UsersRequest {
     /// To create an access key: this one, or one that the server makes.
     CreateKey {
         user: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         access_key_id: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         secret_access_key: Option<String>,
     },
     /// To delete an access key.
@@ -94,10 +97,10 @@ pub enum UsersRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Of {
     /// The user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub user: Option<String>,
     /// The group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub group: Option<String>,
 }
 
@@ -117,12 +120,29 @@ impl UsersRequest {
     pub fn read(fields: &Map<String, Value>) -> Option<Result<UsersRequest, String>> {
         let read = serde_json::from_value(Value::Object(fields.clone()));
         match read {
-            Ok(request) => Some(Ok(request)),
+            Ok(request) => Some(refuse_unknown(fields, request)),
             Err(error) => {
                 let why = error.to_string();
                 (!why.starts_with("unknown variant")).then_some(Err(why))
             }
         }
+    }
+}
+
+/// Reads a field that has to be there; serde takes an optional one that is absent for null unless it is read by a function.
+fn said_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(from)
+}
+
+fn refuse_unknown(
+    fields: &Map<String, Value>,
+    request: UsersRequest,
+) -> Result<UsersRequest, String> {
+    let known = request.fields();
+    let is_known = |name: &String| name == "version" || known.contains_key(name);
+    match fields.keys().find(|name| !is_known(name)) {
+        Some(name) => Err(format!("unknown field `{name}`")),
+        None => Ok(request),
     }
 }
 
@@ -192,9 +212,35 @@ mod tests {
                 r#"{"version":1,"request":"list-userz"}"#,
                 "no request of version 1",
             ),
+            (
+                r#"{"version":1,"request":"set-boundary","user":"a"}"#,
+                "`policy`",
+            ),
         ] {
             let said = Request::decode(line).err().expect(line);
             assert!(said.contains(why), "{line}: {said}");
+        }
+    }
+    #[test]
+    fn null_says_that_there_is_none() {
+        for line in [
+            r#"{"version":1,"request":"set-boundary","user":"a","policy":null}"#,
+            r#"{"version":1,"request":"put-policy","policy":"p","document":"{}","user":null}"#,
+        ] {
+            assert!(Request::decode(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_has_an_unknown_field_is_refused_by_its_name() {
+        for line in [
+            r#"{"version":1,"request":"put-policy","policy":"p","document":"{}","usr":"a"}"#,
+            r#"{"version":1,"request":"put-policy","policy":"p","document":"{}","usr":null}"#,
+            r#"{"version":1,"request":"list-users","usr":"a"}"#,
+            r#"{"version":1,"request":"create-key","user":"a","usr":"b"}"#,
+        ] {
+            let said = Request::decode(line).err().expect(line);
+            assert!(said.contains("unknown field `usr`"), "{line}: {said}");
         }
     }
 }
