@@ -297,15 +297,17 @@ async fn whoever_is_told_that_it_is_ready_can_connect() {
     let [s3, metrics] = free_addresses();
     server.options_mut().s3_addr = s3.to_string();
     server.options_mut().metrics_addr = metrics.to_string();
+    let mut reasons = Vec::new();
     for _ in 0..5 {
         server.kill();
         let following = follow_start(s3, metrics);
         server.restart();
-        let reasons = following.join().expect("it followed the start");
-        assert!(!reasons.is_empty(), "a start says that it is not ready yet");
-        for reason in reasons {
-            assert!(reason.starts_with("starting: "), "{reason}");
-        }
+        reasons.extend(following.join().expect("it followed the start"));
+    }
+    // One start alone may be over before the follower is given a core.
+    assert!(!reasons.is_empty(), "a start says that it is not ready yet");
+    for reason in reasons {
+        assert!(reason.starts_with("starting: "), "{reason}");
     }
 }
 
