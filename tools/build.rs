@@ -1,4 +1,4 @@
-//! Tells the compiler which commit is built, as the variable `STRATA_COMMIT`.
+//! Tells the compiler which commit is built, as the variable `BUILT_FROM_COMMIT`.
 //!
 //! Only release builds look it up: a build of a working copy says nothing about a commit, and one that is made again and again
 //! is not to be made anew for every commit.
@@ -21,5 +21,5 @@ fn main() {
         println!("cargo::rerun-if-changed={}", file.display());
     }
     let name = found.commit.as_deref().unwrap_or("unknown");
-    println!("cargo::rustc-env=STRATA_COMMIT={name}");
+    println!("cargo::rustc-env=BUILT_FROM_COMMIT={name}");
 }

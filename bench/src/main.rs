@@ -79,7 +79,7 @@ enum Subject {
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
-    env!("STRATA_COMMIT"),
+    env!("BUILT_FROM_COMMIT"),
     ")"
 );
 

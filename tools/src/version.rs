@@ -4,13 +4,13 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit that it was built from, as far as that is known: debug builds do not look it up.
-pub const COMMIT: &str = env!("STRATA_COMMIT");
+pub const COMMIT: &str = env!("BUILT_FROM_COMMIT");
 
 /// Both, for `strata --version`.
 pub const VERSION_AND_COMMIT: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
-    env!("STRATA_COMMIT"),
+    env!("BUILT_FROM_COMMIT"),
     ")"
 );
 
