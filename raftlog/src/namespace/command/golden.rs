@@ -182,6 +182,7 @@ mod users;
 /// One of each kind.
 pub(super) fn samples() -> Vec<Sample> {
     let mut samples = of_the_system();
+    samples.extend(of_buckets());
     samples.extend(of_objects());
     samples.extend(of_uploads());
     samples.extend(of_chunks());
@@ -235,7 +236,7 @@ fn of_the_system() -> Vec<Sample> {
     }
 }
 
-fn of_objects() -> Vec<Sample> {
+fn of_buckets() -> Vec<Sample> {
     samples! {
         CreateBucket {
             bucket: "bucket".to_owned(),
@@ -251,6 +252,11 @@ fn of_objects() -> Vec<Sample> {
             bucket: BUCKET,
             versioning: Versioning::Enabled,
         }
+    }
+}
+
+fn of_objects() -> Vec<Sample> {
+    samples! {
         PutObject {
             bucket: BUCKET,
             key: key(),
