@@ -10,6 +10,7 @@ mod facts;
 pub mod identity;
 pub mod needs;
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -300,6 +301,7 @@ impl<'r> Access<'r> {
             request: self.request,
             need,
             owner_account: self.owner_account,
+            unread: Cell::new(None),
         };
         let question = Question {
             principal,
@@ -308,7 +310,11 @@ impl<'r> Access<'r> {
             resource: &resource,
             facts: &|key| facts.of(key),
         };
-        match decide(&question, &self.policies(bucket)) {
+        let decision = decide(&question, &self.policies(bucket));
+        if let Some(fault) = facts.unread.take() {
+            return Err(fault);
+        }
+        match decision {
             Decision::Allowed(_) => Ok(()),
             denied => Err(refusal(&question, &denied)),
         }

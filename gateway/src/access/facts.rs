@@ -3,15 +3,18 @@
 //! What each key holds is AWS's: service authorization reference, "Condition keys for Amazon S3"; IAM user guide, "AWS global condition context keys".
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use http::HeaderName;
 use http::header;
 use strata_engine::reactor;
-use strata_raftlog::namespace::Tag;
+use strata_net::ClusterError;
+use strata_raftlog::namespace::{Tag, VersionId};
 
 use super::needs::Need;
 use crate::auth::Form;
 use crate::dates::Iso8601Seconds;
+use crate::error::Fault;
 use crate::operation::Id;
 use crate::percent::decode_form;
 use crate::policy::{Key, Values, account_id, value};
@@ -35,7 +38,6 @@ const OF_EXISTING_TAGS: &[&str] = &[
 ];
 
 /// What a request says where a policy asks.
-#[derive(Clone, Copy)]
 pub struct Facts<'r> {
     /// What the reactor serves from.
     pub shared: &'r Shared,
@@ -45,6 +47,8 @@ pub struct Facts<'r> {
     pub need: Need<'r>,
     /// The account that owns the bucket.
     pub owner_account: u64,
+    /// Why a value could not be read. No decision counts then: what is missing might have denied it.
+    pub unread: Cell<Option<Fault>>,
 }
 
 impl<'r> Facts<'r> {
@@ -144,16 +148,31 @@ impl<'r> Facts<'r> {
             return None;
         }
         let version = self.need.version.map(versions::parse).transpose().ok()?;
+        match self.tags_of(bucket, key, version) {
+            Ok(tags) => tags,
+            Err(error) => {
+                self.unread.set(Some(error.into()));
+                None
+            }
+        }
+    }
+
+    fn tags_of(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<VersionId>,
+    ) -> Result<Option<Vec<Tag>>, ClusterError> {
         let cluster = &self.shared.cluster;
-        let bucket = cluster.bucket(bucket).ok()??;
-        let tags =
-            cluster.read(
-                |view| match versions::find(view, &bucket, key.as_bytes(), version)? {
-                    Ok(object) => view.object_tags(&object).map(Some),
-                    Err(_) => Ok(None),
-                },
-            );
-        tags.ok()?
+        let Some(bucket) = cluster.bucket(bucket)? else {
+            return Ok(None);
+        };
+        cluster.read(
+            |view| match versions::find(view, &bucket, key.as_bytes(), version)? {
+                Ok(object) => view.object_tags(&object).map(Some),
+                Err(_) => Ok(None),
+            },
+        )
     }
 
     /// The tags that the request gives an object; `None` where it gives none. Those of PutObjectTagging stand in its document.

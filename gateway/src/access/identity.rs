@@ -156,3 +156,51 @@ impl KnownIdentities {
         Ok(identity)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strata_raftlog::namespace::User;
+
+    fn alice(policies: Vec<PolicyText>, boundary: Option<PolicyText>) -> Rc<UserPolicies> {
+        let user = User {
+            name: "alice".to_owned(),
+            id: "AIDA0000000000000001".to_owned(),
+            path: "/staff/".to_owned(),
+            account: ROOT_ACCOUNT,
+            created_nanos: 0,
+            groups: Vec::new(),
+            access_key_ids: Vec::new(),
+            attached: Vec::new(),
+            boundary: None,
+        };
+        Rc::new(UserPolicies {
+            user,
+            policies,
+            boundary,
+        })
+    }
+
+    #[test]
+    fn a_user_is_made_once_and_one_with_an_unreadable_policy_never() {
+        let known = KnownIdentities::default();
+        let built_in = |name: &str| PolicyText::BuiltIn(name.to_owned());
+        let readable = alice(vec![built_in("AmazonS3FullAccess")], None);
+        let first = known.user(&readable).expect("readable");
+        assert_eq!(first.policies.len(), 1);
+        assert!(Rc::ptr_eq(&first, &known.user(&readable).expect("kept")));
+        let changed = alice(Vec::new(), None);
+        let made = known.user(&changed).expect("readable");
+        assert!(made.policies.is_empty(), "what was kept is not of this one");
+        let gone = || built_in("NoLongerThere");
+        let broken = PolicyText::Document("{}".to_owned());
+        for unreadable in [
+            alice(vec![built_in("AmazonS3FullAccess"), gone()], None),
+            alice(vec![broken], None),
+            alice(Vec::new(), Some(gone())),
+        ] {
+            let fault = known.user(&unreadable).expect_err("it may deny something");
+            assert_eq!(fault.code, Code::InternalError);
+        }
+    }
+}
