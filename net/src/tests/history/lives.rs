@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use strata_engine::reactor::{ReactorError, fs};
@@ -18,6 +19,7 @@ use super::serving::{Life, Settling, Work, serve};
 use super::values::Random;
 use super::{Planted, Violation, linearizability};
 use crate::node::NodeError;
+use crate::node::status::NodeStatus;
 use crate::planted;
 
 /// What a history is made of.
@@ -188,6 +190,7 @@ impl<'p> History<'p> {
         }
         if self.chance(12) {
             self.shared.count("metadata lost");
+            self.is_metadata_flipped = false;
             self.metadata = self.new_directory(PathBuf::from(format!(
                 "/metadata{}",
                 self.metadata_directories
@@ -357,7 +360,10 @@ impl<'p> History<'p> {
             }
         };
         let status = self.shared.lock().status.clone();
-        if has_ended || status.is_some_and(|status| status.needs_rebuild()) {
+        let is_found = |status: Arc<NodeStatus>| {
+            status.needs_rebuild() || status.report().namespace_rebuilt.is_some()
+        };
+        if status.is_some_and(is_found) {
             self.is_metadata_flipped = false;
         }
         self.take_in(has_ended);
