@@ -7,7 +7,7 @@
 #
 # Without an option, clients that are not installed are skipped by name. --required installs those of the list `required`
 # and fails where one is missing; --all does so for the slow ones too.
-# STRATA_PROFILE=dev starts the server that the tests of the workspace have built instead of a release build.
+# CLIENTS_PROFILE=dev starts the server that the tests of the workspace have built instead of a release build.
 # STRATA_ENDPOINT (with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) names a running server; without it one is started.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -41,7 +41,7 @@ trap finish EXIT
 
 start_server() {
     local target folder=release build=(--release)
-    if [ "${STRATA_PROFILE:-release}" = dev ]; then
+    if [ "${CLIENTS_PROFILE:-release}" = dev ]; then
         # The features of the whole workspace, as the tests have them: nothing is built a second time.
         folder=debug build=(--workspace --bin strata)
     fi
