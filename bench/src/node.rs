@@ -187,7 +187,7 @@ async fn take_part(round: &Arc<impl Round>, cluster: Cluster) -> anyhow::Result<
     if reactor::index() == 0 && cluster.bucket(BUCKET)?.is_none() {
         let bucket = CreateBucket {
             bucket: BUCKET.to_owned(),
-            owner: 0,
+            owner: 1,
         };
         cluster.submit(bucket).await?;
     }

@@ -52,6 +52,14 @@ pub struct Asker {
     pub signature: Option<SignedAs>,
 }
 
+impl Asker {
+    /// The account of whoever asks. One that signs nothing has none and is taken for one of the account that is always there, where it may do
+    /// no more than anywhere.
+    pub fn account(&self) -> u64 {
+        self.identity.principal.account().unwrap_or(ROOT_ACCOUNT)
+    }
+}
+
 /// Checks all that a request needs leave for, but for the keys that stand in its body.
 ///
 /// # Errors
@@ -77,10 +85,15 @@ pub fn check(shared: &Shared, request: &Request) -> Result<(), Fault> {
         _ => {}
     }
     needs::each(request, |need| check_one(shared, request, need))?;
-    let is_of_owner = principal.account() == Some(ROOT_ACCOUNT);
     match request.operation.id {
-        Id::GetBucketPolicy | Id::PutBucketPolicy | Id::DeleteBucketPolicy if !is_of_owner => {
-            Err(Code::MethodNotAllowed.into())
+        Id::GetBucketPolicy | Id::PutBucketPolicy | Id::DeleteBucketPolicy => {
+            let bucket = shared.cluster.bucket(request.bucket()?)?;
+            let is_of_other =
+                bucket.is_some_and(|bucket| Some(bucket.owner) != principal.account());
+            match is_of_other {
+                true => Err(Code::MethodNotAllowed.into()),
+                false => Ok(()),
+            }
         }
         _ => Ok(()),
     }
@@ -137,14 +150,14 @@ fn check_one(shared: &Shared, request: &Request, need: Need<'_>) -> Result<(), F
 /// The root is told by the operation, in the order in which AWS checks; all others hear nothing else of a bucket that is not there. One that is made
 /// meanwhile is so not open to them.
 fn missing_bucket(request: &Request, name: &str) -> Result<(), Fault> {
-    match is_root(request) {
+    match is_root(request, request.asker.account()) {
         true => Ok(()),
         false => Err(Fault::from(Code::NoSuchBucket).detail("BucketName", name)),
     }
 }
 
-fn is_root(request: &Request) -> bool {
-    is_whole_root(&request.asker.identity, ROOT_ACCOUNT)
+fn is_root(request: &Request, of_account: u64) -> bool {
+    is_whole_root(&request.asker.identity, of_account)
 }
 
 /// Whether it is the root of an account, and not a session of it, which its policy restricts.
@@ -160,7 +173,7 @@ fn check_some(shared: &Shared, request: &Request, actions: &[&str]) -> Result<()
         return missing_bucket(request, name);
     };
     let access = Access::of(shared, request, Some(&bucket))?;
-    match is_root(request) || actions.iter().any(|action| access.may_allow(action)) {
+    match is_root(request, bucket.owner) || actions.iter().any(|action| access.may_allow(action)) {
         true => Ok(()),
         false => Err(Code::AccessDenied.into()),
     }
@@ -217,7 +230,7 @@ impl<'r> Access<'r> {
         Ok(Access {
             request,
             shared,
-            owner_account: bucket.map_or(ROOT_ACCOUNT, |bucket| bucket.owner),
+            owner_account: bucket.map_or(request.asker.account(), |bucket| bucket.owner),
             rules,
             unread,
         })

@@ -31,19 +31,19 @@ pub mod versions;
 use std::rc::Rc;
 
 use strata_net::Cluster;
+use strata_raftlog::namespace::Bucket;
 
 use crate::access::bucket_rules::KnownRules;
 use crate::access::identity::KnownIdentities;
 use crate::error::{Code, Fault};
+use crate::policy::account_id;
 use crate::query::Query;
 use crate::request::Request;
 use crate::serve::GatewayConfig;
 use crate::xml;
 
 pub use object_body::{ObjectBody, ReadRoom};
-
-/// The account that owns everything: there is one until accounts exist.
-pub const ROOT_ACCOUNT: u64 = 1;
+pub use strata_raftlog::namespace::ROOT_ACCOUNT;
 
 /// What the operations act on.
 pub struct Shared {
@@ -105,10 +105,10 @@ fn write_key(xml: &mut xml::Writer, element: &str, key: &[u8], is_encoded: bool)
     }
 }
 
-/// Checks `x-amz-expected-bucket-owner` and its like against the one account.
-fn check_owner(request: &Request, header: &str) -> Result<(), Fault> {
+/// Checks `x-amz-expected-bucket-owner` and its like against the account that owns the bucket.
+fn check_owner(request: &Request, header: &str, bucket: &Bucket) -> Result<(), Fault> {
     match request.header(header) {
-        Some(account) if account != format!("{ROOT_ACCOUNT:012}") => Err(Code::AccessDenied.into()),
+        Some(account) if account != account_id(bucket.owner) => Err(Code::AccessDenied.into()),
         _ => Ok(()),
     }
 }

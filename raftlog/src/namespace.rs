@@ -16,6 +16,7 @@
 //!
 //! The other modules are the keys and values of the tables.
 
+mod accounts;
 mod apply;
 mod body;
 mod chunk;
@@ -36,6 +37,7 @@ mod value;
 mod version;
 mod view;
 
+pub use accounts::{ACCOUNT_MAX, Account, ROOT_ACCOUNT, is_account_name};
 pub(crate) use apply::Applier;
 pub use apply::LogEntry;
 pub use body::{DroppedScope, MovedExtent, Pack};

@@ -3,8 +3,10 @@
 //! Invariant: nothing is reported as done that the server has not answered.
 //!
 //! - [`protocol`]: what is said on the socket; [`status`]: the command `strata status`; [`devices`], [`layout`], [`redundancy`]: `strata device`,
-//!   `strata layout`, `strata repair` and `strata scrub`; [`users`]: `strata admin user`, `key`, `group` and `policy`.
+//!   `strata layout`, `strata repair` and `strata scrub`; [`users`]: `strata admin user`, `key`, `group` and `policy`; [`accounts`]:
+//!   `strata admin account`.
 
+pub mod accounts;
 pub mod devices;
 pub mod layout;
 pub mod protocol;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the flags of `server`, `config check` and `config show` are the same, made from the table of keys.
 
+mod accounts;
 mod flags;
 mod users;
 
@@ -148,6 +149,9 @@ enum AdminCommands {
         #[command(flatten)]
         flags: KeyFlags<Places>,
     },
+    /// List, create and delete accounts, which own buckets
+    #[command(subcommand, arg_required_else_help = true)]
+    Account(accounts::AccountCommands),
     /// List, create, show and delete users
     #[command(subcommand, arg_required_else_help = true)]
     User(users::UserCommands),
@@ -342,6 +346,7 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Commands::Admin(AdminCommands::RootKey { flags }) => {
             working(admin::replace_root_key(&load(flags)?.config))
         }
+        Commands::Admin(AdminCommands::Account(command)) => accounts::accounts(command),
         Commands::Admin(AdminCommands::User(command)) => users::users(command),
         Commands::Admin(AdminCommands::Key(command)) => users::keys(command),
         Commands::Admin(AdminCommands::Group(command)) => users::groups(command),

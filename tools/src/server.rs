@@ -11,6 +11,7 @@
 //! Invariants: everything that can be refused is refused before a directory is made or a device is opened; nothing is printed
 //! as listening that does not; a stop finishes the requests under way.
 
+mod accounts;
 pub mod addresses;
 pub mod admin_socket;
 pub mod banner;

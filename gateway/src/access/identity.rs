@@ -117,9 +117,17 @@ impl Default for KnownIdentities {
 }
 
 impl KnownIdentities {
-    /// The root of the account.
+    /// The root of the account that is always there.
     pub fn root(&self) -> Rc<Identity> {
         self.root.clone()
+    }
+
+    /// The root of an account, which has no policies.
+    pub fn root_of(&self, account: u64) -> Rc<Identity> {
+        match account {
+            ROOT_ACCOUNT => self.root(),
+            account => Rc::new(Identity::of(Principal::Root { account })),
+        }
     }
 
     /// Whoever signs nothing.

@@ -61,11 +61,15 @@ fn malformed(error: MalformedPolicy) -> Fault {
     }
 }
 
-/// Whether a principal that a policy names exists: everybody, the one account, and its users.
+/// Whether a principal that a policy names exists: everybody, accounts and users.
 fn exists(shared: &Shared, named: &Named) -> Result<bool, Fault> {
     let arn = match named {
         Named::Everybody | Named::Service(_) => return Ok(true),
-        Named::Account(account) => return Ok(*account == ROOT_ACCOUNT),
+        Named::Account(ROOT_ACCOUNT) => return Ok(true),
+        Named::Account(account) => {
+            let found = shared.cluster.read(|view| view.account(*account))?;
+            return Ok(found.is_some());
+        }
         Named::Identity(arn) => arn,
     };
     let Some((_, name)) = arn.rsplit_once('/') else {

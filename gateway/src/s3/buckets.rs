@@ -8,7 +8,7 @@ use strata_net::ClusterError;
 use strata_raftlog::namespace::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
 use strata_raftlog::namespace::{Bucket, UploadQuery};
 
-use super::{ROOT_ACCOUNT, Shared, check_owner, write_account};
+use super::{Shared, check_owner, write_account};
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -29,8 +29,9 @@ const PAGE_BUCKETS_MAX: usize = 10_000;
 /// # Errors
 /// `NoSuchBucket`, and `AccessDenied` where the client expects another owner.
 pub fn find(shared: &Shared, request: &Request) -> Result<Rc<Bucket>, Fault> {
-    check_owner(request, "x-amz-expected-bucket-owner")?;
-    named(shared, request.bucket()?)
+    let bucket = named(shared, request.bucket()?)?;
+    check_owner(request, "x-amz-expected-bucket-owner", &bucket)?;
+    Ok(bucket)
 }
 
 /// The bucket of a name.
@@ -66,14 +67,18 @@ pub async fn list(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let is_here = query
         .get("bucket-region")
         .is_none_or(|asked| asked == region);
+    let account = request.asker.account();
     let mut found: Vec<Bucket> = shared.cluster.read(|view| view.buckets())?;
     found.retain(|bucket| {
-        is_here && bucket.name.starts_with(prefix) && bucket.name.as_str() > after
+        is_here
+            && bucket.owner == account
+            && bucket.name.starts_with(prefix)
+            && bucket.name.as_str() > after
     });
     let more = found.len() > limit;
     found.truncate(limit);
     let mut xml = xml::Writer::new("ListAllMyBucketsResult");
-    write_account(&mut xml, "Owner", ROOT_ACCOUNT);
+    write_account(&mut xml, "Owner", account);
     xml.open("Buckets");
     for bucket in &found {
         xml.open("Bucket");
@@ -110,7 +115,7 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
     let location = format!("/{bucket}");
     let command = CreateBucket {
         bucket,
-        owner: ROOT_ACCOUNT,
+        owner: request.asker.account(),
     };
     match shared.cluster.submit(command).await {
         // As AWS does in its oldest region alone: it is there, and nothing of it changes.

@@ -9,7 +9,7 @@ use super::copy_source::{Copied, Name, open, transfer};
 use super::object_tagging::put_command;
 use super::put_object::commit;
 use super::ranges::{Asked, parse, resolve};
-use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, multipart, tags, versions};
+use super::{Shared, buckets, conditions, metadata, multipart, tags, versions};
 use crate::access;
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
@@ -80,7 +80,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         attributes,
         body,
         precondition,
-        owner: ROOT_ACCOUNT,
+        owner: found.owner,
     };
     let answer = commit(shared, put_command(command, tags)).await?;
     let (Answer::Put { modified_nanos, .. } | Answer::PutVersion { modified_nanos, .. }) = answer

@@ -117,8 +117,8 @@ pub fn open(
     name: &Name,
     select: impl FnOnce(u64) -> Result<Range<u64>, Fault>,
 ) -> Result<Source, Fault> {
-    check_owner(request, "x-amz-source-expected-bucket-owner")?;
     let bucket = buckets::named(shared, &name.bucket)?;
+    check_owner(request, "x-amz-source-expected-bucket-owner", &bucket)?;
     let key = name.key.as_bytes();
     let (object, tags, range, window) = shared.cluster.read(|view| {
         let object = match versions::find(view, &bucket, key, name.version)? {

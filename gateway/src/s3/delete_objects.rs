@@ -6,10 +6,10 @@ use strata_raftlog::namespace::command::{
     Answer, DeleteKey, DeleteObjects, DeleteOutcome, DeleteVersion, DeleteVersions, ETagMatch,
     MarkDeleted, MarkOutcome, VersionDeleteOutcome,
 };
-use strata_raftlog::namespace::{ETag, KEY_BYTES_MAX, VersionId, Versioning};
+use strata_raftlog::namespace::{Bucket, ETag, KEY_BYTES_MAX, VersionId, Versioning};
 
 use super::head_object::no_such_key;
-use super::{ROOT_ACCOUNT, Shared, buckets, check_owner, conditions, versions, write_key};
+use super::{Shared, buckets, conditions, versions, write_key};
 use crate::access::Access;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -122,7 +122,6 @@ struct Delete {
 /// # Errors
 /// As every handler.
 pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    check_owner(request, "x-amz-expected-bucket-owner")?;
     let declared = request.body.expectation();
     if declared.content_md5.is_none() && declared.checksum.is_none() {
         return Err(Fault::new(
@@ -278,7 +277,7 @@ async fn delete_present(
         outcome = match bucket.versioning {
             Versioning::Off => delete_for_good(shared, bucket.inode, keys.clone()).await,
             Versioning::Enabled | Versioning::Suspended => {
-                mark_deleted(shared, bucket.inode, keys.clone()).await
+                mark_deleted(shared, &bucket, keys.clone()).await
             }
         };
         // Whether the bucket keeps versions has changed meanwhile.
@@ -310,13 +309,13 @@ async fn delete_for_good(
 
 async fn mark_deleted(
     shared: &Shared,
-    bucket: u64,
+    bucket: &Bucket,
     keys: Vec<DeleteKey>,
 ) -> Result<Vec<Outcome>, Fault> {
     let command = MarkDeleted {
-        bucket,
+        bucket: bucket.inode,
         keys,
-        owner: ROOT_ACCOUNT,
+        owner: bucket.owner,
     };
     let outcomes = match shared.cluster.submit(command).await? {
         Answer::Marked(outcomes) => outcomes.into_iter(),

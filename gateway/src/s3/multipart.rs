@@ -11,7 +11,7 @@ use strata_raftlog::namespace::{ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMB
 
 use super::copy_object::wanted_algorithm;
 use super::put_object::{checksum_of, commit, store};
-use super::{ROOT_ACCOUNT, Shared, buckets, metadata, tags, write_key};
+use super::{Shared, buckets, metadata, tags, write_key};
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -39,7 +39,7 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         inode,
         attributes,
         checksum: Some((algorithm, kind)),
-        owner: ROOT_ACCOUNT,
+        owner: found.owner,
     };
     let command: Command = match tags.is_empty() {
         true => create.into(),

@@ -5,7 +5,7 @@ use strata_raftlog::namespace::{
 };
 
 use super::multipart::{Found, find, parse_upload_id, upload_id};
-use super::{ROOT_ACCOUNT, Shared, buckets, is_encoded, page_size, write_account, write_key};
+use super::{Shared, buckets, is_encoded, page_size, write_account, write_key};
 use crate::checksum;
 use crate::dates::Iso8601;
 use crate::error::Fault;
@@ -38,7 +38,7 @@ pub async fn parts(shared: &Shared, request: &Request) -> Result<Response, Fault
     xml.element("Bucket", bucket);
     write_key(&mut xml, "Key", key, false);
     xml.element("UploadId", query.text("uploadId"));
-    write_account(&mut xml, "Initiator", ROOT_ACCOUNT);
+    write_account(&mut xml, "Initiator", row.owner);
     write_account(&mut xml, "Owner", row.owner);
     xml.element("StorageClass", "STANDARD");
     write_checksum(&mut xml, row.checksum);
@@ -133,7 +133,7 @@ fn write_upload(xml: &mut xml::Writer, upload: &ListedUpload, encoded: bool) {
     xml.open("Upload");
     write_key(xml, "Key", &upload.key, encoded);
     xml.value("UploadId", upload_id(upload.upload));
-    write_account(xml, "Initiator", ROOT_ACCOUNT);
+    write_account(xml, "Initiator", upload.row.owner);
     write_account(xml, "Owner", upload.row.owner);
     xml.element("StorageClass", "STANDARD");
     xml.value("Initiated", Iso8601(upload.row.initiated_nanos));

@@ -6,7 +6,7 @@ use strata_raftlog::namespace::command::{Answer, Command, PutObject};
 use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag};
 
 use super::object_tagging::put_command;
-use super::{ROOT_ACCOUNT, Shared, buckets, conditions, metadata, tags, versions};
+use super::{Shared, buckets, conditions, metadata, tags, versions};
 use crate::body::{Digests, RequestBody};
 use crate::checksum;
 use crate::error::{Code, Fault};
@@ -27,7 +27,7 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
     let tags = tags::of_headers(&request.headers)?;
     let precondition = conditions::of_write(&request.headers)?;
     // Looked up now, so that nobody sends gigabytes to a bucket that is not there.
-    let bucket = buckets::find(shared, request)?.inode;
+    let bucket = buckets::find(shared, request)?;
     let inode = shared.cluster.new_inode().await?;
     let algorithm = stored_algorithm(&request.body);
     request.body.want_checksum(algorithm);
@@ -37,7 +37,7 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
     let etag = ETag::single(digests.md5);
     let (_, key) = request.address.object()?;
     let command = PutObject {
-        bucket,
+        bucket: bucket.inode,
         key: key.to_vec(),
         inode,
         size: digests.length,
@@ -46,7 +46,7 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
         attributes,
         body,
         precondition,
-        owner: ROOT_ACCOUNT,
+        owner: bucket.owner,
     };
     let answer = commit(shared, put_command(command, tags)).await?;
     let mut response = Response::ok().header(header::ETAG, &etag::quoted(etag));

@@ -3,7 +3,7 @@
 //!
 //! Invariant: an answer says what is true here. Encryption, which AWS gives to every bucket, is not there.
 
-use super::{ROOT_ACCOUNT, Shared, buckets, write_account};
+use super::{Shared, buckets, write_account};
 use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
@@ -80,20 +80,20 @@ pub async fn ownership(shared: &Shared, request: &Request) -> Result<Response, F
     Ok(Response::xml(xml))
 }
 
-/// `GetBucketAcl`: the owner may do everything, and no other account is there.
+/// `GetBucketAcl`: the owner may do everything, and others what policies allow.
 ///
 /// # Errors
 /// `NoSuchBucket`.
 pub async fn access_list(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    buckets::find(shared, request)?;
+    let owner = buckets::find(shared, request)?.owner;
     let mut xml = xml::Writer::new("AccessControlPolicy");
-    write_account(&mut xml, "Owner", ROOT_ACCOUNT);
+    write_account(&mut xml, "Owner", owner);
     xml.open("AccessControlList");
     xml.open("Grant");
     xml.open(
         "Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"",
     );
-    xml.value("ID", format_args!("{ROOT_ACCOUNT:064x}"));
+    xml.value("ID", format_args!("{owner:064x}"));
     xml.close("Grantee");
     xml.element("Permission", "FULL_CONTROL");
     xml.close("Grant");

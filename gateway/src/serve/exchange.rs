@@ -170,7 +170,7 @@ fn admit(
             let verifier = &server.verifier;
             let payload = verifier.verify(&subject, &authorization, now, find)?;
             identity = match user_key {
-                Some(key) => user_of(server, &key, record)?,
+                Some(key) => holder_of(server, &key, record)?,
                 None => identities.root(),
             };
             Some(Signed {
@@ -184,8 +184,11 @@ fn admit(
     Ok((admitted, asker))
 }
 
-/// The user of a key by which the signature is right.
-fn user_of(server: &Server, key: &AccessKey, record: &mut Record) -> Result<Rc<Identity>, Fault> {
+/// The user, or the root of an account, whose key has made the signature.
+fn holder_of(server: &Server, key: &AccessKey, record: &mut Record) -> Result<Rc<Identity>, Fault> {
+    if key.user.is_empty() {
+        return Ok(server.shared.identities.root_of(key.account));
+    }
     let Some(user) = server.shared.cluster.user_policies(&key.user)? else {
         // It was deleted since, and its key before it.
         let id = &key.id;
@@ -210,7 +213,7 @@ fn asker(identity: Rc<Identity>, client: Client, signed: Option<&Signed>) -> Ask
 /// A key that is known.
 struct FoundKey {
     credential: Credential,
-    /// That of a user; `None` for a key of the root.
+    /// That of a user or of an account's root; `None` for a key of the root of the account that is always there.
     user_key: Option<Rc<AccessKey>>,
 }
 
@@ -245,7 +248,7 @@ fn find_key(server: &Server, access_key_id: &str) -> Result<Option<FoundKey>, Fa
     if !key.active {
         return Err(Fault::from(Code::InvalidAccessKeyId)
             .detail("AWSAccessKeyId", access_key_id)
-            .because(format!("the key of user {} is inactive", key.user)));
+            .because(format!("the key of {} is inactive", holder_name(&key))));
     }
     let credential = Credential {
         access_key_id: key.id.clone(),
@@ -255,6 +258,13 @@ fn find_key(server: &Server, access_key_id: &str) -> Result<Option<FoundKey>, Fa
         credential,
         user_key: Some(key),
     }))
+}
+
+fn holder_name(key: &AccessKey) -> String {
+    match key.user.as_str() {
+        "" => format!("the root of account {:012}", key.account),
+        user => format!("user {user}"),
+    }
 }
 
 fn request_of(admitted: Admitted, asker: Asker, mut body: RequestBody, record: &Record) -> Request {

@@ -419,7 +419,7 @@ impl Node {
 pub async fn make_bucket(cluster: &Cluster) -> Result<(), ClusterError> {
     let bucket = CreateBucket {
         bucket: BUCKET.to_owned(),
-        owner: 0,
+        owner: 1,
     };
     cluster.submit(bucket).await.map(drop)
 }

@@ -6,6 +6,7 @@
 //! - bytes are decoded only after their CRC32C holds, and are always validated;
 //! - a command carries all that its outcome depends on beside the state.
 
+mod accounts;
 mod answer;
 mod cost;
 mod envelope;
@@ -18,6 +19,7 @@ mod golden;
 #[cfg(test)]
 mod layout;
 
+pub use accounts::*;
 pub use answer::{
     Answer, DeleteOutcome, MarkOutcome, Refusal, RepointOutcome, VersionDeleteOutcome,
 };

@@ -3,6 +3,7 @@
 use strata_engine::Uuid;
 use strata_engine::format::description::{Description, Structure, Value};
 
+use super::accounts::Account;
 use super::body::{DroppedRow, DroppedScope, ExtentRow, InlineRow, Pack, SpanRow};
 use super::chunk::{Extent, ExtentKind};
 use super::command::{Answer, DeleteOutcome, MarkOutcome, RepointOutcome, VersionDeleteOutcome};
@@ -103,6 +104,9 @@ fn key_fields(key: &[u8]) -> Description {
         }
         (Some(key::SYSTEM), Some(kind @ key::S_USER..=key::S_INLINE_POLICY)) => {
             user_key(name, kind, key)
+        }
+        (Some(key::SYSTEM), Some(key::S_ACCOUNT)) => {
+            number(key, 2).map(|account| name("account").with("number", account))
         }
         (Some(key::SYSTEM), Some(kind)) => Some(system_key(name(s_kind(kind)), &key[2..])),
         _ => None,
@@ -283,6 +287,7 @@ fn system_by_type<U: TypedUse>(
         key::S_ACCESS_KEY => using.of::<AccessKey>(key, value),
         key::S_MANAGED_POLICY => using.of::<ManagedPolicy>(key, value),
         key::S_INLINE_POLICY => using.of::<InlinePolicy>(key, value),
+        key::S_ACCOUNT => using.of::<Account>(key, value),
         _ => return None,
     })
 }

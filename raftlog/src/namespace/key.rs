@@ -67,6 +67,8 @@ pub(crate) const S_USER_GROUP: u8 = 14;
 pub(crate) const S_ACCESS_KEY: u8 = 15;
 pub(crate) const S_MANAGED_POLICY: u8 = 16;
 pub(crate) const S_INLINE_POLICY: u8 = 17;
+// 18 to 25 are for roles.
+pub(crate) const S_ACCOUNT: u8 = 26;
 
 /// Third byte of the keys of inline policies.
 const OF_USER: u8 = 1;
@@ -278,7 +280,12 @@ pub(crate) fn user_group(name: &str) -> Vec<u8> {
     key(&[&system(S_USER_GROUP), &folded(name)])
 }
 
-/// An access key of a user, by its id.
+/// An account other than the first, by its number.
+pub(crate) fn account(number: u64) -> Vec<u8> {
+    key(&[&system(S_ACCOUNT), &number.to_be_bytes()])
+}
+
+/// An access key of a user, or of an account's root, by its id.
 pub(crate) fn access_key(id: &str) -> Vec<u8> {
     key(&[&system(S_ACCESS_KEY), id.as_bytes()])
 }

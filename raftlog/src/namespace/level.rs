@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     pub devices_max: usize,
     /// Users.
     pub users_max: usize,
+    /// Accounts beside the first.
+    pub accounts_max: usize,
     /// Groups of users.
     pub groups_max: usize,
     /// Managed policies.
@@ -84,6 +86,7 @@ static LEVELS: &[Limits] = &[Limits {
     device_reason_bytes_max: DEVICE_REASON_BYTES_MAX,
     devices_max: 1_024,
     users_max: 5_000,
+    accounts_max: 1_000,
     groups_max: 300,
     managed_policies_max: 1_500,
     user_groups_max: 10,

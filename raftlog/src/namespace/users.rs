@@ -11,6 +11,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 mod rows;
 
+pub(super) use rows::{read_list, read_text, write_list, write_text};
+
 /// The longest name of a user (IAM's quotas, <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
 pub const USER_NAME_CHARACTERS_MAX: usize = 64;
 
@@ -168,14 +170,16 @@ pub struct Group {
     pub attached: Vec<ManagedPolicyName>,
 }
 
-/// An access key of a user.
+/// An access key of a user, or of the root of an account other than the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessKey {
     /// The id.
     pub id: String,
     /// The secret.
     pub secret: AccessKeySecret,
-    /// The name of the user.
+    /// The account.
+    pub account: u64,
+    /// The name of the user; empty for the root of the account.
     pub user: String,
     /// Whether requests may be signed with it.
     pub active: bool,

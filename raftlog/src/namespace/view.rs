@@ -1,6 +1,7 @@
 //! Queries. A view is one short read transaction: never held across an await, never for longer than
 //! some steps of a listing, because pages that it may read cannot be used again.
 
+mod accounts;
 mod body;
 mod every_body;
 mod list;

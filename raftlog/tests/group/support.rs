@@ -228,7 +228,7 @@ impl Client {
         let mut client = Client::returning(1, group, acknowledged).await;
         let bucket = CreateBucket {
             bucket: "b".into(),
-            owner: 0,
+            owner: 1,
         };
         client.propose(bucket).await.expect("a bucket");
         client.lease().await;

@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
-    AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateGroup, CreateUpload, CreateUser,
-    DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy, PutManagedPolicy, PutPart,
-    PutTaggedObject, Repoint, RepointItem, SetAccessKeyActive, SetBoundary, SetBucketSetting,
-    SetDevice, SetMembership, SetPlacementGroup, SetVersioning,
+    AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateAccount, CreateAccountKey,
+    CreateGroup, CreateUpload, CreateUser, DeleteKey, MarkDeleted, OldPlace, OpenEpoch,
+    PutInlinePolicy, PutManagedPolicy, PutPart, PutTaggedObject, Repoint, RepointItem,
+    SetAccessKeyActive, SetBoundary, SetBucketSetting, SetDevice, SetMembership, SetPlacementGroup,
+    SetVersioning,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
@@ -129,6 +130,7 @@ fn state() -> Cluster {
     });
     versions(&mut cluster);
     users(&mut cluster);
+    accounts(&mut cluster);
     let position = LogPosition {
         term: 2,
         node: 1,
@@ -225,6 +227,20 @@ fn users(cluster: &mut Cluster) {
     });
 }
 
+/// An account with a key.
+fn accounts(cluster: &mut Cluster) {
+    let number = 123_456_789_012;
+    cluster.change(CreateAccount {
+        number,
+        name: "Research".into(),
+    });
+    cluster.change(CreateAccountKey {
+        number,
+        access_key_id: "AKIAEXAMPLE000000003".into(),
+        secret_access_key: AccessKeySecret("not a secret".replace(' ', "_")),
+    });
+}
+
 #[test]
 fn every_kind_of_row_is_as_it_was_first_written() {
     let cluster = state();
@@ -288,6 +304,7 @@ fn every_kind_of_row_is_described_in_words() {
         "S, kind managed policy, name ",
         "S, kind inline policy, user ",
         "S, kind inline policy, group ",
+        "S, kind account, number 123456789012",
     ] {
         assert!(
             text.iter().any(|line| line.contains(kind)),

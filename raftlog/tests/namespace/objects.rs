@@ -249,7 +249,7 @@ fn a_repeated_proposal_gets_its_first_answer() {
     cluster.outstanding = u64::MAX;
     let create = CreateBucket {
         bucket: "b".into(),
-        owner: 0,
+        owner: 1,
     };
     let envelope = cluster.envelope(create.clone());
     assert_eq!(cluster.apply(&envelope), Answer::Done);

@@ -157,7 +157,7 @@ impl Cluster {
     pub fn bucket(&mut self, bucket: &str) -> u64 {
         let answer = self.change(CreateBucket {
             bucket: bucket.into(),
-            owner: 0,
+            owner: 1,
         });
         assert_eq!(answer, Answer::Done);
         self.bucket_inode(bucket)

@@ -69,14 +69,14 @@ fn built_in(name: &str) -> ManagedPolicyName {
     }
 }
 
-fn done(cluster: &mut Cluster, command: impl Into<Command>) {
+pub fn done(cluster: &mut Cluster, command: impl Into<Command>) {
     let command = command.into();
     let said = format!("{command:?}");
     assert_eq!(cluster.change(command), Answer::Done, "{said}");
 }
 
 /// The refusal of a command that has to be refused.
-fn refused(cluster: &mut Cluster, command: impl Into<Command>) -> Refusal {
+pub fn refused(cluster: &mut Cluster, command: impl Into<Command>) -> Refusal {
     match cluster.change(command) {
         Answer::Refused(refusal) => refusal,
         other => panic!("{other:?}"),

@@ -14,21 +14,21 @@ use crate::{code, failure};
 const CONNECTIONS: usize = 8;
 
 /// Runs `strata admin` and takes its JSON.
-fn admin_json(server: &Server, arguments: &[&str]) -> Value {
+pub fn admin_json(server: &Server, arguments: &[&str]) -> Value {
     let output = admin(server, &[arguments, &["--json"]].concat());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Runs `strata admin`, which must do its work.
-fn admin(server: &Server, arguments: &[&str]) -> Output {
+pub fn admin(server: &Server, arguments: &[&str]) -> Output {
     let output = server.run(&[&["admin"], arguments].concat());
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     output
 }
 
 /// Runs `strata admin`, which must be refused, and gives what it says.
-fn refused(server: &Server, arguments: &[&str]) -> String {
+pub fn refused(server: &Server, arguments: &[&str]) -> String {
     let output = server.run(&[&["admin"], arguments].concat());
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()

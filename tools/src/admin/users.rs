@@ -63,13 +63,13 @@ fn check_document(file: &Path, document: &str) -> Result<(), String> {
     }
 }
 
-/// Has an access key created: a new one, or that of an id with the secret in a file.
+/// Has an access key created by the request that `of` makes: a new one, or that of an id with the secret in a file.
 ///
 /// # Errors
 /// The file cannot be read, no server runs, or it refuses; says why.
 pub fn create_key(
     config: &Config,
-    user: String,
+    of: impl FnOnce(Option<String>, Option<String>) -> UsersRequest,
     given: Option<(String, &Path)>,
     as_json: bool,
 ) -> Result<String, String> {
@@ -81,11 +81,7 @@ pub fn create_key(
             (Some(id), Some(secret.trim_end().to_owned()))
         }
     };
-    let request = UsersRequest::CreateKey {
-        user,
-        access_key_id,
-        secret_access_key,
-    };
+    let request = of(access_key_id, secret_access_key);
     shown(config, request, as_json, new_key)
 }
 
@@ -100,7 +96,7 @@ fn new_key(key: &Value) -> String {
 }
 
 /// Names, one after the other.
-fn names(value: &Value, name: &str) -> String {
+pub(super) fn names(value: &Value, name: &str) -> String {
     let names = list(value, name).iter().filter_map(Value::as_str);
     or_hyphen(&names.collect::<Vec<&str>>())
 }
@@ -129,7 +125,7 @@ fn or_hyphen<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
-fn created(value: &Value) -> String {
+pub(super) fn created(value: &Value) -> String {
     age(seconds_since(number(value, "created_unix_seconds")))
 }
 

@@ -21,10 +21,10 @@ pub(super) struct Common {
 #[derive(Args)]
 pub(super) struct Showing {
     #[command(flatten)]
-    flags: KeyFlags<Places>,
+    pub(super) flags: KeyFlags<Places>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Whose policy is meant.
@@ -248,7 +248,7 @@ pub(super) enum PolicyCommands {
 }
 
 /// Shows what is asked for.
-fn show(
+pub(super) fn show(
     showing: Showing,
     request: UsersRequest,
     table: fn(&serde_json::Value) -> String,
@@ -258,7 +258,11 @@ fn show(
 }
 
 /// Has a change made.
-fn change(common: Common, request: UsersRequest, sentence: String) -> Result<ExitCode, Failure> {
+pub(super) fn change(
+    common: Common,
+    request: UsersRequest,
+    sentence: String,
+) -> Result<ExitCode, Failure> {
     told(admin::done(&load(common.flags)?.config, request, sentence))
 }
 
@@ -318,7 +322,12 @@ pub(super) fn keys(command: KeyCommands) -> Result<ExitCode, Failure> {
         } => {
             let given = access_key_id.zip(secret_file.as_deref());
             let config = load(showing.flags)?.config;
-            told(admin::create_key(&config, user, given, showing.json))
+            let of = |access_key_id, secret_access_key| UsersRequest::CreateKey {
+                user,
+                access_key_id,
+                secret_access_key,
+            };
+            told(admin::create_key(&config, of, given, showing.json))
         }
         KeyCommands::Delete {
             access_key_id,

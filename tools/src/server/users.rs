@@ -1,4 +1,4 @@
-//! Users, groups, access keys and policies: what the admin socket is asked about them, answered by reactor 0 from the replicated state.
+//! Accounts, users, groups, access keys and policies: what the admin socket is asked about them, answered by reactor 0 from the replicated state.
 //!
 //! Invariants: a change is answered when it is in force, or with what is known of it; a secret is in the answer to the request that made it, and in
 //! no other, no log and no error; no user has a key with the id of a configured one; a managed policy of the state goes before a built-in one of its
@@ -13,15 +13,16 @@ use strata_gateway::policy::{BUILT_IN_POLICIES, Policy, PolicyKind, built_in_pol
 use strata_gateway::s3::ROOT_ACCOUNT;
 use strata_net::{Cluster, ClusterError};
 use strata_raftlog::namespace::command::{
-    AttachPolicy, Command, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey, DeleteGroup,
-    DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy,
-    PutManagedPolicy, SetAccessKeyActive, SetBoundary, SetMembership,
+    AttachPolicy, Command, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey,
+    DeleteAccount, DeleteGroup, DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy,
+    PutInlinePolicy, PutManagedPolicy, SetAccessKeyActive, SetBoundary, SetMembership,
 };
 use strata_raftlog::namespace::{
     AccessKey, AccessKeySecret, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName,
     PolicySource, Principal, User,
 };
 
+use super::accounts;
 use super::root_key::{SECRET_CHARACTERS, is_without_effect, random_text};
 use crate::admin::protocol::users::{Of, UsersRequest};
 use crate::config::Config;
@@ -61,11 +62,16 @@ impl Users {
 
     /// Refuses a key that is given by halves, or has the id of a configured one.
     fn check(&self, request: &UsersRequest) -> Result<(), String> {
-        let UsersRequest::CreateKey {
+        let (UsersRequest::CreateKey {
             access_key_id,
             secret_access_key,
             ..
-        } = request
+        }
+        | UsersRequest::CreateAccountKey {
+            access_key_id,
+            secret_access_key,
+            ..
+        }) = request
         else {
             return Ok(());
         };
@@ -106,9 +112,12 @@ pub fn refuse_configured(cluster: &Cluster, configured: &[String]) -> Result<(),
     for id in configured {
         let found = cluster.access_key(id).map_err(|error| error.to_string())?;
         if let Some(key) = found {
-            let user = &key.user;
+            let holder = match key.user.as_str() {
+                "" => format!("account {}", key.account),
+                user => format!("user {user}"),
+            };
             return Err(format!(
-                "`s3.auth.credentials` holds the id of an access key of user {user}, {id}: take it out of there, or delete that key with \
+                "`s3.auth.credentials` holds the id of an access key of {holder}, {id}: take it out of there, or delete that key with \
                  `strata admin key delete` before"
             ));
         }
@@ -141,6 +150,18 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
             access_key_id,
             secret_access_key,
         } => return create_key(cluster, user, access_key_id.zip(secret_access_key)).await,
+        UsersRequest::ListAccounts => return accounts::list(cluster),
+        UsersRequest::CreateAccount { account, number } => {
+            return accounts::create(cluster, account, number).await;
+        }
+        UsersRequest::CreateAccountKey {
+            number,
+            access_key_id,
+            secret_access_key,
+        } => {
+            let given = access_key_id.zip(secret_access_key);
+            return accounts::create_key(cluster, number, given).await;
+        }
         UsersRequest::CreateUser { user, path } => {
             let (name, id, account) = (user.clone(), id("AIDA")?, ROOT_ACCOUNT);
             let create = CreateUser {
@@ -185,6 +206,7 @@ fn command_of(cluster: &Cluster, request: UsersRequest) -> Result<Command, Strin
             let policy = policy.map(|name| managed(cluster, name)).transpose()?;
             SetBoundary { user, policy }.into()
         }
+        UsersRequest::DeleteAccount { number } => DeleteAccount { number }.into(),
         UsersRequest::DeleteKey { access_key_id } => DeleteAccessKey { access_key_id }.into(),
         UsersRequest::SetKeyActive {
             access_key_id,
@@ -315,28 +337,38 @@ async fn create_key(
     user: String,
     given: Option<(String, String)>,
 ) -> Result<Value, String> {
-    let (access_key_id, secret) = match given {
-        Some(given) => given,
-        None => (
-            format!("AKIA{}", random_text(UPPER, KEY_ID_CHARACTERS)?),
-            random_text(ANY, SECRET_CHARACTERS)?,
-        ),
-    };
+    let (id, secret) = key_pair(given)?;
     let create = CreateAccessKey {
         user: user.clone(),
-        access_key_id: access_key_id.clone(),
+        access_key_id: id.clone(),
         secret_access_key: AccessKeySecret(secret.clone()),
     };
     submit(cluster, create.into()).await?;
-    Ok(json!({
+    Ok(new_key_fields(&user, &id, &secret))
+}
+
+/// The key that is given, or a new one.
+pub(super) fn key_pair(given: Option<(String, String)>) -> Result<(String, String), String> {
+    match given {
+        Some(given) => Ok(given),
+        None => Ok((
+            format!("AKIA{}", random_text(UPPER, KEY_ID_CHARACTERS)?),
+            random_text(ANY, SECRET_CHARACTERS)?,
+        )),
+    }
+}
+
+/// A new key of a user or an account, with its secret.
+pub(super) fn new_key_fields(user: &str, access_key_id: &str, secret: &str) -> Value {
+    json!({
         "user": user,
         "access_key_id": access_key_id,
         "secret_access_key": secret,
-    }))
+    })
 }
 
 /// Has a change made.
-async fn submit(cluster: &Cluster, command: Command) -> Result<(), String> {
+pub(super) async fn submit(cluster: &Cluster, command: Command) -> Result<(), String> {
     let name = command.name();
     match cluster.submit(command).await {
         Ok(_) => {
@@ -353,7 +385,7 @@ fn unknown(why: &str) -> String {
     format!("it is not known whether the change is in force ({why}): look before you try again")
 }
 
-fn failed(error: ClusterError) -> String {
+pub(super) fn failed(error: ClusterError) -> String {
     error.to_string()
 }
 

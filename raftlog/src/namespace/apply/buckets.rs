@@ -4,7 +4,7 @@ use super::{Change, Outcome, invalid};
 use crate::namespace::command::{Answer, CreateBucket, DeleteBucket, Refusal, SetBucketSetting};
 use crate::namespace::setting::{SETTINGS, SettingRow};
 use crate::namespace::view::directory_segment;
-use crate::namespace::{BUCKET_BYTES_MAX, ROOT_INODE, key};
+use crate::namespace::{BUCKET_BYTES_MAX, ROOT_ACCOUNT, ROOT_INODE, key};
 
 impl Change<'_, '_> {
     pub(super) fn create_bucket(&mut self, command: &CreateBucket) -> Outcome {
@@ -13,8 +13,18 @@ impl Change<'_, '_> {
         if reserved || name.len() > BUCKET_BYTES_MAX || name.contains(['/', '\0']) {
             return invalid("a bucket's name has 1 to 255 bytes and no '/'");
         }
-        if self.view().bucket(name)?.is_some() {
-            return Err(Refusal::BucketAlreadyOwnedByYou.into());
+        if let Some(known) = self.view().bucket(name)? {
+            return Err(match known.owner == command.owner {
+                true => Refusal::BucketAlreadyOwnedByYou.into(),
+                false => Refusal::BucketAlreadyExists.into(),
+            });
+        }
+        if command.owner != ROOT_ACCOUNT && self.view().account(command.owner)?.is_none() {
+            let message = format!(
+                "The account with number {:012} cannot be found.",
+                command.owner
+            );
+            return Err(Refusal::NoSuchEntity(message).into());
         }
         let entry = self.new_directory(false, command.owner);
         self.link_in(ROOT_INODE, &directory_segment(name.as_bytes()), &entry)?;

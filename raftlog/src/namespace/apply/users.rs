@@ -11,9 +11,9 @@ use crate::namespace::command::{
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::users::{
-    AccessKey, ENTITY_ID_CHARACTERS, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName,
-    PolicySource, Principal, User, is_group_name, is_path, is_user_key_id, is_user_name,
-    is_user_secret, policy_characters,
+    AccessKey, AccessKeySecret, ENTITY_ID_CHARACTERS, Group, InlinePolicy, ManagedPolicy,
+    ManagedPolicyName, PolicySource, Principal, User, is_group_name, is_path, is_user_key_id,
+    is_user_name, is_user_secret, policy_characters,
 };
 
 impl Change<'_, '_> {
@@ -63,21 +63,15 @@ impl Change<'_, '_> {
 
     pub(super) fn create_access_key(&mut self, command: &CreateAccessKey) -> Outcome {
         let id = &command.access_key_id;
-        if !is_user_key_id(id) || !is_user_secret(&command.secret_access_key.0) {
-            return invalid(
-                "an access key id has 16 to 128 letters, digits and _, its secret 8 to 128 characters of printable ASCII",
-            );
-        }
         let mut user = self.user(&command.user)?;
-        if self.is_key_id_taken(id)? {
-            return already_exists(format!("The Access Key with id {id} already exists."));
-        }
+        self.check_new_key(id, &command.secret_access_key)?;
         let keys_max = self.limits.user_keys_max;
         check_quota(user.access_key_ids.len(), keys_max, "AccessKeysPerUser")?;
         user.access_key_ids.push(id.clone());
         let row = AccessKey {
             id: id.clone(),
             secret: command.secret_access_key.clone(),
+            account: user.account,
             user: user.name.clone(),
             active: true,
             created_nanos: self.now(),
@@ -98,9 +92,14 @@ impl Change<'_, '_> {
 
     pub(super) fn delete_access_key(&mut self, command: &DeleteAccessKey) -> Outcome {
         let row = self.access_key(&command.access_key_id)?;
-        let mut user = self.owner_of(&row)?;
-        user.access_key_ids.retain(|id| *id != row.id);
-        self.put_user(&user)?;
+        match row.user.is_empty() {
+            true => self.take_key_from_account(&row)?,
+            false => {
+                let mut user = self.owner_of(&row)?;
+                user.access_key_ids.retain(|id| *id != row.id);
+                self.put_user(&user)?;
+            }
+        }
         self.delete(&key::access_key(&row.id))?;
         Ok(Answer::Done)
     }
@@ -395,7 +394,20 @@ impl Change<'_, '_> {
         })
     }
 
-    /// Whether an access key id belongs to a user or is the root key's.
+    /// Refuses a key that can be none, or whose id is taken.
+    pub(super) fn check_new_key(&self, id: &str, secret: &AccessKeySecret) -> Outcome<()> {
+        if !is_user_key_id(id) || !is_user_secret(&secret.0) {
+            return invalid(
+                "an access key id has 16 to 128 letters, digits and _, its secret 8 to 128 characters of printable ASCII",
+            );
+        }
+        match self.is_key_id_taken(id)? {
+            true => already_exists(format!("The Access Key with id {id} already exists.")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether an access key id belongs to a user or an account's root, or is the root key's.
     fn is_key_id_taken(&self, id: &str) -> Outcome<bool> {
         let view = self.view();
         let root = view.root_key()?;
@@ -454,14 +466,14 @@ fn check_entity(path: &str, id: &str) -> Outcome<()> {
     Ok(())
 }
 
-fn check_quota(count: usize, most: usize, quota: &str) -> Outcome<()> {
+pub(super) fn check_quota(count: usize, most: usize, quota: &str) -> Outcome<()> {
     match count < most {
         true => Ok(()),
         false => limit_exceeded(format!("Cannot exceed quota for {quota}: {most}")),
     }
 }
 
-fn refuse_delete(must: Option<&str>) -> Outcome<()> {
+pub(super) fn refuse_delete(must: Option<&str>) -> Outcome<()> {
     match must {
         None => Ok(()),
         Some(must) => {
@@ -483,11 +495,11 @@ fn one_less(count: u32, what: &str) -> Result<u32, StoreError> {
     less.ok_or_else(|| StoreError::Invariant(format!("{what} are fewer than none")))
 }
 
-fn already_exists<T>(message: String) -> Outcome<T> {
+pub(super) fn already_exists<T>(message: String) -> Outcome<T> {
     Err(Refusal::EntityAlreadyExists(message).into())
 }
 
-fn no_such<T>(message: String) -> Outcome<T> {
+pub(super) fn no_such<T>(message: String) -> Outcome<T> {
     Err(Refusal::NoSuchEntity(message).into())
 }
 

@@ -236,4 +236,7 @@ pub enum Refusal {
     /// What is to be deleted is in use.
     #[error("{0}")]
     DeleteConflict(String),
+    /// The bucket exists, and another account owns it.
+    #[error("the bucket exists already, and another account owns it")]
+    BucketAlreadyExists,
 }

@@ -35,8 +35,8 @@ const EXTENT_BYTES: u64 = 64;
 /// An item of a `Repoint` in its archive.
 const ITEM_BYTES: usize = size_of::<rkyv::Archived<RepointItem>>();
 
-/// The numbers of the commands about users, groups, access keys and policies.
-const USER_KINDS: std::ops::RangeInclusive<u16> = 0x0060..=0x006f;
+/// The numbers of the commands about users, groups, access keys, policies and accounts.
+const USER_KINDS: std::ops::RangeInclusive<u16> = 0x0060..=0x008f;
 
 /// The longest row of a user: name, path and id, the names of ten groups and of eleven policies, the ids of sixteen access keys.
 const USER_BYTES_MAX: u64 = 64 + 512 + 128 + 10 * 132 + 11 * 133 + 16 * 132 + 64;
@@ -110,7 +110,7 @@ pub(super) fn of_device(condition: &crate::namespace::DeviceCondition) -> u64 {
     value_bytes(condition.reason.len() as u64 + 96)
 }
 
-/// The row of a user or a group, however much it holds.
+/// The row of a user, a group or an account, however much it holds.
 pub(super) fn of_user() -> u64 {
     value_bytes(USER_BYTES_MAX)
 }
@@ -322,6 +322,7 @@ mod tests {
         let key = AccessKey {
             id: "A".repeat(128),
             secret: AccessKeySecret("s".repeat(128)),
+            account: u64::MAX,
             user: "u".repeat(64),
             active: true,
             created_nanos: i64::MAX,

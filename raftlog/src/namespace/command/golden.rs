@@ -177,6 +177,7 @@ macro_rules! samples {
     };
 }
 
+mod accounts;
 mod users;
 
 /// One of each kind.
@@ -187,6 +188,7 @@ pub(super) fn samples() -> Vec<Sample> {
     samples.extend(of_uploads());
     samples.extend(of_chunks());
     samples.extend(users::samples());
+    samples.extend(accounts::samples());
     samples
 }
 
@@ -553,6 +555,7 @@ fn every_answer_is_as_it_was_first_written() {
         ("answers_of_versions.bin", answers_of_versions()),
         ("answers_of_tags.bin", answers_of_tags()),
         ("answers_of_users.bin", users::answers()),
+        ("answers_of_accounts.bin", accounts::answers()),
     ] {
         let mut bytes = Vec::new();
         for answer in answers {

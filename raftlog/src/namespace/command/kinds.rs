@@ -4,6 +4,7 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::accounts::{CreateAccount, CreateAccountKey, DeleteAccount};
 use super::cost::{self, CommandClass};
 use super::envelope::CommandError;
 use super::repoint::{ReplaceChunk, Repoint};
@@ -122,6 +123,12 @@ macro_rules! command_table {
             0x006d since 1 Frees DetachPolicy |_| cost::of_user() + cost::of_any_policy() => detach_policy,
             /// Sets or removes the boundary of a user.
             0x006e since 1 Starts SetBoundary |command| cost::of_boundary(command) => set_boundary,
+            /// Creates an account.
+            0x0080 since 1 Grows CreateAccount |_| cost::of_user() => create_account,
+            /// Deletes an account that has nothing.
+            0x0081 since 1 Frees DeleteAccount |_| 0 => delete_account,
+            /// Creates an access key of an account's root.
+            0x0082 since 1 Grows CreateAccountKey |_| cost::of_user() + cost::of_access_key() => create_account_key,
         }
     };
 }

@@ -553,11 +553,22 @@ impl Described for Group {
     }
 }
 
+impl Described for Account {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("number", self.number)
+            .with("name", self.name.clone())
+            .with("created_nanos", self.created_nanos)
+            .with("access_key_ids", self.access_key_ids.clone())
+    }
+}
+
 /// Without the secret.
 impl Described for AccessKey {
     fn fields(&self) -> Description {
         Description::new()
             .with("access_key_id", self.id.clone())
+            .with("account", self.account)
             .with("user", self.user.clone())
             .with("active", self.active)
             .with("created_nanos", self.created_nanos)

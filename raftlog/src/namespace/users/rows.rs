@@ -6,7 +6,11 @@ use super::{
 };
 use crate::namespace::value::{Damage, FieldWriter, Fields, Row};
 
-fn write_list<T>(fields: &mut FieldWriter, list: &[T], write: impl Fn(&mut FieldWriter, &T)) {
+pub(in crate::namespace) fn write_list<T>(
+    fields: &mut FieldWriter,
+    list: &[T],
+    write: impl Fn(&mut FieldWriter, &T),
+) {
     assert!(list.len() <= usize::from(u16::MAX), "lists here are short");
     fields.u16(list.len() as u16);
     for item in list {
@@ -14,7 +18,7 @@ fn write_list<T>(fields: &mut FieldWriter, list: &[T], write: impl Fn(&mut Field
     }
 }
 
-fn read_list<T>(
+pub(in crate::namespace) fn read_list<T>(
     fields: &mut Fields<'_>,
     read: impl Fn(&mut Fields<'_>) -> Result<T, Damage>,
 ) -> Result<Vec<T>, Damage> {
@@ -22,11 +26,11 @@ fn read_list<T>(
     (0..count).map(|_| read(fields)).collect()
 }
 
-fn write_text(fields: &mut FieldWriter, text: &String) {
+pub(in crate::namespace) fn write_text(fields: &mut FieldWriter, text: &String) {
     fields.bytes(text.as_bytes());
 }
 
-fn read_text(fields: &mut Fields<'_>) -> Result<String, Damage> {
+pub(in crate::namespace) fn read_text(fields: &mut Fields<'_>) -> Result<String, Damage> {
     fields.string()
 }
 
@@ -115,6 +119,7 @@ impl Row for Group {
 
 impl Row for AccessKey {
     fn write(&self, fields: &mut FieldWriter) {
+        fields.u64(self.account);
         fields.i64(self.created_nanos);
         fields.u8(u8::from(self.active));
         fields.zeros(3);
@@ -124,7 +129,7 @@ impl Row for AccessKey {
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<AccessKey, Damage> {
-        let created_nanos = fields.i64()?;
+        let (account, created_nanos) = (fields.u64()?, fields.i64()?);
         let active = match fields.u8()? {
             0 => false,
             1 => true,
@@ -138,6 +143,7 @@ impl Row for AccessKey {
         Ok(AccessKey {
             id: fields.string()?,
             secret: AccessKeySecret(fields.string()?),
+            account,
             user: fields.string()?,
             active,
             created_nanos,

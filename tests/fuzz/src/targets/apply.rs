@@ -126,7 +126,7 @@ impl State {
         });
         state.change(CreateBucket {
             bucket: "bucket".into(),
-            owner: 0,
+            owner: 1,
         });
         state.change(LeaseInodes { count: 10_000 });
         state.put_objects(epoch);
@@ -217,7 +217,7 @@ impl State {
     fn keep_versions(&mut self) {
         self.change(CreateBucket {
             bucket: "versions".into(),
-            owner: 0,
+            owner: 1,
         });
         let bucket = self.store.view().and_then(|view| view.bucket("versions"));
         let bucket = bucket.expect("a view").expect("the bucket").inode;

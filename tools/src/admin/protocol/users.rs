@@ -1,4 +1,4 @@
-//! Requests about users, groups, access keys and policies.
+//! Requests about accounts, users, groups, access keys and policies.
 //!
 //! Invariant: a field that no request of the name has is refused by its name, as it may be one that is misspelt and would have narrowed the request.
 
@@ -41,6 +41,24 @@ pub enum UsersRequest {
     DeleteKey { access_key_id: String },
     /// To say whether requests may be signed with an access key.
     SetKeyActive { access_key_id: String, active: bool },
+    /// To list all accounts but the one that is always there.
+    ListAccounts,
+    /// To create an account of this number, or of one that the server makes.
+    CreateAccount {
+        account: String,
+        #[serde(default)]
+        number: Option<u64>,
+    },
+    /// To delete an account that owns no bucket and has no keys.
+    DeleteAccount { number: u64 },
+    /// To create an access key of an account's root: this one, or one that the server makes.
+    CreateAccountKey {
+        number: u64,
+        #[serde(default)]
+        access_key_id: Option<String>,
+        #[serde(default)]
+        secret_access_key: Option<String>,
+    },
     /// To list all groups.
     ListGroups,
     /// To show a group with its users and policies.
@@ -166,6 +184,17 @@ mod tests {
             UsersRequest::CreateUser {
                 user: user(),
                 path: "/".into(),
+            },
+            UsersRequest::ListAccounts,
+            UsersRequest::CreateAccount {
+                account: "Research".into(),
+                number: Some(12),
+            },
+            UsersRequest::DeleteAccount { number: 12 },
+            UsersRequest::CreateAccountKey {
+                number: 12,
+                access_key_id: None,
+                secret_access_key: None,
             },
             UsersRequest::SetBoundary {
                 user: user(),

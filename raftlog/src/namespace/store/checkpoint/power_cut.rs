@@ -284,7 +284,7 @@ fn first_commands() -> [Command; 4] {
         LeaseInodes { count: 100_000 }.into(),
         CreateBucket {
             bucket: "b".into(),
-            owner: 0,
+            owner: 1,
         }
         .into(),
     ]
