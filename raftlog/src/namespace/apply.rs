@@ -6,6 +6,8 @@
 
 mod bodies;
 mod buckets;
+mod named_version;
+mod object_lock;
 mod objects;
 mod release;
 mod repoint;
