@@ -188,6 +188,7 @@ async fn take_part(round: &Arc<impl Round>, cluster: Cluster) -> anyhow::Result<
         let bucket = CreateBucket {
             bucket: BUCKET.to_owned(),
             owner: 1,
+            object_lock: false,
         };
         cluster.submit(bucket).await?;
     }

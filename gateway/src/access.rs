@@ -60,6 +60,13 @@ impl Asker {
     }
 }
 
+/// Operations of which a policy may ask for what stands in the document.
+const IN_DOCUMENT: &[Id] = &[
+    Id::PutObjectLegalHold,
+    Id::PutObjectRetention,
+    Id::PutObjectTagging,
+];
+
 /// Checks all that a request needs leave for, but for the keys that stand in its body.
 ///
 /// # Errors
@@ -76,8 +83,8 @@ pub fn check(shared: &Shared, request: &Request) -> Result<(), Fault> {
             let actions = ["s3:DeleteObject", "s3:DeleteObjectVersion"];
             return check_some(shared, request, &actions);
         }
-        // What it asks for depends on the tags in its document: see `check_document`.
-        Id::PutObjectTagging => {
+        // What it asks for depends on the tags or the lock in its document: see `check_document`.
+        id if IN_DOCUMENT.contains(&id) => {
             let version = request.query.get("versionId");
             let action = action_on(request.operation.action, version);
             return check_some(shared, request, &[action]);
@@ -105,7 +112,9 @@ pub fn check(shared: &Shared, request: &Request) -> Result<(), Fault> {
 /// As [`check`].
 pub fn check_document(shared: &Shared, request: &Request) -> Result<(), Fault> {
     match request.operation.id {
-        Id::PutObjectTagging => needs::each(request, |need| check_one(shared, request, need)),
+        id if IN_DOCUMENT.contains(&id) => {
+            needs::each(request, |need| check_one(shared, request, need))
+        }
         _ => Ok(()),
     }
 }
@@ -130,6 +139,28 @@ pub fn check_copied_tags(shared: &Shared, request: &Request, source: &Name) -> R
         version: None,
     };
     check_one(shared, request, writes)
+}
+
+/// Whether who asks may also take another action on what the request is about, where it is an option and no need.
+///
+/// # Errors
+/// Those of the namespace.
+pub fn may(shared: &Shared, request: &Request, action: &'static str) -> Result<bool, Fault> {
+    let need = Need {
+        action,
+        bucket: request.address.bucket(),
+        key: request.address.key(),
+        version: request.query.get("versionId"),
+    };
+    is_allowed(check_one(shared, request, need))
+}
+
+fn is_allowed(checked: Result<(), Fault>) -> Result<bool, Fault> {
+    match checked {
+        Ok(()) => Ok(true),
+        Err(fault) if fault.code == Code::AccessDenied => Ok(false),
+        Err(fault) => Err(fault),
+    }
 }
 
 fn check_one(shared: &Shared, request: &Request, need: Need<'_>) -> Result<(), Fault> {
@@ -258,6 +289,24 @@ impl<'r> Access<'r> {
             true => self.check(need("s3:GetObject")),
             false => Ok(()),
         }
+    }
+
+    /// Whether a retention of governance may be bypassed for a version of a key.
+    ///
+    /// # Errors
+    /// Those of the namespace.
+    pub fn may_bypass(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<bool, Fault> {
+        is_allowed(self.check(Need {
+            action: "s3:BypassGovernanceRetention",
+            bucket: Some(bucket),
+            key: Some(key),
+            version,
+        }))
     }
 
     fn policies<'p>(&'p self, bucket: Option<&'p Policy>) -> Policies<'p> {

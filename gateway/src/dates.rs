@@ -1,10 +1,13 @@
-//! Times in the two forms of S3: ISO 8601 in documents, HTTP dates in headers; both in whole seconds.
+//! Times in the two forms of S3: ISO 8601 in documents, HTTP dates in headers; both in whole seconds, but for the ends of retentions, which are
+//! in ISO 8601 and in milliseconds everywhere.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderValue;
+use strata_raftlog::namespace::RETAIN_UNTIL_MILLIS_MAX;
 use time::OffsetDateTime;
+use time::format_description::well_known::Iso8601 as Parser;
 
 /// A time of the namespace, in nanoseconds since the Unix epoch, as it stands in a document:
 /// `2009-10-12T17:50:30.000Z`.
@@ -17,6 +20,32 @@ impl fmt::Display for Iso8601 {
         write_digits(&mut text, whole_seconds(self.0), [0, 5, 8, 11, 14, 17]);
         f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
+}
+
+/// Milliseconds since the Unix epoch as they stand in headers and documents: `2009-10-12T17:50:30.125Z`.
+#[derive(Debug, Clone, Copy)]
+pub struct Iso8601Millis(pub i64);
+
+impl fmt::Display for Iso8601Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let seconds = self.0.div_euclid(1000);
+        write_digits(&mut text, seconds, [0, 5, 8, 11, 14, 17]);
+        let mut millis = self.0.rem_euclid(1000);
+        for digit in text[20..23].iter_mut().rev() {
+            *digit = b'0' + (millis % 10) as u8;
+            millis /= 10;
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+/// Reads a date with a time in ISO 8601: milliseconds since the Unix epoch, a part of one counted as a whole one.
+pub fn parse_iso8601_millis(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Parser::DEFAULT).ok()?;
+    let nanoseconds = time.unix_timestamp_nanos();
+    let millis = -(-nanoseconds).div_euclid(1_000_000);
+    i64::try_from(millis.min(RETAIN_UNTIL_MILLIS_MAX.into())).ok()
 }
 
 /// Puts year, month, day, hour, minute and second where they begin in a text. Without a formatter, because a list
@@ -109,5 +138,29 @@ mod tests {
         let seconds = Iso8601Seconds(784_903_526).to_string();
         assert_eq!(seconds, "1994-11-15T12:45:26Z");
         assert_eq!(parse_http_date("yesterday"), None);
+    }
+
+    #[test]
+    fn milliseconds_are_read_as_they_are_shown() {
+        for (text, millis) in [
+            ("1970-01-01T00:00:00.000Z", 0),
+            ("1994-11-15T12:45:26.007Z", 784_903_526_007),
+            ("9999-12-31T23:59:59.999Z", RETAIN_UNTIL_MILLIS_MAX),
+        ] {
+            assert_eq!(Iso8601Millis(millis).to_string(), text);
+            assert_eq!(parse_iso8601_millis(text), Some(millis));
+        }
+        for (text, millis) in [
+            ("1994-11-15T12:45:26Z", 784_903_526_000),
+            ("1994-11-15T13:45:26+01:00", 784_903_526_000),
+            ("1994-11-15T12:45:26.000001Z", 784_903_526_001),
+            ("9999-12-31T23:59:59.999999Z", RETAIN_UNTIL_MILLIS_MAX),
+            ("1969-12-31T23:59:59.9995Z", 0),
+        ] {
+            assert_eq!(parse_iso8601_millis(text), Some(millis), "{text}");
+        }
+        for text in ["", "soon", "1994-11-15", "784903526", "1994-11-15T12:45:26"] {
+            assert_eq!(parse_iso8601_millis(text), None, "{text}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use strata_net::ClusterError;
 use strata_raftlog::namespace::command::Refusal;
 
+use crate::s3::object_lock;
 use crate::xml::Writer;
 
 macro_rules! codes {
@@ -60,12 +61,14 @@ codes! {
     InvalidAccessKeyId 403 "The AWS access key ID you provided does not exist in our records.",
     InvalidArgument 400 "Invalid Argument",
     InvalidBucketName 400 "The specified bucket is not valid.",
+    InvalidBucketState 409 "The request is not valid with the current state of the bucket.",
     InvalidDigest 400 "The Content-MD5 or checksum value that you specified is not valid.",
     InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
     InvalidPartNumber 416 "The requested partnumber is not satisfiable.",
     InvalidPartOrder 400 "The list of parts was not in ascending order. Parts list must be specified in order by part number.",
     InvalidRange 416 "The requested range is not satisfiable",
     InvalidRequest 400 "Invalid Request",
+    InvalidRetentionPeriod 400 "Default retention period must be a positive integer value.",
     InvalidTag 400 "The tag provided was not a valid tag.",
     InvalidToken 400 "The provided token is malformed or otherwise invalid.",
     InvalidURI 400 "Couldn't parse the specified URI.",
@@ -83,6 +86,7 @@ codes! {
     NoSuchCORSConfiguration 404 "The CORS configuration does not exist",
     NoSuchKey 404 "The specified key does not exist.",
     NoSuchLifecycleConfiguration 404 "The lifecycle configuration does not exist",
+    NoSuchObjectLockConfiguration 404 "The specified object does not have a ObjectLock configuration",
     NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found",
     NoSuchTagSet 404 "The TagSet does not exist",
     NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
@@ -250,6 +254,9 @@ impl From<Refusal> for Fault {
                 let message = "Versioning of the bucket was changed meanwhile. Please try again.";
                 Fault::new(Code::OperationAborted, message)
             }
+            Refusal::NoObjectLock => object_lock::no_configuration(),
+            Refusal::ObjectLocked => object_lock::locked(),
+            Refusal::InvalidBucketState => Code::InvalidBucketState.into(),
             Refusal::EntityTooLarge => Code::EntityTooLarge.into(),
             Refusal::ChecksumMismatch => Fault::new(Code::InvalidRequest, refusal.to_string()),
             Refusal::TooManyOutstanding => Code::SlowDown.into(),

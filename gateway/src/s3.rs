@@ -3,6 +3,7 @@
 //! A handler takes a request that the guard has admitted and gives back an answer; the table in
 //! [`operation`](crate::operation) says which one serves what.
 
+pub mod bucket_object_lock;
 pub mod bucket_policy;
 pub mod bucket_tagging;
 pub mod buckets;
@@ -20,6 +21,8 @@ mod multipart_complete;
 pub mod multipart_lists;
 pub mod object_attributes;
 mod object_body;
+pub mod object_lock;
+pub mod object_retention;
 pub mod object_tagging;
 pub mod public_access_block;
 pub mod put_object;

@@ -23,9 +23,11 @@ mod chunk;
 pub mod command;
 mod describe;
 mod entry;
+mod extras;
 pub(crate) mod key;
 mod level;
 mod object;
+mod object_lock;
 pub mod setting;
 pub mod store;
 mod system;
@@ -45,8 +47,13 @@ pub use chunk::{EXTENT_COMMAND_BYTES, Extent, ExtentKind};
 pub(crate) use describe::written_again;
 pub use describe::{describe, describe_key};
 pub use entry::{Entry, EntryKind, Place, PlaceKind};
+pub use extras::ObjectExtras;
 pub use object::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
+};
+pub use object_lock::{
+    BucketLock, DefaultRetention, ObjectLock, RETAIN_UNTIL_MILLIS_MAX, RETENTION_DAYS_MAX,
+    RETENTION_YEARS_MAX, Retention, RetentionMode, RetentionPeriod,
 };
 pub(crate) use store::table::{RawRow, Table, WriteTxn};
 pub use strata_engine::ChunkId;

@@ -9,16 +9,17 @@ use http::HeaderName;
 use http::header;
 use strata_engine::reactor;
 use strata_net::ClusterError;
-use strata_raftlog::namespace::{Tag, VersionId};
+use strata_raftlog::namespace::{ObjectLock, Retention, Tag, VersionId};
 
 use super::needs::Need;
 use crate::auth::Form;
-use crate::dates::Iso8601Seconds;
+use crate::dates::{Iso8601Millis, Iso8601Seconds};
 use crate::error::Fault;
 use crate::operation::Id;
 use crate::percent::decode_form;
 use crate::policy::{Key, Values, account_id, value};
 use crate::request::Request;
+use crate::s3::object_lock::{self, hold_name, mode_name};
 use crate::s3::tags::{self, TagsOf};
 use crate::s3::{Shared, copy_object, versions};
 
@@ -73,6 +74,15 @@ impl<'r> Facts<'r> {
             Key::Delimiter => self.parameter("delimiter").filter(is_said),
             Key::MaxKeys => self.parameter("max-keys").filter(is_said),
             Key::ObjectCreationOperation => self.creation(),
+            Key::ObjectLockLegalHold => value(hold_name(self.lock()?.legal_hold?)),
+            Key::ObjectLockMode => value(mode_name(self.lock()?.retention?.mode)),
+            Key::ObjectLockRemainingDays => {
+                value(remaining_days(self.lock()?.retention?).to_string())
+            }
+            Key::ObjectLockRetainUntil => {
+                let until_millis = self.lock()?.retention?.until_millis;
+                value(Iso8601Millis(until_millis).to_string())
+            }
             Key::Prefix => self.parameter("prefix"),
             Key::VersionId => self.need.version.and_then(value),
             Key::CopySource => self.copy_source(),
@@ -175,6 +185,24 @@ impl<'r> Facts<'r> {
         )
     }
 
+    /// The lock that the request gives an object; `None` where it gives none. That of PutObjectRetention and PutObjectLegalHold stands in
+    /// its document. A default of the bucket is not asked for.
+    fn lock(&self) -> Option<ObjectLock> {
+        let request = self.request;
+        match request.operation.id {
+            Id::PutObjectRetention => Some(ObjectLock {
+                retention: object_lock::read_retention(&request.xml).ok()?,
+                legal_hold: None,
+            }),
+            Id::PutObjectLegalHold => Some(ObjectLock {
+                retention: None,
+                legal_hold: Some(object_lock::read_legal_hold(&request.xml).ok()?),
+            }),
+            _ if request.operation.stores_headers => object_lock::of_headers(&request.headers).ok(),
+            _ => None,
+        }
+    }
+
     /// The tags that the request gives an object; `None` where it gives none. Those of PutObjectTagging stand in its document.
     fn request_tags(&self) -> Option<Vec<Tag>> {
         let request = self.request;
@@ -186,6 +214,14 @@ impl<'r> Facts<'r> {
         };
         Some(tags).filter(|tags| !tags.is_empty())
     }
+}
+
+/// Days from now until a retention ends, a part of one counted as a whole one, so that ten days from now are ten when the request has come.
+fn remaining_days(retention: Retention) -> i64 {
+    const DAY_MILLIS: i64 = 86_400_000;
+    let now_millis = reactor::wall_clock().nanoseconds() / 1_000_000;
+    let left = retention.until_millis - now_millis;
+    left.div_euclid(DAY_MILLIS) + i64::from(left.rem_euclid(DAY_MILLIS) > 0)
 }
 
 fn is_said(values: &Vec<Cow<'_, str>>) -> bool {

@@ -46,11 +46,22 @@ const OF_HEADERS: &[(&str, &str)] = &[
 /// The same of a bucket that is made.
 const OF_BUCKET_HEADERS: &[(&str, &str)] = &[
     ("x-amz-acl", "s3:PutBucketAcl"),
+    (OBJECT_LOCK, "s3:PutBucketObjectLockConfiguration"),
+    (OBJECT_LOCK, "s3:PutBucketVersioning"),
     ("x-amz-object-ownership", "s3:PutBucketOwnershipControls"),
 ];
 
-/// The access list that a bucket has anyway (API reference of CreateBucket).
-const PRIVATE: &str = "private";
+/// Whether a bucket that is made has Object Lock.
+const OBJECT_LOCK: &str = "x-amz-bucket-object-lock-enabled";
+
+/// What a header says that a bucket has anyway (API reference of CreateBucket).
+fn is_usual(header: &str, value: &HeaderValue) -> bool {
+    match header {
+        "x-amz-acl" => value == "private",
+        OBJECT_LOCK => value.as_bytes().eq_ignore_ascii_case(b"false"),
+        _ => false,
+    }
+}
 
 /// The action on an object, or on a version of it that is named.
 pub fn action_on(action: &'static str, version: Option<&str>) -> &'static str {
@@ -87,9 +98,8 @@ pub fn each<E>(
     };
     for (name, action) in by_headers {
         let value = request.headers.get(*name);
-        let is_usual = |value: &HeaderValue| {
-            operation.id == Id::CreateBucket && *name == "x-amz-acl" && value == PRIVATE
-        };
+        let is_usual =
+            |value: &HeaderValue| operation.id == Id::CreateBucket && is_usual(name, value);
         if value.is_some_and(|value| !is_usual(value)) {
             check(beside(action))?;
         }

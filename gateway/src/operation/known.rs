@@ -37,7 +37,6 @@ const MEANINGFUL_PREFIXES: &[&str] = &[
 /// Headers of which only some values are served; every other value is refused.
 const KNOWN_VALUES: &[(&str, &[&str])] = &[
     ("x-amz-acl", &["private", "bucket-owner-full-control"]),
-    ("x-amz-bucket-object-lock-enabled", &["false"]),
     ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
     ("x-amz-storage-class", &["STANDARD"]),
 ];

@@ -8,9 +8,9 @@ use super::BodyKind::{Json, Stream, Xml};
 use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
-    bucket_policy, bucket_tagging, buckets, copy_object, cors, delete_objects, get_object,
-    head_object, list_objects, multipart, multipart_lists, object_attributes, object_tagging,
-    public_access_block, put_object, settings, versions,
+    bucket_object_lock, bucket_policy, bucket_tagging, buckets, copy_object, cors, delete_objects,
+    get_object, head_object, list_objects, multipart, multipart_lists, object_attributes,
+    object_retention, object_tagging, public_access_block, put_object, settings, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -39,9 +39,27 @@ const READ_CONDITIONS: &[&str] = &[
     "if-unmodified-since",
 ];
 
-/// The headers of a write: conditions and tags. Dates are for reads alone: they are too coarse to decide which
+/// The headers of a write: conditions, tags and the lock. Dates are for reads alone: they are too coarse to decide which
 /// of two changes came first.
-const PUT_HEADERS: &[&str] = &["if-match", "if-none-match", "x-amz-tagging"];
+const PUT_HEADERS: &[&str] = &[
+    "if-match",
+    "if-none-match",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-tagging",
+];
+
+/// What an upload gives the object to come.
+const UPLOAD_HEADERS: &[&str] = &[
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-tagging",
+];
+
+/// Whether a retention of governance is bypassed.
+const BYPASS_HEADERS: &[&str] = &["x-amz-bypass-governance-retention"];
 
 const READ_PARAMETERS: &[&str] = &[
     "versionId",
@@ -66,6 +84,9 @@ const ATTRIBUTES_HEADERS: &[&str] = &[
 const COPY_HEADERS: &[&str] = &[
     "if-match",
     "if-none-match",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
     "x-amz-tagging",
     "x-amz-copy-source-if-match",
     "x-amz-copy-source-if-none-match",
@@ -109,6 +130,7 @@ operations! {
     } => versions::list;
     POST Bucket DeleteObjects "s3:DeleteObject" {
         marks: &[Query("delete")],
+        headers: BYPASS_HEADERS,
         body: Xml("Delete"),
     } => delete_objects::many;
     POST Bucket PostObject "s3:PutObject" { marks: &[Form] };
@@ -233,10 +255,11 @@ operations! {
     };
     GET Bucket GetObjectLockConfiguration "s3:GetBucketObjectLockConfiguration" {
         marks: &[Query("object-lock")],
-    } => settings::object_lock;
+    } => bucket_object_lock::get;
     PUT Bucket PutObjectLockConfiguration "s3:PutBucketObjectLockConfiguration" {
         marks: &[Query("object-lock")],
-    };
+        body: Xml("ObjectLockConfiguration"),
+    } => bucket_object_lock::put;
     GET Bucket GetBucketOwnershipControls "s3:GetBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
     } => settings::ownership;
@@ -312,6 +335,7 @@ operations! {
         parameters: &["list-type", "prefix", "delimiter", "marker", "max-keys", "encoding-type"],
     } => list_objects::version_1;
     PUT Bucket CreateBucket "s3:CreateBucket" {
+        headers: &["x-amz-bucket-object-lock-enabled"],
         body: Xml("CreateBucketConfiguration"),
     } => buckets::create;
     HEAD Bucket HeadBucket "s3:ListBucket" {} => buckets::head;
@@ -320,7 +344,7 @@ operations! {
     // Multipart uploads.
     POST Object CreateMultipartUpload "s3:PutObject" {
         marks: &[Query("uploads")],
-        headers: &["x-amz-tagging"],
+        headers: UPLOAD_HEADERS,
         stores_headers: true,
     } => multipart::create;
     PUT Object UploadPartCopy "s3:PutObject" {
@@ -353,12 +377,27 @@ operations! {
     GET Object GetObjectAcl "s3:GetObjectAcl" { marks: &[Query("acl")] };
     PUT Object PutObjectAcl "s3:PutObjectAcl" { marks: &[Query("acl")] };
     PUT Object UpdateObjectEncryption "s3:UpdateObjectEncryption" { marks: &[Query("encryption")] };
-    GET Object GetObjectLegalHold "s3:GetObjectLegalHold" { marks: &[Query("legal-hold")] };
-    PUT Object PutObjectLegalHold "s3:PutObjectLegalHold" { marks: &[Query("legal-hold")] };
+    GET Object GetObjectLegalHold "s3:GetObjectLegalHold" {
+        marks: &[Query("legal-hold")],
+        parameters: &["versionId"],
+    } => object_retention::get_legal_hold;
+    PUT Object PutObjectLegalHold "s3:PutObjectLegalHold" {
+        marks: &[Query("legal-hold")],
+        parameters: &["versionId"],
+        body: Xml("LegalHold"),
+    } => object_retention::put_legal_hold;
     PUT Object RenameObject "s3express:CreateSession" { marks: &[Query("renameObject")] };
     POST Object RestoreObject "s3:RestoreObject" { marks: &[Query("restore")] };
-    GET Object GetObjectRetention "s3:GetObjectRetention" { marks: &[Query("retention")] };
-    PUT Object PutObjectRetention "s3:PutObjectRetention" { marks: &[Query("retention")] };
+    GET Object GetObjectRetention "s3:GetObjectRetention" {
+        marks: &[Query("retention")],
+        parameters: &["versionId"],
+    } => object_retention::get;
+    PUT Object PutObjectRetention "s3:PutObjectRetention" {
+        marks: &[Query("retention")],
+        parameters: &["versionId"],
+        headers: BYPASS_HEADERS,
+        body: Xml("Retention"),
+    } => object_retention::put;
     POST Object SelectObjectContent "s3:GetObject" { marks: &[Query("select")] };
     GET Object GetObjectTagging "s3:GetObjectTagging" {
         marks: &[Query("tagging")],
@@ -396,6 +435,6 @@ operations! {
     } => put_object::put;
     DELETE Object DeleteObject "s3:DeleteObject" {
         parameters: &["versionId"],
-        headers: &["if-match"],
+        headers: &["if-match", "x-amz-bypass-governance-retention"],
     } => delete_objects::one;
 }

@@ -18,6 +18,9 @@ use crate::xml;
 /// The region whose name `GetBucketLocation` leaves out, and in which an owner may make a bucket again.
 const CLASSIC_REGION: &str = "us-east-1";
 
+/// Whether a bucket that is made has Object Lock.
+const OBJECT_LOCK: &str = "x-amz-bucket-object-lock-enabled";
+
 /// Uploads that are aborted between two looks at a bucket that is deleted.
 const UPLOADS_AT_ONCE: usize = 100;
 
@@ -111,19 +114,35 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
             message,
         ));
     }
+    let object_lock = asks_object_lock(request)?;
     let bucket = request.bucket()?.to_owned();
     let location = format!("/{bucket}");
     let command = CreateBucket {
         bucket,
         owner: request.asker.account(),
+        object_lock,
     };
     match shared.cluster.submit(command).await {
-        // As AWS does in its oldest region alone: it is there, and nothing of it changes.
+        // As AWS does in its oldest region alone: it is there, and nothing of it changes. What it would lack is not passed over.
         Err(ClusterError::Refused(Refusal::BucketAlreadyOwnedByYou))
-            if shared.config.region == CLASSIC_REGION => {}
+            if shared.config.region == CLASSIC_REGION
+                && (!object_lock || find(shared, request)?.lock.is_some()) => {}
         outcome => drop(outcome?),
     }
     Ok(Response::ok().header(header::LOCATION, &location))
+}
+
+/// Whether a bucket is to have Object Lock from the beginning.
+fn asks_object_lock(request: &Request) -> Result<bool, Fault> {
+    match request.header(OBJECT_LOCK) {
+        None => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+        Some(other) => {
+            let message = "The value must be true or false";
+            Err(Fault::argument(OBJECT_LOCK, other, message))
+        }
+    }
 }
 
 /// The region that the body of a `CreateBucket` asks for; it may be empty.

@@ -146,7 +146,7 @@ fn date(headers: &HeaderMap, name: &str) -> Option<i64> {
 mod tests {
     use super::*;
     use http::{HeaderName, HeaderValue};
-    use strata_raftlog::namespace::{ObjectAttributes, VersionId};
+    use strata_raftlog::namespace::{ObjectAttributes, ObjectLock, VersionId};
 
     /// Changed at 1994-11-15 12:45:26.5.
     fn object() -> Object {
@@ -160,6 +160,7 @@ mod tests {
             commit_sequence: 1,
             attributes: ObjectAttributes::default(),
             tag_count: 0,
+            lock: ObjectLock::NONE,
             version: VersionId::Null,
         }
     }

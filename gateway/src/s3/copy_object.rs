@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use strata_raftlog::namespace::command::{Answer, PutObject, PutPart};
-use strata_raftlog::namespace::{Checksum, ChecksumAlgorithm, ETag, ObjectAttributes, Tag};
+use strata_raftlog::namespace::{
+    Checksum, ChecksumAlgorithm, ETag, ObjectAttributes, ObjectExtras, Tag,
+};
 
 use super::copy_source::{Copied, Name, open, transfer};
-use super::object_tagging::put_command;
-use super::put_object::commit;
+use super::put_object::{commit, put_command};
 use super::ranges::{Asked, parse, resolve};
-use super::{Shared, buckets, conditions, metadata, multipart, tags, versions};
+use super::{Shared, buckets, conditions, metadata, multipart, object_lock, tags, versions};
 use crate::access;
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
@@ -32,6 +33,8 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let name = Name::parse(request.header("x-amz-copy-source"))?;
     let replaced = replacement(request)?;
     let replaced_tags = replacement_of_tags(request)?;
+    // The lock of the source stays with the source.
+    let lock = object_lock::of_headers(&request.headers)?;
     let precondition = conditions::of_write(&request.headers)?;
     let wanted = wanted_algorithm(request)?;
     let is_present = name.version.is_none();
@@ -45,6 +48,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         ));
     }
     let found = buckets::find(shared, request)?;
+    object_lock::check_bucket(&found, lock)?;
     let inode = shared.cluster.new_inode().await?;
     let source = open(shared, request, &name, |size| Ok(0..size))?;
     let stored = source
@@ -56,11 +60,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let attributes = replaced.unwrap_or_else(|| source.object.attributes.clone());
     let tags = match replaced_tags {
         Some(tags) => tags,
-        None if source.tags.is_empty() => Vec::new(),
-        None => {
-            access::check_copied_tags(shared, request, &name)?;
-            source.tags.clone()
-        }
+        None => copied_tags(shared, request, &name, &source.tags)?,
     };
     let writer = shared.cluster.writer(inode, SPACE_OBJECT);
     let from = source.version();
@@ -82,7 +82,7 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         precondition,
         owner: found.owner,
     };
-    let answer = commit(shared, put_command(command, tags)).await?;
+    let answer = commit(shared, put_command(command, ObjectExtras { tags, lock })).await?;
     let (Answer::Put { modified_nanos, .. } | Answer::PutVersion { modified_nanos, .. }) = answer
     else {
         let cause = format!("answered with {answer:?}");
@@ -94,6 +94,19 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     versions::add_put_version(&mut response.headers, &answer);
     from.add_to(&mut response.headers);
     Ok(response)
+}
+
+/// The tags of the source, where there are any and who asks may take them over.
+fn copied_tags(
+    shared: &Shared,
+    request: &Request,
+    name: &Name,
+    tags: &[Tag],
+) -> Result<Vec<Tag>, Fault> {
+    if !tags.is_empty() {
+        access::check_copied_tags(shared, request, name)?;
+    }
+    Ok(tags.to_vec())
 }
 
 fn result_of(
@@ -134,7 +147,7 @@ pub async fn copy_part(shared: &Shared, request: &Request) -> Result<Response, F
         checksum,
     } = transfer(source, writer, algorithm).await?;
     let command = PutPart {
-        bucket: found.bucket,
+        bucket: found.bucket.inode,
         key: key.to_vec(),
         upload,
         number,

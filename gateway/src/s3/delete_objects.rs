@@ -9,7 +9,7 @@ use strata_raftlog::namespace::command::{
 use strata_raftlog::namespace::{Bucket, ETag, KEY_BYTES_MAX, VersionId, Versioning};
 
 use super::head_object::no_such_key;
-use super::{Shared, buckets, conditions, versions, write_key};
+use super::{Shared, buckets, conditions, object_lock, versions, write_key};
 use crate::access::Access;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -50,6 +50,7 @@ pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> 
                 key: wanted.key,
                 version,
                 if_match: wanted.if_match,
+                bypass_governance: object_lock::bypasses(shared, request)?,
             };
             let outcomes = delete_versions(shared, bucket.inode, vec![version]).await?;
             outcomes.into_iter().collect::<Result<_, _>>()?
@@ -58,6 +59,7 @@ pub async fn one(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     let mut response = Response::no_content();
     match outcomes.first() {
         Some(Outcome::PreconditionFailed) => return Err(Code::PreconditionFailed.into()),
+        Some(Outcome::Locked) => return Err(object_lock::locked()),
         Some(Outcome::Absent) => return Err(no_such_key(key)),
         Some(Outcome::Marked(version)) => {
             response = response
@@ -97,6 +99,8 @@ enum Outcome {
     PreconditionFailed,
     /// It has a condition and is not there.
     Absent,
+    /// A retention or a legal hold keeps it.
+    Locked,
 }
 
 /// A key that a request names, with what is said of it.
@@ -132,6 +136,7 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let Delete { objects, is_quiet } = read(&request.xml)?;
     let bucket = buckets::find(shared, request)?;
     let access = Access::of(shared, request, Some(&bucket))?;
+    let asks_bypass = object_lock::asks_bypass(request)?;
     let mut xml = xml::Writer::new("DeleteResult");
     let (mut present, mut earlier) = (Vec::new(), Vec::new());
     for object in objects {
@@ -141,7 +146,15 @@ pub async fn many(shared: &Shared, request: &Request) -> Result<Response, Fault>
         let may = access.check_delete(&bucket.name, &object.key, version, has_condition);
         match may.and_then(|()| wanted(&object)) {
             Ok(Wanted::Present(key)) => present.push((object, key)),
-            Ok(Wanted::Version(version)) => earlier.push((object, version)),
+            Ok(Wanted::Version(mut version)) => {
+                version.bypass_governance = asks_bypass
+                    && access.may_bypass(
+                        &bucket.name,
+                        &object.key,
+                        object.version_id.as_deref(),
+                    )?;
+                earlier.push((object, version));
+            }
             Err(fault) => write_error(&mut xml, &object, &fault),
         }
     }
@@ -177,6 +190,7 @@ fn write_outcomes(xml: &mut xml::Writer, outcomes: Vec<KeyOutcome<'_>>, is_quiet
             Ok(Outcome::PreconditionFailed) => {
                 write_error(xml, object, &Code::PreconditionFailed.into());
             }
+            Ok(Outcome::Locked) => write_error(xml, object, &object_lock::locked()),
             Ok(_) if is_quiet => {}
             Ok(outcome) => write_deleted(xml, object, outcome),
         }
@@ -190,7 +204,7 @@ fn write_deleted(xml: &mut xml::Writer, object: &Named, outcome: Outcome) {
     let marker = match outcome {
         Outcome::Marked(version) => Some(version),
         Outcome::VersionGone { version, is_marker } => is_marker.then_some(version),
-        Outcome::Gone | Outcome::PreconditionFailed | Outcome::Absent => None,
+        Outcome::Gone | Outcome::PreconditionFailed | Outcome::Absent | Outcome::Locked => None,
     };
     if let Some(marker) = marker {
         xml.element("DeleteMarker", "true");
@@ -359,6 +373,7 @@ async fn delete_versions(
 fn of_version(found: VersionDeleteOutcome, version: &DeleteVersion) -> Outcome {
     match found {
         VersionDeleteOutcome::PreconditionFailed => Outcome::PreconditionFailed,
+        VersionDeleteOutcome::Locked => Outcome::Locked,
         found => Outcome::VersionGone {
             version: version.version,
             is_marker: found == VersionDeleteOutcome::MarkerDeleted,
@@ -416,6 +431,7 @@ fn wanted(object: &Named) -> Result<Wanted, Fault> {
             key,
             version,
             if_match,
+            bypass_governance: false,
         }),
     })
 }

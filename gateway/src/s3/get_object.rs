@@ -35,7 +35,7 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
         window,
     } = find(shared, request)?;
     let mut response = Response::with_status(selected.status());
-    response.headers = answer_headers(request, &bucket, &object, &selected);
+    response.headers = answer_headers(shared, request, &bucket, &object, &selected)?;
     let range = selected.range(object.size);
     let length = range.end - range.start;
     if length > 0 {

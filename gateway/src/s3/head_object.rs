@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{Bucket, Object, PART_NUMBER_MAX, View};
 
-use super::{Shared, buckets, conditions, metadata, ranges, versions};
+use super::{Shared, buckets, conditions, metadata, object_lock, ranges, versions};
 use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
@@ -62,7 +62,7 @@ pub async fn head(shared: &Shared, request: &Request) -> Result<Response, Fault>
         Ok(select(view, request, &object)?.map(|selected| (object, selected)))
     })??;
     let mut response = Response::with_status(selected.status());
-    response.headers = answer_headers(request, &bucket, &object, &selected);
+    response.headers = answer_headers(shared, request, &bucket, &object, &selected)?;
     let range = selected.range(object.size);
     let length = HeaderValue::from(range.end - range.start);
     response.headers.insert(header::CONTENT_LENGTH, length);
@@ -159,12 +159,16 @@ fn part(
 }
 
 /// The headers of an answer to GET or HEAD, but for the length.
+///
+/// # Errors
+/// Those of the namespace.
 pub fn answer_headers(
+    shared: &Shared,
     request: &Request,
     bucket: &Bucket,
     object: &Object,
     selected: &Selected,
-) -> HeaderMap {
+) -> Result<HeaderMap, Fault> {
     let mut headers = metadata::object_headers(&request.query, object);
     versions::add_version(&mut headers, versions::VERSION_ID, bucket, object.version);
     if object.tag_count > 0 {
@@ -173,6 +177,7 @@ pub fn answer_headers(
             HeaderValue::from(u16::from(object.tag_count)),
         );
     }
+    object_lock::add_headers(&mut headers, shared, request, object)?;
     let range = selected.range(object.size);
     if *selected != Selected::Whole
         && !range.is_empty()
@@ -188,7 +193,7 @@ pub fn answer_headers(
     if range == (0..object.size) {
         metadata::add_checksum(&mut headers, request, object.checksum.as_ref());
     }
-    headers
+    Ok(headers)
 }
 
 #[cfg(test)]

@@ -3,15 +3,19 @@
 //! An upload is named by its inode. What an upload was created with decides the checksum of all its
 //! parts; a part's chunks lie in a space of the inode that no other part ever had.
 
+use std::rc::Rc;
+
 use http::{HeaderName, header};
 use strata_raftlog::namespace::command::{
-    AbortUpload, Command, CreateTaggedUpload, CreateUpload, PutPart,
+    AbortUpload, Command, CreateUpload, CreateUploadWithExtras, PutPart,
 };
-use strata_raftlog::namespace::{ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMBER_MAX, Upload};
+use strata_raftlog::namespace::{
+    Bucket, ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMBER_MAX, Upload,
+};
 
 use super::copy_object::wanted_algorithm;
-use super::put_object::{checksum_of, commit, store};
-use super::{Shared, buckets, metadata, tags, write_key};
+use super::put_object::{checksum_of, commit, extras_of, store};
+use super::{Shared, buckets, metadata, object_lock, write_key};
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -27,11 +31,12 @@ pub use super::multipart_complete::complete;
 pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let (bucket, key) = request.address.object()?;
     let attributes = metadata::attributes(&request.headers)?;
-    let tags = tags::of_headers(&request.headers)?;
+    let extras = extras_of(&request.headers)?;
     let asked = wanted_algorithm(request)?;
     let algorithm = asked.unwrap_or(checksum::DEFAULT);
     let kind = wanted_kind(request, algorithm)?;
     let found = buckets::find(shared, request)?;
+    object_lock::check_bucket(&found, extras.lock)?;
     let inode = shared.cluster.new_inode().await?;
     let create = CreateUpload {
         bucket: found.inode,
@@ -41,9 +46,9 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         checksum: Some((algorithm, kind)),
         owner: found.owner,
     };
-    let command: Command = match tags.is_empty() {
+    let command: Command = match extras.is_empty() {
         true => create.into(),
-        false => CreateTaggedUpload { create, tags }.into(),
+        false => CreateUploadWithExtras { create, extras }.into(),
     };
     shared.cluster.submit(command).await?;
     let mut xml = xml::Writer::new("InitiateMultipartUploadResult");
@@ -79,6 +84,7 @@ pub async fn put_part(shared: &Shared, request: &mut Request) -> Result<Response
         .checksum
         .map_or(checksum::DEFAULT, |(algorithm, _)| algorithm);
     agree(&request.body, algorithm)?;
+    object_lock::check_digest(&request.body, row.lock, &bucket, "Put Part")?;
     request.body.want_checksum(algorithm);
     let writer = shared.cluster.writer(upload, space);
     let (body, digests) = store(&mut request.body, writer).await?;
@@ -86,7 +92,7 @@ pub async fn put_part(shared: &Shared, request: &mut Request) -> Result<Response
     let etag = ETag::single(digests.md5);
     let (_, key) = request.address.object()?;
     let command = PutPart {
-        bucket,
+        bucket: bucket.inode,
         key: key.to_vec(),
         upload,
         number,
@@ -142,8 +148,8 @@ pub fn no_such_upload(id: &str) -> Fault {
 
 /// An upload that was found.
 pub struct Found {
-    /// The bucket's inode.
-    pub bucket: u64,
+    /// The bucket.
+    pub bucket: Rc<Bucket>,
     /// The upload's inode.
     pub upload: u64,
     /// What is known of it.
@@ -163,7 +169,7 @@ pub fn find(shared: &Shared, request: &Request) -> Result<Found, Fault> {
         .cluster
         .read(|view| view.upload(bucket.inode, key, upload))?;
     Ok(Found {
-        bucket: bucket.inode,
+        bucket,
         upload,
         row: row.ok_or_else(|| no_such_upload(id))?,
     })

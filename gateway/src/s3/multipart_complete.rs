@@ -119,7 +119,7 @@ async fn try_complete(
         size: part.size,
     });
     let command = CompleteUpload {
-        bucket: found.bucket,
+        bucket: found.bucket.inode,
         key: key.to_vec(),
         upload: found.upload,
         parts_changed: found.row.parts_changed,

@@ -1,9 +1,9 @@
-//! The tags of an object: `PutObjectTagging`, `GetObjectTagging`, `DeleteObjectTagging`, and how they come with an object that is put.
+//! The tags of an object: `PutObjectTagging`, `GetObjectTagging`, `DeleteObjectTagging`.
 //!
 //! Invariants: which version a request is about is decided by the command that changes its tags, and the answer names that one; a delete
 //! marker has no tags, be it named or the newest version (`MethodNotAllowed`, as AWS answers all three operations).
 
-use strata_raftlog::namespace::command::{Command, PutObject, PutTaggedObject, SetObjectTags};
+use strata_raftlog::namespace::command::SetObjectTags;
 use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{Bucket, Object, Tag, VersionId, View};
 
@@ -84,7 +84,10 @@ async fn set(
 }
 
 /// As [`versions::find`], but that a delete marker which is the newest version is refused as one that is named.
-fn find(
+///
+/// # Errors
+/// As [`versions::find`].
+pub fn find(
     view: &View<'_>,
     bucket: &Bucket,
     key: &[u8],
@@ -98,12 +101,4 @@ fn find(
         return Ok(Err(versions::refused_marker(&marker)));
     }
     Ok(found)
-}
-
-/// The command that puts an object with its tags.
-pub fn put_command(put: PutObject, tags: Vec<Tag>) -> Command {
-    match tags.is_empty() {
-        true => put.into(),
-        false => PutTaggedObject { put, tags }.into(),
-    }
 }

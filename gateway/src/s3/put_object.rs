@@ -1,12 +1,12 @@
 //! `PutObject`, and how a body goes into chunks.
 
+use http::HeaderMap;
 use http::header;
 use strata_net::ObjectWriter;
-use strata_raftlog::namespace::command::{Answer, Command, PutObject};
-use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag};
+use strata_raftlog::namespace::command::{Answer, Command, PutObject, PutObjectWithExtras};
+use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag, ObjectExtras};
 
-use super::object_tagging::put_command;
-use super::{Shared, buckets, conditions, metadata, tags, versions};
+use super::{Shared, buckets, conditions, metadata, object_lock, tags, versions};
 use crate::body::{Digests, RequestBody};
 use crate::checksum;
 use crate::error::{Code, Fault};
@@ -24,10 +24,12 @@ const SPACE_OBJECT: u32 = 0;
 /// As every handler.
 pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fault> {
     let attributes = metadata::attributes(&request.headers)?;
-    let tags = tags::of_headers(&request.headers)?;
+    let extras = extras_of(&request.headers)?;
     let precondition = conditions::of_write(&request.headers)?;
     // Looked up now, so that nobody sends gigabytes to a bucket that is not there.
     let bucket = buckets::find(shared, request)?;
+    object_lock::check_bucket(&bucket, extras.lock)?;
+    object_lock::check_digest(&request.body, extras.lock, &bucket, "Put Object")?;
     let inode = shared.cluster.new_inode().await?;
     let algorithm = stored_algorithm(&request.body);
     request.body.want_checksum(algorithm);
@@ -48,13 +50,32 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
         precondition,
         owner: bucket.owner,
     };
-    let answer = commit(shared, put_command(command, tags)).await?;
+    let answer = commit(shared, put_command(command, extras)).await?;
     let mut response = Response::ok().header(header::ETAG, &etag::quoted(etag));
     versions::add_put_version(&mut response.headers, &answer);
     if let Some(checksum) = &checksum {
         checksum::add(&mut response.headers, checksum);
     }
     Ok(response)
+}
+
+/// What headers give an object beside its body and its attributes: tags and a lock.
+///
+/// # Errors
+/// Those of [`tags::of_headers`] and [`object_lock::of_headers`].
+pub fn extras_of(headers: &HeaderMap) -> Result<ObjectExtras, Fault> {
+    Ok(ObjectExtras {
+        tags: tags::of_headers(headers)?,
+        lock: object_lock::of_headers(headers)?,
+    })
+}
+
+/// The command that puts an object with what it has beside.
+pub fn put_command(put: PutObject, extras: ObjectExtras) -> Command {
+    match extras.is_empty() {
+        true => put.into(),
+        false => PutObjectWithExtras { put, extras }.into(),
+    }
 }
 
 /// The algorithm of the checksum that is stored: the client's, or the default.
@@ -105,7 +126,7 @@ pub async fn commit(shared: &Shared, command: Command) -> Result<Answer, Fault> 
 fn body_of(command: &Command) -> Body {
     let body = match command {
         Command::PutObject(put) => &put.body,
-        Command::PutTaggedObject(tagged) => &tagged.put.body,
+        Command::PutObjectWithExtras(with) => &with.put.body,
         Command::PutPart(put) => &put.body,
         _ => return Body::Empty,
     };

@@ -28,8 +28,6 @@ absent! {
     encryption ServerSideEncryptionConfigurationNotFoundError;
     /// `GetBucketLifecycleConfiguration`.
     lifecycle NoSuchLifecycleConfiguration;
-    /// `GetObjectLockConfiguration`.
-    object_lock ObjectLockConfigurationNotFoundError;
     /// `GetBucketReplication`.
     replication ReplicationConfigurationNotFoundError;
 }

@@ -6,7 +6,8 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use strata_engine::reactor;
-use strata_raftlog::namespace::command::{Answer, SetVersioning};
+use strata_net::ClusterError;
+use strata_raftlog::namespace::command::{Answer, Refusal, SetVersioning};
 use strata_raftlog::namespace::store::StoreError;
 use strata_raftlog::namespace::{
     Bucket, ETag, FoundVersion, ListedVersion, Marker, Object, VersionId, VersionListing,
@@ -35,15 +36,21 @@ const STEPS_MAX: usize = 256;
 /// `PutBucketVersioning`.
 ///
 /// # Errors
-/// `IllegalVersioningConfigurationException`, `MalformedXML`, `NotImplemented` for MFA delete, and as every handler.
+/// `IllegalVersioningConfigurationException`, `MalformedXML`, `NotImplemented` for MFA delete, `InvalidBucketState` where Object Lock keeps it from being
+/// suspended, and as every handler.
 pub async fn put_configuration(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let bucket = buckets::find(shared, request)?.inode;
     let versioning = read_configuration(&request.xml)?;
-    shared
-        .cluster
-        .submit(SetVersioning { bucket, versioning })
-        .await?;
-    Ok(Response::ok())
+    let command = SetVersioning { bucket, versioning };
+    match shared.cluster.submit(command).await {
+        Ok(_) => Ok(Response::ok()),
+        Err(ClusterError::Refused(Refusal::InvalidBucketState)) => Err(Fault::new(
+            Code::InvalidBucketState,
+            "An Object Lock configuration is present on this bucket, so the versioning state cannot be \
+             changed.",
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn read_configuration(xml: &[u8]) -> Result<Versioning, Fault> {

@@ -420,6 +420,7 @@ pub async fn make_bucket(cluster: &Cluster) -> Result<(), ClusterError> {
     let bucket = CreateBucket {
         bucket: BUCKET.to_owned(),
         owner: 1,
+        object_lock: false,
     };
     cluster.submit(bucket).await.map(drop)
 }

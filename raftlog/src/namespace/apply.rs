@@ -7,6 +7,8 @@
 mod accounts;
 mod bodies;
 mod buckets;
+mod named_version;
+mod object_lock;
 mod objects;
 mod release;
 mod repoint;

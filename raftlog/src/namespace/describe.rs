@@ -12,6 +12,7 @@ use super::key;
 use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
+use super::object_lock::{BucketLock, ObjectLock, RetentionMode, RetentionPeriod};
 use super::setting::{CORS, POLICY, PUBLIC_ACCESS_BLOCK, SETTINGS, SettingRow, TAGS};
 use super::store::StoreError;
 use super::system::{

@@ -1,6 +1,7 @@
-//! Entries: the value of a `D` row, 177 bytes, all that LIST and HEAD's size and tag need.
+//! Entries: the value of a `D` row, 185 bytes, all that LIST and HEAD's size, tag and lock need.
 
 use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
+use super::object_lock::{BucketLock, ObjectLock, bucket_lock_of_row, bucket_lock_to_row};
 use super::value::{Damage, FieldWriter, Fields, Row};
 use super::version::{self, VersionId, Versioning};
 
@@ -56,6 +57,10 @@ pub struct Entry {
     pub version: VersionId,
     /// Whether a bucket keeps versions; off for all else.
     pub versioning: Versioning,
+    /// What keeps an object from being removed.
+    pub lock: ObjectLock,
+    /// The Object Lock of a bucket that has it.
+    pub bucket_lock: Option<BucketLock>,
 }
 
 const FLAG_IMPLICIT: u32 = 1;
@@ -93,6 +98,8 @@ impl Entry {
             tag_count: 0,
             version: VersionId::Null,
             versioning: Versioning::Off,
+            lock: ObjectLock::NONE,
+            bucket_lock: None,
         }
     }
 
@@ -118,13 +125,17 @@ impl Entry {
 
 impl Row for Entry {
     fn write(&self, fields: &mut FieldWriter) {
+        let (lock, lock_number) = match self.kind {
+            EntryKind::File => self.lock.to_row(),
+            EntryKind::Directory => bucket_lock_to_row(self.bucket_lock),
+        };
         fields.u8(match self.kind {
             EntryKind::File => 1,
             EntryKind::Directory => 2,
         });
         fields.u8(write_storage_class(self.storage_class));
         fields.u8(self.tag_count);
-        fields.u8(0);
+        fields.u8(lock);
         fields.u32(self.flags());
         fields.u64(self.inode);
         fields.u64(self.size);
@@ -147,6 +158,7 @@ impl Row for Entry {
         fields.u128(self.version.number());
         fields.u64(self.commit_sequence);
         fields.u64(self.owner);
+        fields.u64(lock_number);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Entry, Damage> {
@@ -157,7 +169,7 @@ impl Row for Entry {
         };
         let storage_class = read_storage_class(fields.u8()?)?;
         let tag_count = fields.u8()?;
-        fields.zeros(1)?;
+        let lock = fields.u8()?;
         let flags = fields.u32()?;
         if flags & !FLAGS_KNOWN != 0 {
             return Err(Damage("unknown flags"));
@@ -181,6 +193,15 @@ impl Row for Entry {
         };
         let checksum = read_checksum(fields)?;
         let version = VersionId::of_number(fields.u128()?);
+        let (commit_sequence, owner) = (fields.u64()?, fields.u64()?);
+        let lock_number = fields.u64()?;
+        let (lock, bucket_lock) = match kind {
+            EntryKind::File => (ObjectLock::of_row(lock, lock_number)?, None),
+            EntryKind::Directory => (ObjectLock::NONE, bucket_lock_of_row(lock, lock_number)?),
+        };
+        if bucket_lock.is_some() && versioning != Versioning::Enabled {
+            return Err(Damage("Object Lock without versions"));
+        }
         Ok(Entry {
             kind,
             implicit: flags & FLAG_IMPLICIT != 0,
@@ -196,12 +217,14 @@ impl Row for Entry {
             change_counter,
             etag,
             checksum,
-            commit_sequence: fields.u64()?,
-            owner: fields.u64()?,
+            commit_sequence,
+            owner,
             storage_class,
             tag_count,
             version,
             versioning,
+            lock,
+            bucket_lock,
         })
     }
 }

@@ -5,6 +5,7 @@ use super::entry::{
     write_algorithm, write_checksum, write_checksum_kind, write_etag, write_storage_class,
 };
 use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClass};
+use super::object_lock::ObjectLock;
 use super::value::{Damage, FieldWriter, Fields, Row};
 
 /// An upload that is not complete. Its attributes and tags lie in `X`, as those of an object do.
@@ -20,6 +21,8 @@ pub struct Upload {
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     /// How many tags the object will have.
     pub tag_count: u8,
+    /// What will keep the object from being removed, as it was asked for when the upload was begun.
+    pub lock: ObjectLock,
     /// The group's commit sequence of its beginning.
     pub commit_sequence: u64,
     /// That of the last part that was put, or of its beginning.
@@ -40,7 +43,10 @@ impl Row for Upload {
             .checksum
             .map_or(0, |(_, kind)| write_checksum_kind(kind)));
         fields.u8(self.tag_count);
-        fields.zeros(4);
+        let (lock, until) = self.lock.to_row();
+        fields.u8(lock);
+        fields.zeros(3);
+        fields.u64(until);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Upload, Damage> {
@@ -52,13 +58,16 @@ impl Row for Upload {
             Some(algorithm) => Some((algorithm, read_checksum_kind(fields.u8()?)?)),
         };
         let tag_count = fields.u8()?;
-        fields.zeros(4)?;
+        let lock = fields.u8()?;
+        fields.zeros(3)?;
+        let lock = ObjectLock::of_row(lock, fields.u64()?)?;
         Ok(Upload {
             initiated_nanos,
             owner,
             storage_class,
             checksum,
             tag_count,
+            lock,
             commit_sequence,
             parts_changed,
         })

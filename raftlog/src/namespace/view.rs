@@ -25,6 +25,7 @@ pub use versions::{
 
 use super::entry::{Entry, EntryKind, Place};
 use super::object::{Checksum, ETag, ObjectAttributes};
+use super::object_lock::{BucketLock, ObjectLock};
 use super::store::table::Table;
 use super::tags::{Tag, TagsRow};
 use super::version::{VersionId, Versioning};
@@ -56,6 +57,8 @@ pub struct Bucket {
     pub owner: u64,
     /// Whether it keeps versions.
     pub versioning: Versioning,
+    /// Its Object Lock, where it has it.
+    pub lock: Option<BucketLock>,
 }
 
 /// An object, without its body.
@@ -79,6 +82,8 @@ pub struct Object {
     pub attributes: ObjectAttributes,
     /// How many tags it has: [`View::object_tags`].
     pub tag_count: u8,
+    /// What keeps it from being removed.
+    pub lock: ObjectLock,
     /// The version that it is.
     pub version: VersionId,
 }
@@ -179,6 +184,7 @@ impl<'t> View<'t> {
             commit_sequence: entry.commit_sequence,
             attributes,
             tag_count: entry.tag_count,
+            lock: entry.lock,
             version: entry.version,
         })
     }
@@ -264,6 +270,7 @@ fn bucket_of(name: String, entry: &Entry) -> Bucket {
         created_nanos: entry.modified_nanos,
         owner: entry.owner,
         versioning: entry.versioning,
+        lock: entry.bucket_lock,
     }
 }
 

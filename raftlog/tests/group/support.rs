@@ -229,6 +229,7 @@ impl Client {
         let bucket = CreateBucket {
             bucket: "b".into(),
             owner: 1,
+            object_lock: false,
         };
         client.propose(bucket).await.expect("a bucket");
         client.lease().await;

@@ -31,6 +31,7 @@ fn bucket(name: &str, owner: u64) -> CreateBucket {
     CreateBucket {
         bucket: name.into(),
         owner,
+        object_lock: false,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use strata_raftlog::namespace::command::{
     AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, Precondition, PutObject,
-    PutPart, PutTaggedObject,
+    PutObjectWithExtras, PutPart,
 };
 use strata_raftlog::namespace::{
-    Body, BodyPosition, ChunkId, ETag, Extent, ObjectAttributes, PART_BYTES_MIN, Tag,
+    Body, BodyPosition, ChunkId, ETag, Extent, ObjectAttributes, ObjectExtras, PART_BYTES_MIN, Tag,
 };
 
 use crate::commands::put;
@@ -67,15 +67,18 @@ fn bodies_without_extents_end_a_page_too() {
     cluster.bucket("b");
     for number in 0..50u8 {
         let inode = cluster.inode();
-        cluster.change(PutTaggedObject {
+        cluster.change(PutObjectWithExtras {
             put: PutObject {
                 attributes: ObjectAttributes::default(),
                 ..put(FIRST_BUCKET, &[number], inode, Body::Empty)
             },
-            tags: vec![Tag {
-                key: "team".into(),
-                value: "storage".into(),
-            }],
+            extras: ObjectExtras {
+                tags: vec![Tag {
+                    key: "team".into(),
+                    value: "storage".into(),
+                }],
+                ..ObjectExtras::default()
+            },
         });
     }
     let middle = cluster.inode() - 25;

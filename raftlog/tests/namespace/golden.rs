@@ -5,16 +5,17 @@ use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
     AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateAccount, CreateAccountKey,
-    CreateGroup, CreateUpload, CreateUser, DeleteKey, MarkDeleted, OldPlace, OpenEpoch,
-    PutInlinePolicy, PutManagedPolicy, PutPart, PutTaggedObject, Repoint, RepointItem,
-    SetAccessKeyActive, SetBoundary, SetBucketSetting, SetDevice, SetMembership, SetPlacementGroup,
-    SetVersioning,
+    CreateBucket, CreateGroup, CreateUpload, CreateUploadWithExtras, CreateUser, DeleteKey,
+    MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy, PutManagedPolicy, PutObjectWithExtras,
+    PutPart, Repoint, RepointItem, SetAccessKeyActive, SetBoundary, SetBucketLock,
+    SetBucketSetting, SetDevice, SetMembership, SetPlacementGroup, SetVersioning,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
-    AccessKeySecret, Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition,
-    DeviceErrors, DeviceState, ETag, LogEntry, LogPosition, ManagedPolicyName, ObjectAttributes,
-    PlacementGroup, PolicySource, Principal, Slot, SlotState, Tag, Versioning, describe,
+    AccessKeySecret, Body, Checksum, ChecksumAlgorithm, ChecksumKind, DefaultRetention,
+    DeviceCondition, DeviceErrors, DeviceState, ETag, LogEntry, LogPosition, ManagedPolicyName,
+    ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup, PolicySource, Principal, Retention,
+    RetentionMode, RetentionPeriod, Slot, SlotState, Tag, Versioning, describe,
 };
 
 use crate::commands::put;
@@ -124,11 +125,15 @@ fn state() -> Cluster {
         key: key.into(),
         value: value.into(),
     };
-    cluster.change(PutTaggedObject {
+    cluster.change(PutObjectWithExtras {
         put: put(FIRST_BUCKET, b"tagged", inode, Body::Empty),
-        tags: vec![tag("team", "storage"), tag("stage", "")],
+        extras: ObjectExtras {
+            tags: vec![tag("team", "storage"), tag("stage", "")],
+            ..ObjectExtras::default()
+        },
     });
     versions(&mut cluster);
+    locks(&mut cluster);
     users(&mut cluster);
     accounts(&mut cluster);
     let position = LogPosition {
@@ -165,6 +170,51 @@ fn versions(cluster: &mut Cluster) {
             if_match: None,
         }],
         owner: 4,
+    });
+}
+
+/// A bucket that has Object Lock, with an object and an upload that are locked.
+fn locks(cluster: &mut Cluster) {
+    cluster.change(CreateBucket {
+        bucket: "locks".into(),
+        owner: 1,
+        object_lock: true,
+    });
+    let bucket = cluster.bucket_inode("locks");
+    cluster.change(SetBucketLock {
+        bucket,
+        default: Some(DefaultRetention {
+            mode: RetentionMode::Governance,
+            period: RetentionPeriod::Years(7),
+        }),
+    });
+    let extras = |legal_hold, retention| ObjectExtras {
+        lock: ObjectLock {
+            retention,
+            legal_hold,
+        },
+        ..ObjectExtras::default()
+    };
+    let inode = cluster.inode();
+    cluster.change(PutObjectWithExtras {
+        put: put(bucket, b"held", inode, Body::Empty),
+        extras: extras(Some(true), None),
+    });
+    let retention = Retention {
+        mode: RetentionMode::Compliance,
+        until_millis: 1_700_000_000_123,
+    };
+    let inode = cluster.inode();
+    cluster.change(CreateUploadWithExtras {
+        create: CreateUpload {
+            bucket,
+            key: b"retained".to_vec(),
+            inode,
+            attributes: ObjectAttributes::default(),
+            checksum: None,
+            owner: 4,
+        },
+        extras: extras(Some(false), Some(retention)),
     });
 }
 
@@ -298,6 +348,8 @@ fn every_kind_of_row_is_described_in_words() {
         "S, kind device, device 05050505-0505-0505-0505-050505050505",
         "X, kind tags, inode ",
         "X, kind object tags, inode ",
+        "lock (retention compliance, ",
+        "bucket_lock (retention governance, ",
         "S, kind user, name \"alice\"",
         "S, kind user group, name \"staff\"",
         "S, kind access key, access_key_id ",
@@ -319,8 +371,8 @@ fn every_kind_of_row_is_described_in_words() {
     for (key, value) in cluster.rows() {
         // The sizes that docs/FORMAT.md states, with the header of 5 bytes.
         match (key[0], key[1]) {
-            (b'D', _) => assert_eq!(value.len(), 5 + 172),
-            (b'M', 1) => assert_eq!(value.len(), 5 + 40),
+            (b'D', _) => assert_eq!(value.len(), 5 + 180),
+            (b'M', 1) => assert_eq!(value.len(), 5 + 48),
             (b'M', 2) => assert_eq!(value.len(), 5 + 84),
             (b'R', 1) => assert_eq!(value.len(), 5 + 28),
             (b'S', 12) => assert_eq!(value.len(), 5 + 68 + 30),

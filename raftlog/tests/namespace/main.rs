@@ -9,6 +9,7 @@ mod golden;
 mod levels;
 mod listing;
 mod model;
+mod object_lock;
 mod objects;
 mod packs;
 #[path = "../support/random.rs"]

@@ -250,6 +250,7 @@ fn a_repeated_proposal_gets_its_first_answer() {
     let create = CreateBucket {
         bucket: "b".into(),
         owner: 1,
+        object_lock: false,
     };
     let envelope = cluster.envelope(create.clone());
     assert_eq!(cluster.apply(&envelope), Answer::Done);

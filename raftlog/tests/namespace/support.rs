@@ -158,6 +158,7 @@ impl Cluster {
         let answer = self.change(CreateBucket {
             bucket: bucket.into(),
             owner: 1,
+            object_lock: false,
         });
         assert_eq!(answer, Answer::Done);
         self.bucket_inode(bucket)

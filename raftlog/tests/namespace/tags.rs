@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use strata_raftlog::namespace::command::{
-    AbortUpload, Answer, Command, CommandClass, CompleteUpload, CompletedPart, CreateTaggedUpload,
-    CreateUpload, DeleteKey, DeleteVersion, DeleteVersions, MarkDeleted, MarkOutcome, OldPlace,
-    Precondition, PutPart, PutTaggedObject, Refusal, Repoint, RepointItem, SetObjectTags,
-    SetVersioning,
+    AbortUpload, Answer, Command, CommandClass, CompleteUpload, CompletedPart, CreateUpload,
+    CreateUploadWithExtras, DeleteKey, DeleteVersion, DeleteVersions, MarkDeleted, MarkOutcome,
+    OldPlace, Precondition, PutObjectWithExtras, PutPart, Refusal, Repoint, RepointItem,
+    SetObjectTags, SetVersioning,
 };
 use strata_raftlog::namespace::{
-    Body, ETag, FoundVersion, Object, ObjectAttributes, Tag, VersionId, Versioning,
+    Body, ETag, FoundVersion, Object, ObjectAttributes, ObjectExtras, Tag, VersionId, Versioning,
 };
 
 use crate::commands::put;
@@ -31,11 +31,18 @@ fn some_tags(random: &mut Random) -> Vec<Tag> {
     (0..count).map(one).collect()
 }
 
-fn with_tags(cluster: &mut Cluster, key: &[u8], body: Body, tags: &[Tag]) -> PutTaggedObject {
-    let inode = cluster.inode();
-    PutTaggedObject {
-        put: put(FIRST_BUCKET, key, inode, body),
+fn extras(tags: &[Tag]) -> ObjectExtras {
+    ObjectExtras {
         tags: tags.to_vec(),
+        ..ObjectExtras::default()
+    }
+}
+
+fn with_tags(cluster: &mut Cluster, key: &[u8], body: Body, tags: &[Tag]) -> PutObjectWithExtras {
+    let inode = cluster.inode();
+    PutObjectWithExtras {
+        put: put(FIRST_BUCKET, key, inode, body),
+        extras: extras(tags),
     }
 }
 
@@ -185,8 +192,8 @@ fn mark(cluster: &mut Cluster, key: &[u8]) -> VersionId {
     }
 }
 
-fn create(cluster: &mut Cluster, key: &[u8], tags: &[Tag]) -> CreateTaggedUpload {
-    CreateTaggedUpload {
+fn create(cluster: &mut Cluster, key: &[u8], tags: &[Tag]) -> CreateUploadWithExtras {
+    CreateUploadWithExtras {
         create: CreateUpload {
             bucket: FIRST_BUCKET,
             key: key.to_vec(),
@@ -195,7 +202,7 @@ fn create(cluster: &mut Cluster, key: &[u8], tags: &[Tag]) -> CreateTaggedUpload
             checksum: None,
             owner: 0,
         },
-        tags: tags.to_vec(),
+        extras: extras(tags),
     }
 }
 
@@ -416,6 +423,7 @@ impl Model {
                 key: key.as_bytes().to_vec(),
                 version,
                 if_match: None,
+                bypass_governance: false,
             }],
             may_grow: true,
         });

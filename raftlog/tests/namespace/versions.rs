@@ -66,6 +66,7 @@ fn one_version(key: &[u8], version: VersionId) -> DeleteVersion {
         key: key.to_vec(),
         version,
         if_match: None,
+        bypass_governance: false,
     }
 }
 

@@ -20,6 +20,7 @@ mod full_device;
 mod listing;
 mod multipart;
 mod object_attributes;
+mod object_lock;
 mod object_tags;
 mod objects;
 mod old_devices;

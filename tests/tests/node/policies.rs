@@ -496,6 +496,32 @@ fn more_needing() -> Vec<(Request, &'static [&'static str])> {
             &["GetBucketObjectLockConfiguration"],
         ),
         (
+            request("PUT", "?object-lock").body("<ObjectLockConfiguration/>"),
+            &["PutBucketObjectLockConfiguration"],
+        ),
+        (request("GET", "/k?retention"), &["GetObjectRetention"]),
+        (
+            request("PUT", "/k?retention").body("<Retention/>"),
+            &["PutObjectRetention"],
+        ),
+        (request("GET", "/k?legal-hold"), &["GetObjectLegalHold"]),
+        (
+            request("PUT", "/k?legal-hold").body("<LegalHold/>"),
+            &["PutObjectLegalHold"],
+        ),
+        (
+            request("PUT", "/p")
+                .header("x-amz-object-lock-legal-hold", "ON")
+                .body("x"),
+            &["PutObject", "PutObjectLegalHold"],
+        ),
+        (
+            request("PUT", "/p")
+                .header("x-amz-object-lock-mode", "GOVERNANCE")
+                .body("x"),
+            &["PutObject", "PutObjectRetention"],
+        ),
+        (
             request("GET", "?ownershipControls"),
             &["GetBucketOwnershipControls"],
         ),

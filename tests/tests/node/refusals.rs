@@ -59,7 +59,6 @@ async fn operations_that_are_not_there_say_so() {
     for (header, value) in [
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-acl", "public-read"),
-        ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
         ("x-amz-grant-read", "id=1"),
     ] {

@@ -2,7 +2,9 @@
 
 use super::{Change, Outcome, invalid};
 use crate::namespace::command::{Answer, CreateBucket, DeleteBucket, Refusal, SetBucketSetting};
+use crate::namespace::object_lock::BucketLock;
 use crate::namespace::setting::{SETTINGS, SettingRow};
+use crate::namespace::version::Versioning;
 use crate::namespace::view::directory_segment;
 use crate::namespace::{BUCKET_BYTES_MAX, ROOT_ACCOUNT, ROOT_INODE, key};
 
@@ -26,7 +28,11 @@ impl Change<'_, '_> {
             );
             return Err(Refusal::NoSuchEntity(message).into());
         }
-        let entry = self.new_directory(false, command.owner);
+        let mut entry = self.new_directory(false, command.owner);
+        if command.object_lock {
+            entry.versioning = Versioning::Enabled;
+            entry.bucket_lock = Some(BucketLock::default());
+        }
         self.link_in(ROOT_INODE, &directory_segment(name.as_bytes()), &entry)?;
         self.begin_usage(entry.inode);
         Ok(Answer::Done)

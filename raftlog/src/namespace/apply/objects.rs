@@ -7,19 +7,20 @@ use super::tree::Found;
 use super::{Change, Outcome, invalid};
 use crate::namespace::command::{
     Answer, DeleteKey, DeleteObjects, DeleteOutcome, ETagMatch, Precondition, PutObject,
-    PutTaggedObject, Refusal,
+    PutObjectWithExtras, Refusal,
 };
 use crate::namespace::entry::{Entry, EntryKind};
+use crate::namespace::extras::ObjectExtras;
 use crate::namespace::key as row_key;
 use crate::namespace::object::{Checksum, ETag, StorageClass};
+use crate::namespace::object_lock::ObjectLock;
 use crate::namespace::store::StoreError;
-use crate::namespace::tags::Tag;
 use crate::namespace::version::{VersionId, Versioning, position};
 use crate::namespace::view::split_key;
 
 /// What is said of an object when it is put in place.
 pub(super) struct NewObject<'c> {
-    pub(super) bucket: u64,
+    pub(super) bucket: &'c Entry,
     pub(super) key: &'c [u8],
     pub(super) inode: u64,
     pub(super) size: u64,
@@ -28,26 +29,28 @@ pub(super) struct NewObject<'c> {
     pub(super) owner: u64,
     pub(super) storage_class: StorageClass,
     pub(super) tag_count: u8,
-    /// Whether the bucket keeps versions.
-    pub(super) versioning: Versioning,
+    /// The lock that was asked for.
+    pub(super) lock: ObjectLock,
 }
 
 impl Change<'_, '_> {
     pub(super) fn put_object(&mut self, command: &PutObject) -> Outcome {
-        self.put_with_tags(command, &[])
+        self.put_with(command, &ObjectExtras::default())
     }
 
-    pub(super) fn put_tagged_object(&mut self, command: &PutTaggedObject) -> Outcome {
-        self.put_with_tags(&command.put, &command.tags)
+    pub(super) fn put_object_with_extras(&mut self, command: &PutObjectWithExtras) -> Outcome {
+        self.put_with(&command.put, &command.extras)
     }
 
-    fn put_with_tags(&mut self, command: &PutObject, tags: &[Tag]) -> Outcome {
+    fn put_with(&mut self, command: &PutObject, extras: &ObjectExtras) -> Outcome {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
-        self.check_tags(tags)?;
+        self.check_tags(&extras.tags)?;
         check_checksum(command.checksum.as_ref())?;
         let bucket = command.bucket;
         let place = self.bucket(bucket)?;
+        let bucket_entry = self.bucket_entry(&place)?;
+        self.check_lock(extras.lock, &bucket_entry)?;
         let found = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, found.entry.as_ref())?;
         self.check_fresh_inode(command.inode)?;
@@ -55,7 +58,7 @@ impl Change<'_, '_> {
         self.put_body(command.inode, 0, &command.body)?;
         self.put_attributes(command.inode, &command.attributes)?;
         let new = NewObject {
-            bucket,
+            bucket: &bucket_entry,
             key: &command.key,
             inode: command.inode,
             size: command.size,
@@ -63,8 +66,8 @@ impl Change<'_, '_> {
             checksum: command.checksum.as_ref(),
             owner: command.owner,
             storage_class: command.attributes.storage_class,
-            tag_count: self.put_tags(command.inode, tags)?,
-            versioning: self.versioning(&place)?,
+            tag_count: self.put_tags(command.inode, &extras.tags)?,
+            lock: extras.lock,
         };
         Ok(self.put_in_place(&new, found)?)
     }
@@ -76,6 +79,7 @@ impl Change<'_, '_> {
         found: Found,
     ) -> Result<Answer, StoreError> {
         let now = self.now();
+        let (bucket, versioning) = (new.bucket.inode, new.bucket.versioning);
         let entry = Entry {
             kind: EntryKind::File,
             size: new.size,
@@ -84,21 +88,22 @@ impl Change<'_, '_> {
             checksum: new.checksum.cloned(),
             storage_class: new.storage_class,
             tag_count: new.tag_count,
-            version: match new.versioning {
+            lock: self.lock_of_new(new.lock, new.bucket),
+            version: match versioning {
                 Versioning::Enabled => VersionId::Of(position(self.sequence, new.inode)),
                 Versioning::Off | Versioning::Suspended => VersionId::Null,
             },
             ..Entry::directory(new.inode, false, now, self.sequence, new.owner)
         };
-        match (found.entry, new.versioning) {
-            (Some(old), _) => self.supersede(new.bucket, new.key, old, entry.version)?,
-            (None, Versioning::Suspended) => self.drop_null_version(new.bucket, new.key)?,
+        match (found.entry, versioning) {
+            (Some(old), _) => self.supersede(bucket, new.key, old, entry.version)?,
+            (None, Versioning::Suspended) => self.drop_null_version(bucket, new.key)?,
             (None, _) => {}
         }
-        self.count_put(new.bucket, new.size);
+        self.count_put(bucket, new.size);
         match found.directory {
             Some(directory) => self.link_in(directory, split_key(new.key).1, &entry)?,
-            None => self.link(new.bucket, new.key, &entry)?,
+            None => self.link(bucket, new.key, &entry)?,
         }
         let (inode, commit_sequence, etag, size) = (new.inode, self.sequence, new.etag, new.size);
         Ok(match entry.version {
@@ -125,7 +130,7 @@ impl Change<'_, '_> {
         }
         let bucket = command.bucket;
         let place = self.bucket(bucket)?;
-        if self.versioning(&place)? != Versioning::Off {
+        if self.bucket_entry(&place)?.versioning != Versioning::Off {
             return Err(Refusal::VersioningChanged.into());
         }
         let mut outcomes = Vec::with_capacity(command.keys.len());
@@ -170,9 +175,7 @@ impl Change<'_, '_> {
         match self.table.delete_if(self.txn, &place, goes)? {
             Some((entry, true)) => {
                 self.wrote = true;
-                self.drop_inode(entry.inode)?;
-                self.delete(&row_key::inode(entry.inode))?;
-                self.count_deleted(bucket, entry.size);
+                self.drop_object(bucket, &self.unlocked(&entry)?)?;
                 Ok(DeleteOutcome::Deleted)
             }
             Some((entry, false)) if entry.kind == EntryKind::File => {

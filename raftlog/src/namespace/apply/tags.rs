@@ -4,69 +4,25 @@
 //! answer names it; a delete marker has none.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::command::{Answer, Refusal, SetObjectTags};
-use crate::namespace::entry::Entry;
+use crate::namespace::command::{Answer, SetObjectTags};
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::tags::{Tag, TagsRow};
-use crate::namespace::version::VersionRow;
-use crate::namespace::view::split_key;
 
 impl Change<'_, '_> {
     pub(super) fn set_object_tags(&mut self, command: &SetObjectTags) -> Outcome {
-        self.check_key(&command.key)?;
         self.check_tags(&command.tags)?;
-        let (bucket, object_key) = (command.bucket, &command.key[..]);
-        self.bucket(bucket)?;
-        let found = self.find_object(bucket, object_key)?;
-        if let (Some(directory), Some(entry)) = (found.directory, found.entry)
-            && command.version.is_none_or(|asked| asked == entry.version)
-        {
-            let entry_key = key::entry(directory, split_key(object_key).1);
-            let version = entry.version;
-            if let Some(changed) = self.change_tags(entry, &command.tags)? {
-                self.put(&entry_key, &changed)?;
+        let mut named = self.named_version(command.bucket, &command.key, command.version)?;
+        let version = named.entry.version;
+        if command.tags.is_empty() {
+            if named.entry.tag_count == 0 {
+                return Ok(Answer::tagged(version));
             }
-            return Ok(Answer::tagged(version));
+            self.delete(&key::x_kind(named.entry.inode, key::X_TAGS))?;
         }
-        let (earlier, absent) = match command.version {
-            None => (
-                self.view().newest_earlier(bucket, object_key)?,
-                Refusal::NoSuchKey,
-            ),
-            Some(version) => (
-                self.view().earlier_version(bucket, object_key, version)?,
-                Refusal::NoSuchVersion,
-            ),
-        };
-        match earlier {
-            None => Err(absent.into()),
-            Some((_, VersionRow::Marker(_))) => Err(Refusal::IsDeleteMarker.into()),
-            Some((at, VersionRow::Object(entry))) => {
-                let version = entry.version;
-                if let Some(changed) = self.change_tags(entry, &command.tags)? {
-                    let row_key = key::version(bucket, object_key, at);
-                    self.put(&row_key, &VersionRow::Object(changed))?;
-                }
-                Ok(Answer::tagged(version))
-            }
-        }
-    }
-
-    /// Replaces the tags of an object; its entry as it is then to be stored, `None` where it had no tags and gets none.
-    fn change_tags(&mut self, entry: Entry, tags: &[Tag]) -> Result<Option<Entry>, StoreError> {
-        if tags.is_empty() {
-            if entry.tag_count == 0 {
-                return Ok(None);
-            }
-            self.delete(&key::x_kind(entry.inode, key::X_TAGS))?;
-        }
-        Ok(Some(Entry {
-            tag_count: self.put_tags(entry.inode, tags)?,
-            changed_nanos: self.now(),
-            change_counter: entry.change_counter + 1,
-            ..entry
-        }))
+        named.entry.tag_count = self.put_tags(named.entry.inode, &command.tags)?;
+        self.put_named(named)?;
+        Ok(Answer::tagged(version))
     }
 
     /// Writes the tags of an inode, where there are some, in place of those that may be there; how many.

@@ -6,38 +6,43 @@ use super::objects::{NewObject, check_precondition};
 use super::{Change, Outcome, invalid};
 use crate::namespace::body::{DroppedScope, SPANS_PER_ROW, Span, SpanRow};
 use crate::namespace::command::{
-    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateTaggedUpload, CreateUpload, PutPart,
-    Refusal,
+    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, CreateUploadWithExtras,
+    PutPart, Refusal,
 };
 use crate::namespace::entry::{Place, PlaceKind};
+use crate::namespace::extras::ObjectExtras;
 use crate::namespace::key;
 use crate::namespace::object::Checksum;
 use crate::namespace::store::StoreError;
-use crate::namespace::tags::Tag;
 use crate::namespace::upload::{Part, Upload};
 
 impl Change<'_, '_> {
     pub(super) fn create_upload(&mut self, command: &CreateUpload) -> Outcome {
-        self.create_with_tags(command, &[])
+        self.create_with(command, &ObjectExtras::default())
     }
 
-    pub(super) fn create_tagged_upload(&mut self, command: &CreateTaggedUpload) -> Outcome {
-        self.create_with_tags(&command.create, &command.tags)
+    pub(super) fn create_upload_with_extras(
+        &mut self,
+        command: &CreateUploadWithExtras,
+    ) -> Outcome {
+        self.create_with(&command.create, &command.extras)
     }
 
-    fn create_with_tags(&mut self, command: &CreateUpload, tags: &[Tag]) -> Outcome {
+    fn create_with(&mut self, command: &CreateUpload, extras: &ObjectExtras) -> Outcome {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
-        self.check_tags(tags)?;
+        self.check_tags(&extras.tags)?;
         let bucket = command.bucket;
-        self.bucket(bucket)?;
+        let place = self.bucket(bucket)?;
+        self.check_lock(extras.lock, &self.bucket_entry(&place)?)?;
         self.check_fresh_inode(command.inode)?;
         let upload = Upload {
             initiated_nanos: self.now(),
             owner: command.owner,
             storage_class: command.attributes.storage_class,
             checksum: command.checksum,
-            tag_count: self.put_tags(command.inode, tags)?,
+            tag_count: self.put_tags(command.inode, &extras.tags)?,
+            lock: extras.lock,
             commit_sequence: self.sequence,
             parts_changed: self.sequence,
         };
@@ -107,13 +112,14 @@ impl Change<'_, '_> {
         if command.etag.part_count as usize != command.parts.len() {
             return invalid("the tag does not count the parts");
         }
+        let bucket_entry = self.bucket_entry(&place)?;
         let found = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, found.entry.as_ref())?;
         self.put_spans(command.upload, &command.parts)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;
         self.queue_dropped(command.upload, DroppedScope::Parts)?;
         let new = NewObject {
-            bucket,
+            bucket: &bucket_entry,
             key: &command.key,
             inode: command.upload,
             size,
@@ -122,7 +128,7 @@ impl Change<'_, '_> {
             owner: upload.owner,
             storage_class: upload.storage_class,
             tag_count: upload.tag_count,
-            versioning: self.versioning(&place)?,
+            lock: upload.lock,
         };
         Ok(self.put_in_place(&new, found)?)
     }

@@ -15,6 +15,7 @@ use crate::namespace::command::{
 };
 use crate::namespace::entry::{Entry, Place, PlaceKind};
 use crate::namespace::key;
+use crate::namespace::object_lock::Removable;
 use crate::namespace::store::StoreError;
 use crate::namespace::version::{Marker, NullVersion, VersionId, VersionRow, Versioning, position};
 use crate::namespace::view::split_key;
@@ -22,14 +23,15 @@ use crate::namespace::view::split_key;
 impl Change<'_, '_> {
     pub(super) fn set_versioning(&mut self, command: &SetVersioning) -> Outcome {
         let place = self.bucket(command.bucket)?;
-        let Some(entry) = self.view().entry(ROOT_INODE, &place.segment)? else {
-            return Err(Refusal::NoSuchBucket.into());
-        };
+        let entry = self.bucket_entry(&place)?;
         if command.versioning == entry.versioning {
             return Ok(Answer::Done);
         }
         if command.versioning == Versioning::Off {
             return invalid("a bucket that has kept versions is never off again");
+        }
+        if entry.bucket_lock.is_some() {
+            return Err(Refusal::InvalidBucketState.into());
         }
         let entry = Entry {
             versioning: command.versioning,
@@ -37,12 +39,6 @@ impl Change<'_, '_> {
         };
         self.put(&key::entry(ROOT_INODE, &place.segment), &entry)?;
         Ok(Answer::Done)
-    }
-
-    /// Whether a bucket keeps versions.
-    pub(super) fn versioning(&self, bucket: &Place) -> Result<Versioning, StoreError> {
-        let entry = self.view().entry(ROOT_INODE, &bucket.segment)?;
-        Ok(entry.map_or(Versioning::Off, |entry| entry.versioning))
     }
 
     pub(super) fn mark_deleted(&mut self, command: &MarkDeleted) -> Outcome {
@@ -53,7 +49,7 @@ impl Change<'_, '_> {
             self.check_key(&key.key)?;
         }
         let place = self.bucket(command.bucket)?;
-        let versioning = self.versioning(&place)?;
+        let versioning = self.bucket_entry(&place)?.versioning;
         if versioning == Versioning::Off {
             return Err(Refusal::VersioningChanged.into());
         }
@@ -119,7 +115,7 @@ impl Change<'_, '_> {
     ) -> Result<(), StoreError> {
         if by == VersionId::Null {
             if old.version == VersionId::Null {
-                return self.drop_version(bucket, &old);
+                return self.drop_object(bucket, &self.unlocked(&old)?);
             }
             self.drop_null_version(bucket, object_key)?;
         }
@@ -159,14 +155,19 @@ impl Change<'_, '_> {
         if let Some((at, row)) = found {
             self.take_version(bucket, object_key, at, row.version())?;
             if let VersionRow::Object(entry) = row {
-                self.drop_version(bucket, &entry)?;
+                self.drop_object(bucket, &self.unlocked(&entry)?)?;
             }
         }
         Ok(())
     }
 
     /// Drops the body of an object that no row names any more, and its place.
-    fn drop_version(&mut self, bucket: u64, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) fn drop_object(
+        &mut self,
+        bucket: u64,
+        object: &Removable<'_>,
+    ) -> Result<(), StoreError> {
+        let entry = object.entry();
         self.drop_inode(entry.inode)?;
         self.delete(&key::inode(entry.inode))?;
         self.count_deleted(bucket, entry.size);
@@ -253,8 +254,11 @@ impl Change<'_, '_> {
             if !is_meant(entry) {
                 return Ok(VersionDeleteOutcome::PreconditionFailed);
             }
+            let Some(object) = self.removable(entry, asked) else {
+                return Ok(VersionDeleteOutcome::Locked);
+            };
             self.delete(&key::entry(directory, split_key(object_key).1))?;
-            self.drop_version(bucket, entry)?;
+            self.drop_object(bucket, &object)?;
             self.bring_back(bucket, object_key)?;
             return Ok(VersionDeleteOutcome::Deleted);
         }
@@ -266,8 +270,11 @@ impl Change<'_, '_> {
         };
         match row {
             VersionRow::Object(entry) if is_meant(&entry) => {
+                let Some(object) = self.removable(&entry, asked) else {
+                    return Ok(VersionDeleteOutcome::Locked);
+                };
                 self.take_version(bucket, object_key, at, asked.version)?;
-                self.drop_version(bucket, &entry)?;
+                self.drop_object(bucket, &object)?;
                 Ok(VersionDeleteOutcome::Deleted)
             }
             VersionRow::Marker(_) if condition.is_none() => {
@@ -279,6 +286,10 @@ impl Change<'_, '_> {
             }
             _ => Ok(VersionDeleteOutcome::PreconditionFailed),
         }
+    }
+
+    fn removable<'e>(&self, entry: &'e Entry, asked: &DeleteVersion) -> Option<Removable<'e>> {
+        Removable::of(entry, self.now(), asked.bypass_governance)
     }
 
     /// Makes the newest earlier version the present one, where it is an object.

@@ -115,6 +115,8 @@ pub enum VersionDeleteOutcome {
     PreconditionFailed,
     /// It is a delete marker that an object lies under, and the command may not grow; it was left alone.
     BringsBack,
+    /// A retention or a legal hold is in force; it was left alone.
+    Locked,
 }
 
 /// What became of one item of a [`Repoint`](super::Repoint).
@@ -239,4 +241,13 @@ pub enum Refusal {
     /// The bucket exists, and another account owns it.
     #[error("the bucket exists already, and another account owns it")]
     BucketAlreadyExists,
+    /// The command is about a lock, and the bucket has no Object Lock.
+    #[error("the bucket has no Object Lock")]
+    NoObjectLock,
+    /// A retention in force does not allow it.
+    #[error("a retention in force does not allow it")]
+    ObjectLocked,
+    /// A bucket gets Object Lock only while it keeps versions, and keeps them for good then.
+    #[error("Object Lock and versions that are not kept exclude each other")]
+    InvalidBucketState,
 }

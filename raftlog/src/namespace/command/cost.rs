@@ -3,9 +3,9 @@
 
 use super::answer::MarkOutcome;
 use super::kinds::{
-    Command, CompleteUpload, CreateTaggedUpload, CreateUpload, DeleteObjects, DeleteVersion,
-    DeleteVersions, Initialise, MarkDeleted, PutObject, PutPart, PutTaggedObject, SetBucketSetting,
-    SetObjectTags,
+    Command, CompleteUpload, CreateUpload, CreateUploadWithExtras, DeleteObjects, DeleteVersion,
+    DeleteVersions, Initialise, MarkDeleted, PutObject, PutObjectWithExtras, PutPart,
+    SetBucketSetting, SetObjectTags,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
 use super::users::SetBoundary;
@@ -67,6 +67,7 @@ impl Command {
                     | Command::CreateBucket(_)
                     | Command::DeleteBucket(_)
                     | Command::SetVersioning(_)
+                    | Command::SetBucketLock(_)
                     | Command::SetBucketSetting(_)
             )
     }
@@ -80,7 +81,7 @@ impl Command {
     pub(super) fn body_bytes(&self) -> usize {
         match self {
             Command::PutObject(command) => 512 + in_command(&command.body),
-            Command::PutTaggedObject(command) => 512 + in_command(&command.put.body),
+            Command::PutObjectWithExtras(command) => 512 + in_command(&command.put.body),
             Command::PutPart(command) => 512 + in_command(&command.body),
             Command::CompleteUpload(command) => 512 + 16 * command.parts.len(),
             Command::Repoint(command) => 512 + ITEM_BYTES * command.items.len(),
@@ -148,13 +149,18 @@ pub(super) fn of_put_object(command: &PutObject) -> u64 {
         + version_bytes(&command.key)
 }
 
-pub(super) fn of_put_tagged_object(command: &PutTaggedObject) -> u64 {
-    of_put_object(&command.put) + tags_bytes(&command.tags)
+pub(super) fn of_put_object_with_extras(command: &PutObjectWithExtras) -> u64 {
+    of_put_object(&command.put) + tags_bytes(&command.extras.tags)
 }
 
 pub(super) fn of_set_object_tags(command: &SetObjectTags) -> u64 {
     // The entry, or the version, that says how many there are.
-    ROW_BYTES + 2 * command.key.len() as u64 + tags_bytes(&command.tags)
+    of_named_version(&command.key) + tags_bytes(&command.tags)
+}
+
+/// The entry of a version, present or not, that is written anew.
+pub(super) fn of_named_version(key: &[u8]) -> u64 {
+    ROW_BYTES + 2 * key.len() as u64
 }
 
 pub(super) fn of_mark_deleted(command: &MarkDeleted) -> u64 {
@@ -183,8 +189,8 @@ pub(super) fn of_create_upload(command: &CreateUpload) -> u64 {
     2 * ROW_BYTES + keys + attributes_bytes(&command.attributes)
 }
 
-pub(super) fn of_create_tagged_upload(command: &CreateTaggedUpload) -> u64 {
-    of_create_upload(&command.create) + tags_bytes(&command.tags)
+pub(super) fn of_create_upload_with_extras(command: &CreateUploadWithExtras) -> u64 {
+    of_create_upload(&command.create) + tags_bytes(&command.extras.tags)
 }
 
 pub(super) fn of_put_part(command: &PutPart) -> u64 {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use super::layout::{Structure, structure};
 use super::*;
 use crate::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors,
-    DeviceState, ETag, Extent, ExtentKind, Geometry, GeometryCode, Layout, LayoutKind,
-    ObjectAttributes, PlacementGroup, RootKey, Slot, SlotState, StorageClass, Tag, VersionId,
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, DefaultRetention, DeviceCondition,
+    DeviceErrors, DeviceState, ETag, Extent, ExtentKind, Geometry, GeometryCode, Layout,
+    LayoutKind, ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup, Retention,
+    RetentionMode, RetentionPeriod, RootKey, Slot, SlotState, StorageClass, Tag, VersionId,
     Versioning,
 };
 
@@ -136,6 +137,23 @@ fn tags() -> Vec<Tag> {
     vec![tag("team", "storage and more"), tag("stage", "")]
 }
 
+fn retention() -> Retention {
+    Retention {
+        mode: RetentionMode::Compliance,
+        until_millis: 1_700_000_000_123,
+    }
+}
+
+fn extras() -> ObjectExtras {
+    ObjectExtras {
+        tags: tags(),
+        lock: ObjectLock {
+            retention: Some(retention()),
+            legal_hold: Some(true),
+        },
+    }
+}
+
 fn put_object() -> PutObject {
     PutObject {
         bucket: BUCKET,
@@ -243,6 +261,7 @@ fn of_buckets() -> Vec<Sample> {
         CreateBucket {
             bucket: "bucket".to_owned(),
             owner: 4,
+            object_lock: true,
         }
         DeleteBucket { bucket: BUCKET }
         SetBucketSetting {
@@ -253,6 +272,13 @@ fn of_buckets() -> Vec<Sample> {
         SetVersioning {
             bucket: BUCKET,
             versioning: Versioning::Enabled,
+        }
+        SetBucketLock {
+            bucket: BUCKET,
+            default: Some(DefaultRetention {
+                mode: RetentionMode::Governance,
+                period: RetentionPeriod::Years(7),
+            }),
         }
     }
 }
@@ -299,11 +325,13 @@ fn of_objects() -> Vec<Sample> {
                     key: key(),
                     version: VersionId::Of(5 << 64 | 77),
                     if_match: Some(ETagMatch::Any),
+                    bypass_governance: true,
                 },
                 DeleteVersion {
                     key: b"b".to_vec(),
                     version: VersionId::Null,
                     if_match: None,
+                    bypass_governance: false,
                 },
             ],
             may_grow: true,
@@ -314,9 +342,22 @@ fn of_objects() -> Vec<Sample> {
             version: Some(VersionId::Of(5 << 64 | 77)),
             tags: tags(),
         }
-        PutTaggedObject {
+        PutObjectWithExtras {
             put: put_object(),
-            tags: tags(),
+            extras: extras(),
+        }
+        SetRetention {
+            bucket: BUCKET,
+            key: key(),
+            version: Some(VersionId::Of(5 << 64 | 77)),
+            retention: Some(retention()),
+            bypass_governance: true,
+        }
+        SetLegalHold {
+            bucket: BUCKET,
+            key: key(),
+            version: None,
+            legal_hold: true,
         }
     }
 }
@@ -360,9 +401,9 @@ fn of_uploads() -> Vec<Sample> {
             key: key(),
             upload: 78,
         }
-        CreateTaggedUpload {
+        CreateUploadWithExtras {
             create: create_upload(),
-            tags: tags(),
+            extras: extras(),
         }
         ReleaseBodies {
             releases: vec![Release {
@@ -496,6 +537,7 @@ fn answers_of_versions() -> Vec<Answer> {
             VersionDeleteOutcome::Absent,
             VersionDeleteOutcome::PreconditionFailed,
             VersionDeleteOutcome::BringsBack,
+            VersionDeleteOutcome::Locked,
         ]),
         Answer::Refused(Refusal::VersioningChanged),
     ]
@@ -507,6 +549,14 @@ fn answers_of_tags() -> Vec<Answer> {
         Answer::tagged(VersionId::Of(6 << 64 | 5)),
         Answer::Refused(Refusal::NoSuchVersion),
         Answer::Refused(Refusal::IsDeleteMarker),
+    ]
+}
+
+fn answers_of_locks() -> Vec<Answer> {
+    vec![
+        Answer::Refused(Refusal::NoObjectLock),
+        Answer::Refused(Refusal::ObjectLocked),
+        Answer::Refused(Refusal::InvalidBucketState),
     ]
 }
 
@@ -556,6 +606,7 @@ fn every_answer_is_as_it_was_first_written() {
         ("answers_of_tags.bin", answers_of_tags()),
         ("answers_of_users.bin", users::answers()),
         ("answers_of_accounts.bin", accounts::answers()),
+        ("answers_of_locks.bin", answers_of_locks()),
     ] {
         let mut bytes = Vec::new();
         for answer in answers {

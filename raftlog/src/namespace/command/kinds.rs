@@ -14,8 +14,9 @@ use super::users::{
     PutManagedPolicy, SetAccessKeyActive, SetBoundary, SetMembership,
 };
 use crate::namespace::{
-    Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition, ETag, Geometry, Layout,
-    ObjectAttributes, PlacementGroup, RootKey, Tag, VersionId, Versioning,
+    Body, Checksum, ChecksumAlgorithm, ChecksumKind, DefaultRetention, DeviceCondition, ETag,
+    Geometry, Layout, ObjectAttributes, ObjectExtras, PlacementGroup, Retention, RootKey, Tag,
+    VersionId, Versioning,
 };
 
 /// The one list of commands: number, feature level from which on it is known, class, name, how many bytes of rows applying it
@@ -64,6 +65,8 @@ macro_rules! command_table {
             0x0022 since 1 Grows SetBucketSetting |command| cost::of_bucket_setting(command) => set_bucket_setting,
             /// Has a bucket keep versions, or keep no more of them.
             0x0023 since 1 Starts SetVersioning |_| cost::ROW_BYTES => set_versioning,
+            /// Gives a bucket Object Lock, or changes its default retention.
+            0x0024 since 1 Starts SetBucketLock |_| cost::ROW_BYTES => set_bucket_lock,
             /// Puts an object.
             0x0030 since 1 Grows PutObject |command| cost::of_put_object(command) => put_object,
             /// Deletes objects.
@@ -74,8 +77,13 @@ macro_rules! command_table {
             0x0033 since 1 Frees DeleteVersions |command| cost::of_delete_versions(command) => delete_versions,
             /// Replaces the tags of an object.
             0x0034 since 1 Grows SetObjectTags |command| cost::of_set_object_tags(command) => set_object_tags,
-            /// Puts an object that has tags.
-            0x0035 since 1 Grows PutTaggedObject |command| cost::of_put_tagged_object(command) => put_tagged_object,
+            /// Puts an object that has tags or a lock.
+            0x0035 since 1 Grows PutObjectWithExtras |command| cost::of_put_object_with_extras(command)
+                => put_object_with_extras,
+            /// Replaces the retention of a version.
+            0x0036 since 1 Grows SetRetention |command| cost::of_named_version(&command.key) => set_retention,
+            /// Puts a legal hold on a version, or takes it off.
+            0x0037 since 1 Grows SetLegalHold |command| cost::of_named_version(&command.key) => set_legal_hold,
             /// Begins a multipart upload.
             0x0040 since 1 Grows CreateUpload |command| cost::of_create_upload(command) => create_upload,
             /// Puts a part of an upload.
@@ -84,9 +92,9 @@ macro_rules! command_table {
             0x0042 since 1 Grows CompleteUpload |command| cost::of_complete_upload(command) => complete_upload,
             /// Drops an upload.
             0x0043 since 1 Frees AbortUpload |_| cost::DROPPED_BYTES => abort_upload,
-            /// Begins a multipart upload of an object that has tags.
-            0x0044 since 1 Grows CreateTaggedUpload |command| cost::of_create_tagged_upload(command)
-                => create_tagged_upload,
+            /// Begins a multipart upload of an object that has tags or a lock.
+            0x0044 since 1 Grows CreateUploadWithExtras |command| cost::of_create_upload_with_extras(command)
+                => create_upload_with_extras,
             /// Releases rows of bodies that are gone.
             0x0051 since 1 Frees ReleaseBodies |_| cost::RELEASE_BYTES => release_bodies,
             /// Packs extents and inline bodies: they become extents of a new chunk.
@@ -173,12 +181,14 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
-            /// What the command is for: what its kind is for, but for a setting that is removed, tags that are, bodies
+            /// What the command is for: what its kind is for, but for a setting that is removed, tags and locks that are, bodies
             /// that leave the namespace, users who leave a group, and objects that come back from under their delete markers.
             pub fn class(&self) -> CommandClass {
                 match self {
                     Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
                     Command::SetObjectTags(command) if command.tags.is_empty() => CommandClass::Frees,
+                    Command::SetRetention(command) if command.bypass_governance => CommandClass::Frees,
+                    Command::SetLegalHold(command) if !command.legal_hold => CommandClass::Frees,
                     Command::Repoint(command) if cost::frees(command) => CommandClass::Frees,
                     Command::SetMembership(command) if !command.member => CommandClass::Frees,
                     Command::DeleteVersions(command) if command.may_grow => CommandClass::Grows,
@@ -350,6 +360,8 @@ pub struct CreateBucket {
     pub bucket: String,
     /// The account that owns it.
     pub owner: u64,
+    /// Whether it has Object Lock and keeps versions from the beginning.
+    pub object_lock: bool,
 }
 
 /// Deletes an empty bucket.
@@ -377,6 +389,16 @@ pub struct SetVersioning {
     pub bucket: u64,
     /// What it is to be.
     pub versioning: Versioning,
+}
+
+/// Gives a bucket Object Lock, which it has for good then, or changes the default of one that has it. Refused with `InvalidBucketState`
+/// where the bucket keeps no versions.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetBucketLock {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The retention of objects that come without one from now on.
+    pub default: Option<DefaultRetention>,
 }
 
 /// What must hold for a change to be made; decided when the command is applied.
@@ -422,14 +444,13 @@ pub struct PutObject {
     pub owner: u64,
 }
 
-/// Puts an object together with its tags.
+/// Puts an object together with its tags and its lock.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub struct PutTaggedObject {
+pub struct PutObjectWithExtras {
     /// The object.
     pub put: PutObject,
-    /// Its tags, whose form is the front end's affair: at most [`OBJECT_TAGS_MAX`](crate::namespace::OBJECT_TAGS_MAX), of
-    /// 16 KiB in all.
-    pub tags: Vec<Tag>,
+    /// What it has beside.
+    pub extras: ObjectExtras,
 }
 
 /// Replaces the tags of an object, and changes nothing else that a client sees of it. Refused with `NoSuchKey`, `NoSuchVersion` or
@@ -442,8 +463,38 @@ pub struct SetObjectTags {
     pub key: Vec<u8>,
     /// Which version of it; `None` for the newest.
     pub version: Option<VersionId>,
-    /// Its tags, as in [`PutTaggedObject`]; none removes those that it has.
+    /// Its tags, as in [`ObjectExtras`]; none removes those that it has.
     pub tags: Vec<Tag>,
+}
+
+/// Replaces the retention of a version, or removes it. Refused with `NoObjectLock` in a bucket without Object Lock, with `ObjectLocked` where
+/// the one in force would be shortened, removed or of another mode, unless it is one of governance, and that is bypassed; and by what is
+/// there, as [`SetObjectTags`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetRetention {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// Which version of it; `None` for the newest.
+    pub version: Option<VersionId>,
+    /// Its retention; `None` removes the one that it has.
+    pub retention: Option<Retention>,
+    /// Whether governance is bypassed.
+    pub bypass_governance: bool,
+}
+
+/// Puts a legal hold on a version, or takes it off. Refused as [`SetRetention`] is, but for what is locked.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetLegalHold {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// Which version of it; `None` for the newest.
+    pub version: Option<VersionId>,
+    /// Whether it has the hold.
+    pub legal_hold: bool,
 }
 
 /// One key of [`DeleteObjects`].
@@ -485,9 +536,12 @@ pub struct DeleteVersion {
     pub version: VersionId,
     /// `If-Match` for this version; a delete marker matches nothing.
     pub if_match: Option<ETagMatch>,
+    /// Whether a retention of governance is bypassed.
+    pub bypass_governance: bool,
 }
 
-/// Deletes up to 1,000 versions of a bucket for good, delete markers among them; those that are absent are no error. Where the present
+/// Deletes up to 1,000 versions of a bucket for good, delete markers among them; those that are absent are no error, and those that are
+/// locked stay. Where the present
 /// one goes, the newest that is left takes its place. A delete marker that an object lies under brings it back with its directories,
 /// so that the namespace grows: without `may_grow` such a marker is left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
@@ -517,13 +571,13 @@ pub struct CreateUpload {
     pub owner: u64,
 }
 
-/// Begins a multipart upload whose object will have tags.
+/// Begins a multipart upload whose object will have tags or a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub struct CreateTaggedUpload {
+pub struct CreateUploadWithExtras {
     /// The upload.
     pub create: CreateUpload,
-    /// The tags of the object to come, as in [`PutTaggedObject`].
-    pub tags: Vec<Tag>,
+    /// What the object to come has beside.
+    pub extras: ObjectExtras,
 }
 
 /// Puts a part, in place of the one with its number that may be there.

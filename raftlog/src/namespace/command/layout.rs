@@ -3,8 +3,9 @@
 use super::golden::samples;
 use super::*;
 use crate::namespace::{
-    Body, Checksum, DeviceCondition, DeviceErrors, ETag, Extent, Geometry, Layout,
-    ManagedPolicyName, ObjectAttributes, PlacementGroup, Principal, RootKey, Slot, Tag, VersionId,
+    Body, Checksum, DefaultRetention, DeviceCondition, DeviceErrors, ETag, Extent, Geometry,
+    Layout, ManagedPolicyName, ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup,
+    Principal, Retention, RetentionPeriod, RootKey, Slot, Tag, VersionId,
 };
 
 /// A structure's name, its size and its fields, each with its offset.
@@ -44,12 +45,17 @@ fn of_parts() -> Vec<Structure> {
             expires website_redirect user_metadata storage_class
         }
         Tag { key value }
+        ObjectExtras { tags lock }
+        ObjectLock { retention legal_hold }
+        Retention { mode until_millis }
+        DefaultRetention { mode period }
+        RetentionPeriod {}
         Extent {
             length kind chunk stored_length offset geometry slot_mask home_inode flags
         }
         Precondition { if_match if_none_match }
         DeleteKey { key if_match }
-        DeleteVersion { key version if_match }
+        DeleteVersion { key version if_match bypass_governance }
         VersionId {}
         MarkOutcome {}
         CompletedPart { space size }

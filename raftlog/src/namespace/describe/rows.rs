@@ -36,6 +36,44 @@ impl Described for Entry {
                     Versioning::Suspended => "suspended",
                 },
             )
+            .with("lock", lock_fields(self.lock))
+            .with("bucket_lock", self.bucket_lock.map(|lock| lock.fields()))
+    }
+}
+
+/// None where nothing was ever set.
+fn lock_fields(lock: ObjectLock) -> Option<Description> {
+    (lock != ObjectLock::NONE).then(|| lock.fields())
+}
+
+impl Described for ObjectLock {
+    fn fields(&self) -> Description {
+        let until = self.retention.map(|retention| retention.until_millis);
+        Description::new()
+            .with("retention", self.retention.map(|of| mode_name(of.mode)))
+            .with("until_millis", until)
+            .with("legal_hold", self.legal_hold)
+    }
+}
+
+impl Described for BucketLock {
+    fn fields(&self) -> Description {
+        let (days, years) = match self.default.map(|default| default.period) {
+            None => (None, None),
+            Some(RetentionPeriod::Days(days)) => (Some(days), None),
+            Some(RetentionPeriod::Years(years)) => (None, Some(years)),
+        };
+        Description::new()
+            .with("retention", self.default.map(|of| mode_name(of.mode)))
+            .with("days", days)
+            .with("years", years)
+    }
+}
+
+fn mode_name(mode: RetentionMode) -> &'static str {
+    match mode {
+        RetentionMode::Governance => "governance",
+        RetentionMode::Compliance => "compliance",
     }
 }
 
@@ -142,6 +180,7 @@ impl Described for Upload {
             .with("checksum_algorithm", self.checksum.map(|(of, _)| of))
             .with("checksum_kind", self.checksum.map(|(_, kind)| kind))
             .with("tag_count", self.tag_count)
+            .with("lock", lock_fields(self.lock))
             .with("commit_sequence", self.commit_sequence)
             .with("parts_changed", self.parts_changed)
     }
@@ -357,6 +396,7 @@ fn version_word(outcome: &VersionDeleteOutcome) -> &'static str {
         VersionDeleteOutcome::Absent => "absent",
         VersionDeleteOutcome::PreconditionFailed => "precondition failed",
         VersionDeleteOutcome::BringsBack => "would bring an object back",
+        VersionDeleteOutcome::Locked => "locked",
     }
 }
 

@@ -233,6 +233,10 @@ pub(super) struct Position {
 }
 
 /// What a step of a walk has come to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every step meets an entry, and boxing each would be an allocation for each key of a list"
+)]
 pub(super) enum Step {
     /// Into a directory or out of one.
     Moved,

@@ -8,14 +8,14 @@ use std::cell::LazyCell;
 use strata_raftlog::namespace::command::{
     Answer, ChunkPlace, Command, CreateBucket, CreateUpload, DeleteKey, DeleteObjects, Envelope,
     FEATURE_LEVEL, Initialise, LeaseInodes, MarkDeleted, OldPlace, OpenEpoch, OpenSession,
-    Precondition, PutObject, PutPart, RegisterWriter, Repoint, RepointItem, SetDevice,
-    SetObjectTags, SetVersioning,
+    Precondition, PutObject, PutPart, RegisterWriter, Repoint, RepointItem, SetBucketLock,
+    SetDevice, SetLegalHold, SetObjectTags, SetVersioning,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
-    Body, ChecksumAlgorithm, ChecksumKind, ChunkId, DeviceCondition, DeviceErrors, DeviceState,
-    ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry, LogPosition,
-    ObjectAttributes, RootKey, Tag, Versioning,
+    Body, ChecksumAlgorithm, ChecksumKind, ChunkId, DefaultRetention, DeviceCondition,
+    DeviceErrors, DeviceState, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry,
+    LogPosition, ObjectAttributes, RetentionMode, RetentionPeriod, RootKey, Tag, Versioning,
 };
 
 use super::command::sealed;
@@ -127,12 +127,14 @@ impl State {
         state.change(CreateBucket {
             bucket: "bucket".into(),
             owner: 1,
+            object_lock: false,
         });
         state.change(LeaseInodes { count: 10_000 });
         state.put_objects(epoch);
         state.begin_upload();
         state.pack(epoch);
         state.keep_versions();
+        state.lock();
         state
     }
 
@@ -218,6 +220,7 @@ impl State {
         self.change(CreateBucket {
             bucket: "versions".into(),
             owner: 1,
+            object_lock: false,
         });
         let bucket = self.store.view().and_then(|view| view.bucket("versions"));
         let bucket = bucket.expect("a view").expect("the bucket").inode;
@@ -234,6 +237,31 @@ impl State {
                 if_match: None,
             }],
             owner: 0,
+        });
+    }
+
+    /// A bucket that has Object Lock and a default, with an object that is held.
+    fn lock(&mut self) {
+        self.change(CreateBucket {
+            bucket: "locks".into(),
+            owner: 1,
+            object_lock: true,
+        });
+        let bucket = self.store.view().and_then(|view| view.bucket("locks"));
+        let bucket = bucket.expect("a view").expect("the bucket").inode;
+        self.change(SetBucketLock {
+            bucket,
+            default: Some(DefaultRetention {
+                mode: RetentionMode::Governance,
+                period: RetentionPeriod::Days(1),
+            }),
+        });
+        self.put_in(bucket, 130, b"a/key", Body::Inline(vec![1; 9]));
+        self.change(SetLegalHold {
+            bucket,
+            key: b"a/key".to_vec(),
+            version: None,
+            legal_hold: true,
         });
     }
 

@@ -285,6 +285,7 @@ fn first_commands() -> [Command; 4] {
         CreateBucket {
             bucket: "b".into(),
             owner: 1,
+            object_lock: false,
         }
         .into(),
     ]

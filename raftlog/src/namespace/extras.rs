@@ -1,0 +1,23 @@
+//! What few objects have beside body and headers, so that a command that has none of it is no longer for it.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::object_lock::ObjectLock;
+use super::tags::Tag;
+
+/// What comes with an object, or with the upload that it is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+pub struct ObjectExtras {
+    /// Its tags, whose form is the front end's affair: at most [`OBJECT_TAGS_MAX`](super::OBJECT_TAGS_MAX), of 16 KiB in all.
+    pub tags: Vec<Tag>,
+    /// What keeps it from being removed, only in a bucket that has Object Lock. Where it names no retention, the object gets the
+    /// bucket's default.
+    pub lock: ObjectLock,
+}
+
+impl ObjectExtras {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.lock == ObjectLock::NONE
+    }
+}
