@@ -4,7 +4,7 @@
 //! name where the operation does not read it; every other one is ignored, as AWS does.
 
 use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{self, HeaderName};
 
 use super::{Mark, OPERATIONS, Operation};
 use crate::checksum;
@@ -112,6 +112,25 @@ pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// Refuses headers of a form that change what a request means: a form says in its fields what it wants, and nothing else is read.
+///
+/// # Errors
+/// `NotImplemented` with the header's name; `InvalidRequest` for a signature.
+pub fn check_head_of_form(query: &Query, headers: &HeaderMap) -> Result<(), Fault> {
+    let in_header = headers.get(header::AUTHORIZATION);
+    let in_header = in_header.is_some_and(|value| !value.as_bytes().trim_ascii().is_empty());
+    let in_query = ["X-Amz-Signature", "X-Amz-Algorithm", "Signature"];
+    if in_header || in_query.iter().any(|name| query.has(name)) {
+        let message = "The signature of a form stands in its fields.";
+        return Err(Fault::new(Code::InvalidRequest, message));
+    }
+    let mut names = headers.keys().map(HeaderName::as_str);
+    match names.find(|name| is_meaningful_header(name)) {
+        Some(name) => Err(Fault::header_not_implemented(name)),
+        None => Ok(()),
+    }
 }
 
 fn is_meaningful_header(name: &str) -> bool {

@@ -10,7 +10,7 @@ use super::Operation;
 use crate::s3::{
     bucket_policy, bucket_tagging, buckets, copy_object, cors, delete_objects, get_object,
     head_object, list_objects, multipart, multipart_lists, object_attributes, object_tagging,
-    public_access_block, put_object, settings, versions,
+    post_object, public_access_block, put_object, settings, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -111,7 +111,13 @@ operations! {
         marks: &[Query("delete")],
         body: Xml("Delete"),
     } => delete_objects::many;
-    POST Bucket PostObject "s3:PutObject" { marks: &[Form] };
+    // Fields of the form stand for the headers of a PUT.
+    POST Bucket PostObject "s3:PutObject" {
+        marks: &[Form],
+        headers: PUT_HEADERS,
+        body: Stream,
+        stores_headers: true,
+    } => post_object::post;
     POST Bucket WriteGetObjectResponse "s3-object-lambda:WriteGetObjectResponse" {
         marks: &[Path("WriteGetObjectResponse")],
     };
