@@ -41,6 +41,7 @@ macro_rules! codes {
 }
 
 codes! {
+    AccessControlListNotSupported 400 "The bucket does not allow ACLs",
     AccessDenied 403 "Access Denied",
     AccessForbidden 403 "Access forbidden",
     AuthorizationHeaderMalformed 400 "The authorization header you provided is invalid.",
@@ -58,6 +59,7 @@ codes! {
     InternalError 500 "We encountered an internal error. Please try again.",
     InvalidAccessKeyId 403 "The AWS access key ID you provided does not exist in our records.",
     InvalidArgument 400 "Invalid Argument",
+    InvalidBucketAclWithObjectOwnership 400 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
     InvalidBucketName 400 "The specified bucket is not valid.",
     InvalidDigest 400 "The Content-MD5 or checksum value that you specified is not valid.",
     InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
@@ -93,6 +95,7 @@ codes! {
     NotModified 304 "Not Modified",
     ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket",
     OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+    OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found",
     PreconditionFailed 412 "At least one of the pre-conditions you specified did not hold",
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found",
     RequestTimeTooSkewed 403 "The difference between the request time and the current time is too large.",

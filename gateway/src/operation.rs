@@ -118,6 +118,11 @@ impl Operation {
         }
     }
 
+    /// Whether an access list may come with it, in headers.
+    pub fn takes_access_list(&self) -> bool {
+        self.stores_headers || self.id == Id::CreateBucket
+    }
+
     /// Whether it reads this query parameter.
     fn knows_parameter(&self, name: &str) -> bool {
         let is_mark = |mark: &Mark| match mark {

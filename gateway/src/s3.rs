@@ -21,6 +21,7 @@ pub mod multipart_lists;
 pub mod object_attributes;
 mod object_body;
 pub mod object_tagging;
+pub mod ownership;
 pub mod post_object;
 pub mod public_access_block;
 pub mod put_object;

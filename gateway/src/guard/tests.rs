@@ -180,8 +180,6 @@ fn what_is_not_there_is_refused_and_never_ignored() {
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-server-side-encryption-customer-key", "k"),
         ("x-amz-object-lock-mode", "GOVERNANCE"),
-        ("x-amz-acl", "public-read"),
-        ("x-amz-grant-read", "id=1"),
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-website-redirect-location", "/"),
         ("x-amz-write-offset-bytes", "3"),

@@ -10,6 +10,7 @@ use super::{Mark, OPERATIONS, Operation};
 use crate::checksum;
 use crate::error::{Code, Fault};
 use crate::query::Query;
+use crate::s3::ownership;
 
 /// Parameters that change what a request means, beside the marks of the operations.
 const MEANINGFUL_PARAMETERS: &[&str] = &["versionId", "partNumber"];
@@ -38,7 +39,6 @@ const MEANINGFUL_PREFIXES: &[&str] = &[
 const KNOWN_VALUES: &[(&str, &[&str])] = &[
     ("x-amz-acl", &["private", "bucket-owner-full-control"]),
     ("x-amz-bucket-object-lock-enabled", &["false"]),
-    ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
     ("x-amz-storage-class", &["STANDARD"]),
 ];
 
@@ -92,8 +92,10 @@ pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), F
     if headers.contains_key("x-amz-security-token") {
         return Err(Code::InvalidToken.into());
     }
+    let takes_list = operation.takes_access_list();
     for name in headers.keys().map(HeaderName::as_str) {
-        if !operation.knows_header(name) && is_meaningful_header(name) {
+        let is_of_list = takes_list && ownership::GRANTS.contains(&name);
+        if !is_of_list && !operation.knows_header(name) && is_meaningful_header(name) {
             return Err(Fault::header_not_implemented(name));
         }
         let is_list = name.starts_with("x-amz-meta-") || name == "x-amz-object-attributes";
@@ -106,6 +108,9 @@ pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), F
         let Some(value) = headers.get(*name) else {
             continue;
         };
+        if takes_list && *name == ownership::CANNED {
+            continue;
+        }
         let is_known = |known: &&str| known.as_bytes().eq_ignore_ascii_case(value.as_bytes());
         if !values.iter().any(is_known) {
             return Err(Fault::header_not_implemented(name));

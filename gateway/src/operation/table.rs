@@ -10,7 +10,7 @@ use super::Operation;
 use crate::s3::{
     bucket_policy, bucket_tagging, buckets, copy_object, cors, delete_objects, get_object,
     head_object, list_objects, multipart, multipart_lists, object_attributes, object_tagging,
-    post_object, public_access_block, put_object, settings, versions,
+    ownership, post_object, public_access_block, put_object, settings, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -245,13 +245,14 @@ operations! {
     };
     GET Bucket GetBucketOwnershipControls "s3:GetBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
-    } => settings::ownership;
+    } => ownership::get;
     PUT Bucket PutBucketOwnershipControls "s3:PutBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
-    };
+        body: Xml("OwnershipControls"),
+    } => ownership::put;
     DELETE Bucket DeleteBucketOwnershipControls "s3:PutBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
-    };
+    } => ownership::delete;
     GET Bucket GetBucketPolicy "s3:GetBucketPolicy" { marks: &[Query("policy")] } => bucket_policy::get;
     PUT Bucket PutBucketPolicy "s3:PutBucketPolicy" {
         marks: &[Query("policy")],

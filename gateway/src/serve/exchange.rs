@@ -23,7 +23,7 @@ use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::operation::{BodyKind, of_form};
 use crate::request::Request;
 use crate::response::Response;
-use crate::s3::cors;
+use crate::s3::{cors, ownership};
 use crate::virtual_host;
 
 /// The other end of a connection.
@@ -321,6 +321,7 @@ async fn serve(server: &Server, request: &mut Request) -> Result<Response, Fault
         return Err(Fault::operation_not_implemented(request.operation.name));
     };
     access::check(&server.shared, request)?;
+    ownership::check_access_list(&server.shared, request)?;
     let _room = match request.operation.body {
         BodyKind::Xml(_) | BodyKind::Json => Some(collect_xml(server, request).await?),
         BodyKind::None | BodyKind::Stream => None,

@@ -485,6 +485,7 @@ fn more_needing() -> Vec<(Request, &'static [&'static str])> {
         |method: &str, target: &str| Request::new(method, &format!("/policies-needs{target}"));
     let tags = "<Tagging><TagSet/></Tagging>";
     let block = "<PublicAccessBlockConfiguration/>";
+    let ownership = "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>";
     let parts = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>";
     let part_of = |source: &str| {
         request("PUT", "/k?uploadId=x&partNumber=1").header("x-amz-copy-source", source)
@@ -503,6 +504,14 @@ fn more_needing() -> Vec<(Request, &'static [&'static str])> {
         (
             request("GET", "?ownershipControls"),
             &["GetBucketOwnershipControls"],
+        ),
+        (
+            request("PUT", "?ownershipControls").body(ownership),
+            &["PutBucketOwnershipControls"],
+        ),
+        (
+            request("DELETE", "?ownershipControls"),
+            &["PutBucketOwnershipControls"],
         ),
         (
             request("GET", "?replication"),

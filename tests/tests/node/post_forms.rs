@@ -547,7 +547,6 @@ async fn broken_forms_are_refused() {
     refused(&sum.file("a", b"x").send(&name), 400, "BadDigest", "");
     for (field, value) in [
         ("x-amz-server-side-encryption", "AES256"),
-        ("acl", "public-read"),
         ("x-amz-website-redirect-location", "/a"),
         ("x-amz-copy-source", "/a/b"),
         ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
@@ -555,6 +554,13 @@ async fn broken_forms_are_refused() {
         let form = form_of(&name, &[("key", "k"), (field, value)]);
         refused(&form.file("a", b"x").send(&name), 501, "NotImplemented", "");
     }
+    let list = form_of(&name, &[("key", "k"), ("acl", "public-read")]);
+    refused(
+        &list.file("a", b"x").send(&name),
+        400,
+        "AccessControlListNotSupported",
+        "",
+    );
     let header = key()
         .file("a", b"x")
         .request(&name)
