@@ -1,4 +1,4 @@
-//! Who asks: Signature Version 4, in a header or in the query of a presigned URL.
+//! Who asks: Signature Version 4, in a header, in the query of a presigned URL or in the fields of a form.
 //!
 //! Invariants: a secret is never shown, not even by `Debug`; signatures are compared in constant
 //! time; what is not understood is refused; what is said outside the signature never overrides what
@@ -126,13 +126,30 @@ impl Verifier {
     ) -> Result<Payload, Fault> {
         self.check_scope(authorization)?;
         check_time(authorization, now)?;
-        let credential = find(&authorization.access_key_id)?.ok_or_else(|| {
-            let id = &authorization.access_key_id;
-            Fault::from(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", id)
-        })?;
+        let credential = found(authorization, find)?;
         self.with_key(credential, &authorization.scope, |key| {
             check_signature(subject, authorization, key)?;
             payload_of(authorization, subject, key)
+        })
+    }
+
+    /// Verifies the signature of a form over its policy, as that stands in its field. Until when it counts is for the policy to say.
+    ///
+    /// # Errors
+    /// AWS's: an unknown or wrong signature.
+    pub fn verify_form(
+        &self,
+        policy: &str,
+        authorization: &Authorization,
+        find: impl FnOnce(&str) -> Result<Option<Credential>, Fault>,
+    ) -> Result<(), Fault> {
+        self.check_scope(authorization)?;
+        let credential = found(authorization, find)?;
+        self.with_key(credential, &authorization.scope, |key| {
+            match is_signature(authorization, key, policy) {
+                true => Ok(()),
+                false => Err(wrong_signature(authorization)),
+            }
         })
     }
 
@@ -185,6 +202,28 @@ impl Verifier {
     }
 }
 
+fn found(
+    authorization: &Authorization,
+    find: impl FnOnce(&str) -> Result<Option<Credential>, Fault>,
+) -> Result<Credential, Fault> {
+    let id = &authorization.access_key_id;
+    let found = find(id)?;
+    found.ok_or_else(|| Fault::from(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", id))
+}
+
+/// Whether a request carries the signature of a text.
+fn is_signature(authorization: &Authorization, key: &hmac::Key, text: &str) -> bool {
+    let mut expected = [0; 32];
+    let is_hex = hex::decode_to_slice(&authorization.signature, &mut expected).is_ok();
+    is_hex && hmac::verify(key, text.as_bytes(), &expected).is_ok()
+}
+
+fn wrong_signature(authorization: &Authorization) -> Fault {
+    Fault::from(Code::SignatureDoesNotMatch)
+        .detail("AWSAccessKeyId", &authorization.access_key_id)
+        .detail("SignatureProvided", &authorization.signature)
+}
+
 fn check_time(authorization: &Authorization, now: i64) -> Result<(), Fault> {
     let at = authorization.time_seconds;
     match authorization.form {
@@ -214,8 +253,6 @@ fn check_signature(
     authorization: &Authorization,
     key: &hmac::Key,
 ) -> Result<(), Fault> {
-    let mut expected = [0; 32];
-    let is_hex = hex::decode_to_slice(&authorization.signature, &mut expected).is_ok();
     let query = signed_query(subject, authorization);
     let canonical_path = canonical_path(subject.path);
     let paths = [&*canonical_path, subject.path];
@@ -224,16 +261,14 @@ fn check_signature(
     } else {
         &paths[..]
     };
-    for path in paths.iter().filter(|_| is_hex) {
+    for path in paths {
         let request = canonical_request(subject, authorization, path, &query)?;
         let text = string_to_sign(&authorization.date_time, &authorization.scope, &request);
-        if hmac::verify(key, text.as_bytes(), &expected).is_ok() {
+        if is_signature(authorization, key, &text) {
             return Ok(());
         }
     }
-    Err(Fault::from(Code::SignatureDoesNotMatch)
-        .detail("AWSAccessKeyId", &authorization.access_key_id)
-        .detail("SignatureProvided", &authorization.signature))
+    Err(wrong_signature(authorization))
 }
 
 /// The path, encoded once and in one way.

@@ -1,9 +1,10 @@
-//! The body of a request, on its way into an object: framing off, counted, hashed, compared.
+//! The body of a request, on its way into an object: framing off, counted, hashed, compared. Of a form it is the file.
 //!
 //! Invariants: a body is good only when [`RequestBody::finish`] has returned without an error; until
 //! then nothing of it may be committed. No more is held than the piece that hyper read last, and what
 //! waits for MD5.
 
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::auth::Payload;
 use crate::auth::chunks::Chunks;
 use crate::checksum::{self, Declaration, Declared, Hasher};
 use crate::error::{Code, Fault};
+use crate::form::parts::{Delimiter, Field, FilePart, Prelude};
+use crate::guard::{PUT_BYTES_MAX, too_large};
 use crate::md5::queue::{Md5Queue, QueuedMd5};
 
 /// How long a client may leave a body without a byte.
@@ -72,7 +75,7 @@ impl Wire {
 /// What a request says of its body.
 #[derive(Clone)]
 pub struct Expectation {
-    /// Bytes without framing.
+    /// Bytes without the framing of chunks.
     pub length: u64,
     /// What the signature covers.
     pub payload: Payload,
@@ -114,12 +117,20 @@ pub struct Digests {
     pub checksum: Option<(ChecksumAlgorithm, Vec<u8>)>,
 }
 
+/// How a body is framed.
+enum Framing {
+    None,
+    Chunks(Chunks),
+    /// In a form, whose file may have so many bytes.
+    Form(FilePart, RangeInclusive<u64>),
+}
+
 /// A body that is being read.
 pub struct RequestBody {
     wire: Wire,
     /// Bytes that came off the wire and are not handed on yet.
     pending: Bytes,
-    chunks: Option<Chunks>,
+    framing: Framing,
     expectation: Expectation,
     trailers: Vec<(String, String)>,
     sha256: Option<digest::Context>,
@@ -142,7 +153,7 @@ impl RequestBody {
         RequestBody {
             wire,
             pending: Bytes::new(),
-            chunks: None,
+            framing: Framing::None,
             trailers: Vec::new(),
             sha256: None,
             md5: md5.stream(),
@@ -159,7 +170,7 @@ impl RequestBody {
 
     /// Says what the body must be, before the first byte is read.
     pub fn expect(&mut self, expectation: Expectation) {
-        assert!(!self.is_polled, "the hashers must see every byte");
+        assert_eq!(self.length, 0, "the hashers must see every byte");
         let checksum = expectation.checksum.as_ref();
         self.hashers = checksum
             .map(|checksum| Hasher::new(checksum.algorithm))
@@ -168,12 +179,36 @@ impl RequestBody {
         match &expectation.payload {
             Payload::Chunked { signer, trailers } => {
                 let chunks = Chunks::new(signer.clone(), *trailers, expectation.length);
-                self.chunks = Some(chunks);
+                self.framing = Framing::Chunks(chunks);
             }
             Payload::Hash(_) => self.sha256 = Some(digest::Context::new(&digest::SHA256)),
             Payload::Unsigned => {}
         }
         self.expectation = expectation;
+    }
+
+    /// Reads a form up to its file, which is what the body is from then on. Returns the fields before it, and its name.
+    ///
+    /// # Errors
+    /// Those of [`Prelude`], and of the connection as [`next`](RequestBody::next).
+    pub async fn open_form(&mut self, delimiter: Delimiter) -> Result<(Vec<Field>, String), Fault> {
+        assert!(!self.is_polled, "the form begins with the first byte");
+        let mut prelude = Prelude::new(delimiter);
+        while let Some(bytes) = self.read().await? {
+            if let Some(start) = prelude.push(&bytes)? {
+                self.pending = start.rest;
+                self.framing = Framing::Form(start.file, 0..=PUT_BYTES_MAX);
+                return Ok((start.fields, start.file_name));
+            }
+        }
+        Err(prelude.ended())
+    }
+
+    /// Says how many bytes the file of a form may have.
+    pub fn bound_file(&mut self, lengths: RangeInclusive<u64>) {
+        if let Framing::Form(_, bounds) = &mut self.framing {
+            *bounds = lengths;
+        }
     }
 
     /// What the request says of the body.
@@ -215,7 +250,7 @@ impl RequestBody {
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
-    /// `IncompleteBody`, `RequestTimeout`, and those of the framing.
+    /// `IncompleteBody`, `RequestTimeout`, `EntityTooLarge` for the file of a form, and those of the framing.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         while !self.is_over {
             if let Some(data) = self.take_pending()? {
@@ -233,11 +268,9 @@ impl RequestBody {
     /// Compares everything that was declared with what came.
     ///
     /// # Errors
-    /// `IncompleteBody`, `XAmzContentSHA256Mismatch`, `BadDigest`.
+    /// `IncompleteBody`, `EntityTooSmall` for the file of a form, `XAmzContentSHA256Mismatch`, `BadDigest`.
     pub async fn finish(&mut self) -> Result<Digests, Fault> {
-        if !self.is_over || self.length != self.expectation.length {
-            return Err(Code::IncompleteBody.into());
-        }
+        self.check_whole()?;
         if let (Payload::Hash(expected), Some(context)) =
             (&self.expectation.payload, self.sha256.take())
             && context.finish().as_ref() != expected
@@ -310,10 +343,38 @@ impl RequestBody {
     }
 
     fn take_pending(&mut self) -> Result<Option<Bytes>, Fault> {
-        match &mut self.chunks {
-            Some(chunks) => chunks.next(&mut self.pending),
-            None if self.pending.is_empty() => Ok(None),
-            None => Ok(Some(std::mem::take(&mut self.pending))),
+        match &mut self.framing {
+            Framing::Chunks(chunks) => chunks.next(&mut self.pending),
+            Framing::Form(file, _) => file.next(&mut self.pending),
+            Framing::None if self.pending.is_empty() => Ok(None),
+            Framing::None => Ok(Some(std::mem::take(&mut self.pending))),
+        }
+    }
+
+    fn check_not_too_long(&self) -> Result<(), Fault> {
+        match &self.framing {
+            Framing::Form(_, lengths) if self.length > *lengths.end() => {
+                Err(too_large(None, *lengths.end()))
+            }
+            Framing::None | Framing::Chunks(_) if self.length > self.expectation.length => {
+                Err(Code::IncompleteBody.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_whole(&self) -> Result<(), Fault> {
+        match &self.framing {
+            _ if !self.is_over => Err(Code::IncompleteBody.into()),
+            Framing::Form(_, lengths) if self.length < *lengths.start() => {
+                Err(Fault::from(Code::EntityTooSmall)
+                    .detail("ProposedSize", self.length.to_string())
+                    .detail("MinSizeAllowed", lengths.start().to_string()))
+            }
+            Framing::None | Framing::Chunks(_) if self.length != self.expectation.length => {
+                Err(Code::IncompleteBody.into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -344,13 +405,18 @@ impl RequestBody {
     }
 
     fn end(&mut self) -> Result<(), Fault> {
-        if let Some(chunks) = &mut self.chunks {
-            self.trailers = chunks.end()?;
-            for (name, _) in &self.trailers {
-                if !self.expectation.trailers.contains(name) {
-                    return Err(Code::MalformedTrailerError.into());
-                }
-            }
+        match &mut self.framing {
+            Framing::None => {}
+            Framing::Form(file, _) => file.end()?,
+            Framing::Chunks(chunks) => self.trailers = chunks.end()?,
+        }
+        let announced = &self.expectation.trailers;
+        if self
+            .trailers
+            .iter()
+            .any(|(name, _)| !announced.contains(name))
+        {
+            return Err(Code::MalformedTrailerError.into());
         }
         self.is_over = true;
         Ok(())
@@ -358,9 +424,7 @@ impl RequestBody {
 
     async fn take(&mut self, data: &Bytes) -> Result<(), Fault> {
         self.length += data.len() as u64;
-        if self.length > self.expectation.length {
-            return Err(Code::IncompleteBody.into());
-        }
+        self.check_not_too_long()?;
         for piece in data.chunks(HASH_BYTES_MAX) {
             if let Some(sha256) = &mut self.sha256 {
                 sha256.update(piece);

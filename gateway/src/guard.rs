@@ -11,9 +11,11 @@ use crate::auth::{Authorization, Form, Payload};
 use crate::body::Expectation;
 use crate::checksum;
 use crate::error::{Code, Fault};
-use crate::operation::{BodyKind, Id, Operation, check_headers, refuse_unsigned, route};
+use crate::form::fields::SuccessAction;
+use crate::operation::{BodyKind, Id, Operation, check_headers, route};
 use crate::query::Query;
 use crate::request::{Address, Addressing, is_bucket_name};
+use crate::signature::UNSIGNED_PAYLOAD;
 use crate::virtual_host;
 use strata_raftlog::namespace::KEY_BYTES_MAX;
 
@@ -47,6 +49,8 @@ pub struct Admitted {
     pub headers: HeaderMap,
     /// What its body must be; `None` where it has none to read.
     pub body: Option<Expectation>,
+    /// What a form wants to be answered.
+    pub success_action: Option<SuccessAction>,
 }
 
 /// What is looked at first: enough to verify the signature.
@@ -59,21 +63,14 @@ pub struct Opened {
     pub query: Query,
 }
 
-/// Reads host, path and query, and refuses what must not be asked for a signature first. `domains`
-/// are those below which a host names a bucket.
+/// Reads host, path and query. `domains` are those below which a host names a bucket.
 ///
 /// # Errors
-/// `InvalidURI`; `InvalidRequest` for two hosts; `NotImplemented` for what is unsigned by its nature.
-pub fn open(
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    domains: &[String],
-) -> Result<Opened, Fault> {
+/// `InvalidURI`; `InvalidRequest` for two hosts.
+pub fn open(uri: &Uri, headers: &HeaderMap, domains: &[String]) -> Result<Opened, Fault> {
     let query = Query::parse(uri.query().unwrap_or_default())?;
     let host = virtual_host::host(headers)?;
     let (address, addressing) = virtual_host::address(uri, host, domains)?;
-    refuse_unsigned(method, &address, headers)?;
     Ok(Opened {
         address,
         addressing,
@@ -143,6 +140,70 @@ pub fn admit(
         query,
         headers,
         body,
+        success_action: None,
+    })
+}
+
+/// The most bytes of a form: the largest file, and a MiB beside it.
+const FORM_BYTES_MAX: u64 = PUT_BYTES_MAX + (1 << 20);
+
+/// How long a form is, framing and all.
+///
+/// # Errors
+/// `MissingContentLength`; `EntityTooLarge`.
+pub fn form_length(headers: &HeaderMap) -> Result<u64, Fault> {
+    let length = number(headers, "content-length")?;
+    match length.ok_or(Code::MissingContentLength)? {
+        length @ 0..=FORM_BYTES_MAX => Ok(length),
+        _ => Err(too_large(None, PUT_BYTES_MAX)),
+    }
+}
+
+/// What is answered to a body that is longer than it may be.
+pub fn too_large(length: Option<u64>, length_max: u64) -> Fault {
+    let fault = Fault::from(Code::EntityTooLarge);
+    let fault = match length {
+        Some(length) => fault.detail("ProposedSize", length.to_string()),
+        None => fault,
+    };
+    fault.detail("MaxSizeAllowed", length_max.to_string())
+}
+
+/// Decides whether the object of a form can be put, from the headers that its fields stand for. `sent` are those of its head, of which what policies ask for is
+/// taken over.
+///
+/// # Errors
+/// As [`admit`].
+pub fn admit_form(
+    operation: &'static Operation,
+    opened: Opened,
+    mut headers: HeaderMap,
+    sent: &HeaderMap,
+    success_action: SuccessAction,
+) -> Result<Admitted, Fault> {
+    check_names(&opened.address)?;
+    check_headers(operation, &headers)?;
+    for name in [header::HOST, header::REFERER, header::USER_AGENT] {
+        if let Some(value) = sent.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let (content_md5, checksum) = declared(operation, &headers, &[])?;
+    let body = Expectation {
+        content_md5,
+        checksum,
+        ..Expectation::unread(sent)
+    };
+    let declared = HeaderValue::from_static(UNSIGNED_PAYLOAD);
+    headers.insert(CONTENT_SHA256, declared);
+    Ok(Admitted {
+        operation,
+        address: opened.address,
+        addressing: opened.addressing,
+        query: opened.query,
+        headers,
+        body: Some(body),
+        success_action: Some(success_action),
     })
 }
 
@@ -259,9 +320,7 @@ fn expectation(
         None => return Err(Code::MissingContentLength.into()),
     };
     if is_stream && length > PUT_BYTES_MAX {
-        return Err(Fault::from(Code::EntityTooLarge)
-            .detail("ProposedSize", length.to_string())
-            .detail("MaxSizeAllowed", PUT_BYTES_MAX.to_string()));
+        return Err(too_large(Some(length), PUT_BYTES_MAX));
     }
     let (content_md5, checksum) = declared(operation, headers, &trailers)?;
     let waits = headers.get(header::EXPECT).map(HeaderValue::as_bytes);

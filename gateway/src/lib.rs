@@ -13,6 +13,7 @@
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
 //! | [`request`], [`response`] | what a handler takes, and what it gives back |
 //! | [`body`] | the body of a request: framing off, counted, hashed, compared |
+//! | [`form`] | browsers' forms: their framing, fields and policies |
 //! | [`checksum`], [`etag`], [`md5`] | what bodies are compared with and answers carry |
 //! | [`s3`] | the handlers, one file per family |
 //! | [`xml`], [`percent`], [`query`], [`dates`], [`encoded_word`] | the forms of text that S3 uses |
@@ -31,6 +32,7 @@ pub mod dates;
 pub mod encoded_word;
 pub mod error;
 pub mod etag;
+pub mod form;
 pub mod guard;
 pub mod md5;
 pub mod metrics;

@@ -10,15 +10,16 @@ mod table;
 
 use std::pin::Pin;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 
 use crate::error::{Code, Fault};
+use crate::form::parts;
 use crate::query::Query;
 use crate::request::{Address, Request};
 use crate::response::Response;
 use crate::s3::Shared;
 
-pub use known::check_headers;
+pub use known::{check_head_of_form, check_headers};
 pub use table::{Id, OPERATIONS};
 
 /// What an operation is about.
@@ -117,6 +118,11 @@ impl Operation {
         }
     }
 
+    /// Whether an access list may come with it, in headers.
+    pub fn takes_access_list(&self) -> bool {
+        self.stores_headers || self.id == Id::CreateBucket
+    }
+
     /// Whether it reads this query parameter.
     fn knows_parameter(&self, name: &str) -> bool {
         let is_mark = |mark: &Mark| match mark {
@@ -150,7 +156,7 @@ pub fn route(
             Mark::Query(name) => query.has(name),
             Mark::QueryIs(name, value) => query.get(name) == Some(value),
             Mark::Header(name) => headers.contains_key(*name),
-            Mark::Form => is_form(headers),
+            Mark::Form => parts::is_announced(headers),
             Mark::Path(name) => address.bucket() == Some(name),
         };
         row.addresses == addresses && row.method == method.as_str() && row.marks.iter().all(is_here)
@@ -164,26 +170,18 @@ pub fn route(
     Ok(operation)
 }
 
-/// Refuses what comes without a signature by its nature, and must be told so before one is missed: a browser's form.
-///
-/// # Errors
-/// `NotImplemented`.
-pub fn refuse_unsigned(
+/// The operation of a browser's form, where a request asks for it: what it is about and who asks stands in its body.
+pub fn of_form(
     method: &Method,
     address: &Address,
+    query: &Query,
     headers: &HeaderMap,
-) -> Result<(), Fault> {
-    match *method == Method::POST && address.kind() == Addresses::Bucket && is_form(headers) {
-        true => Err(Fault::operation_not_implemented("PostObject")),
-        false => Ok(()),
+) -> Option<&'static Operation> {
+    if !parts::is_announced(headers) {
+        return None;
     }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    const FORM: &[u8] = b"multipart/form-data";
-    let kind = headers.get(header::CONTENT_TYPE);
-    let start = kind.and_then(|kind| kind.as_bytes().get(..FORM.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+    let operation = route(method, address, query, headers).ok();
+    operation.filter(|operation| operation.id == Id::PostObject)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod built_in;
 mod condition;
 mod decision;
 mod document;
-mod json;
+pub(crate) mod json;
 pub mod key;
 mod pattern;
 mod principal;

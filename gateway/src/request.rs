@@ -6,6 +6,7 @@ use http::HeaderMap;
 use crate::access::Asker;
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
+use crate::form::fields::SuccessAction;
 use crate::operation::{Addresses, Operation};
 use crate::percent::decode;
 use crate::query::Query;
@@ -31,6 +32,8 @@ pub struct Request {
     pub body: RequestBody,
     /// Its body, where the operation takes a document.
     pub xml: Bytes,
+    /// What a form wants to be answered.
+    pub success_action: Option<SuccessAction>,
 }
 
 impl Request {

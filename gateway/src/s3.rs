@@ -24,6 +24,8 @@ mod object_body;
 pub mod object_lock;
 pub mod object_retention;
 pub mod object_tagging;
+pub mod ownership;
+pub mod post_object;
 pub mod public_access_block;
 pub mod put_object;
 mod ranges;
@@ -39,9 +41,10 @@ use strata_raftlog::namespace::Bucket;
 use crate::access::bucket_rules::KnownRules;
 use crate::access::identity::KnownIdentities;
 use crate::error::{Code, Fault};
+use crate::percent::encode_path;
 use crate::policy::account_id;
 use crate::query::Query;
-use crate::request::Request;
+use crate::request::{Addressing, Request};
 use crate::serve::GatewayConfig;
 use crate::xml;
 
@@ -103,8 +106,22 @@ fn is_encoded(query: &Query) -> Result<bool, Fault> {
 /// Writes a key, or a part of one, percent-encoded where the client asked for it.
 fn write_key(xml: &mut xml::Writer, element: &str, key: &[u8], is_encoded: bool) {
     match is_encoded {
-        true => xml.value(element, crate::percent::encode_path(key)),
+        true => xml.value(element, encode_path(key)),
         false => xml.element(element, &String::from_utf8_lossy(key)),
+    }
+}
+
+/// The address of an object, as the client has named the server.
+fn location(shared: &Shared, request: &Request, bucket: &str, key: &[u8]) -> String {
+    let host = request.header("host").unwrap_or_default();
+    let key = encode_path(key);
+    let scheme = match shared.config.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    match request.addressing {
+        Addressing::Path => format!("{scheme}://{host}/{bucket}/{key}"),
+        Addressing::Host => format!("{scheme}://{host}/{key}"),
     }
 }
 

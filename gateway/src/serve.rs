@@ -7,6 +7,7 @@
 mod answer;
 mod connection;
 mod exchange;
+mod form_request;
 pub mod line_limit;
 mod lingering;
 

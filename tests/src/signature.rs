@@ -128,6 +128,43 @@ impl Signer {
         request
     }
 
+    /// The fields that sign a form: `conditions` of its policy in JSON, with a comma between them, which lets it be sent for so many seconds. Those on the
+    /// fields of the signature are added.
+    pub fn form(&self, conditions: &str, lives_seconds: i64) -> Vec<(String, String)> {
+        let time = self.now();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.map_or(0, |since| since.as_secs()) as i64;
+        let end = timestamp(now + lives_seconds);
+        let (date, clock) = (&end[..8], &end[9..15]);
+        let expiration = format!(
+            "{}-{}-{}T{}:{}:{}.000Z",
+            &date[..4],
+            &date[4..6],
+            &date[6..],
+            &clock[..2],
+            &clock[2..4],
+            &clock[4..]
+        );
+        let credential = format!("{}/{}", self.access_key_id, self.scope(&time));
+        let own = [
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+            ("x-amz-credential", &credential),
+            ("x-amz-date", &time),
+        ];
+        let own_conditions = own.map(|(name, value)| format!("{{\"{name}\":\"{value}\"}}"));
+        let own_conditions = own_conditions.join(",");
+        let policy = format!(
+            "{{\"expiration\":\"{expiration}\",\"conditions\":[{conditions},{own_conditions}]}}"
+        );
+        let policy = base64::engine::general_purpose::STANDARD.encode(policy);
+        let signature = self.signature(&time, &policy);
+        let own = own.map(|(name, value)| (name.to_string(), value.to_string()));
+        let mut fields = own.to_vec();
+        fields.push(("policy".into(), policy));
+        fields.push(("x-amz-signature".into(), signature));
+        fields
+    }
+
     /// Adds the header and gives back the signature, which seeds those of the chunks.
     fn authorise(&self, request: &mut Request, time: &str) -> String {
         let mut headers: Vec<(String, String)> = request

@@ -130,6 +130,7 @@ impl<'r> Facts<'r> {
         match (key, signature.form) {
             (Key::AuthType, Form::Header) => value("REST-HEADER"),
             (Key::AuthType, Form::Query { .. }) => value("REST-QUERY-STRING"),
+            (Key::AuthType, Form::Field) => value("POST"),
             (Key::SignatureVersion, _) => value(crate::signature::ALGORITHM),
             _ => {
                 let now = reactor::wall_clock().nanoseconds() / 1_000_000;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Subject;
 use crate::dates::{Iso8601Basic, parse_http_date};
 use crate::error::{Code, Fault};
+use crate::form::fields::{self, FormFields};
 use crate::query::Query;
 use crate::signature::{ALGORITHM, Scope, UNSIGNED_PAYLOAD, parse_date_time};
 
@@ -21,6 +22,8 @@ pub enum Form {
         /// How long the URL lives, in seconds.
         expires_seconds: i64,
     },
+    /// In fields of a form, over a policy that says until when it may be sent.
+    Field,
 }
 
 /// A signature and what it says of itself.
@@ -72,6 +75,50 @@ impl Authorization {
         }
     }
 
+    /// Finds the signature of a form; `None` where it has neither one nor a policy.
+    ///
+    /// # Errors
+    /// What AWS answers to one that is malformed, or that is of another version.
+    pub fn of_form(form: &FormFields) -> Result<Option<Authorization>, Fault> {
+        if form.get("awsaccesskeyid").is_some() || form.get("signature").is_some() {
+            return Err(unsupported());
+        }
+        let own = [
+            fields::POLICY,
+            fields::ALGORITHM,
+            fields::CREDENTIAL,
+            fields::DATE,
+            fields::SIGNATURE,
+        ];
+        if own.iter().all(|name| form.get(name).is_none()) {
+            return Ok(None);
+        }
+        form.required(fields::POLICY)?;
+        let algorithm = form.required(fields::ALGORITHM)?;
+        if algorithm != ALGORITHM {
+            let message = "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"";
+            return Err(Fault::argument(fields::ALGORITHM, algorithm, message));
+        }
+        let (access_key_id, scope) = credential(form.required(fields::CREDENTIAL)?)
+            .ok_or_else(|| malformed_field("it is not key/date/region/service/aws4_request."))?;
+        let date_time = form.required(fields::DATE)?;
+        let time_seconds = parse_date_time(date_time).ok_or_else(|| {
+            let message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"";
+            Fault::argument(fields::DATE, date_time, message)
+        })?;
+        Ok(Some(Authorization {
+            access_key_id,
+            scope,
+            signed_headers: Vec::new(),
+            signature: form.required(fields::SIGNATURE)?.to_owned(),
+            date_time: date_time.to_owned(),
+            time_seconds,
+            payload: UNSIGNED_PAYLOAD.to_owned(),
+            signs_payload: false,
+            form: Form::Field,
+        }))
+    }
+
     /// The error of a signature that is malformed, in the words of its form.
     pub fn malformed(&self, what: &str) -> Fault {
         match self.form {
@@ -80,6 +127,7 @@ impl Authorization {
                 Code::AuthorizationQueryParametersError,
                 format!("Error parsing the X-Amz-Credential parameter; {what}"),
             ),
+            Form::Field => malformed_field(what),
         }
     }
 }
@@ -89,6 +137,11 @@ fn malformed_header(what: &str) -> Fault {
         Code::AuthorizationHeaderMalformed,
         format!("The authorization header is malformed; {what}"),
     )
+}
+
+fn malformed_field(what: &str) -> Fault {
+    let message = format!("Error parsing the X-Amz-Credential field; {what}");
+    Fault::new(Code::InvalidArgument, message).detail("ArgumentName", fields::CREDENTIAL)
 }
 
 fn malformed_query(what: &str) -> Fault {

@@ -255,3 +255,76 @@ fn a_small_body_is_collected_and_a_large_one_refused() {
         );
     });
 }
+
+/// Reads a form to its end: what its file held, or what was wrong.
+fn form_outcome(
+    pieces: &[&'static [u8]],
+    ending: Ending,
+    lengths: std::ops::RangeInclusive<u64>,
+    expected: Expectation,
+) -> Result<(Vec<u8>, Digests), Code> {
+    on_a_reactor(async || {
+        let pieces = pieces.iter().map(|piece| Bytes::from_static(piece));
+        let pieces = pieces.collect();
+        let wire = Wire::Pieces(Pieces { pieces, ending });
+        let unread = Expectation::unread(&HeaderMap::new());
+        let mut body = RequestBody::new(wire, unread, &Md5Queue::default());
+        let delimiter = Delimiter::of_media_type("multipart/form-data; boundary=b").unwrap();
+        body.open_form(delimiter)
+            .await
+            .map_err(|fault| fault.code)?;
+        body.bound_file(lengths);
+        body.expect(expected);
+        body.want_checksum(ChecksumAlgorithm::Crc64Nvme);
+        let mut whole = Vec::new();
+        while let Some(bytes) = body.next().await.map_err(|fault| fault.code)? {
+            whole.extend_from_slice(&bytes);
+        }
+        let digests = body.finish().await.map_err(|fault| fault.code)?;
+        Ok((whole, digests))
+    })
+}
+
+const FORM_HEAD: &[u8] =
+    b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhel";
+
+#[test]
+fn the_body_of_a_form_is_its_file() {
+    let pieces: [&[u8]; 4] = [FORM_HEAD, b"lo\r\n--", b"b--\r", b"\nafter it"];
+    let (whole, digests) = form_outcome(&pieces, Ending::End, 5..=5, expectation(99)).unwrap();
+    assert_eq!(whole, b"hello");
+    assert_eq!((digests.length, digests.md5), (5, md5::digest(b"hello")));
+    let crc = checksum::of_bytes(ChecksumAlgorithm::Crc64Nvme, b"hello");
+    assert_eq!(digests.checksum, Some((ChecksumAlgorithm::Crc64Nvme, crc)));
+    let wrong = Expectation {
+        content_md5: Some(md5::digest(b"hello!")),
+        ..expectation(99)
+    };
+    let refused = form_outcome(&pieces, Ending::End, 0..=9, wrong);
+    assert_eq!(refused.unwrap_err(), Code::BadDigest);
+}
+
+#[test]
+fn the_file_of_a_form_is_as_long_as_it_may_be() {
+    let pieces: [&[u8]; 2] = [FORM_HEAD, b"lo\r\n--b--\r\n"];
+    let code = |lengths| form_outcome(&pieces, Ending::End, lengths, expectation(99)).unwrap_err();
+    assert_eq!(code(0..=4), Code::EntityTooLarge);
+    assert_eq!(code(6..=9), Code::EntityTooSmall);
+    let never = std::ops::RangeInclusive::new(9, 0);
+    assert_eq!(code(never), Code::EntityTooLarge);
+}
+
+#[test]
+fn a_form_that_ends_early_is_not_good() {
+    let code = |pieces: &[&'static [u8]], ending| {
+        form_outcome(pieces, ending, 0..=9, expectation(99)).unwrap_err()
+    };
+    assert_eq!(code(&[FORM_HEAD], Ending::End), Code::MalformedPOSTRequest);
+    assert_eq!(code(&[FORM_HEAD], Ending::Break), Code::IncompleteBody);
+    assert_eq!(code(&[FORM_HEAD], Ending::Stall), Code::RequestTimeout);
+    assert_eq!(code(&[b"--b\r\n"], Ending::End), Code::MalformedPOSTRequest);
+    assert_eq!(code(&[b"--b\r\n"], Ending::Stall), Code::RequestTimeout);
+    // What follows the file is not wanted, but the request must come to its end.
+    let whole: [&[u8]; 2] = [FORM_HEAD, b"lo\r\n--b--\r\n"];
+    assert_eq!(code(&whole, Ending::Break), Code::IncompleteBody);
+}

@@ -4,12 +4,13 @@
 //! name where the operation does not read it; every other one is ignored, as AWS does.
 
 use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{self, HeaderName};
 
 use super::{Mark, OPERATIONS, Operation};
 use crate::checksum;
 use crate::error::{Code, Fault};
 use crate::query::Query;
+use crate::s3::ownership;
 
 /// Parameters that change what a request means, beside the marks of the operations.
 const MEANINGFUL_PARAMETERS: &[&str] = &["versionId", "partNumber"];
@@ -37,7 +38,6 @@ const MEANINGFUL_PREFIXES: &[&str] = &[
 /// Headers of which only some values are served; every other value is refused.
 const KNOWN_VALUES: &[(&str, &[&str])] = &[
     ("x-amz-acl", &["private", "bucket-owner-full-control"]),
-    ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
     ("x-amz-storage-class", &["STANDARD"]),
 ];
 
@@ -91,8 +91,10 @@ pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), F
     if headers.contains_key("x-amz-security-token") {
         return Err(Code::InvalidToken.into());
     }
+    let takes_list = operation.takes_access_list();
     for name in headers.keys().map(HeaderName::as_str) {
-        if !operation.knows_header(name) && is_meaningful_header(name) {
+        let is_of_list = takes_list && ownership::GRANTS.contains(&name);
+        if !is_of_list && !operation.knows_header(name) && is_meaningful_header(name) {
             return Err(Fault::header_not_implemented(name));
         }
         let is_list = name.starts_with("x-amz-meta-") || name == "x-amz-object-attributes";
@@ -105,12 +107,34 @@ pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), F
         let Some(value) = headers.get(*name) else {
             continue;
         };
+        if takes_list && *name == ownership::CANNED {
+            continue;
+        }
         let is_known = |known: &&str| known.as_bytes().eq_ignore_ascii_case(value.as_bytes());
         if !values.iter().any(is_known) {
             return Err(Fault::header_not_implemented(name));
         }
     }
     Ok(())
+}
+
+/// Refuses headers of a form that change what a request means: a form says in its fields what it wants, and nothing else is read.
+///
+/// # Errors
+/// `NotImplemented` with the header's name; `InvalidRequest` for a signature.
+pub fn check_head_of_form(query: &Query, headers: &HeaderMap) -> Result<(), Fault> {
+    let in_header = headers.get(header::AUTHORIZATION);
+    let in_header = in_header.is_some_and(|value| !value.as_bytes().trim_ascii().is_empty());
+    let in_query = ["X-Amz-Signature", "X-Amz-Algorithm", "Signature"];
+    if in_header || in_query.iter().any(|name| query.has(name)) {
+        let message = "The signature of a form stands in its fields.";
+        return Err(Fault::new(Code::InvalidRequest, message));
+    }
+    let mut names = headers.keys().map(HeaderName::as_str);
+    match names.find(|name| is_meaningful_header(name)) {
+        Some(name) => Err(Fault::header_not_implemented(name)),
+        None => Ok(()),
+    }
 }
 
 fn is_meaningful_header(name: &str) -> bool {

@@ -10,7 +10,8 @@ use super::Operation;
 use crate::s3::{
     bucket_object_lock, bucket_policy, bucket_tagging, buckets, copy_object, cors, delete_objects,
     get_object, head_object, list_objects, multipart, multipart_lists, object_attributes,
-    object_retention, object_tagging, public_access_block, put_object, settings, versions,
+    object_retention, object_tagging, ownership, post_object, public_access_block, put_object,
+    settings, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -133,7 +134,13 @@ operations! {
         headers: BYPASS_HEADERS,
         body: Xml("Delete"),
     } => delete_objects::many;
-    POST Bucket PostObject "s3:PutObject" { marks: &[Form] };
+    // Fields of the form stand for the headers of a PUT.
+    POST Bucket PostObject "s3:PutObject" {
+        marks: &[Form],
+        headers: PUT_HEADERS,
+        body: Stream,
+        stores_headers: true,
+    } => post_object::post;
     POST Bucket WriteGetObjectResponse "s3-object-lambda:WriteGetObjectResponse" {
         marks: &[Path("WriteGetObjectResponse")],
     };
@@ -262,13 +269,14 @@ operations! {
     } => bucket_object_lock::put;
     GET Bucket GetBucketOwnershipControls "s3:GetBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
-    } => settings::ownership;
+    } => ownership::get;
     PUT Bucket PutBucketOwnershipControls "s3:PutBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
-    };
+        body: Xml("OwnershipControls"),
+    } => ownership::put;
     DELETE Bucket DeleteBucketOwnershipControls "s3:PutBucketOwnershipControls" {
         marks: &[Query("ownershipControls")],
-    };
+    } => ownership::delete;
     GET Bucket GetBucketPolicy "s3:GetBucketPolicy" { marks: &[Query("policy")] } => bucket_policy::get;
     PUT Bucket PutBucketPolicy "s3:PutBucketPolicy" {
         marks: &[Query("policy")],

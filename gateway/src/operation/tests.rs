@@ -171,8 +171,6 @@ fn headers_that_change_what_is_meant_are_refused_by_name() {
     for (header, value) in [
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-server-side-encryption-customer-key", "k"),
-        ("x-amz-acl", "public-read"),
-        ("x-amz-grant-read", "id=1"),
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-website-redirect-location", "/"),
         ("x-amz-write-offset-bytes", "3"),
@@ -188,6 +186,13 @@ fn headers_that_change_what_is_meant_are_refused_by_name() {
     for uri in ["/b/k?partNumber=1&uploadId=u", "/b/k?tagging", "/b"] {
         let fault = with_header(Method::PUT, uri, "x-amz-tagging", "a=b").unwrap_err();
         assert_eq!(fault.code, Code::NotImplemented, "{uri}");
+    }
+    // Whether there are access lists is for the bucket to say, where something is made.
+    for (header, value) in [("x-amz-acl", "public-read"), ("x-amz-grant-read", "id=1")] {
+        assert!(with_header(Method::PUT, "/b/k", header, value).is_ok());
+        assert!(with_header(Method::PUT, "/b", header, value).is_ok());
+        let fault = with_header(Method::GET, "/b/k", header, value).unwrap_err();
+        assert_eq!(fault.code, Code::NotImplemented, "{header}");
     }
     let token = with_header(Method::GET, "/b", "x-amz-security-token", "t");
     assert_eq!(token.unwrap_err().code, Code::InvalidToken);

@@ -8,6 +8,7 @@ use strata_net::ClusterError;
 use strata_raftlog::namespace::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
 use strata_raftlog::namespace::{Bucket, UploadQuery};
 
+use super::ownership::{self, Ownership};
 use super::{Shared, check_owner, write_account};
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
@@ -115,6 +116,7 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         ));
     }
     let object_lock = asks_object_lock(request)?;
+    let ownership = ownership::of_new_bucket(request)?;
     let bucket = request.bucket()?.to_owned();
     let location = format!("/{bucket}");
     let command = CreateBucket {
@@ -127,7 +129,13 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         Err(ClusterError::Refused(Refusal::BucketAlreadyOwnedByYou))
             if shared.config.region == CLASSIC_REGION
                 && (!object_lock || find(shared, request)?.lock.is_some()) => {}
-        outcome => drop(outcome?),
+        outcome => {
+            drop(outcome?);
+            if ownership != Ownership::NEW {
+                let bucket = named(shared, request.bucket()?)?.inode;
+                ownership::set(shared, bucket, Some(ownership)).await?;
+            }
+        }
     }
     Ok(Response::ok().header(header::LOCATION, &location))
 }

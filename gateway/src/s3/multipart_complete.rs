@@ -8,10 +8,9 @@ use strata_raftlog::namespace::{
 };
 
 use super::multipart::{find, parse_upload_id};
-use super::{Shared, buckets, conditions, versions, write_key};
+use super::{Shared, buckets, conditions, location, versions, write_key};
 use crate::error::{Code, Fault};
-use crate::percent::encode_path;
-use crate::request::{Addressing, Request};
+use crate::request::Request;
 use crate::response::Response;
 use crate::{checksum, etag, xml};
 
@@ -357,19 +356,6 @@ fn check_declared(
         }
     }
     Ok(())
-}
-
-fn location(shared: &Shared, request: &Request, bucket: &str, key: &[u8]) -> String {
-    let host = request.header("host").unwrap_or_default();
-    let key = encode_path(key);
-    let scheme = match shared.config.tls {
-        Some(_) => "https",
-        None => "http",
-    };
-    match request.addressing {
-        Addressing::Path => format!("{scheme}://{host}/{bucket}/{key}"),
-        Addressing::Host => format!("{scheme}://{host}/{key}"),
-    }
 }
 
 #[cfg(test)]

@@ -65,19 +65,6 @@ pub async fn request_payment(shared: &Shared, request: &Request) -> Result<Respo
     Ok(Response::xml(xml))
 }
 
-/// `GetBucketOwnershipControls`: access lists other than the owner's are refused everywhere.
-///
-/// # Errors
-/// `NoSuchBucket`.
-pub async fn ownership(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    buckets::find(shared, request)?;
-    let mut xml = xml::Writer::new("OwnershipControls");
-    xml.open("Rule");
-    xml.element("ObjectOwnership", "BucketOwnerEnforced");
-    xml.close("Rule");
-    Ok(Response::xml(xml))
-}
-
 /// `GetBucketAcl`: the owner may do everything, and others what policies allow.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use strata_raftlog::namespace::AccessKey;
 
 use super::Server;
 use super::answer::{AnswerBody, Record, of_fault, of_success};
+use super::form_request::FormRequest;
 use super::lingering::UnreadBody;
 use crate::access::identity::Identity;
 use crate::access::{self, Asker, SignedAs};
@@ -19,10 +20,10 @@ use crate::auth::{Authorization, Credential, Subject};
 use crate::body::{Expectation, RequestBody, Wire};
 use crate::error::{Code, Fault};
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
-use crate::operation::BodyKind;
+use crate::operation::{BodyKind, of_form};
 use crate::request::Request;
 use crate::response::Response;
-use crate::s3::cors;
+use crate::s3::{cors, ownership};
 use crate::virtual_host;
 
 /// The other end of a connection.
@@ -53,7 +54,7 @@ pub async fn answer(
     let outcome = if is_preflight {
         preflight(server, &parts, &mut record)
     } else {
-        match admit(server, parts, client, &mut record) {
+        match admit(server, parts, client, &mut body, &mut record).await {
             Ok((admitted, asker)) => {
                 record.operation = Some(admitted.operation);
                 let mut request = request_of(admitted, asker, body, &record);
@@ -124,16 +125,17 @@ fn for_origin(
 /// Answers a browser that asks whether it may send a request. It signs nothing.
 fn preflight(server: &Server, parts: &Parts, record: &mut Record) -> Result<Response, Fault> {
     let domains = &server.shared.config.domains;
-    let opened = guard::open(&parts.method, &parts.uri, &parts.headers, domains)?;
+    let opened = guard::open(&parts.uri, &parts.headers, domains)?;
     let outcome = cors::preflight(&server.shared, &opened.address, &parts.headers);
     record.address = Some(opened.address);
     outcome
 }
 
-fn admit(
+async fn admit(
     server: &Server,
     parts: Parts,
     client: Client,
+    body: &mut RequestBody,
     record: &mut Record,
 ) -> Result<(Admitted, Asker), Fault> {
     let Parts {
@@ -142,46 +144,79 @@ fn admit(
         headers,
         ..
     } = parts;
-    let opened = guard::open(&method, &uri, &headers, &server.shared.config.domains)?;
+    let opened = guard::open(&uri, &headers, &server.shared.config.domains)?;
+    if let Some(operation) = of_form(&method, &opened.address, &opened.query, &headers) {
+        let form = FormRequest {
+            operation,
+            opened,
+            headers,
+        };
+        return form.admit(server, client, body, record).await;
+    }
     let subject = Subject {
         method: &method,
         path: uri.path(),
         query: &opened.query,
         headers: &headers,
     };
-    let identities = &server.shared.identities;
-    let mut identity = match server.shared.config.allow_anonymous {
-        true => identities.root(),
-        false => identities.anonymous(),
-    };
+    let mut identity = unsigned(server);
     let signed = match Authorization::read(&subject)? {
         None => None,
         Some(authorization) => {
-            record.access_key_id = Some(authorization.access_key_id.clone());
             let now = reactor::wall_clock().seconds();
-            let mut user_key = None;
-            let find = |access_key_id: &str| {
-                let found = find_key(server, access_key_id)?;
-                Ok(found.map(|found| {
-                    user_key = found.user_key;
-                    found.credential
-                }))
-            };
             let verifier = &server.verifier;
-            let payload = verifier.verify(&subject, &authorization, now, find)?;
-            identity = match user_key {
-                Some(key) => holder_of(server, &key, record)?,
-                None => identities.root(),
-            };
+            let verify = |find: Find<'_>| verifier.verify(&subject, &authorization, now, find);
+            let payload;
+            (payload, identity) = identify(server, record, &authorization, verify)?;
             Some(Signed {
                 authorization,
                 payload,
             })
         }
     };
-    let asker = asker(identity, client, signed.as_ref());
+    let asker = asker(
+        identity,
+        client,
+        signed.as_ref().map(|it| &it.authorization),
+    );
     let admitted = guard::admit(&method, headers, opened, signed)?;
     Ok((admitted, asker))
+}
+
+/// Who asks where nothing is signed.
+pub fn unsigned(server: &Server) -> Rc<Identity> {
+    let identities = &server.shared.identities;
+    match server.shared.config.allow_anonymous {
+        true => identities.root(),
+        false => identities.anonymous(),
+    }
+}
+
+/// Looks up the key that a signature names.
+pub type Find<'f> = &'f mut dyn FnMut(&str) -> Result<Option<Credential>, Fault>;
+
+/// Verifies a signature, and says whose it is.
+pub fn identify<V>(
+    server: &Server,
+    record: &mut Record,
+    authorization: &Authorization,
+    verify: impl FnOnce(Find<'_>) -> Result<V, Fault>,
+) -> Result<(V, Rc<Identity>), Fault> {
+    record.access_key_id = Some(authorization.access_key_id.clone());
+    let mut user_key = None;
+    let mut find = |access_key_id: &str| {
+        let found = find_key(server, access_key_id)?;
+        Ok(found.map(|found| {
+            user_key = found.user_key;
+            found.credential
+        }))
+    };
+    let verified = verify(&mut find)?;
+    let identity = match user_key {
+        Some(key) => holder_of(server, &key, record)?,
+        None => server.shared.identities.root(),
+    };
+    Ok((verified, identity))
 }
 
 /// The user, or the root of an account, whose key has made the signature.
@@ -198,14 +233,19 @@ fn holder_of(server: &Server, key: &AccessKey, record: &mut Record) -> Result<Rc
     server.shared.identities.user(&user)
 }
 
-fn asker(identity: Rc<Identity>, client: Client, signed: Option<&Signed>) -> Asker {
+/// Who asks, from where, and how that is known.
+pub fn asker(
+    identity: Rc<Identity>,
+    client: Client,
+    authorization: Option<&Authorization>,
+) -> Asker {
     Asker {
         identity,
         source: client.address.ip().to_canonical(),
         tls_version: client.tls_version,
-        signature: signed.map(|signed| SignedAs {
-            form: signed.authorization.form,
-            time_seconds: signed.authorization.time_seconds,
+        signature: authorization.map(|authorization| SignedAs {
+            form: authorization.form,
+            time_seconds: authorization.time_seconds,
         }),
     }
 }
@@ -281,6 +321,7 @@ fn request_of(admitted: Admitted, asker: Asker, mut body: RequestBody, record: &
         headers: admitted.headers,
         body,
         xml: bytes::Bytes::new(),
+        success_action: admitted.success_action,
     }
 }
 
@@ -290,6 +331,7 @@ async fn serve(server: &Server, request: &mut Request) -> Result<Response, Fault
         return Err(Fault::operation_not_implemented(request.operation.name));
     };
     access::check(&server.shared, request)?;
+    ownership::check_access_list(&server.shared, request)?;
     let _room = match request.operation.body {
         BodyKind::Xml(_) | BodyKind::Json => Some(collect_xml(server, request).await?),
         BodyKind::None | BodyKind::Stream => None,

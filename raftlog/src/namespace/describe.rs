@@ -13,7 +13,7 @@ use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
 use super::object_lock::{BucketLock, ObjectLock, RetentionMode, RetentionPeriod};
-use super::setting::{CORS, POLICY, PUBLIC_ACCESS_BLOCK, SETTINGS, SettingRow, TAGS};
+use super::setting::{CORS, OWNERSHIP, POLICY, PUBLIC_ACCESS_BLOCK, SETTINGS, SettingRow, TAGS};
 use super::store::StoreError;
 use super::system::{
     AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, DeviceCondition, Geometry,
@@ -189,6 +189,7 @@ fn x_kind(kind: u8) -> &'static str {
         CORS => "cors",
         POLICY => "policy",
         PUBLIC_ACCESS_BLOCK => "public access block",
+        OWNERSHIP => "ownership controls",
         kind if SETTINGS.contains(&kind) => "setting",
         _ => "unknown",
     }

@@ -20,6 +20,10 @@ pub const POLICY: u8 = 18;
 /// The block of public access of a bucket: a document `PublicAccessBlockConfiguration` of S3.
 pub const PUBLIC_ACCESS_BLOCK: u8 = 19;
 
+/// Whose the objects of a bucket are, and whether access lists count: a document `OwnershipControls` of S3. One without a rule says that they were
+/// removed; a bucket without the row has what new buckets have.
+pub const OWNERSHIP: u8 = 21;
+
 /// The document of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SettingRow(pub Vec<u8>);

@@ -176,6 +176,31 @@ def presigned_PUT_and_GET():
     same("presigned", urllib.request.urlopen(signer.generate_presigned_url("get_object", query)).read(), BIG[:5000])
 
 
+def send_form(post, content):
+    """What a browser sends: the fields, then the file. The answer's status."""
+    parts = [f'name="{name}"\r\n\r\n{value}' for name, value in post["fields"].items()]
+    parts.append(f'name="file"; filename="browser.txt"\r\nContent-Type: text/plain\r\n\r\n{content}')
+    body = "".join(f"--form\r\nContent-Disposition: form-data; {part}\r\n" for part in parts) + "--form--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=form"}
+    request = urllib.request.Request(post["url"], body.encode(), headers, method="POST")
+    try:
+        return urllib.request.urlopen(request).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@case
+def a_presigned_form():
+    signer = boto3.client("s3", endpoint_url=ENDPOINT, config=Config(signature_version="s3v4"))
+    conditions = [["content-length-range", 1, 100], {"acl": "private"}]
+    post = signer.generate_presigned_post(BUCKET, "form/${filename}", {"acl": "private"}, conditions)
+    assert send_form(post, "from a browser") == 204
+    same("form", get("form/browser.txt"), b"from a browser")
+    assert send_form(post, "x" * 101) == 400, "a longer file"
+    post["fields"]["x-amz-meta-a"] = "b"
+    assert send_form(post, "x") == 403, "a field that the policy does not name"
+
+
 @case
 def a_presigned_address_of_version_2_is_refused_with_the_remedy():
     address = s3.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "typed"})

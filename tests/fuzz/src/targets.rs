@@ -6,6 +6,7 @@ mod chunk_framing;
 mod command;
 mod data_record;
 mod device;
+mod form;
 mod index_page;
 mod lmdb_pages;
 mod log_entry;
@@ -14,6 +15,7 @@ mod log_replay;
 mod member_table;
 mod membership;
 mod policy;
+mod post_policy;
 mod request_line;
 mod row;
 mod row_key;
@@ -43,6 +45,7 @@ targets! {
     command: 5_000,
     data_record: 5_000,
     device: 100,
+    form: 5_000,
     index_page: 5_000,
     lmdb_pages: 100,
     log_entry: 5_000,
@@ -51,6 +54,7 @@ targets! {
     member_table: 5_000,
     membership: 5_000,
     policy: 5_000,
+    post_policy: 5_000,
     request_line: 5_000,
     row: 5_000,
     row_key: 5_000,

@@ -104,3 +104,97 @@ async fn the_tags_of_a_bucket_are_kept() {
         assert_eq!(failure(found), code(404, "NoSuchTagSet"));
     }
 }
+
+/// AWS's user guide of S3, "Controlling ownership of objects and disabling ACLs for your bucket".
+#[tokio::test]
+async fn a_bucket_says_whose_its_objects_are_and_whether_lists_count() {
+    let (client, name) = bucket("settings-ownership").await;
+    let target = format!("/{name}?ownershipControls");
+    let controls = |rule: &str| {
+        let rule = format!("<Rule><ObjectOwnership>{rule}</ObjectOwnership></Rule>");
+        let body = format!("<OwnershipControls>{rule}</OwnershipControls>");
+        send(Request::new("PUT", &target).body(body))
+    };
+    let list = |header: &str, value: &str| {
+        let request = Request::new("PUT", &format!("/{name}/k")).body("x");
+        let answer = send(request.header(header, value));
+        let text = answer.text();
+        let rest = text.split_once("<Code>").map_or("", |(_, rest)| rest);
+        let found = rest.split_once("</Code>").map_or("", |(code, _)| code);
+        code(answer.status, found)
+    };
+    let public = || list("x-amz-acl", "public-read");
+    assert_eq!(public(), code(400, "AccessControlListNotSupported"));
+    let granted = list("x-amz-grant-read", "id=1");
+    assert_eq!(granted, code(400, "AccessControlListNotSupported"));
+    for own in ["private", "bucket-owner-full-control"] {
+        assert_eq!(list("x-amz-acl", own), code(200, ""));
+    }
+    assert_eq!(list("x-amz-acl", "everybody"), code(400, "InvalidArgument"));
+    for rule in [
+        "BucketOwnerPreferred",
+        "ObjectWriter",
+        "BucketOwnerEnforced",
+    ] {
+        assert_eq!(controls(rule).status, 200);
+        let found = client.get_bucket_ownership_controls().bucket(&name);
+        let found = found.send().await.expect("controls");
+        let rules = found.ownership_controls().expect("controls").rules();
+        assert_eq!(rules[0].object_ownership().as_str(), rule);
+        let expected = match rule {
+            "BucketOwnerEnforced" => code(400, "AccessControlListNotSupported"),
+            _ => code(501, "NotImplemented"),
+        };
+        assert_eq!(public(), expected, "{rule}");
+    }
+    assert_eq!(controls("Nobody").status, 400);
+    for _ in 0..2 {
+        let delete = client.delete_bucket_ownership_controls().bucket(&name);
+        delete.send().await.expect("deleted");
+        let none = client.get_bucket_ownership_controls().bucket(&name);
+        let none = failure(none.send().await);
+        assert_eq!(none, code(404, "OwnershipControlsNotFoundError"));
+    }
+    assert_eq!(public(), code(501, "NotImplemented"));
+}
+
+#[tokio::test]
+async fn a_bucket_is_made_with_its_ownership() {
+    const OWNERSHIP: &str = "x-amz-object-ownership";
+    let make = |name: &str, headers: &[(&str, &str)]| {
+        let request = Request::new("PUT", &format!("/{name}"));
+        let add = |request: Request, (name, value): &(&str, &str)| request.header(name, *value);
+        send(headers.iter().fold(request, add))
+    };
+    for rule in [
+        "BucketOwnerPreferred",
+        "ObjectWriter",
+        "BucketOwnerEnforced",
+    ] {
+        let name = format!("settings-made-{}", rule.to_ascii_lowercase());
+        let made = make(&name, &[(OWNERSHIP, rule), ("x-amz-acl", "private")]);
+        assert_eq!(made.status, 200, "{}", made.text());
+        let found = send(Request::new("GET", &format!("/{name}?ownershipControls")));
+        assert!(found.text().contains(rule), "{}", found.text());
+    }
+    for (headers, status, error) in [
+        (&[(OWNERSHIP, "Nobody")][..], 400, "InvalidArgument"),
+        (
+            &[("x-amz-acl", "public-read")],
+            400,
+            "InvalidBucketAclWithObjectOwnership",
+        ),
+        (
+            &[("x-amz-acl", "public-read"), (OWNERSHIP, "ObjectWriter")],
+            501,
+            "NotImplemented",
+        ),
+    ] {
+        let refused = make("settings-made-not", headers);
+        let text = refused.text();
+        assert_eq!(refused.status, status, "{text}");
+        assert!(text.contains(&format!("<Code>{error}</Code>")), "{text}");
+    }
+    let absent = send(Request::new("HEAD", "/settings-made-not"));
+    assert_eq!(absent.status, 404, "nothing was made");
+}

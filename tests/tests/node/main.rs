@@ -26,6 +26,7 @@ mod objects;
 mod old_devices;
 mod packing;
 mod policies;
+mod post_forms;
 mod refusals;
 mod restarts;
 mod root_key;

@@ -11,6 +11,7 @@ use strata_tests::server::{Server, ServerOptions};
 use strata_tests::signature::{Payload, sha256_base64};
 use strata_tests::tls::Identity;
 
+use crate::post_forms::SHORT_FORM;
 use crate::refusals::missing_operations::request as request_for;
 use crate::{bucket, code, failure, get, keys, put, send, send_to, shared};
 
@@ -54,7 +55,11 @@ async fn every_served_operation_is_refused_to_an_anonymous_caller() {
     let mut count = 0;
     for operation in OPERATIONS.iter().filter(|row| row.handler.is_some()) {
         let request = request_for(&name, operation);
-        let answer = request.body("x").send(shared().s3()).expect("an answer");
+        let body = match operation.marks.contains(&Mark::Form) {
+            true => SHORT_FORM,
+            false => "x",
+        };
+        let answer = request.body(body).send(shared().s3()).expect("an answer");
         assert_denied(&answer, operation.name);
         count += 1;
     }
@@ -480,6 +485,7 @@ fn more_needing() -> Vec<(Request, &'static [&'static str])> {
         |method: &str, target: &str| Request::new(method, &format!("/policies-needs{target}"));
     let tags = "<Tagging><TagSet/></Tagging>";
     let block = "<PublicAccessBlockConfiguration/>";
+    let ownership = "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>";
     let parts = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>";
     let part_of = |source: &str| {
         request("PUT", "/k?uploadId=x&partNumber=1").header("x-amz-copy-source", source)
@@ -526,6 +532,14 @@ fn more_needing() -> Vec<(Request, &'static [&'static str])> {
             &["GetBucketOwnershipControls"],
         ),
         (
+            request("PUT", "?ownershipControls").body(ownership),
+            &["PutBucketOwnershipControls"],
+        ),
+        (
+            request("DELETE", "?ownershipControls"),
+            &["PutBucketOwnershipControls"],
+        ),
+        (
             request("GET", "?replication"),
             &["GetReplicationConfiguration"],
         ),
@@ -547,6 +561,12 @@ fn more_needing() -> Vec<(Request, &'static [&'static str])> {
         (
             request("DELETE", "?publicAccessBlock"),
             &["PutBucketPublicAccessBlock"],
+        ),
+        (
+            request("POST", "")
+                .header("content-type", "multipart/form-data; boundary=b")
+                .body(SHORT_FORM),
+            &["PutObject"],
         ),
         // It is not empty.
         (request("DELETE", ""), &["DeleteBucket"]),
@@ -605,7 +625,8 @@ fn is_of(row: &Operation, request: &Request) -> bool {
         Mark::Query(name) => query.has(name),
         Mark::QueryIs(name, value) => query.get(name) == Some(value),
         Mark::Header(name) => request.has(name),
-        Mark::Form | Mark::Path(_) => false,
+        Mark::Form => request.has("content-type"),
+        Mark::Path(_) => false,
     };
     row.method == request.method && row.addresses == addresses && row.marks.iter().all(is_here)
 }

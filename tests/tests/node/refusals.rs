@@ -58,9 +58,7 @@ async fn operations_that_are_not_there_say_so() {
     put(&client, &name, "k", b"x").await;
     for (header, value) in [
         ("x-amz-server-side-encryption", "AES256"),
-        ("x-amz-acl", "public-read"),
         ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
-        ("x-amz-grant-read", "id=1"),
     ] {
         let request = Request::new("PUT", &format!("/{name}/h"));
         let answer = send(request.header(header, value).body("x"));

@@ -1,7 +1,7 @@
 //! Every operation that the table names and does not serve, sent to a server.
 
 use super::assert_not_implemented;
-use crate::{bucket, keys, put, send, shared};
+use crate::{bucket, keys, put, send};
 use std::collections::BTreeSet;
 use strata_gateway::operation::{Addresses, Mark, OPERATIONS, Operation};
 use strata_tests::http::Request;
@@ -100,15 +100,4 @@ async fn a_subresource_with_another_method_does_nothing() {
         "nothing of this has written"
     );
     assert_eq!(crate::get(&client, &name, "k").await, b"x");
-}
-
-#[tokio::test]
-async fn what_has_no_signature_by_its_nature_is_told_so() {
-    let (_, name) = bucket("refusals-unsigned").await;
-    let form = "--b\r\ncontent-disposition: form-data; name=\"key\"\r\n\r\nk\r\n--b--\r\n";
-    let post = Request::new("POST", &format!("/{name}"))
-        .header("content-type", "multipart/form-data; boundary=b")
-        .body(form);
-    let answer = post.send(shared().s3()).expect("an answer");
-    assert_not_implemented(&post.method, &answer);
 }
