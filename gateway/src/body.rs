@@ -191,7 +191,10 @@ impl RequestBody {
     ///
     /// # Errors
     /// Those of [`Prelude`], and of the connection as [`next`](RequestBody::next).
-    pub async fn open_form(&mut self, delimiter: Delimiter) -> Result<(Vec<Field>, String), Fault> {
+    pub async fn open_form(
+        &mut self,
+        delimiter: Delimiter,
+    ) -> Result<(Vec<Field>, Option<String>), Fault> {
         assert!(!self.is_polled, "the form begins with the first byte");
         let mut prelude = Prelude::new(delimiter);
         while let Some(bytes) = self.read().await? {

@@ -139,11 +139,14 @@ impl Operation {
     }
 }
 
+/// The condition that a POST to a bucket does not meet, in AWS's words.
+const NO_FORM: &str = "Bucket POST must be of the enclosure-type multipart/form-data";
+
 /// The operation that a request asks for: the first row that fits.
 ///
 /// # Errors
 /// `NotImplemented` with the name of what is not served, or of a parameter that would change what
-/// the operation means; `MethodNotAllowed` where no row fits.
+/// the operation means; `MethodNotAllowed` where no row fits, `PreconditionFailed` for what may be meant as a form.
 pub fn route(
     method: &Method,
     address: &Address,
@@ -162,7 +165,13 @@ pub fn route(
         row.addresses == addresses && row.method == method.as_str() && row.marks.iter().all(is_here)
     };
     let operation = OPERATIONS.iter().find(fits);
-    let operation = operation.ok_or_else(|| Fault::from(Code::MethodNotAllowed))?;
+    let operation = operation.ok_or_else(|| {
+        let may_be_form = *method == Method::POST && addresses == Addresses::Bucket;
+        match may_be_form && query.pairs().is_empty() {
+            true => Fault::from(Code::PreconditionFailed).detail("Condition", NO_FORM),
+            false => Code::MethodNotAllowed.into(),
+        }
+    })?;
     if operation.handler.is_none() {
         return Err(Fault::operation_not_implemented(operation.name));
     }

@@ -111,10 +111,9 @@ fn write_key(xml: &mut xml::Writer, element: &str, key: &[u8], is_encoded: bool)
     }
 }
 
-/// The address of an object, as the client has named the server.
-fn location(shared: &Shared, request: &Request, bucket: &str, key: &[u8]) -> String {
+/// The address of an object, as the client has named the server, with its key as it is encoded.
+fn location(shared: &Shared, request: &Request, bucket: &str, key: &str) -> String {
     let host = request.header("host").unwrap_or_default();
-    let key = encode_path(key);
     let scheme = match shared.config.tls {
         Some(_) => "https",
         None => "http",

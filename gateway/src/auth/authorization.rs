@@ -75,7 +75,7 @@ impl Authorization {
         }
     }
 
-    /// Finds the signature of a form; `None` where it has neither one nor a policy.
+    /// Finds the signature of a form; `None` where it says nothing of one.
     ///
     /// # Errors
     /// What AWS answers to one that is malformed, or that is of another version.
@@ -83,34 +83,30 @@ impl Authorization {
         if form.get("awsaccesskeyid").is_some() || form.get("signature").is_some() {
             return Err(unsupported());
         }
-        let own = [
-            fields::POLICY,
-            fields::ALGORITHM,
-            fields::CREDENTIAL,
-            fields::DATE,
-            fields::SIGNATURE,
-        ];
-        if own.iter().all(|name| form.get(name).is_none()) {
+        if !form.is_signed() {
             return Ok(None);
         }
         form.required(fields::POLICY)?;
-        let algorithm = form.required(fields::ALGORITHM)?;
+        let algorithm = form.required("X-Amz-Algorithm")?;
         if algorithm != ALGORITHM {
             let message = "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"";
-            return Err(Fault::argument(fields::ALGORITHM, algorithm, message));
+            return Err(Fault::argument("X-Amz-Algorithm", algorithm, message));
         }
-        let (access_key_id, scope) = credential(form.required(fields::CREDENTIAL)?)
-            .ok_or_else(|| malformed_field("it is not key/date/region/service/aws4_request."))?;
-        let date_time = form.required(fields::DATE)?;
+        let credential_text = form.required("X-Amz-Credential")?;
+        let (access_key_id, scope) = credential(credential_text).ok_or_else(|| {
+            let what = "the Credential is not key/date/region/service/aws4_request.";
+            malformed_field(credential_text, what)
+        })?;
+        let date_time = form.required("X-Amz-Date")?;
         let time_seconds = parse_date_time(date_time).ok_or_else(|| {
-            let message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"";
-            Fault::argument(fields::DATE, date_time, message)
+            let message = "X-Amz-Date must be formated via ISO8601 Long format";
+            Fault::argument("X-Amz-Date", date_time, message)
         })?;
         Ok(Some(Authorization {
             access_key_id,
             scope,
             signed_headers: Vec::new(),
-            signature: form.required(fields::SIGNATURE)?.to_owned(),
+            signature: form.required("X-Amz-Signature")?.to_owned(),
             date_time: date_time.to_owned(),
             time_seconds,
             payload: UNSIGNED_PAYLOAD.to_owned(),
@@ -127,7 +123,10 @@ impl Authorization {
                 Code::AuthorizationQueryParametersError,
                 format!("Error parsing the X-Amz-Credential parameter; {what}"),
             ),
-            Form::Field => malformed_field(what),
+            Form::Field => {
+                let credential = format!("{}/{}", self.access_key_id, self.scope);
+                malformed_field(&credential, what)
+            }
         }
     }
 }
@@ -139,9 +138,8 @@ fn malformed_header(what: &str) -> Fault {
     )
 }
 
-fn malformed_field(what: &str) -> Fault {
-    let message = format!("Error parsing the X-Amz-Credential field; {what}");
-    Fault::new(Code::InvalidArgument, message).detail("ArgumentName", fields::CREDENTIAL)
+fn malformed_field(credential: &str, what: &str) -> Fault {
+    Fault::argument("X-Amz-Credential", credential, what.to_owned())
 }
 
 fn malformed_query(what: &str) -> Fault {

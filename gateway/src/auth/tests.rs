@@ -1,8 +1,13 @@
 //! The examples of AWS's documentation, and requests signed by hand with something wrong.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::form::fields::FormFields;
+use crate::form::parts::Field;
+use crate::form::policy::PostPolicy;
 use crate::signature::{sha256_hex, sign};
 
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
@@ -393,4 +398,69 @@ fn an_older_signature_is_refused_with_the_setting_that_helps() {
     let fault = verify_at(Method::GET, old, &headers(&[("host", HOST)]), NOW);
     let fault = fault.err().expect("a refusal");
     assert!(fault.message.contains("s3v4"), "{}", fault.message);
+}
+
+/// "Example: Browser-Based Upload using HTTP POST (Using AWS Signature Version 4)".
+#[test]
+fn the_form_of_the_documentation_is_signed() {
+    let policy = "{ \"expiration\": \"2015-12-30T12:00:00.000Z\",\r\n  \"conditions\": [\r\n    \
+                  {\"bucket\": \"sigv4examplebucket\"},\r\n    \
+                  [\"starts-with\", \"$key\", \"user/user1/\"],\r\n    \
+                  {\"acl\": \"public-read\"},\r\n    \
+                  {\"success_action_redirect\": \"http://sigv4examplebucket.s3.amazonaws.com/successful_upload.html\"},\r\n    \
+                  [\"starts-with\", \"$Content-Type\", \"image/\"],\r\n    \
+                  {\"x-amz-meta-uuid\": \"14365123651274\"},\r\n    \
+                  {\"x-amz-server-side-encryption\": \"AES256\"},\r\n    \
+                  [\"starts-with\", \"$x-amz-meta-tag\", \"\"],\r\n\r\n    \
+                  {\"x-amz-credential\": \"AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request\"},\r\n    \
+                  {\"x-amz-algorithm\": \"AWS4-HMAC-SHA256\"},\r\n    \
+                  {\"x-amz-date\": \"20151229T000000Z\" }\r\n  ]\r\n}";
+    let policy = BASE64.encode(policy);
+    let fields = |region: &str, signature: &str| {
+        let credential = format!("{KEY}/20151229/{region}/s3/aws4_request");
+        let pairs = [
+            ("Policy", &*policy),
+            ("key", "user/user1/${filename}"),
+            ("acl", "public-read"),
+            (
+                "success_action_redirect",
+                "http://sigv4examplebucket.s3.amazonaws.com/successful_upload.html",
+            ),
+            ("Content-Type", "image/jpeg"),
+            ("x-amz-meta-uuid", "14365123651274"),
+            ("x-amz-server-side-encryption", "AES256"),
+            ("X-Amz-Credential", &credential),
+            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
+            ("X-Amz-Date", "20151229T000000Z"),
+            ("x-amz-meta-tag", ""),
+            ("X-Amz-Signature", signature),
+        ];
+        let pairs = pairs.map(|(name, value)| Field {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+        FormFields::new(pairs.to_vec(), Some("MyPhoto.jpg")).unwrap()
+    };
+    let verify = |fields: &FormFields| {
+        let authorization = Authorization::of_form(fields)?.unwrap();
+        let credential = Credential {
+            access_key_id: KEY.to_owned(),
+            secret_access_key: SECRET.to_owned(),
+        };
+        let find = |_: &str| Ok(Some(credential));
+        Verifier::new("us-east-1").verify_form(&policy, &authorization, find)
+    };
+    let signature = "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e";
+    let form = fields("us-east-1", signature);
+    assert!(verify(&form).is_ok());
+    let read = PostPolicy::parse(&policy).unwrap();
+    let noon = 1_451_476_800;
+    assert!(read.check("sigv4examplebucket", &form, noon).is_ok());
+    assert!(read.check("sigv4examplebucket", &form, noon + 1).is_err());
+    let wrong = verify(&fields("us-east-1", &signature.replace('8', "9")));
+    assert_eq!(wrong.unwrap_err().code, Code::SignatureDoesNotMatch);
+    let elsewhere = verify(&fields("us-west-2", signature)).unwrap_err();
+    assert_eq!(elsewhere.code, Code::InvalidArgument);
+    let says = "the region 'us-west-2' is wrong; expecting 'us-east-1'";
+    assert_eq!(elsewhere.message, says);
 }

@@ -6,8 +6,8 @@
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use super::parts::{Field, PRELUDE_BYTES_MAX};
-use crate::error::{Code, Fault};
+use super::parts::{Field, PRELUDE_BYTES_MAX, prelude_too_long};
+use crate::error::Fault;
 use crate::percent;
 use crate::s3::tags::{self, TagsOf};
 
@@ -19,14 +19,10 @@ const IGNORED_PREFIX: &str = "x-ignore-";
 
 /// The fields of the signature, which say nothing of the object.
 pub const POLICY: &str = "policy";
-/// What is signed with.
-pub const ALGORITHM: &str = "x-amz-algorithm";
-/// With which key.
-pub const CREDENTIAL: &str = "x-amz-credential";
-/// When.
-pub const DATE: &str = "x-amz-date";
-/// The signature.
-pub const SIGNATURE: &str = "x-amz-signature";
+const ALGORITHM: &str = "x-amz-algorithm";
+const CREDENTIAL: &str = "x-amz-credential";
+const DATE: &str = "x-amz-date";
+const SIGNATURE: &str = "x-amz-signature";
 
 /// Fields with the names of the headers that say the same.
 const HEADERS: &[&str] = &[
@@ -47,13 +43,13 @@ pub struct FormFields {
 }
 
 impl FormFields {
-    /// Those of a form whose file has this name at the browser.
+    /// Those of a form whose file has this name at the browser. Where it has none, `${filename}` stays what it is, as with AWS.
     ///
     /// # Errors
     /// `InvalidArgument` for a name that is there twice.
-    pub fn new(sent: Vec<Field>, file_name: &str) -> Result<FormFields, Fault> {
+    pub fn new(sent: Vec<Field>, file_name: Option<&str>) -> Result<FormFields, Fault> {
         // Some browsers give the whole path.
-        let file_name = file_name.rsplit(['/', '\\']).next().unwrap_or_default();
+        let file_name = file_name.and_then(|name| name.rsplit(['/', '\\']).next());
         let mut fields = FormFields { fields: Vec::new() };
         let mut room = PRELUDE_BYTES_MAX;
         for Field { name, value } in sent {
@@ -65,10 +61,10 @@ impl FormFields {
                 let message = format!("The field {name} is there more than once.");
                 return Err(Fault::argument(&name, &value, message));
             }
-            let is_signed_as_it_is = matches!(&*name, POLICY | SIGNATURE);
-            let value = match is_signed_as_it_is {
-                true => value,
-                false => expanded(&value, file_name, &mut room)?,
+            let file_name = file_name.filter(|_| !matches!(&*name, POLICY | SIGNATURE));
+            let value = match file_name {
+                None => value,
+                Some(file_name) => expanded(&value, file_name, &mut room)?,
             };
             fields.fields.push(Field { name, value });
         }
@@ -82,18 +78,24 @@ impl FormFields {
         found.map(|field| field.value.as_str())
     }
 
-    /// The value of a field that must be there.
+    /// The value of a field that must be there, by its name as AWS spells it.
     ///
     /// # Errors
     /// `InvalidArgument`, in AWS's words.
     pub fn required(&self, name: &str) -> Result<&str, Fault> {
-        self.get(name).ok_or_else(|| {
+        self.get(&name.to_ascii_lowercase()).ok_or_else(|| {
             let message = format!(
                 "Bucket POST must contain a field named '{name}'.  If it is specified, please \
                  check the order of the fields."
             );
             Fault::argument(name, "", message)
         })
+    }
+
+    /// Whether it says anything of a signature. A policy without one counts for nothing, as with AWS.
+    pub fn is_signed(&self) -> bool {
+        let own = [ALGORITHM, CREDENTIAL, DATE, SIGNATURE];
+        own.iter().any(|name| self.get(name).is_some())
     }
 
     /// All of them, names in lower case.
@@ -163,7 +165,7 @@ impl FormFields {
 fn expanded(value: &str, file_name: &str, room: &mut usize) -> Result<String, Fault> {
     let added = value.matches(FILE_NAME).count() * file_name.len();
     let left = room.checked_sub(added);
-    *room = left.ok_or_else(|| Fault::from(Code::MaxPostPreDataLengthExceeded))?;
+    *room = left.ok_or_else(prelude_too_long)?;
     Ok(value.replace(FILE_NAME, file_name))
 }
 
@@ -205,10 +207,8 @@ impl SuccessAction {
             None => (url, ""),
         };
         let separator = if bare.contains('?') { '&' } else { '?' };
-        let (bucket, key) = (
-            percent::encode(bucket.as_bytes()),
-            percent::encode(key.as_bytes()),
-        );
+        let bucket = percent::encode(bucket.as_bytes());
+        let key = percent::encode(key.as_bytes()).replace("%20", "+");
         let etag = percent::encode(etag.as_bytes());
         Some(format!(
             "{bare}{separator}bucket={bucket}&key={key}&etag={etag}{fragment}"
@@ -224,6 +224,7 @@ pub fn needs_condition(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     fn fields(pairs: &[(&str, &str)], file_name: &str) -> Result<FormFields, Code> {
         let field = |(name, value): &(&str, &str)| Field {
@@ -231,7 +232,7 @@ mod tests {
             value: (*value).to_owned(),
         };
         let sent = pairs.iter().map(field).collect();
-        FormFields::new(sent, file_name).map_err(|fault| fault.code)
+        FormFields::new(sent, Some(file_name)).map_err(|fault| fault.code)
     }
 
     #[test]
@@ -306,7 +307,7 @@ mod tests {
             let action = found.success_action();
             action.redirect_of("b", "a b/é", "\"1\"")
         };
-        let end = "bucket=b&key=a%20b%2F%C3%A9&etag=%221%22";
+        let end = "bucket=b&key=a+b%2F%C3%A9&etag=%221%22";
         for (url, to) in [
             ("http://h/p", format!("http://h/p?{end}")),
             ("https://h/p?x=1", format!("https://h/p?x=1&{end}")),

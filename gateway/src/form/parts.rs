@@ -34,6 +34,12 @@ fn malformed(cause: &str) -> Fault {
     Fault::from(Code::MalformedPOSTRequest).because(cause)
 }
 
+/// What is answered where too much comes before the file.
+pub fn prelude_too_long() -> Fault {
+    let fault = Fault::from(Code::MaxPostPreDataLengthExceeded);
+    fault.detail("MaxPostPreDataLengthBytes", PRELUDE_BYTES_MAX.to_string())
+}
+
 /// Whether the headers of a request announce a form.
 pub fn is_announced(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
@@ -155,8 +161,8 @@ pub struct Field {
 pub struct Start {
     /// The fields before the file, in their order.
     pub fields: Vec<Field>,
-    /// The name that the browser gives the file; empty where it gives none.
-    pub file_name: String,
+    /// The name that the browser gives the file.
+    pub file_name: Option<String>,
     /// What takes the framing off the file.
     pub file: FilePart,
     /// What has come of the file already, framing and all.
@@ -201,17 +207,17 @@ impl Prelude {
     /// `MalformedPOSTRequest`; `MaxPostPreDataLengthExceeded`; `InvalidArgument` for a form without a file.
     pub fn push(&mut self, piece: &[u8]) -> Result<Option<Start>, Fault> {
         self.held.extend_from_slice(piece);
-        let file_name = self.advance()?;
-        let bytes = match file_name {
+        let file = self.advance()?;
+        let bytes = match file {
             Some(_) => self.at,
             None => self.held.len(),
         };
         if bytes > PRELUDE_BYTES_MAX + LINE_END.len() {
-            return Err(Code::MaxPostPreDataLengthExceeded.into());
+            return Err(prelude_too_long());
         }
-        Ok(file_name.map(|file_name| Start {
+        Ok(file.map(|head| Start {
             fields: std::mem::take(&mut self.fields),
-            file_name,
+            file_name: head.file_name,
             file: FilePart::new(self.delimiter.clone()),
             rest: self.held.split_off(self.at).freeze(),
         }))
@@ -222,8 +228,8 @@ impl Prelude {
         malformed("the form ends before its file")
     }
 
-    /// Goes on as far as what has come allows; the name of the file where it begins.
-    fn advance(&mut self) -> Result<Option<String>, Fault> {
+    /// Goes on as far as what has come allows; the head of the file where it begins.
+    fn advance(&mut self) -> Result<Option<PartHead>, Fault> {
         loop {
             let rest = &self.held[self.at..];
             match &mut self.inside {
@@ -249,7 +255,7 @@ impl Prelude {
                     let part = PartHead::read(head)?;
                     self.at += length;
                     if part.name.eq_ignore_ascii_case(FILE) {
-                        return Ok(Some(part.file_name));
+                        return Ok(Some(part));
                     }
                     self.inside = Inside::Value(part.name);
                 }
@@ -291,7 +297,7 @@ fn is_padding(bytes: &[u8]) -> bool {
 /// What the head of a part says.
 struct PartHead {
     name: String,
-    file_name: String,
+    file_name: Option<String>,
 }
 
 impl PartHead {
@@ -321,7 +327,7 @@ impl PartHead {
         };
         Ok(PartHead {
             name: value("name").ok_or_else(|| malformed("a part without a name"))?,
-            file_name: value("filename").unwrap_or_default(),
+            file_name: value("filename"),
         })
     }
 }

@@ -104,11 +104,14 @@ impl PostPolicy {
     fn add(&mut self, item: Json) -> Result<(), Fault> {
         match item {
             Json::Object(members) => {
-                let [(name, Json::Text(text))] = &*members else {
+                let [(name, value)] = &*members else {
                     return Err(invalid(
                         "Invalid Simple-Condition: Simple-Conditions must have exactly one \
                          property specified.",
                     ));
+                };
+                let Json::Text(text) = value else {
+                    return Err(invalid("Invalid Simple-Condition: value must be a string."));
                 };
                 self.conditions.push(Condition {
                     operator: Operator::Equals,
@@ -175,10 +178,11 @@ impl PostPolicy {
         }
         for condition in &self.conditions {
             let value = match &*condition.field {
-                BUCKET => bucket,
-                field => fields.get(field).unwrap_or_default(),
+                BUCKET => Some(bucket),
+                field => fields.get(field),
             };
-            if !condition.holds(value) {
+            // A field that is not there meets no condition, as with AWS.
+            if !value.is_some_and(|value| condition.holds(value)) {
                 let shown = condition.shown();
                 return Err(denied(format_args!("Policy Condition failed: {shown}")));
             }
@@ -226,9 +230,10 @@ impl Condition {
 /// A time in ISO 8601, such as `2007-12-01T12:00:00.000Z`, in whole seconds since the Unix epoch.
 fn expiration(value: &Json) -> Result<i64, Fault> {
     let text = value.text().unwrap_or_default();
-    let has_separator = text.as_bytes().get(10) == Some(&b'T');
+    // AWS reads neither a space in the middle nor an offset.
+    let is_in_form = text.as_bytes().get(10) == Some(&b'T') && text.ends_with('Z');
     let time = OffsetDateTime::parse(text, &Rfc3339).ok();
-    let time = time.filter(|_| has_separator);
+    let time = time.filter(|_| is_in_form);
     let time = time.ok_or_else(|| invalid(format_args!("Invalid 'expiration' value: '{text}'")))?;
     Ok(time.unix_timestamp())
 }

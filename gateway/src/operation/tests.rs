@@ -99,6 +99,8 @@ fn what_is_not_served_is_refused() {
     );
     assert_eq!(name(Method::PATCH, "/b/k"), Err(Code::MethodNotAllowed));
     assert_eq!(name(Method::PUT, "/"), Err(Code::MethodNotAllowed));
+    assert_eq!(name(Method::POST, "/b"), Err(Code::PreconditionFailed));
+    assert_eq!(name(Method::POST, "/b?a=1"), Err(Code::MethodNotAllowed));
     for half in ["/b/k?uploadId=u", "/b/k?partNumber=1"] {
         assert_eq!(name(Method::PUT, half), Err(Code::InvalidRequest), "{half}");
     }

@@ -10,6 +10,7 @@ use strata_raftlog::namespace::{
 use super::multipart::{find, parse_upload_id};
 use super::{Shared, buckets, conditions, location, versions, write_key};
 use crate::error::{Code, Fault};
+use crate::percent::encode_path;
 use crate::request::Request;
 use crate::response::Response;
 use crate::{checksum, etag, xml};
@@ -141,7 +142,10 @@ fn answer(
 ) -> Result<Response, Fault> {
     let (bucket, key) = request.address.object()?;
     let mut xml = xml::Writer::new("CompleteMultipartUploadResult");
-    xml.element("Location", &location(shared, request, bucket, key));
+    xml.element(
+        "Location",
+        &location(shared, request, bucket, &encode_path(key)),
+    );
     xml.element("Bucket", bucket);
     write_key(&mut xml, "Key", key, false);
     xml.element("ETag", &etag::quoted(etag));

@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{Shared, location, put_object};
 use crate::error::Fault;
+use crate::percent::encode;
 use crate::request::Request;
 use crate::response::{Response, ResponseBody};
 use crate::xml;
@@ -19,7 +20,8 @@ pub async fn post(shared: &Shared, request: &mut Request) -> Result<Response, Fa
         return Ok(response);
     };
     let (bucket, key) = request.address.object()?;
-    let address = location(shared, request, bucket, key);
+    // With the slashes encoded too, as AWS has it here.
+    let address = location(shared, request, bucket, &encode(key));
     let etag = text(&response, header::ETAG);
     let name = request.address.key().unwrap_or_default();
     if let Some(url) = action.redirect_of(bucket, name, &etag) {

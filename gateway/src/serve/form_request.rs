@@ -47,7 +47,7 @@ impl FormRequest {
         guard::form_length(&self.headers)?;
         let delimiter = Delimiter::of(&self.headers)?;
         let (sent, file_name) = body.open_form(delimiter).await?;
-        let fields = FormFields::new(sent, &file_name)?;
+        let fields = FormFields::new(sent, file_name.as_deref())?;
         let bucket = self.opened.address.bucket().unwrap_or_default().to_owned();
         self.opened.address = Address::Object(bucket.clone(), fields.key()?.to_owned());
         record.address = Some(self.opened.address.clone());

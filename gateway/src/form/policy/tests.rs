@@ -22,7 +22,7 @@ fn fields(pairs: &[(&str, &str)]) -> FormFields {
         name: (*name).to_owned(),
         value: (*value).to_owned(),
     };
-    FormFields::new(pairs.iter().map(field).collect(), "photo.jpg").unwrap()
+    FormFields::new(pairs.iter().map(field).collect(), Some("photo.jpg")).unwrap()
 }
 
 /// What is wrong with a form for the bucket `photos`, where that is a condition already.
@@ -72,7 +72,7 @@ fn conditions_hold_or_are_named() {
             &[("key", "v/a")],
             Some(r#"["starts-with", "$Key", "u/"]"#),
         ),
-        // A field that is not there is empty.
+        // A field that is not there meets no condition.
         (
             r#"["starts-with","$key",""],["eq","$acl","private"]"#,
             &[("key", "a")],
@@ -81,7 +81,7 @@ fn conditions_hold_or_are_named() {
         (
             r#"{"key":"a"},["starts-with","$acl",""]"#,
             &[("key", "a")],
-            None,
+            Some(r#"["starts-with", "$acl", ""]"#),
         ),
         // Two conditions on one field must both hold.
         (
@@ -204,6 +204,10 @@ fn malformed_policies_are_refused_with_a_sentence() {
             r#"{"expiration":"2013-08-06 12:00:00Z"}"#,
             "Invalid 'expiration' value: '2013-08-06 12:00:00Z'",
         ),
+        (
+            r#"{"expiration":"2011-09-13T07:52:58+02:00"}"#,
+            "Invalid 'expiration' value: '2011-09-13T07:52:58+02:00'",
+        ),
         (r#"{"expiration":5}"#, "Invalid 'expiration' value: ''"),
         (
             &format!(r#"{{{UNTIL},"conditions":{{}}}}"#),
@@ -211,7 +215,10 @@ fn malformed_policies_are_refused_with_a_sentence() {
         ),
         (&conditions("{}"), simple),
         (&conditions(r#"{"a":"b","c":"d"}"#), simple),
-        (&conditions(r#"{"a":1}"#), simple),
+        (
+            &conditions(r#"{"a":1}"#),
+            "Invalid Simple-Condition: value must be a string.",
+        ),
         (
             &conditions("1"),
             "Invalid Condition: neither an object nor a list.",

@@ -7,7 +7,7 @@ use strata_gateway::form::parts::{Delimiter, Field, Prelude, Start};
 use crate::allocation::bounded;
 
 /// The fields, the name of the file, and the file.
-type Outcome = Result<(Vec<Field>, String, Vec<u8>), ()>;
+type Outcome = Result<(Vec<Field>, Option<String>, Vec<u8>), ()>;
 
 pub(super) fn run(data: &[u8]) {
     let Some((step, form)) = data.split_first() else {
@@ -20,7 +20,7 @@ pub(super) fn run(data: &[u8]) {
         return;
     };
     assert!(content.len() < form.len());
-    if let Ok(fields) = FormFields::new(fields, &file_name) {
+    if let Ok(fields) = FormFields::new(fields, file_name.as_deref()) {
         let _ = fields.key();
         let _ = fields.headers();
         let _ = fields.success_action().redirect_of("b", "k", "\"e\"");
