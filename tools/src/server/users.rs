@@ -162,7 +162,10 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
             of,
         } => {
             refuse_built_in(cluster, &policy, &of)?;
-            put_policy(policy, document, of, entity_id("ANPA")?)?
+            let known = cluster.read(|view| view.managed_policy(&policy));
+            let id = known.map_err(failed)?.map(|known| known.id);
+            let id = id.map_or_else(|| entity_id("ANPA"), Ok)?;
+            put_policy(policy, document, of, id)?
         }
         other => command_of(cluster, other)?,
     };
