@@ -38,6 +38,9 @@ pub use table::ACTIONS;
 /// The largest body of a call, in bytes: a policy document of 32 KiB of which each byte is encoded as three, and its neighbours.
 pub const CALL_BYTES_MAX: u64 = 256 << 10;
 
+/// The same of a call without a signature, which carries one in a token.
+pub const UNSIGNED_CALL_BYTES_MAX: u64 = 64 << 10;
+
 /// A service that is called so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {

@@ -132,7 +132,8 @@ impl Parameters {
         (1..).map_while(member).collect()
     }
 
-    /// Refuses parameters that an action does not read.
+    /// Refuses parameters that an action does not read and that say something: an empty one is what SDKs send of a list without members, and Terraform of a
+    /// description that nobody gave.
     ///
     /// # Errors
     /// `NotImplemented` with the name.
@@ -141,7 +142,8 @@ impl Parameters {
             let head = name.split('.').next().unwrap_or_default();
             COMMON.contains(&name) || action.parameters.contains(&head)
         };
-        match self.pairs.iter().find(|(name, _)| !is_known(name)) {
+        let mut said = self.pairs.iter().filter(|(_, value)| !value.is_empty());
+        match said.find(|(name, _)| !is_known(name)) {
             None => Ok(()),
             Some((name, _)) => Err(Fault::not_implemented(format_args!(
                 "The parameter {name} of {}",

@@ -4,7 +4,6 @@
 
 use super::Handler::{Change, Read};
 use super::Needs::Leave;
-use super::Service::Iam;
 use super::iam::{
     access_keys, account, attachments, credentials, groups, inline_policies, managed_policies,
     policy_versions, users,
@@ -89,5 +88,5 @@ actions! {
     Iam UntagPolicy Leave(managed_policy), ["PolicyArn" "TagKeys"] read => managed_policies::untag;
     Iam UntagUser Leave(user), ["UserName" "TagKeys"] read => users::untag;
     Iam UpdateAccessKey Leave(user), ["UserName" "AccessKeyId" "Status"] change => access_keys::update;
-    Iam UpdateUser Leave(user), ["UserName" "NewUserName" "NewPath"] read => users::update;
+    Iam UpdateUser Leave(user), ["UserName" "NewUserName" "NewPath"] change => users::update;
 }

@@ -115,11 +115,41 @@ fn what_an_action_does_not_read_is_refused_by_name() {
         check("Action=CreateUser&Version=2010-05-08&UserName=a&Path=/"),
         Ok(())
     );
+    assert_eq!(
+        check("UserName=a&Tags=&Description="),
+        Ok(()),
+        "they say nothing"
+    );
     let refused = check("UserName=a&Tags.member.1.Key=k").expect_err("it has tags");
     assert!(
         refused.contains("Tags.member.1.Key of CreateUser"),
         "{refused}"
     );
+}
+
+/// The rows of docs/S3.md are the rows of the table.
+#[test]
+fn the_document_lists_every_action() {
+    let document = include_str!("../../../docs/S3.md");
+    let (_, calls) = document
+        .split_once("\n## Calls of IAM and STS\n")
+        .expect("a section");
+    let calls = calls.split("\n## ").next().expect("its text");
+    let (_, rows) = calls
+        .split_once("| action | state | notes |")
+        .expect("a table");
+    let mut listed = Vec::new();
+    for line in rows.lines() {
+        let mut cells = line.strip_prefix("| ").unwrap_or_default().split(" | ");
+        let (names, state) = (cells.next().unwrap_or_default(), cells.next());
+        if matches!(state, Some("works" | "partly")) {
+            listed.extend(names.split(", "));
+        }
+    }
+    let mut served: Vec<&str> = ACTIONS.iter().map(|row| row.name).collect();
+    listed.sort_unstable();
+    served.sort_unstable();
+    assert_eq!(listed, served);
 }
 
 proptest! {

@@ -1,11 +1,13 @@
 //! A call of a query API: its signature, its body and who makes it.
 //!
-//! Invariants: the body is bounded, and read only for a key that is known and a time that is right, or where there is no signature to ask for; the
-//! signature covers the body that was read, whatever a header says of it.
+//! Invariants: the body is bounded in length and time, and read only for a key that is known and a time that is right, or, in a smaller room, where there is no
+//! signature to ask for; the signature covers the body that was read, whatever a header says of it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, header};
 use strata_engine::reactor;
@@ -20,9 +22,14 @@ use crate::error::{Code, Fault};
 use crate::guard;
 use crate::metrics::Asked;
 use crate::query::Query;
-use crate::query_api::{self, CALL_BYTES_MAX, Call, Parameters, SERVICES, Service};
+use crate::query_api::{
+    self, CALL_BYTES_MAX, Call, Parameters, SERVICES, Service, UNSIGNED_CALL_BYTES_MAX,
+};
 use crate::response::Response;
 use crate::virtual_host;
+
+/// How long a body may take: whoever sends it slowly stands in the way of others.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Answers a call.
 ///
@@ -63,13 +70,7 @@ async fn receive(
             Some((authorization, service, key))
         }
     };
-    let is_chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
-    if is_chunked && !parts.headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Code::MissingContentLength.into());
-    }
-    let length = body.expectation().length.min(CALL_BYTES_MAX);
-    let _room = server.call_room.acquire(length as usize / 1024 + 1).await;
-    let body = body.collect(CALL_BYTES_MAX).await?;
+    let body = collect(server, parts, signed.is_some(), body).await?;
     let (asker, service) = match signed {
         None => (
             asker(server.shared.identities.anonymous(), client, None),
@@ -103,6 +104,28 @@ async fn receive(
         request_id: record.request_id,
     };
     query_api::respond(&call).await
+}
+
+/// Reads the body, within what the reactor has room for, in a bounded time.
+async fn collect(
+    server: &Server,
+    parts: &Parts,
+    is_signed: bool,
+    body: &mut RequestBody,
+) -> Result<Bytes, Fault> {
+    let is_chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
+    if is_chunked && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(Code::MissingContentLength.into());
+    }
+    let (room, most) = match is_signed {
+        true => (&server.call_room, CALL_BYTES_MAX),
+        false => (&server.unsigned_call_room, UNSIGNED_CALL_BYTES_MAX),
+    };
+    let length = body.expectation().length.min(most);
+    let _room = room.acquire(length as usize / 1024 + 1).await;
+    let read = body.collect(most);
+    let read = reactor::timeout(BODY_TIME_MAX, read).await;
+    read.map_err(|_| Fault::from(Code::RequestTimeout))?
 }
 
 /// Checks what can be checked before the body is there; the service that is called, and the key that has to have signed.

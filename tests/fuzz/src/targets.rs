@@ -14,6 +14,7 @@ mod log_replay;
 mod member_table;
 mod membership;
 mod policy;
+mod query_call;
 mod request_line;
 mod row;
 mod row_key;
@@ -51,6 +52,7 @@ targets! {
     member_table: 5_000,
     membership: 5_000,
     policy: 5_000,
+    query_call: 5_000,
     request_line: 5_000,
     row: 5_000,
     row_key: 5_000,

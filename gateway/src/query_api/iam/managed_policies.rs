@@ -29,15 +29,6 @@ pub async fn create(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
         return Err(Fault::not_implemented("A path of a policy"));
     }
     let document = document(call)?;
-    let known = call
-        .shared
-        .cluster
-        .read(|view| view.managed_policy(&name))?;
-    if known.is_some() {
-        let message =
-            format!("A policy called {name} already exists. Duplicate names are not allowed.");
-        return Err(Fault::new(Code::EntityAlreadyExists, message));
-    }
     let id = random(entity_id("ANPA"))?;
     let put = PutManagedPolicy {
         name: name.clone(),

@@ -1,7 +1,7 @@
 //! Users (IAM API reference, "CreateUser" and its neighbours).
 
 use strata_raftlog::namespace::User;
-use strata_raftlog::namespace::command::{CreateUser, DeleteUser, SetBoundary};
+use strata_raftlog::namespace::command::{CreateUser, DeleteUser, SetBoundary, UpdateUser};
 
 use super::page::{Page, below_prefix};
 use super::{Managed, path, random, submit, user_named, user_or_self};
@@ -74,20 +74,18 @@ pub fn list(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A new name or path, which the state cannot give.
+/// Gives a user another name or path.
 ///
 /// # Errors
-/// `NoSuchEntity`; `NotImplemented`.
-pub fn update(call: &Call<'_>, _: &mut Writer) -> Result<(), Fault> {
-    let user = user_named(call, call.parameters.required("UserName")?)?;
-    let is_same = |parameter: &str, known: &str| {
-        let given = call.parameters.get(parameter);
-        given.is_none_or(|given| given == known)
+/// `NoSuchEntity`, `EntityAlreadyExists`, `ValidationError`.
+pub async fn update(call: &Call<'_>, _: &mut Writer) -> Result<(), Fault> {
+    let given = |name: &str| call.parameters.get(name).map(str::to_owned);
+    let update = UpdateUser {
+        user: call.parameters.required("UserName")?.to_owned(),
+        name: given("NewUserName"),
+        path: given("NewPath"),
     };
-    match is_same("NewUserName", &user.name) && is_same("NewPath", &user.path) {
-        true => Ok(()),
-        false => Err(Fault::not_implemented("A new name or path of a user")),
-    }
+    submit(call, update).await
 }
 
 /// Deletes a user who has nothing left.
