@@ -40,11 +40,11 @@ pub async fn create(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
 /// `NoSuchEntity`, `ValidationError`.
 pub fn list(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
     let user = user_or_self(call)?;
-    let keys: Result<Vec<_>, _> = call.shared.cluster.read(|view| {
-        let ids = user.access_key_ids.iter();
-        Ok(ids.map(|id| view.access_key(id)).collect())
+    let ids = user.access_key_ids.iter();
+    let keys = call.shared.cluster.read(|view| {
+        ids.map(|id| view.access_key(id))
+            .collect::<Result<Vec<_>, _>>()
     })?;
-    let keys = keys.map_err(strata_net::ClusterError::from)?;
     let keys: Vec<AccessKey> = keys.into_iter().flatten().collect();
     let page = Page::of(call, keys, |key| &key.id)?;
     page.write(xml, "AccessKeyMetadata", write);
