@@ -6,7 +6,7 @@
 //! policy is let through without an allocation.
 
 pub mod bucket_rules;
-mod facts;
+pub mod facts;
 pub mod identity;
 pub mod needs;
 
@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use strata_raftlog::namespace::Bucket;
 
-use crate::auth::Form;
+use crate::auth::{Authorization, Form};
 use crate::error::{Code, Fault};
 use crate::operation::Id;
 use crate::policy::{
@@ -38,6 +38,16 @@ pub struct SignedAs {
     pub form: Form,
     /// When it was made, in seconds since the Unix epoch.
     pub time_seconds: i64,
+}
+
+impl SignedAs {
+    /// What is known of it.
+    pub fn by(authorization: &Authorization) -> SignedAs {
+        SignedAs {
+            form: authorization.form,
+            time_seconds: authorization.time_seconds,
+        }
+    }
 }
 
 /// Who asks, and from where.
@@ -192,7 +202,7 @@ fn is_root(request: &Request, of_account: u64) -> bool {
 }
 
 /// Whether it is the root of an account, and not a session of it, which its policy restricts.
-fn is_whole_root(identity: &Identity, of_account: u64) -> bool {
+pub fn is_whole_root(identity: &Identity, of_account: u64) -> bool {
     identity.session.is_none()
         && matches!(identity.principal, Principal::Root { account } if account == of_account)
 }

@@ -29,6 +29,10 @@ const SKEW_SECONDS_MAX: i64 = 15 * 60;
 /// Signing keys that are kept; each client has one a day.
 const CACHED_KEYS_MAX: usize = 64;
 
+/// The region of AWS's services that have one endpoint for all regions, which some SDKs sign for whatever region they are told
+/// (General Reference, "AWS Identity and Access Management endpoints and quotas").
+pub const GLOBAL_REGION: &str = "us-east-1";
+
 /// Services beside `s3` that requests of AWS's S3 API are signed for and that are not here: that
 /// of directory buckets, and that of WriteGetObjectResponse.
 const OTHER_SERVICES: &[&str] = &["s3express", "s3-object-lambda"];
@@ -99,7 +103,7 @@ pub struct Verifier {
 
 struct CachedKey {
     credential: Credential,
-    date: String,
+    scope: Scope,
     key: hmac::Key,
 }
 
@@ -153,6 +157,51 @@ impl Verifier {
         })
     }
 
+    /// Checks what can be checked before the body is there of a call of a query API, which is signed for one of these services; the service.
+    ///
+    /// # Errors
+    /// AWS's: a signature for another service, region or time.
+    pub fn check_call<'s>(
+        &self,
+        authorization: &Authorization,
+        services: &[&'s str],
+        now: i64,
+    ) -> Result<&'s str, Fault> {
+        let scope = &authorization.scope;
+        let mut known = services.iter();
+        let service = known.find(|service| **service == scope.service);
+        let service = service.ok_or_else(|| {
+            let what = format!(
+                "Credential should be scoped to correct service: '{}'.",
+                services.join("' or '")
+            );
+            Fault::new(Code::SignatureDoesNotMatch, what)
+        })?;
+        if ![self.region.as_str(), GLOBAL_REGION].contains(&&*scope.region) {
+            let what = "Credential should be scoped to a valid region.";
+            return Err(Fault::new(Code::SignatureDoesNotMatch, what));
+        }
+        check_date(authorization)?;
+        check_time(authorization, now)?;
+        Ok(service)
+    }
+
+    /// Verifies a call of a query API that [`check_call`](Verifier::check_call) has let through and that
+    /// [covers](Authorization::cover) its body.
+    ///
+    /// # Errors
+    /// `SignatureDoesNotMatch`.
+    pub fn verify_call(
+        &self,
+        subject: &Subject<'_>,
+        authorization: &Authorization,
+        credential: Credential,
+    ) -> Result<(), Fault> {
+        self.with_key(credential, &authorization.scope, |key| {
+            check_signature(subject, authorization, key)
+        })
+    }
+
     fn check_scope(&self, authorization: &Authorization) -> Result<(), Fault> {
         let scope = &authorization.scope;
         if OTHER_SERVICES.contains(&&*scope.service) {
@@ -165,10 +214,7 @@ impl Verifier {
                 scope.service
             )));
         }
-        if !authorization.date_time.starts_with(&scope.date) {
-            let what = "the date of the credential is not that of the request.";
-            return Err(authorization.malformed(what));
-        }
+        check_date(authorization)?;
         if scope.region != self.region {
             let (given, expected) = (&scope.region, &self.region);
             let what = format!("the region '{given}' is wrong; expecting '{expected}'");
@@ -185,14 +231,13 @@ impl Verifier {
         call: impl FnOnce(&hmac::Key) -> R,
     ) -> R {
         let mut keys = self.keys.borrow_mut();
-        let is_it =
-            |cached: &CachedKey| cached.date == scope.date && cached.credential == credential;
+        let is_it = |cached: &CachedKey| cached.scope == *scope && cached.credential == credential;
         let at = keys.iter().position(is_it).unwrap_or_else(|| {
             if keys.len() >= CACHED_KEYS_MAX {
                 keys.remove(0);
             }
             keys.push(CachedKey {
-                date: scope.date.clone(),
+                scope: scope.clone(),
                 key: signing_key(&credential.secret_access_key, scope),
                 credential,
             });
@@ -222,6 +267,19 @@ fn wrong_signature(authorization: &Authorization) -> Fault {
     Fault::from(Code::SignatureDoesNotMatch)
         .detail("AWSAccessKeyId", &authorization.access_key_id)
         .detail("SignatureProvided", &authorization.signature)
+}
+
+fn check_date(authorization: &Authorization) -> Result<(), Fault> {
+    match authorization
+        .date_time
+        .starts_with(&authorization.scope.date)
+    {
+        true => Ok(()),
+        false => {
+            let what = "the date of the credential is not that of the request.";
+            Err(authorization.malformed(what))
+        }
+    }
 }
 
 fn check_time(authorization: &Authorization, now: i64) -> Result<(), Fault> {

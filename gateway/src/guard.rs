@@ -224,7 +224,10 @@ fn check_names(address: &Address) -> Result<(), Fault> {
 }
 
 /// Every header of AWS's must be under the signature, and the host.
-fn check_coverage(headers: &HeaderMap, authorization: &Authorization) -> Result<(), Fault> {
+///
+/// # Errors
+/// `AccessDenied` with what is not.
+pub fn check_coverage(headers: &HeaderMap, authorization: &Authorization) -> Result<(), Fault> {
     let signed = &authorization.signed_headers;
     let is_signed = |name: &str| signed.iter().any(|known| known == name);
     if !is_signed("host") {

@@ -16,9 +16,10 @@
 //! | [`form`] | browsers' forms: their framing, fields and policies |
 //! | [`checksum`], [`etag`], [`md5`] | what bodies are compared with and answers carry |
 //! | [`s3`] | the handlers, one file per family |
+//! | [`query_api`] | AWS's query protocol: the actions of IAM |
 //! | [`xml`], [`percent`], [`query`], [`dates`], [`encoded_word`] | the forms of text that S3 uses |
 //! | [`error`] | the one place that makes S3's codes of what went wrong |
-//! | [`metrics`], [`request_id`] | counters; ids |
+//! | [`metrics`], [`request_id`], [`random_text`] | counters; ids |
 //!
 //! Invariants: a request is parsed once; bodies are streamed in both directions, so what a request
 //! holds does not depend on the size of an object; an object is committed only after all that was
@@ -40,6 +41,8 @@ pub mod operation;
 pub mod percent;
 pub mod policy;
 pub mod query;
+pub mod query_api;
+pub mod random_text;
 pub mod request;
 pub mod request_id;
 pub mod response;

@@ -1,7 +1,7 @@
 //! What the front end counts, for Prometheus.
 //!
 //! Invariant: counting a request takes no lock and touches no memory of another reactor: each has
-//! counters of its own, by the operation's place in the table, which are added up when they are read.
+//! counters of its own, by the place of the operation or action in its table, which are added up when they are read.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::operation::{OPERATIONS, Operation};
+use crate::query_api::{ACTIONS, Action};
 
 /// Statuses that are counted apart; every other one is counted as the last of its hundred.
 const STATUSES: [u16; 18] = [
@@ -40,17 +41,56 @@ struct OperationCounters {
 /// What one reactor counts of its requests.
 #[derive(Debug)]
 pub struct RequestCounters {
-    /// By the operation's place in the table; the last is for requests that ask for none.
+    /// By the [place](Asked::place) of what is asked for.
     operations: Vec<OperationCounters>,
     bytes_received: AtomicU64,
     bytes_sent: AtomicU64,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked {
+    /// An operation of S3.
+    Operation(&'static Operation),
+    /// An action of a query API.
+    Action(&'static Action),
+    /// It was refused before that was known.
+    Unknown,
+}
+
+impl Asked {
+    /// AWS's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Asked::Operation(operation) => operation.name,
+            Asked::Action(action) => action.name,
+            Asked::Unknown => "Unknown",
+        }
+    }
+
+    /// Where it is counted: operations, then actions, then the rest.
+    fn place(self) -> usize {
+        match self {
+            Asked::Operation(operation) => operation.id as usize,
+            Asked::Action(action) => {
+                let at = ACTIONS.iter().position(|known| std::ptr::eq(known, action));
+                OPERATIONS.len() + at.unwrap_or(ACTIONS.len())
+            }
+            Asked::Unknown => OPERATIONS.len() + ACTIONS.len(),
+        }
+    }
+}
+
+/// The places of [`Asked`].
+fn places() -> std::ops::RangeInclusive<usize> {
+    0..=OPERATIONS.len() + ACTIONS.len()
 }
 
 impl Default for RequestCounters {
     fn default() -> RequestCounters {
         let counters = |_| OperationCounters::default();
         RequestCounters {
-            operations: (0..=OPERATIONS.len()).map(counters).collect(),
+            operations: places().map(counters).collect(),
             bytes_received: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
         }
@@ -61,14 +101,13 @@ impl RequestCounters {
     /// Counts a request that has ended.
     pub fn count(
         &self,
-        operation: Option<&Operation>,
+        asked: Asked,
         status: StatusCode,
         took: Duration,
         received: u64,
         sent: u64,
     ) {
-        let place = operation.map_or(OPERATIONS.len(), |operation| operation.id as usize);
-        let counters = &self.operations[place];
+        let counters = &self.operations[asked.place()];
         let micros = took.as_micros() as u64;
         add(&counters.by_status[status_place(status.as_u16())], 1);
         add(&counters.by_latency[latency_place(micros)], 1);
@@ -174,7 +213,7 @@ impl Requests {
         let help = "S3 requests by operation and status";
         let mut metric =
             encoder.encode_descriptor("strata_s3_requests", help, None, MetricType::Counter)?;
-        for place in 0..=OPERATIONS.len() {
+        for place in places() {
             for (at, status) in STATUSES.iter().enumerate() {
                 let count = self.sum(|reactor| &reactor.operations[place].by_status[at]);
                 if count > 0 {
@@ -194,7 +233,7 @@ impl Requests {
         let name = "strata_s3_request_seconds";
         let help = "Time from the head of an S3 request to the end of its answer, by operation";
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for place in 0..=OPERATIONS.len() {
+        for place in places() {
             let bucket = |at: usize| {
                 let bound = match at == BUCKETS - 1 {
                     true => f64::MAX,
@@ -245,9 +284,13 @@ impl Collector for Requests {
 }
 
 fn name_of(place: usize) -> &'static str {
-    OPERATIONS
-        .get(place)
-        .map_or("Unknown", |operation| operation.name)
+    let action = || ACTIONS.get(place.checked_sub(OPERATIONS.len())?);
+    let asked = match (OPERATIONS.get(place), action()) {
+        (Some(operation), _) => Asked::Operation(operation),
+        (None, Some(action)) => Asked::Action(action),
+        (None, None) => Asked::Unknown,
+    };
+    asked.name()
 }
 
 #[cfg(test)]
@@ -263,9 +306,15 @@ mod tests {
         let took = Duration::from_millis(3);
         for status in [StatusCode::OK, StatusCode::IM_A_TEAPOT] {
             let reactor = metrics.counters_of_a_reactor();
-            reactor.count(Some(get), status, took, 0, 7);
-            reactor.count(None, StatusCode::FORBIDDEN, took, 1, 0);
+            reactor.count(Asked::Operation(get), status, took, 0, 7);
+            reactor.count(Asked::Unknown, StatusCode::FORBIDDEN, took, 1, 0);
+            let first = Asked::Action(&ACTIONS[0]);
+            reactor.count(first, StatusCode::OK, took, 0, 0);
         }
+        let first = format!(
+            "strata_s3_requests_total{{operation=\"{}\",status=\"200\"}} 2",
+            ACTIONS[0].name
+        );
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
@@ -279,6 +328,7 @@ mod tests {
             "strata_s3_request_seconds_bucket{le=\"+Inf\",operation=\"GetObject\"} 2",
             "strata_s3_sent_bytes_total 14",
             "strata_s3_received_bytes_total 2",
+            &first,
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
         }

@@ -10,6 +10,7 @@ mod exchange;
 mod form_request;
 pub mod line_limit;
 mod lingering;
+mod query_call;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -47,6 +48,12 @@ const REFUSALS_MAX: usize = 64;
 
 /// XML bodies that are held at one time on a reactor, in KiB.
 const XML_KIB_MAX: usize = 64 << 10;
+
+/// Bodies of calls of query APIs that are held at one time on a reactor, in KiB.
+const CALL_KIB_MAX: usize = 8 << 10;
+
+/// The same of calls without a signature.
+const UNSIGNED_CALL_KIB_MAX: usize = 2 << 10;
 
 /// How the front end behaves.
 #[derive(Debug, Clone)]
@@ -92,6 +99,9 @@ struct Server {
     unserved_lines: LineLimit,
     tls_lines: LineLimit,
     xml_room: Rc<Semaphore>,
+    call_room: Rc<Semaphore>,
+    /// The same of those that are not signed, which so are in nobody's way.
+    unsigned_call_room: Rc<Semaphore>,
     connections: Cell<usize>,
     refusals: Cell<usize>,
     is_stopping: Cell<bool>,
@@ -150,6 +160,8 @@ impl Server {
             unserved_lines: LineLimit::default(),
             tls_lines: LineLimit::default(),
             xml_room: Semaphore::new(XML_KIB_MAX),
+            call_room: Semaphore::new(CALL_KIB_MAX),
+            unsigned_call_room: Semaphore::new(UNSIGNED_CALL_KIB_MAX),
             connections: Cell::new(0),
             refusals: Cell::new(0),
             is_stopping: Cell::new(false),

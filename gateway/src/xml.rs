@@ -4,6 +4,7 @@
 //! cannot carry as references, as AWS does; what is read and not understood is `MalformedXML`, and
 //! reading holds no more than one value at a time, however much a body names.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
@@ -21,25 +22,52 @@ const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 /// Writes a document.
 pub struct Writer {
     text: String,
-    root: &'static str,
+    root: Cow<'static, str>,
 }
 
 impl Writer {
     /// A document of S3's namespace with this root.
     pub fn new(root: &'static str) -> Writer {
+        Writer::in_namespace(root, NAMESPACE)
+    }
+
+    /// A document with this root in a namespace.
+    pub fn in_namespace(root: impl Into<Cow<'static, str>>, namespace: &str) -> Writer {
         let mut writer = Writer::bare(root, 512);
         writer.text.pop();
-        let _ = write!(writer.text, " xmlns=\"{NAMESPACE}\">");
+        let _ = write!(writer.text, " xmlns=\"{namespace}\">");
         writer
     }
 
     /// A document without a namespace, as errors are, with room for so many bytes.
-    pub fn bare(root: &'static str, capacity: usize) -> Writer {
+    pub fn bare(root: impl Into<Cow<'static, str>>, capacity: usize) -> Writer {
         let mut text = String::with_capacity(capacity);
         text.push_str(DECLARATION);
-        let mut writer = Writer { text, root };
-        writer.open(root);
+        let root = root.into();
+        let mut writer = Writer {
+            text,
+            root: Cow::Borrowed(""),
+        };
+        writer.open(&root);
+        writer.root = root;
         writer
+    }
+
+    /// What is to be [embedded](Writer::embed) in a document: elements without a root.
+    pub fn fragment() -> Writer {
+        Writer {
+            text: String::new(),
+            root: Cow::Borrowed(""),
+        }
+    }
+
+    /// Writes an element with a fragment inside; nothing where that is empty.
+    pub fn embed(&mut self, name: &str, fragment: &Writer) {
+        if !fragment.text.is_empty() {
+            self.open(name);
+            self.text.push_str(&fragment.text);
+            self.close(name);
+        }
     }
 
     /// Makes room for so many bytes more.
@@ -89,7 +117,8 @@ impl Writer {
 
     /// Ends the document.
     pub fn finish(mut self) -> Bytes {
-        self.close(self.root);
+        let root = std::mem::take(&mut self.root);
+        self.close(&root);
         Bytes::from(self.text)
     }
 }

@@ -411,6 +411,7 @@ impl Server {
             access_key_id: ACCESS_KEY_ID.into(),
             secret_key: SECRET_KEY.into(),
             region: REGION.into(),
+            service: "s3".into(),
             clock_offset_seconds: 0,
         }
     }

@@ -30,6 +30,8 @@ pub struct Signer {
     pub secret_key: String,
     /// Region.
     pub region: String,
+    /// Service.
+    pub service: String,
     /// Seconds to add to the clock.
     pub clock_offset_seconds: i64,
 }
@@ -89,12 +91,14 @@ impl Signer {
     }
 
     fn scope(&self, time: &str) -> String {
-        format!("{}/{}/s3/aws4_request", &time[..8], self.region)
+        let (region, service) = (&self.region, &self.service);
+        format!("{}/{region}/{service}/aws4_request", &time[..8])
     }
 
     fn signature(&self, time: &str, text: &str) -> String {
         let key = mac(format!("AWS4{}", self.secret_key).as_bytes(), &time[..8]);
-        let key = mac(&mac(&mac(&key, &self.region), "s3"), "aws4_request");
+        let key = mac(&mac(&key, &self.region), &self.service);
+        let key = mac(&key, "aws4_request");
         hex(&mac(&key, text))
     }
 
@@ -123,7 +127,8 @@ impl Signer {
         if let Some((name, _)) = trailer {
             request = request.header("x-amz-trailer", name);
         }
-        let seed = self.authorise(&mut request, &time);
+        let hash = content_hash(payload, &body);
+        let seed = self.authorise(&mut request, &time, &hash);
         request.body = self.encode(&body, payload, trailer, &time, seed);
         request
     }
@@ -165,28 +170,55 @@ impl Signer {
         fields
     }
 
+    /// The request with its signature in the header, as services other than S3 have it: over a hash of the body that no header says.
+    pub fn sign_call(&self, request: Request, server: SocketAddr) -> Request {
+        let time = self.now();
+        let mut request = request.header("x-amz-date", &time);
+        if !request.has("host") {
+            request = request.header("host", server.to_string());
+        }
+        let hash = sha256_hex(&request.body);
+        self.authorise(&mut request, &time, &hash);
+        request
+    }
+
+    /// The same request as a URL that is presigned for a time, in the target of the request. Headers that it has are signed.
+    pub fn presign_call(&self, request: Request, server: SocketAddr, seconds: u32) -> Request {
+        let time = self.now();
+        let mut request = request;
+        if !request.has("host") {
+            request = request.header("host", server.to_string());
+        }
+        let names = canonical_headers(&request).1;
+        let credential = format!("{}/{}", self.access_key_id, self.scope(&time));
+        request.target += &format!(
+            "&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}&X-Amz-Date={time}&X-Amz-Expires={seconds}&X-Amz-SignedHeaders={}",
+            credential.replace('/', "%2F"),
+            names.replace(';', "%3B"),
+        );
+        let (_, _, signature) = self.signature_of(&request, &time, &sha256_hex(&request.body));
+        request.target += &format!("&X-Amz-Signature={signature}");
+        request
+    }
+
     /// Adds the header and gives back the signature, which seeds those of the chunks.
-    fn authorise(&self, request: &mut Request, time: &str) -> String {
-        let mut headers: Vec<(String, String)> = request
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string()))
-            .collect();
-        headers.sort();
-        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        let names = names.join(";");
-        let lines: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}:{value}\n"))
-            .collect();
+    fn authorise(&self, request: &mut Request, time: &str, hash: &str) -> String {
+        let (scope, names, signature) = self.signature_of(request, time, hash);
+        let value = format!(
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+            self.access_key_id
+        );
+        request.headers.push(("authorization".into(), value));
+        signature
+    }
+
+    /// Scope, signed headers and signature.
+    fn signature_of(&self, request: &Request, time: &str, hash: &str) -> (String, String, String) {
+        let (lines, names) = canonical_headers(request);
         let (path, query) = request
             .target
             .split_once('?')
             .unwrap_or((&request.target, ""));
-        let hash = headers
-            .iter()
-            .find(|(name, _)| name == "x-amz-content-sha256");
-        let hash = hash.map_or("", |(_, value)| value.as_str());
         let canonical = format!(
             "{}\n{path}\n{}\n{lines}\n{names}\n{hash}",
             request.method,
@@ -198,12 +230,7 @@ impl Signer {
             sha256_hex(canonical.as_bytes())
         );
         let signature = self.signature(time, &text);
-        let value = format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
-            self.access_key_id
-        );
-        request.headers.push(("authorization".into(), value));
-        signature
+        (scope, names, signature)
     }
 
     fn encode(
@@ -260,6 +287,21 @@ impl Signer {
         let text = format!("AWS4-HMAC-SHA256-TRAILER\n{time}\n{scope}\n{previous}\n{hash}");
         self.signature(time, &text)
     }
+}
+
+/// The canonical lines of the headers, and their names.
+fn canonical_headers(request: &Request) -> (String, String) {
+    let mut headers: Vec<(String, String)> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string()))
+        .collect();
+    headers.sort();
+    let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}:{value}\n"));
+    (lines.collect(), names.join(";"))
 }
 
 fn content_hash(payload: Payload, body: &[u8]) -> String {

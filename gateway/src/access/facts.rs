@@ -5,12 +5,12 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use http::HeaderName;
-use http::header;
+use http::header::{self, HeaderMap, HeaderName};
 use strata_engine::reactor;
 use strata_net::ClusterError;
 use strata_raftlog::namespace::{ObjectLock, Retention, Tag, VersionId};
 
+use super::Asker;
 use super::needs::Need;
 use crate::auth::Form;
 use crate::dates::{Iso8601Millis, Iso8601Seconds};
@@ -38,6 +38,43 @@ const OF_EXISTING_TAGS: &[&str] = &[
     "s3:PutObjectVersionTagging",
 ];
 
+/// What every request has, of S3 or another service.
+pub struct Common<'r> {
+    /// Who asks.
+    pub asker: &'r Asker,
+    /// The headers.
+    pub headers: &'r HeaderMap,
+    /// The region that is asked.
+    pub region: &'r str,
+    /// The account that what is asked for belongs to.
+    pub owner_account: u64,
+}
+
+/// The values of a global key ("AWS global condition context keys"); none of every other.
+pub fn common<'r>(key: &Key, of: &Common<'r>) -> Values<'r> {
+    match key {
+        Key::CurrentTime => value(Iso8601Seconds(reactor::wall_clock().seconds()).to_string()),
+        Key::EpochTime => value(reactor::wall_clock().seconds().to_string()),
+        Key::Referer => header_text(of.headers, &header::REFERER),
+        Key::UserAgent => header_text(of.headers, &header::USER_AGENT),
+        Key::RequestedRegion => value(of.region),
+        Key::ResourceAccount => value(account_id(of.owner_account)),
+        Key::SecureTransport => value(match of.asker.tls_version {
+            Some(_) => "true",
+            None => "false",
+        }),
+        Key::TlsVersion => of.asker.tls_version.and_then(value),
+        Key::SourceIp => value(of.asker.source.to_string()),
+        _ => None,
+    }
+}
+
+fn header_text<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Values<'r> {
+    let text = headers.get(name)?;
+    // Bytes that are no text are compared as what they look like, so that no condition can be gone round with them.
+    Some(vec![String::from_utf8_lossy(text.as_bytes())])
+}
+
 /// What a request says where a policy asks.
 pub struct Facts<'r> {
     /// What the reactor serves from.
@@ -55,20 +92,7 @@ pub struct Facts<'r> {
 impl<'r> Facts<'r> {
     /// The values of a key.
     pub fn of(&self, key: &Key) -> Values<'r> {
-        let asker = &self.request.asker;
         match key {
-            Key::CurrentTime => value(Iso8601Seconds(reactor::wall_clock().seconds()).to_string()),
-            Key::EpochTime => value(reactor::wall_clock().seconds().to_string()),
-            Key::Referer => self.header(&header::REFERER),
-            Key::UserAgent => self.header(&header::USER_AGENT),
-            Key::RequestedRegion => value(&self.shared.config.region),
-            Key::ResourceAccount => value(account_id(self.owner_account)),
-            Key::SecureTransport => value(match asker.tls_version {
-                Some(_) => "true",
-                None => "false",
-            }),
-            Key::TlsVersion => asker.tls_version.and_then(value),
-            Key::SourceIp => value(asker.source.to_string()),
             Key::AuthType | Key::SignatureAge | Key::SignatureVersion => self.signature(key),
             // An empty one is as none, to the listing too.
             Key::Delimiter => self.parameter("delimiter").filter(is_said),
@@ -93,19 +117,20 @@ impl<'r> Facts<'r> {
                 let keys = self.request_tags()?.into_iter().map(|tag| tag.key.into());
                 Some(keys.collect())
             }
-            Key::PrincipalAccount
-            | Key::PrincipalArn
-            | Key::PrincipalType
-            | Key::UserId
-            | Key::UserName
-            | Key::Absent(_) => None,
+            key => common(
+                key,
+                &Common {
+                    asker: &self.request.asker,
+                    headers: &self.request.headers,
+                    region: &self.shared.config.region,
+                    owner_account: self.owner_account,
+                },
+            ),
         }
     }
 
     fn header(&self, name: &HeaderName) -> Values<'r> {
-        let text = self.request.headers.get(name)?;
-        // Bytes that are no text are compared as what they look like, so that no condition can be gone round with them.
-        Some(vec![String::from_utf8_lossy(text.as_bytes())])
+        header_text(&self.request.headers, name)
     }
 
     fn parameter(&self, name: &str) -> Values<'r> {

@@ -54,6 +54,28 @@ impl Authorization {
     /// # Errors
     /// What AWS answers to one that is malformed, or that is of another version.
     pub fn read(subject: &Subject<'_>) -> Result<Option<Authorization>, Fault> {
+        Authorization::find(subject, None)
+    }
+
+    /// As [`read`](Authorization::read), for an API whose signatures cover the hash of the body without a header that says it:
+    /// [`cover`](Authorization::cover) is to follow when the body was read.
+    ///
+    /// # Errors
+    /// As [`read`](Authorization::read).
+    pub fn read_of_call(subject: &Subject<'_>) -> Result<Option<Authorization>, Fault> {
+        Authorization::find(subject, Some(""))
+    }
+
+    /// Says what the body is, by its SHA-256 in hexadecimal.
+    pub fn cover(&mut self, body_sha256: String) {
+        self.payload = body_sha256;
+        self.signs_payload = true;
+    }
+
+    fn find(
+        subject: &Subject<'_>,
+        unsaid_payload: Option<&str>,
+    ) -> Result<Option<Authorization>, Fault> {
         let header = subject.headers.get(http::header::AUTHORIZATION);
         // One of nothing but spaces says nothing.
         let header = header.filter(|value| !value.as_bytes().trim_ascii().is_empty());
@@ -67,7 +89,7 @@ impl Authorization {
             )),
             Some(header) => {
                 let text = header.to_str().map_err(|_| malformed_header("not text."))?;
-                from_header(text, subject).map(Some)
+                from_header(text, subject, unsaid_payload).map(Some)
             }
             None if in_query => from_query(query, subject).map(Some),
             None if is_version_2 => Err(unsupported()),
@@ -155,7 +177,11 @@ fn unsupported() -> Fault {
     )
 }
 
-fn from_header(text: &str, subject: &Subject<'_>) -> Result<Authorization, Fault> {
+fn from_header(
+    text: &str,
+    subject: &Subject<'_>,
+    unsaid_payload: Option<&str>,
+) -> Result<Authorization, Fault> {
     let (algorithm, fields) = text.split_once(' ').unwrap_or((text, ""));
     match algorithm {
         ALGORITHM => {}
@@ -190,7 +216,8 @@ fn from_header(text: &str, subject: &Subject<'_>) -> Result<Authorization, Fault
             "AWS authentication requires a valid Date or x-amz-date header",
         )
     })?;
-    let payload = header("x-amz-content-sha256").ok_or_else(|| {
+    let payload = unsaid_payload.or_else(|| header("x-amz-content-sha256"));
+    let payload = payload.ok_or_else(|| {
         Fault::new(
             Code::InvalidRequest,
             "Missing required header for this request: x-amz-content-sha256",

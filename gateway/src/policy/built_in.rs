@@ -1,13 +1,17 @@
 //! Policies of AWS's that are attached by their names without being put before.
 //!
 //! They are those of the AWS Managed Policy Reference (<https://docs.aws.amazon.com/aws-managed-policy/latest/reference/>), with the actions that are
-//! about S3. Invariant: each is a policy in the language that is read here.
+//! about S3 and IAM. Invariant: each is a policy in the language that is read here.
 
 /// One of them.
 #[derive(Debug)]
 pub struct BuiltInPolicy {
     /// The name, which is AWS's.
     pub name: &'static str,
+    /// The id that AWS gave it.
+    pub id: &'static str,
+    /// When AWS created it, in seconds since the Unix epoch.
+    pub created_seconds: i64,
     /// What it says.
     pub document: &'static str,
 }
@@ -16,15 +20,33 @@ pub struct BuiltInPolicy {
 pub const BUILT_IN_POLICIES: &[BuiltInPolicy] = &[
     BuiltInPolicy {
         name: "AdministratorAccess",
+        id: "ANPAIWMBCKSKIEE64ZLYK",
+        created_seconds: 1_423_247_986,
         document: r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#,
     },
     BuiltInPolicy {
         name: "AmazonS3FullAccess",
+        id: "ANPAIFIR6V6BVTRAHWINE",
+        created_seconds: 1_423_248_058,
         document: r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"*"}]}"#,
     },
     BuiltInPolicy {
         name: "AmazonS3ReadOnlyAccess",
+        id: "ANPAIZTJ4DXE7G6AGAE6M",
+        created_seconds: 1_423_248_059,
         document: r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","s3:List*","s3:Describe*"],"Resource":"*"}]}"#,
+    },
+    BuiltInPolicy {
+        name: "IAMFullAccess",
+        id: "ANPAI7XKCFMBPM3QQRRVQ",
+        created_seconds: 1_423_248_038,
+        document: r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:*"],"Resource":"*"}]}"#,
+    },
+    BuiltInPolicy {
+        name: "IAMReadOnlyAccess",
+        id: "ANPAJKSO7NDY4T57MWDSQ",
+        created_seconds: 1_423_248_039,
+        document: r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:Get*","iam:List*"],"Resource":"*"}]}"#,
     },
 ];
 

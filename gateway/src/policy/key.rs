@@ -1,6 +1,7 @@
 //! The condition keys that a policy may name.
 //!
-//! AWS's lists: IAM user guide, "AWS global condition context keys"; service authorization reference, "Condition keys for Amazon S3".
+//! AWS's lists: IAM user guide, "AWS global condition context keys"; service authorization reference, "Condition keys for Amazon S3" and
+//! "Condition keys for AWS Identity and Access Management".
 //! Invariant: a key that stands here and has no value in a request is one that AWS, too, would not have for it, or one of tags of objects.
 
 /// A condition key. Names are alike in either case of the letters.
@@ -36,6 +37,8 @@ pub enum Key {
     TlsVersion,
     VersionId,
     CopySource,
+    PolicyArn,
+    PermissionsBoundary,
     /// A header of the request, by its name.
     Header(&'static str),
     /// A tag that the object has, by its key.
@@ -63,6 +66,8 @@ const PLAIN: &[(&str, Key)] = &[
     ("aws:useragent", Key::UserAgent),
     ("aws:userid", Key::UserId),
     ("aws:username", Key::UserName),
+    ("iam:permissionsboundary", Key::PermissionsBoundary),
+    ("iam:policyarn", Key::PolicyArn),
     ("s3:authtype", Key::AuthType),
     ("s3:delimiter", Key::Delimiter),
     ("s3:max-keys", Key::MaxKeys),
@@ -133,6 +138,14 @@ const ABSENT: &[&str] = &[
     "aws:tokenissuetime",
     "aws:viaawsservice",
     "aws:vpcsourceip",
+    "iam:associatedresourcearn",
+    "iam:awsservicename",
+    "iam:fido-certification",
+    "iam:fido-fips-140-2-certification",
+    "iam:fido-fips-140-3-certification",
+    "iam:organizationspolicyid",
+    "iam:passedtoservice",
+    "iam:registersecuritykey",
     "s3:accesspointnetworkorigin",
     "s3:dataaccesspointaccount",
     "s3:dataaccesspointarn",
@@ -148,7 +161,12 @@ const TAGGED: &[(&str, OfTag)] = &[
 ];
 
 /// Global keys that have the key of a tag behind them, which is of a principal or a session: neither has tags here.
-const ABSENT_TAGGED: &[&str] = &["aws:principaltag/", "aws:requesttag/", "aws:resourcetag/"];
+const ABSENT_TAGGED: &[&str] = &[
+    "aws:principaltag/",
+    "aws:requesttag/",
+    "aws:resourcetag/",
+    "iam:resourcetag/",
+];
 
 impl Key {
     /// The key of a name; `None` where it is none that is known.

@@ -16,7 +16,8 @@ use strata_raftlog::namespace::UserPolicies;
 use super::Server;
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
-use crate::operation::Operation;
+use crate::metrics::Asked;
+use crate::query_api::{self, Service};
 use crate::request::Address;
 use crate::request_id::RequestId;
 use crate::response::ResponseBody;
@@ -29,8 +30,10 @@ const ACCESS_KEY_ID_SHOWN: usize = 128;
 pub struct Record {
     /// The request's id.
     pub request_id: RequestId,
-    /// What it asked for; `None` where it was refused before that was known.
-    pub operation: Option<&'static Operation>,
+    /// What it asked for.
+    pub asked: Asked,
+    /// The service that it calls; `None` where it is none of a query API.
+    pub call: Option<Service>,
     /// What it is about.
     pub address: Option<Address>,
     /// The key that it says it is signed with.
@@ -53,7 +56,8 @@ impl Record {
     pub fn new(server: &Rc<Server>, peer: SocketAddr) -> Record {
         Record {
             request_id: RequestId::new(),
-            operation: None,
+            asked: Asked::Unknown,
+            call: None,
             address: None,
             access_key_id: None,
             user: None,
@@ -76,7 +80,7 @@ impl Record {
     }
 
     fn operation_name(&self) -> &'static str {
-        self.operation.map_or("Unknown", |operation| operation.name)
+        self.asked.name()
     }
 
     fn bucket(&self) -> &str {
@@ -129,7 +133,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let counters = &self.server.counters;
-        counters.count(self.operation, self.status, took, self.received, self.sent);
+        counters.count(self.asked, self.status, took, self.received, self.sent);
         match self.server.shared.config.log_requests {
             true => request_line!(tracing::Level::INFO, &*self, took),
             false => request_line!(tracing::Level::DEBUG, &*self, took),
@@ -195,12 +199,18 @@ pub fn of_fault(
     let is_bare = is_head || fault.code == Code::NotModified;
     let body = match is_bare {
         true => Bytes::new(),
-        false => fault.body(resource, &record.request_id.to_string()),
+        false => match record.call {
+            Some(service) => query_api::answer::of_fault(service, &fault, record.request_id),
+            None => fault.body(resource, &record.request_id.to_string()),
+        },
     };
     let mut headers: HeaderMap = fault.headers.into_iter().collect();
     if fault.code != Code::NotModified {
-        let xml = HeaderValue::from_static("application/xml");
-        headers.insert(header::CONTENT_TYPE, xml);
+        let kind = match record.call {
+            Some(_) => query_api::answer::CONTENT_TYPE,
+            None => HeaderValue::from_static("application/xml"),
+        };
+        headers.insert(header::CONTENT_TYPE, kind);
     }
     assemble(headers, Kind::Whole(body), record)
 }
@@ -212,7 +222,7 @@ fn report(fault: &Fault, record: &Record) {
     let (request_id, operation) = (record.request_id, record.operation_name());
     let (bucket, key, code) = (record.bucket(), record.key(), fault.code.name());
     match fault.code {
-        Code::InternalError => {
+        Code::InternalError | Code::InternalFailure => {
             let (message, what) = (&*fault.message, "a request failed");
             tracing::error!(%request_id, operation, bucket, key, code, cause, message, what);
         }
@@ -224,6 +234,8 @@ fn report(fault: &Fault, record: &Record) {
         }
         Code::AccessDenied
         | Code::InvalidAccessKeyId
+        | Code::InvalidClientTokenId
+        | Code::MissingAuthenticationToken
         | Code::SignatureDoesNotMatch
         | Code::RequestTimeTooSkewed => {
             if let Some(more) = record.server.denied_lines.pass() {
@@ -256,7 +268,11 @@ pub fn of_success(
 
 fn assemble(mut headers: HeaderMap, kind: Kind, record: Record) -> Response<AnswerBody> {
     if let Ok(value) = HeaderValue::from_str(&record.request_id.to_string()) {
-        headers.insert(HeaderName::from_static("x-amz-request-id"), value);
+        let name = match record.call {
+            Some(_) => "x-amzn-requestid",
+            None => "x-amz-request-id",
+        };
+        headers.insert(HeaderName::from_static(name), value);
     }
     headers.insert(header::SERVER, HeaderValue::from_static("Strata"));
     // A client that may still send a body, or counts on a `100`, must not use the connection again.

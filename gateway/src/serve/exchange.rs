@@ -14,14 +14,17 @@ use super::Server;
 use super::answer::{AnswerBody, Record, of_fault, of_success};
 use super::form_request::FormRequest;
 use super::lingering::UnreadBody;
+use super::query_call;
 use crate::access::identity::Identity;
 use crate::access::{self, Asker, SignedAs};
 use crate::auth::{Authorization, Credential, Subject};
 use crate::body::{Expectation, RequestBody, Wire};
 use crate::error::{Code, Fault};
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
+use crate::metrics::Asked;
 use crate::operation::{BodyKind, of_form};
-use crate::request::Request;
+use crate::query_api;
+use crate::request::{Address, Request};
 use crate::response::Response;
 use crate::s3::{cors, ownership};
 use crate::virtual_host;
@@ -53,10 +56,12 @@ pub async fn answer(
     let is_preflight = method == Method::OPTIONS;
     let outcome = if is_preflight {
         preflight(server, &parts, &mut record)
+    } else if is_call(server, &parts) {
+        query_call::answer(server, &parts, client, &mut body, &mut record).await
     } else {
         match admit(server, parts, client, &mut body, &mut record).await {
             Ok((admitted, asker)) => {
-                record.operation = Some(admitted.operation);
+                record.asked = Asked::Operation(admitted.operation);
                 let mut request = request_of(admitted, asker, body, &record);
                 let outcome = serve(server, &mut request).await;
                 record.address = Some(request.address);
@@ -174,11 +179,9 @@ async fn admit(
             })
         }
     };
-    let asker = asker(
-        identity,
-        client,
-        signed.as_ref().map(|it| &it.authorization),
-    );
+    let signature = signed.as_ref();
+    let signature = signature.map(|signed| SignedAs::by(&signed.authorization));
+    let asker = asker(identity, client, signature);
     let admitted = guard::admit(&method, headers, opened, signed)?;
     Ok((admitted, asker))
 }
@@ -212,11 +215,30 @@ pub fn identify<V>(
         }))
     };
     let verified = verify(&mut find)?;
-    let identity = match user_key {
-        Some(key) => holder_of(server, &key, record)?,
-        None => server.shared.identities.root(),
-    };
+    let identity = identity_of(server, user_key.as_deref(), record)?;
     Ok((verified, identity))
+}
+
+/// Whether a request is a call of a query API.
+fn is_call(server: &Server, parts: &Parts) -> bool {
+    if !query_api::is_call(&parts.method, &parts.uri, &parts.headers) {
+        return false;
+    }
+    let domains = &server.shared.config.domains;
+    let address = virtual_host::address(&parts.uri, parts.headers.get(header::HOST), domains);
+    matches!(address, Ok((Address::Service, _)))
+}
+
+/// Who has signed with a key of the root, or of a user.
+pub(super) fn identity_of(
+    server: &Server,
+    user_key: Option<&AccessKey>,
+    record: &mut Record,
+) -> Result<Rc<Identity>, Fault> {
+    match user_key {
+        Some(key) => holder_of(server, key, record),
+        None => Ok(server.shared.identities.root()),
+    }
 }
 
 /// The user, or the root of an account, whose key has made the signature.
@@ -233,28 +255,22 @@ fn holder_of(server: &Server, key: &AccessKey, record: &mut Record) -> Result<Rc
     server.shared.identities.user(&user)
 }
 
-/// Who asks, from where, and how that is known.
-pub fn asker(
-    identity: Rc<Identity>,
-    client: Client,
-    authorization: Option<&Authorization>,
-) -> Asker {
+/// Who asks, from that end of a connection, and how that is known.
+pub fn asker(identity: Rc<Identity>, client: Client, signature: Option<SignedAs>) -> Asker {
     Asker {
         identity,
         source: client.address.ip().to_canonical(),
         tls_version: client.tls_version,
-        signature: authorization.map(|authorization| SignedAs {
-            form: authorization.form,
-            time_seconds: authorization.time_seconds,
-        }),
+        signature,
     }
 }
 
 /// A key that is known.
-struct FoundKey {
-    credential: Credential,
+pub(super) struct FoundKey {
+    /// The key.
+    pub credential: Credential,
     /// That of a user or of an account's root; `None` for a key of the root of the account that is always there.
-    user_key: Option<Rc<AccessKey>>,
+    pub user_key: Option<Rc<AccessKey>>,
 }
 
 impl FoundKey {
@@ -268,7 +284,7 @@ impl FoundKey {
 
 /// Keys of the configuration, then the root key, then those of users in the replicated state. One that is inactive is answered as one that
 /// is not there, as with AWS.
-fn find_key(server: &Server, access_key_id: &str) -> Result<Option<FoundKey>, Fault> {
+pub(super) fn find_key(server: &Server, access_key_id: &str) -> Result<Option<FoundKey>, Fault> {
     let shared = &server.shared;
     let mut configured = shared.config.credentials.iter();
     if let Some(found) = configured.find(|known| known.access_key_id == access_key_id) {

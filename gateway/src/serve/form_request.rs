@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::Server;
 use super::answer::Record;
 use super::exchange::{Client, Find, asker, identify, unsigned};
-use crate::access::Asker;
+use crate::access::{Asker, SignedAs};
 use crate::auth::Authorization;
 use crate::body::RequestBody;
 use crate::error::Fault;
@@ -16,6 +16,7 @@ use crate::form::fields::{self, FormFields};
 use crate::form::parts::Delimiter;
 use crate::form::policy::PostPolicy;
 use crate::guard::{self, Admitted, Opened};
+use crate::metrics::Asked;
 use crate::operation::{Operation, check_head_of_form};
 use crate::request::Address;
 use strata_engine::reactor;
@@ -42,7 +43,7 @@ impl FormRequest {
         body: &mut RequestBody,
         record: &mut Record,
     ) -> Result<(Admitted, Asker), Fault> {
-        record.operation = Some(self.operation);
+        record.asked = Asked::Operation(self.operation);
         check_head_of_form(&self.opened.query, &self.headers)?;
         guard::form_length(&self.headers)?;
         let delimiter = Delimiter::of(&self.headers)?;
@@ -65,7 +66,8 @@ impl FormRequest {
                 identity
             }
         };
-        let asker = asker(identity, client, authorization.as_ref());
+        let signature = authorization.as_ref().map(SignedAs::by);
+        let asker = asker(identity, client, signature);
         let headers = fields.headers()?;
         let action = fields.success_action();
         let admitted =

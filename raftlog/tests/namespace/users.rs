@@ -4,7 +4,7 @@ use strata_raftlog::namespace::command::{
     Answer, AttachPolicy, Command, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey,
     DeleteGroup, DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy,
     PutInlinePolicy, PutManagedPolicy, Refusal, SetAccessKeyActive, SetBoundary, SetMembership,
-    SetRootKey,
+    SetRootKey, UpdateUser,
 };
 use strata_raftlog::namespace::{
     AccessKeySecret, ManagedPolicyName, PolicySource, PolicyText, Principal, RootKey, describe,
@@ -466,6 +466,67 @@ fn a_boundary_goes_with_its_user() {
         },
     );
     done(&mut cluster, DeleteManagedPolicy { name: name() });
+}
+
+#[test]
+fn a_renamed_user_keeps_all_but_the_name() {
+    let mut cluster = Cluster::new();
+    let id = "AKIA0000000000000001";
+    done(&mut cluster, create_user("Alice"));
+    done(&mut cluster, create_user("Bob"));
+    done(&mut cluster, create_group("Staff"));
+    done(&mut cluster, membership("Alice", "Staff", true));
+    done(&mut cluster, create_key("Alice", id));
+    done(&mut cluster, inline(user("alice"), "Own", "{1}"));
+    let update = |user: &str, name: Option<&str>, path: Option<&str>| UpdateUser {
+        user: user.into(),
+        name: name.map(str::to_owned),
+        path: path.map(str::to_owned),
+    };
+    let taken = refused(&mut cluster, update("alice", Some("BOB"), None));
+    assert!(
+        matches!(taken, Refusal::EntityAlreadyExists(_)),
+        "{taken:?}"
+    );
+    let missing = refused(&mut cluster, update("carol", Some("dan"), None));
+    assert!(matches!(missing, Refusal::NoSuchEntity(_)), "{missing:?}");
+    for (name, path) in [(Some("a b"), None), (None, Some("staff"))] {
+        let refusal = refused(&mut cluster, update("alice", name, path));
+        assert!(matches!(refusal, Refusal::Invalid(_)), "{refusal:?}");
+    }
+    done(
+        &mut cluster,
+        update("alice", Some("ALICE"), Some("/staff/")),
+    );
+    done(&mut cluster, update("alice", Some("Carol"), None));
+    let view = cluster.store.view().unwrap();
+    assert_eq!(view.user("alice").unwrap(), None);
+    assert!(view.inline_policies(&user("alice")).unwrap().is_empty());
+    let carol = view.user("carol").unwrap().unwrap();
+    assert_eq!((&*carol.name, &*carol.path), ("Carol", "/staff/"));
+    assert_eq!(carol.groups, ["Staff"]);
+    assert_eq!(view.access_key(id).unwrap().unwrap().user, "Carol");
+    assert_eq!(view.inline_policies(&user("carol")).unwrap().len(), 1);
+    drop(view);
+    done(&mut cluster, membership("carol", "staff", false));
+}
+
+#[test]
+fn a_policy_is_replaced_under_its_id_alone() {
+    let mut cluster = Cluster::new();
+    done(&mut cluster, put_policy("Read", "{1}"));
+    let mut other = put_policy("READ", "{2}");
+    other.id = "ANPA00000000000000002".into();
+    let refusal = refused(&mut cluster, other);
+    assert!(
+        matches!(refusal, Refusal::EntityAlreadyExists(_)),
+        "{refusal:?}"
+    );
+    let view = cluster.store.view().unwrap();
+    assert_eq!(
+        view.managed_policy("read").unwrap().unwrap().document,
+        "{1}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use strata_raftlog::namespace::command::{
     Answer, AttachPolicy, Command, DeleteAccessKey, DeleteGroup, DeleteInlinePolicy,
     DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy, Refusal, SetAccessKeyActive,
-    SetBoundary, SetMembership,
+    SetBoundary, SetMembership, UpdateUser,
 };
 use strata_raftlog::namespace::{PolicyText, Principal, View};
 
@@ -106,7 +106,8 @@ fn step(random: &mut Random, model: &mut Model) -> (Command, Came) {
 fn of_users(random: &mut Random, model: &mut Model) -> (Command, Came) {
     let name = one(random, &USERS);
     let is_there = model.users.contains_key(name);
-    match random.below(4) {
+    match random.below(5) {
+        4 => rename(one(random, &USERS), name, model),
         0 => {
             let is_free = model.users.get(name).is_some_and(|has| {
                 has.inline.is_empty()
@@ -151,6 +152,37 @@ fn of_users(random: &mut Random, model: &mut Model) -> (Command, Came) {
             (create_user(name).into(), came)
         }
     }
+}
+
+fn rename(from: &'static str, to: &'static str, model: &mut Model) -> (Command, Came) {
+    let command = UpdateUser {
+        user: from.into(),
+        name: Some(to.into()),
+        path: None,
+    };
+    if !model.users.contains_key(from) {
+        return (command.into(), Came::Absent);
+    }
+    if from != to && model.users.contains_key(to) {
+        return (command.into(), Came::Exists);
+    }
+    let has = model.users.remove(from).unwrap_or_default();
+    model.users.insert(to, has);
+    if let Some(bound) = model.boundaries.remove(from) {
+        model.boundaries.insert(to, bound);
+    }
+    let renamed = |name: &'static str| if name == from { to } else { name };
+    for (owner, _) in model.keys.values_mut() {
+        *owner = renamed(owner);
+    }
+    let members = std::mem::take(&mut model.members).into_iter();
+    model.members = members
+        .map(|(user, group)| (renamed(user), group))
+        .collect();
+    for (user, _) in &mut model.joined {
+        *user = renamed(user);
+    }
+    (command.into(), Came::Done)
 }
 
 fn of_keys(random: &mut Random, model: &mut Model) -> (Command, Came) {

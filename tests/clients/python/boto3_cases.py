@@ -1,6 +1,7 @@
 """boto3 with its defaults against a server, called by tests/clients.sh with the client's name, as two versions run it."""
 
 import hashlib
+import json
 import socket
 import sys
 import tempfile
@@ -20,6 +21,7 @@ BUCKET = "clients-" + sys.argv[1].replace("_", "-")
 FOLDER = Path(tempfile.mkdtemp())
 
 s3 = boto3.client("s3", endpoint_url=ENDPOINT)
+iam = boto3.client("iam", endpoint_url=ENDPOINT)
 
 
 def put(key, body):
@@ -284,6 +286,44 @@ def delete_many_and_remove_the_bucket():
         assert len(answer["Deleted"]) == len(batch) and "Errors" not in answer
     assert keys() == []
     s3.delete_bucket(Bucket=BUCKET)
+
+
+@case
+def a_user_with_a_key_and_policies_by_calls_of_iam():
+    name, group, policy = BUCKET + "-user", BUCKET + "-group", BUCKET + "-policy"
+    document = json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}
+    )
+    assert iam.create_user(UserName=name, Path="/clients/")["User"]["Arn"].endswith(f":user/clients/{name}")
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    keys_of_user = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+    as_user = boto3.client("s3", endpoint_url=ENDPOINT, **keys_of_user)
+    refused("AccessDenied", as_user.list_buckets)
+    arn = iam.create_policy(PolicyName=policy, PolicyDocument=document)["Policy"]["Arn"]
+    iam.attach_user_policy(UserName=name, PolicyArn=arn)
+    as_user.list_buckets()
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    assert found == json.loads(document), found
+    iam.create_policy_version(PolicyArn=arn, PolicyDocument=document.replace("Allow", "Deny"), SetAsDefault=True)
+    refused("AccessDenied", as_user.list_buckets)
+    iam.create_group(GroupName=group)
+    iam.add_user_to_group(GroupName=group, UserName=name)
+    iam.put_group_policy(GroupName=group, PolicyName="own", PolicyDocument=document)
+    assert iam.get_group_policy(GroupName=group, PolicyName="own")["PolicyDocument"] == json.loads(document)
+    pages = iam.get_paginator("list_users").paginate(PathPrefix="/clients/", PaginationConfig={"PageSize": 1})
+    assert name in [user["UserName"] for page in pages for user in page["Users"]]
+    refused("DeleteConflict", iam.delete_user, UserName=name)
+    refused("NoSuchEntity", iam.get_login_profile, UserName=name)
+    refused("NotImplemented", iam.tag_user, UserName=name, Tags=[{"Key": "k", "Value": "v"}])
+    iam.detach_user_policy(UserName=name, PolicyArn=arn)
+    iam.delete_policy(PolicyArn=arn)
+    iam.delete_group_policy(GroupName=group, PolicyName="own")
+    iam.remove_user_from_group(GroupName=group, UserName=name)
+    iam.delete_group(GroupName=group)
+    iam.delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
+    iam.delete_user(UserName=name)
+    refused("NoSuchEntity", iam.get_user, UserName=name)
 
 
 main(sys.argv[1])

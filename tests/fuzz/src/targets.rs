@@ -16,6 +16,7 @@ mod member_table;
 mod membership;
 mod policy;
 mod post_policy;
+mod query_call;
 mod request_line;
 mod row;
 mod row_key;
@@ -55,6 +56,7 @@ targets! {
     membership: 5_000,
     policy: 5_000,
     post_policy: 5_000,
+    query_call: 5_000,
     request_line: 5_000,
     row: 5_000,
     row_key: 5_000,

@@ -17,6 +17,7 @@ mod crash;
 mod devices;
 mod first_start;
 mod full_device;
+mod iam;
 mod listing;
 mod multipart;
 mod object_attributes;

@@ -1,11 +1,11 @@
 //! Accounts: what the admin socket is asked about them.
 
 use serde_json::{Value, json};
+use strata_gateway::random_text::random_text;
 use strata_net::Cluster;
 use strata_raftlog::namespace::command::{CreateAccount, CreateAccountKey};
 use strata_raftlog::namespace::{AccessKeySecret, Account, ROOT_ACCOUNT};
 
-use super::root_key::random_text;
 use super::users::{failed, key_pair, new_key_fields, submit};
 
 /// Digits of the number of an account, as AWS shows them.

@@ -64,6 +64,7 @@ mod tests {
     use crate::config::TlsFiles;
     use crate::{self_signed, server};
     use strata_gateway::GatewayMetrics;
+    use strata_gateway::metrics::Asked;
 
     const DOCUMENT: &str = include_str!("../../../docs/OPERATION.md");
     const ALERTS: &str = include_str!("../../../docs/alerts.yml");
@@ -104,7 +105,7 @@ mod tests {
         metrics.show_tls(tls());
         let front_end = GatewayMetrics::new(metrics.registry_mut());
         let counters = front_end.counters_of_a_reactor();
-        counters.count(None, Default::default(), Default::default(), 0, 0);
+        counters.count(Asked::Unknown, Default::default(), Default::default(), 0, 0);
         let text = metrics.encode(format).expect("written");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let pairs = types.filter_map(|rest| rest.split_once(' '));

@@ -18,7 +18,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use aws_lc_rs::rand;
+use strata_gateway::random_text::{ANY, SECRET_CHARACTERS, UPPER, random_text};
 use strata_raftlog::namespace::RootKey;
 
 use crate::config::value::{Secret, check_key_pair};
@@ -32,34 +32,15 @@ pub const NEXT: &str = "root-key.next";
 const ACCESS_KEY_LINE: &str = "AWS_ACCESS_KEY_ID=";
 const SECRET_KEY_LINE: &str = "AWS_SECRET_ACCESS_KEY=";
 
-/// Characters of a secret that Strata makes: 40 of 62 kinds are 238 bits.
-pub(super) const SECRET_CHARACTERS: usize = 40;
-
 /// Makes a key.
 ///
 /// # Errors
 /// When the system has no random bytes.
 pub fn make() -> Result<RootKey, String> {
-    const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    const ANY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     Ok(RootKey {
         access_key_id: format!("STRATA{}", random_text(UPPER, 14)?),
         secret_access_key: random_text(ANY, SECRET_CHARACTERS)?,
     })
-}
-
-/// Characters of the alphabet, each with the same chance: bytes past the last whole multiple are thrown away.
-pub(super) fn random_text(alphabet: &[u8], length: usize) -> Result<String, String> {
-    let fair = 256 / alphabet.len() * alphabet.len();
-    let mut text = String::new();
-    while text.len() < length {
-        let mut bytes = [0; 64];
-        rand::fill(&mut bytes).map_err(|_| "the system has no random bytes".to_owned())?;
-        let usable = bytes.iter().filter(|byte| usize::from(**byte) < fair);
-        text.extend(usable.map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])));
-    }
-    text.truncate(length);
-    Ok(text)
 }
 
 /// The key that the two variables hold, if any.

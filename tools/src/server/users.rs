@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strata_engine::reactor::{Receiver, Sender};
 use strata_gateway::policy::{BUILT_IN_POLICIES, Policy, PolicyKind, built_in_policy};
+use strata_gateway::random_text::{access_key, entity_id};
 use strata_gateway::s3::ROOT_ACCOUNT;
 use strata_net::{Cluster, ClusterError};
 use strata_raftlog::namespace::command::{
@@ -23,18 +24,12 @@ use strata_raftlog::namespace::{
 };
 
 use super::accounts;
-use super::root_key::{SECRET_CHARACTERS, is_without_effect, random_text};
+use super::root_key::is_without_effect;
 use crate::admin::protocol::users::{Of, UsersRequest};
 use crate::config::Config;
 
 /// How long an answer is waited for. A log that takes longer has a disk that hangs.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
-
-/// Characters of ids behind their prefix, as AWS has them.
-const ID_CHARACTERS: usize = 17;
-const KEY_ID_CHARACTERS: usize = 16;
-const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const ANY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// A request, and where its answer goes.
 pub struct Asked {
@@ -135,8 +130,6 @@ pub async fn answer_all(cluster: Cluster, mut requests: Receiver<Asked>) {
 }
 
 async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, String> {
-    let id =
-        |prefix: &str| Ok::<_, String>(prefix.to_owned() + &random_text(UPPER, ID_CHARACTERS)?);
     let change = match request {
         UsersRequest::ListUsers => return list_users(cluster),
         UsersRequest::ShowUser { user } => return show_user(cluster, &user),
@@ -163,7 +156,7 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
             return accounts::create_key(cluster, number, given).await;
         }
         UsersRequest::CreateUser { user, path } => {
-            let (name, id, account) = (user.clone(), id("AIDA")?, ROOT_ACCOUNT);
+            let (name, id, account) = (user.clone(), entity_id("AIDA")?, ROOT_ACCOUNT);
             let create = CreateUser {
                 name,
                 path,
@@ -174,7 +167,7 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
             return show_user(cluster, &user);
         }
         UsersRequest::CreateGroup { group, path } => {
-            let (name, id, account) = (group.clone(), id("AGPA")?, ROOT_ACCOUNT);
+            let (name, id, account) = (group.clone(), entity_id("AGPA")?, ROOT_ACCOUNT);
             let create = CreateGroup {
                 name,
                 path,
@@ -190,7 +183,10 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
             of,
         } => {
             refuse_built_in(cluster, &policy, &of)?;
-            put_policy(policy, document, of, id("ANPA")?)?
+            let known = cluster.read(|view| view.managed_policy(&policy));
+            let id = known.map_err(failed)?.map(|known| known.id);
+            let id = id.map_or_else(|| entity_id("ANPA"), Ok)?;
+            put_policy(policy, document, of, id)?
         }
         other => command_of(cluster, other)?,
     };
@@ -351,10 +347,7 @@ async fn create_key(
 pub(super) fn key_pair(given: Option<(String, String)>) -> Result<(String, String), String> {
     match given {
         Some(given) => Ok(given),
-        None => Ok((
-            format!("AKIA{}", random_text(UPPER, KEY_ID_CHARACTERS)?),
-            random_text(ANY, SECRET_CHARACTERS)?,
-        )),
+        None => access_key(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Change, Outcome, invalid};
 use crate::namespace::command::{
     Answer, AttachPolicy, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey, DeleteGroup,
     DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy,
-    PutManagedPolicy, Refusal, SetAccessKeyActive, SetBoundary, SetMembership,
+    PutManagedPolicy, Refusal, SetAccessKeyActive, SetBoundary, SetMembership, UpdateUser,
 };
 use crate::namespace::key;
 use crate::namespace::store::StoreError;
@@ -35,6 +35,42 @@ impl Change<'_, '_> {
             attached: Vec::new(),
             boundary: None,
         })?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn update_user(&mut self, command: &UpdateUser) -> Outcome {
+        let old = self.user(&command.user)?;
+        let name = command.name.clone().unwrap_or_else(|| old.name.clone());
+        check_text(is_user_name(&name), USER_NAME)?;
+        let path = command.path.clone().unwrap_or_else(|| old.path.clone());
+        check_path(&path)?;
+        let is_same_row = name.eq_ignore_ascii_case(&old.name);
+        if !is_same_row && self.view().user(&name)?.is_some() {
+            return already_exists(format!("User with name {name} already exists."));
+        }
+        let user = User {
+            name,
+            path,
+            ..old.clone()
+        };
+        for id in &user.access_key_ids {
+            let mut row = self.access_key(id)?;
+            row.user.clone_from(&user.name);
+            self.put(&key::access_key(id), &row)?;
+        }
+        if !is_same_row {
+            let (from, to) = (
+                Principal::User(old.name.clone()),
+                Principal::User(user.name.clone()),
+            );
+            let policies = self.view().inline_policies(&from)?;
+            for policy in policies {
+                self.delete(&key::inline_policy(&from, &policy.name))?;
+                self.put(&key::inline_policy(&to, &policy.name), &policy)?;
+            }
+            self.delete(&key::user(&old.name))?;
+        }
+        self.put_user(&user)?;
         Ok(Answer::Done)
     }
 
@@ -220,6 +256,12 @@ impl Change<'_, '_> {
         }
         let now = self.now();
         let row = match self.view().managed_policy(&command.name)? {
+            Some(known) if known.id != command.id => {
+                let name = &command.name;
+                return already_exists(format!(
+                    "A policy called {name} already exists. Duplicate names are not allowed."
+                ));
+            }
             Some(known) => ManagedPolicy {
                 changed_nanos: now,
                 document: command.document.clone(),
@@ -455,10 +497,15 @@ fn check_text(may_be: bool, what_is: &str) -> Outcome<()> {
     }
 }
 
+fn check_path(path: &str) -> Outcome<()> {
+    check_text(
+        is_path(path),
+        "a path begins and ends with / and has at most 512 characters",
+    )
+}
+
 fn check_entity(path: &str, id: &str) -> Outcome<()> {
-    if !is_path(path) {
-        return invalid("a path begins and ends with / and has at most 512 characters");
-    }
+    check_path(path)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if !ENTITY_ID_CHARACTERS.contains(&id.len()) || !id.bytes().all(is_plain) {
         return invalid("an id has 16 to 128 letters, digits and _");

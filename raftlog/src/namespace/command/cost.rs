@@ -8,7 +8,7 @@ use super::kinds::{
     SetBucketSetting, SetObjectTags,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
-use super::users::SetBoundary;
+use super::users::{SetBoundary, UpdateUser};
 use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
 use crate::namespace::tags::Tag;
@@ -135,6 +135,17 @@ pub(super) fn of_boundary(command: &SetBoundary) -> u64 {
     // The policy that bounded the user is in use no more, and the one that does from now on is.
     let policies = 1 + u64::from(command.policy.is_some());
     of_user() + policies * of_any_policy()
+}
+
+/// With a new name the rows of the user's keys and policies are written anew.
+pub(super) fn of_update_user(command: &UpdateUser) -> u64 {
+    let limits = crate::namespace::level::limits(1);
+    let keys = limits.user_keys_max as u64 * of_access_key();
+    let policies = limits.inline_policies_max as u64 * of_any_policy();
+    match command.name {
+        Some(_) => of_user() + keys + policies,
+        None => of_user(),
+    }
 }
 
 pub(super) fn of_bucket_setting(command: &SetBucketSetting) -> u64 {

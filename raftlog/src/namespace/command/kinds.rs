@@ -11,7 +11,7 @@ use super::repoint::{ReplaceChunk, Repoint};
 use super::users::{
     AttachPolicy, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey, DeleteGroup,
     DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy,
-    PutManagedPolicy, SetAccessKeyActive, SetBoundary, SetMembership,
+    PutManagedPolicy, SetAccessKeyActive, SetBoundary, SetMembership, UpdateUser,
 };
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, DefaultRetention, DeviceCondition, ETag,
@@ -131,6 +131,8 @@ macro_rules! command_table {
             0x006d since 1 Frees DetachPolicy |_| cost::of_user() + cost::of_any_policy() => detach_policy,
             /// Sets or removes the boundary of a user.
             0x006e since 1 Starts SetBoundary |command| cost::of_boundary(command) => set_boundary,
+            /// Gives a user another name or path.
+            0x006f since 1 Grows UpdateUser |command| cost::of_update_user(command) => update_user,
             /// Creates an account.
             0x0080 since 1 Grows CreateAccount |_| cost::of_user() => create_account,
             /// Deletes an account that has nothing.

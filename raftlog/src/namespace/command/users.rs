@@ -17,6 +17,18 @@ pub struct CreateUser {
     pub account: u64,
 }
 
+/// Gives a user another name or another path. Keys, groups, policies and the boundary stay. A name that another user has, in whatever case, is
+/// refused with `EntityAlreadyExists`.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct UpdateUser {
+    /// The user's name.
+    pub user: String,
+    /// The new name; `None` where it stays.
+    pub name: Option<String>,
+    /// The new path; `None` where it stays.
+    pub path: Option<String>,
+}
+
 /// Deletes a user. One who has access keys or policies, or is in a group, is refused with `DeleteConflict`.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct DeleteUser {
@@ -102,12 +114,13 @@ pub struct DeleteInlinePolicy {
     pub name: String,
 }
 
-/// Creates a managed policy, or gives the one of that name another document; its id and what it is attached to stay.
+/// Creates a managed policy, or gives the one of that name and id another document; what it is attached to stays. A name that a policy of another id
+/// has, in whatever case, is refused with `EntityAlreadyExists`.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct PutManagedPolicy {
     /// The policy's name.
     pub name: String,
-    /// The id of a new one, 16 to 128 characters, which was never used before.
+    /// The id: of a new one, 16 to 128 characters, which was never used before, or of the one that is there.
     pub id: String,
     /// What it says.
     pub document: String,

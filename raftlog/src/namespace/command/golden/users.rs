@@ -103,6 +103,11 @@ fn of_policies() -> Vec<Sample> {
             user: user(),
             policy: Some(built_in()),
         }
+        UpdateUser {
+            user: user(),
+            name: Some("Alicia".to_owned()),
+            path: None,
+        }
     }
 }
 

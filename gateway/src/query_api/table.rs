@@ -1,0 +1,92 @@
+//! The table itself: the metrics, the log, the refusal of what is not here and the tests of `docs/S3.md` all read it.
+//!
+//! The actions are those of the API references of IAM and STS, the resources those of the service authorization reference.
+
+use super::Handler::{Change, Read};
+use super::Needs::Leave;
+use super::iam::{
+    access_keys, account, attachments, credentials, groups, inline_policies, managed_policies,
+    policy_versions, users,
+};
+use super::resource::{
+    everything, group, groups as groups_below, managed_policy, new_group, new_policy, new_user,
+    user, user_of_key, users as users_below,
+};
+use super::{Action, Service};
+
+/// `Service Name needs [parameters] read|change => handler;`
+macro_rules! actions {
+    (@read $handler:path) => { Read($handler) };
+    (@change $handler:path) => { Change(|call, xml| Box::pin($handler(call, xml))) };
+    ($($service:ident $name:ident $needs:expr, [$($parameter:literal)*] $kind:ident => $handler:path;)*) => {
+        /// Every action of the query APIs.
+        pub static ACTIONS: &[Action] = &[$(Action {
+            service: Service::$service,
+            name: stringify!($name),
+            parameters: &[$($parameter),*],
+            needs: $needs,
+            handler: actions!(@$kind $handler),
+        }),*];
+    };
+}
+
+actions! {
+    Iam AddUserToGroup Leave(group), ["GroupName" "UserName"] change => groups::add_user;
+    Iam AttachGroupPolicy Leave(group), ["GroupName" "PolicyArn"] change => attachments::attach;
+    Iam AttachUserPolicy Leave(user), ["UserName" "PolicyArn"] change => attachments::attach;
+    Iam CreateAccessKey Leave(user), ["UserName"] change => access_keys::create;
+    Iam CreateGroup Leave(new_group), ["GroupName" "Path"] change => groups::create;
+    Iam CreatePolicy Leave(new_policy), ["PolicyName" "PolicyDocument" "Path"] change => managed_policies::create;
+    Iam CreatePolicyVersion Leave(managed_policy), ["PolicyArn" "PolicyDocument" "SetAsDefault"] change => policy_versions::create;
+    Iam CreateUser Leave(new_user), ["UserName" "Path" "PermissionsBoundary"] change => users::create;
+    Iam DeleteAccessKey Leave(user), ["UserName" "AccessKeyId"] change => access_keys::delete;
+    Iam DeleteGroup Leave(group), ["GroupName"] change => groups::delete;
+    Iam DeleteGroupPolicy Leave(group), ["GroupName" "PolicyName"] change => inline_policies::delete;
+    Iam DeleteLoginProfile Leave(user), ["UserName"] read => credentials::login_profile;
+    Iam DeletePolicy Leave(managed_policy), ["PolicyArn"] change => managed_policies::delete;
+    Iam DeletePolicyVersion Leave(managed_policy), ["PolicyArn" "VersionId"] read => policy_versions::delete;
+    Iam DeleteUser Leave(user), ["UserName"] change => users::delete;
+    Iam DeleteUserPermissionsBoundary Leave(user), ["UserName"] change => attachments::delete_boundary;
+    Iam DeleteUserPolicy Leave(user), ["UserName" "PolicyName"] change => inline_policies::delete;
+    Iam DetachGroupPolicy Leave(group), ["GroupName" "PolicyArn"] change => attachments::detach;
+    Iam DetachUserPolicy Leave(user), ["UserName" "PolicyArn"] change => attachments::detach;
+    Iam GetAccessKeyLastUsed Leave(user_of_key), ["AccessKeyId"] read => access_keys::last_used;
+    Iam GetAccountSummary Leave(everything), [] read => account::summary;
+    Iam GetGroup Leave(group), ["GroupName" "Marker" "MaxItems"] read => groups::get;
+    Iam GetGroupPolicy Leave(group), ["GroupName" "PolicyName"] read => inline_policies::get;
+    Iam GetLoginProfile Leave(user), ["UserName"] read => credentials::login_profile;
+    Iam GetPolicy Leave(managed_policy), ["PolicyArn"] read => managed_policies::get;
+    Iam GetPolicyVersion Leave(managed_policy), ["PolicyArn" "VersionId"] read => policy_versions::get;
+    Iam GetUser Leave(user), ["UserName"] read => users::get;
+    Iam GetUserPolicy Leave(user), ["UserName" "PolicyName"] read => inline_policies::get;
+    Iam ListAccessKeys Leave(user), ["UserName" "Marker" "MaxItems"] read => access_keys::list;
+    Iam ListAccountAliases Leave(everything), ["Marker" "MaxItems"] read => account::aliases;
+    Iam ListAttachedGroupPolicies Leave(group), ["GroupName" "PathPrefix" "Marker" "MaxItems"] read => attachments::list;
+    Iam ListAttachedUserPolicies Leave(user), ["UserName" "PathPrefix" "Marker" "MaxItems"] read => attachments::list;
+    Iam ListEntitiesForPolicy Leave(managed_policy), ["PolicyArn" "EntityFilter" "PathPrefix" "PolicyUsageFilter" "Marker" "MaxItems"] read => attachments::entities;
+    Iam ListGroupPolicies Leave(group), ["GroupName" "Marker" "MaxItems"] read => inline_policies::list;
+    Iam ListGroups Leave(groups_below), ["PathPrefix" "Marker" "MaxItems"] read => groups::list;
+    Iam ListGroupsForUser Leave(user), ["UserName" "Marker" "MaxItems"] read => groups::list_of_user;
+    Iam ListMFADevices Leave(user), ["UserName" "Marker" "MaxItems"] read => credentials::mfa_devices;
+    Iam ListPolicies Leave(everything), ["Scope" "OnlyAttached" "PathPrefix" "PolicyUsageFilter" "Marker" "MaxItems"] read => managed_policies::list;
+    Iam ListPolicyTags Leave(managed_policy), ["PolicyArn" "Marker" "MaxItems"] read => managed_policies::tags;
+    Iam ListPolicyVersions Leave(managed_policy), ["PolicyArn" "Marker" "MaxItems"] read => policy_versions::list;
+    Iam ListServiceSpecificCredentials Leave(user), ["UserName" "ServiceName" "AllUsers" "Marker" "MaxItems"] read => credentials::service_specific_credentials;
+    Iam ListSigningCertificates Leave(user), ["UserName" "Marker" "MaxItems"] read => credentials::signing_certificates;
+    Iam ListSSHPublicKeys Leave(user), ["UserName" "Marker" "MaxItems"] read => credentials::ssh_public_keys;
+    Iam ListUserPolicies Leave(user), ["UserName" "Marker" "MaxItems"] read => inline_policies::list;
+    Iam ListUserTags Leave(user), ["UserName" "Marker" "MaxItems"] read => users::tags;
+    Iam ListUsers Leave(users_below), ["PathPrefix" "Marker" "MaxItems"] read => users::list;
+    Iam ListVirtualMFADevices Leave(everything), ["AssignmentStatus" "Marker" "MaxItems"] read => credentials::virtual_mfa_devices;
+    Iam PutGroupPolicy Leave(group), ["GroupName" "PolicyName" "PolicyDocument"] change => inline_policies::put;
+    Iam PutUserPermissionsBoundary Leave(user), ["UserName" "PermissionsBoundary"] change => attachments::put_boundary;
+    Iam PutUserPolicy Leave(user), ["UserName" "PolicyName" "PolicyDocument"] change => inline_policies::put;
+    Iam RemoveUserFromGroup Leave(group), ["GroupName" "UserName"] change => groups::remove_user;
+    Iam SetDefaultPolicyVersion Leave(managed_policy), ["PolicyArn" "VersionId"] read => policy_versions::set_default;
+    Iam TagPolicy Leave(managed_policy), ["PolicyArn" "Tags"] read => managed_policies::tag;
+    Iam TagUser Leave(user), ["UserName" "Tags"] read => users::tag;
+    Iam UntagPolicy Leave(managed_policy), ["PolicyArn" "TagKeys"] read => managed_policies::untag;
+    Iam UntagUser Leave(user), ["UserName" "TagKeys"] read => users::untag;
+    Iam UpdateAccessKey Leave(user), ["UserName" "AccessKeyId" "Status"] change => access_keys::update;
+    Iam UpdateUser Leave(user), ["UserName" "NewUserName" "NewPath"] change => users::update;
+}
