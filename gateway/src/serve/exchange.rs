@@ -15,13 +15,15 @@ use super::answer::{AnswerBody, Record, of_fault, of_success};
 use super::lingering::UnreadBody;
 use super::query_call;
 use crate::access::identity::Identity;
-use crate::access::{self, Asker, SignedAs};
+use crate::access::{self, Asker, SignedAs, sessions};
+use crate::auth::session_token::{self, Session};
 use crate::auth::{Authorization, Credential, Subject};
 use crate::body::{Expectation, RequestBody, Wire};
 use crate::error::{Code, Fault};
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::metrics::Asked;
 use crate::operation::BodyKind;
+use crate::policy::Principal;
 use crate::query_api;
 use crate::request::{Address, Request};
 use crate::response::Response;
@@ -164,17 +166,20 @@ fn admit(
         Some(authorization) => {
             record.access_key_id = Some(authorization.access_key_id.clone());
             let now = reactor::wall_clock().seconds();
-            let mut user_key = None;
+            let mut owner = None;
             let find = |access_key_id: &str| {
-                let found = find_key(server, access_key_id)?;
+                let found = find_signer(server, &subject, access_key_id, now)?;
                 Ok(found.map(|found| {
-                    user_key = found.user_key;
+                    owner = Some(found.owner);
                     found.credential
                 }))
             };
             let verifier = &server.verifier;
             let payload = verifier.verify(&subject, &authorization, now, find)?;
-            identity = identity_of(server, user_key.as_deref(), record)?;
+            identity = match owner {
+                Some(owner) => identity_of(server, &owner, record)?,
+                None => identity,
+            };
             Some(Signed {
                 authorization,
                 payload,
@@ -198,15 +203,23 @@ fn is_call(server: &Server, parts: &Parts) -> bool {
     matches!(address, Ok((Address::Service, _)))
 }
 
-/// Who has signed with a key of the root, or of a user.
+/// Who has signed with a key.
 pub(super) fn identity_of(
     server: &Server,
-    user_key: Option<&AccessKey>,
+    owner: &KeyOwner,
     record: &mut Record,
 ) -> Result<Rc<Identity>, Fault> {
-    match user_key {
-        Some(key) => user_of(server, key, record),
-        None => Ok(server.shared.identities.root()),
+    match owner {
+        KeyOwner::Root => Ok(server.shared.identities.root()),
+        KeyOwner::User(key) => user_of(server, key, record),
+        KeyOwner::Session(session) => {
+            let found = sessions::identity(&server.shared, session)?;
+            record.user = found.user;
+            if let Principal::Session(session) = &found.identity.principal {
+                record.role_session = Some(session.clone());
+            }
+            Ok(found.identity)
+        }
     }
 }
 
@@ -235,17 +248,44 @@ pub(super) fn asker(identity: Rc<Identity>, client: Client, signature: Option<Si
 pub(super) struct FoundKey {
     /// The key.
     pub credential: Credential,
-    /// That of a user; `None` for a key of the root.
-    pub user_key: Option<Rc<AccessKey>>,
+    /// Whose it is.
+    pub owner: KeyOwner,
+}
+
+/// Whose a key is.
+pub(super) enum KeyOwner {
+    /// The root's.
+    Root,
+    /// That of a user.
+    User(Rc<AccessKey>),
+    /// A temporary one.
+    Session(Box<Session>),
 }
 
 impl FoundKey {
     fn of_root(credential: Credential) -> FoundKey {
         FoundKey {
             credential,
-            user_key: None,
+            owner: KeyOwner::Root,
         }
     }
+}
+
+/// The key that has to have signed a request: a temporary one where a token comes with it, which no other key has.
+pub(super) fn find_signer(
+    server: &Server,
+    subject: &Subject<'_>,
+    access_key_id: &str,
+    now: i64,
+) -> Result<Option<FoundKey>, Fault> {
+    let Some(token) = session_token::of_request(subject)? else {
+        return find_key(server, access_key_id);
+    };
+    let session = sessions::open(&server.shared, access_key_id, token, now)?;
+    Ok(Some(FoundKey {
+        credential: session.credential.clone(),
+        owner: KeyOwner::Session(Box::new(session)),
+    }))
 }
 
 /// Keys of the configuration, then the root key, then those of users in the replicated state. One that is inactive is answered as one that
@@ -278,7 +318,7 @@ pub(super) fn find_key(server: &Server, access_key_id: &str) -> Result<Option<Fo
     };
     Ok(Some(FoundKey {
         credential,
-        user_key: Some(key),
+        owner: KeyOwner::User(key),
     }))
 }
 

@@ -9,6 +9,7 @@ mod buckets;
 mod objects;
 mod release;
 mod repoint;
+mod roles;
 mod sessions;
 mod system;
 mod tags;

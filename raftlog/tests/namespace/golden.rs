@@ -4,16 +4,18 @@
 use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
-    AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateGroup, CreateUpload, CreateUser,
-    DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy, PutManagedPolicy, PutPart,
-    PutTaggedObject, Repoint, RepointItem, SetAccessKeyActive, SetBoundary, SetBucketSetting,
-    SetDevice, SetMembership, SetPlacementGroup, SetVersioning,
+    AddSessionKey, AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateGroup, CreateRole,
+    CreateUpload, CreateUser, DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy,
+    PutManagedPolicy, PutPart, PutTaggedObject, Repoint, RepointItem, SetAccessKeyActive,
+    SetBoundary, SetBucketSetting, SetDevice, SetMembership, SetPlacementGroup, SetRoleBoundary,
+    SetVersioning,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
     AccessKeySecret, Body, Checksum, ChecksumAlgorithm, ChecksumKind, DeviceCondition,
     DeviceErrors, DeviceState, ETag, LogEntry, LogPosition, ManagedPolicyName, ObjectAttributes,
-    PlacementGroup, PolicySource, Principal, Slot, SlotState, Tag, Versioning, describe,
+    PlacementGroup, PolicySource, Principal, SessionKeySecret, Slot, SlotState, Tag, Versioning,
+    describe,
 };
 
 use crate::commands::put;
@@ -223,6 +225,39 @@ fn users(cluster: &mut Cluster) {
         user: name(),
         policy: Some(policy(PolicySource::BuiltIn, "AmazonS3FullAccess")),
     });
+    roles(cluster);
+}
+
+/// A role with everything that one can have, and a session key.
+fn roles(cluster: &mut Cluster) {
+    cluster.change(CreateRole {
+        name: "Backup".into(),
+        path: "/service/".into(),
+        id: "AROAEXAMPLE0000000001".into(),
+        account: 1,
+        trust_policy: "who may assume it".into(),
+        max_session_seconds: 7_200,
+        description: "Copies reports".into(),
+    });
+    let principal = Principal::Role("Backup".into());
+    cluster.change(PutInlinePolicy {
+        principal: principal.clone(),
+        name: "Own".into(),
+        document: "what it allows".into(),
+    });
+    let policy = ManagedPolicyName {
+        source: PolicySource::State,
+        name: "Read".into(),
+    };
+    cluster.change(SetRoleBoundary {
+        role: "Backup".into(),
+        policy: Some(policy.clone()),
+    });
+    cluster.change(AttachPolicy { principal, policy });
+    cluster.change(AddSessionKey {
+        number: 1,
+        secret: SessionKeySecret([0xA5; 32]),
+    });
 }
 
 #[test]
@@ -284,6 +319,9 @@ fn every_kind_of_row_is_described_in_words() {
         "X, kind object tags, inode ",
         "S, kind user, name \"alice\"",
         "S, kind user group, name \"staff\"",
+        "S, kind role, name \"backup\"",
+        "S, kind session key, number 1",
+        "S, kind inline policy, role \"backup\", name ",
         "S, kind access key, access_key_id ",
         "S, kind managed policy, name ",
         "S, kind inline policy, user ",

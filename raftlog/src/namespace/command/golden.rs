@@ -177,6 +177,7 @@ macro_rules! samples {
     };
 }
 
+mod roles;
 mod users;
 
 /// One of each kind.
@@ -187,6 +188,7 @@ pub(super) fn samples() -> Vec<Sample> {
     samples.extend(of_uploads());
     samples.extend(of_chunks());
     samples.extend(users::samples());
+    samples.extend(roles::samples());
     samples
 }
 

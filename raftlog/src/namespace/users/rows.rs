@@ -6,7 +6,11 @@ use super::{
 };
 use crate::namespace::value::{Damage, FieldWriter, Fields, Row};
 
-fn write_list<T>(fields: &mut FieldWriter, list: &[T], write: impl Fn(&mut FieldWriter, &T)) {
+pub(super) fn write_list<T>(
+    fields: &mut FieldWriter,
+    list: &[T],
+    write: impl Fn(&mut FieldWriter, &T),
+) {
     assert!(list.len() <= usize::from(u16::MAX), "lists here are short");
     fields.u16(list.len() as u16);
     for item in list {
@@ -14,7 +18,7 @@ fn write_list<T>(fields: &mut FieldWriter, list: &[T], write: impl Fn(&mut Field
     }
 }
 
-fn read_list<T>(
+pub(super) fn read_list<T>(
     fields: &mut Fields<'_>,
     read: impl Fn(&mut Fields<'_>) -> Result<T, Damage>,
 ) -> Result<Vec<T>, Damage> {
@@ -22,7 +26,7 @@ fn read_list<T>(
     (0..count).map(|_| read(fields)).collect()
 }
 
-fn write_text(fields: &mut FieldWriter, text: &String) {
+pub(super) fn write_text(fields: &mut FieldWriter, text: &String) {
     fields.bytes(text.as_bytes());
 }
 
@@ -30,7 +34,7 @@ fn read_text(fields: &mut Fields<'_>) -> Result<String, Damage> {
     fields.string()
 }
 
-fn write_policy_name(fields: &mut FieldWriter, policy: &ManagedPolicyName) {
+pub(super) fn write_policy_name(fields: &mut FieldWriter, policy: &ManagedPolicyName) {
     fields.u8(match policy.source {
         PolicySource::State => 1,
         PolicySource::BuiltIn => 2,
@@ -38,7 +42,7 @@ fn write_policy_name(fields: &mut FieldWriter, policy: &ManagedPolicyName) {
     write_text(fields, &policy.name);
 }
 
-fn read_policy_name(fields: &mut Fields<'_>) -> Result<ManagedPolicyName, Damage> {
+pub(super) fn read_policy_name(fields: &mut Fields<'_>) -> Result<ManagedPolicyName, Damage> {
     let source = match fields.u8()? {
         1 => PolicySource::State,
         2 => PolicySource::BuiltIn,
