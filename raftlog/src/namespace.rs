@@ -75,9 +75,10 @@ pub(crate) use value::verify as verify_row;
 pub use version::{Marker, VersionId, VersionRow, Versioning};
 pub use view::{
     BodiesPage, BodyCursor, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, FoundVersion,
-    ListPage, ListQuery, ListedObject, ListedUpload, ListedVersion, Listing, Object, PackQuery,
-    Packable, PackablePage, PackableSource, PieceSource, PolicyText, RolePolicies, UploadPage,
-    UploadQuery, UserPolicies, VersionListing, VersionMarker, VersionPage, VersionQuery, View,
+    ListPage, ListQuery, ListedObject, ListedUpload, ListedVersion, Listing, Object, ObjectPart,
+    PackQuery, Packable, PackablePage, PackableSource, PieceSource, PolicyText, RolePolicies,
+    UploadPage, UploadQuery, UserPolicies, VersionListing, VersionMarker, VersionPage,
+    VersionQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.

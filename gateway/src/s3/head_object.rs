@@ -5,7 +5,7 @@ use std::ops::Range;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use strata_raftlog::namespace::store::StoreError;
-use strata_raftlog::namespace::{Bucket, Object, PART_NUMBER_MAX, View};
+use strata_raftlog::namespace::{Bucket, Object, ObjectPart, PART_NUMBER_MAX, View};
 
 use super::{Shared, buckets, conditions, metadata, object_lock, ranges, versions};
 use crate::error::{Code, Fault};
@@ -22,8 +22,8 @@ pub enum Selected {
     Whole,
     /// A range of them.
     Range(Range<u64>),
-    /// Those of a part.
-    Part(Range<u64>),
+    /// Those of a part, which has a checksum of its own.
+    Part(ObjectPart),
 }
 
 impl Selected {
@@ -31,7 +31,8 @@ impl Selected {
     pub fn range(&self, size: u64) -> Range<u64> {
         match self {
             Selected::Whole => 0..size,
-            Selected::Range(range) | Selected::Part(range) => range.clone(),
+            Selected::Range(range) => range.clone(),
+            Selected::Part(part) => part.range.clone(),
         }
     }
 
@@ -40,7 +41,7 @@ impl Selected {
     pub fn status(&self) -> StatusCode {
         match self {
             Selected::Whole => StatusCode::OK,
-            Selected::Part(range) if range.is_empty() => StatusCode::OK,
+            Selected::Part(part) if part.range.is_empty() => StatusCode::OK,
             Selected::Range(_) | Selected::Part(_) => StatusCode::PARTIAL_CONTENT,
         }
     }
@@ -131,7 +132,7 @@ fn with_validators(mut fault: Fault, object: &Object) -> Fault {
     fault
 }
 
-/// The range of a part; an object put in one piece is its own part 1.
+/// A part; an object put in one piece is its own part 1.
 fn part(
     view: &View<'_>,
     object: &Object,
@@ -145,13 +146,16 @@ fn part(
         let message = "Part number must be an integer between 1 and 10000, inclusive";
         return Ok(Err(Fault::argument("partNumber", number, message)));
     };
-    let range = match object.etag.part_count {
-        0 if parsed == 1 => Some(0..object.size),
+    let found = match object.etag.part_count {
+        0 if parsed == 1 => Some(ObjectPart {
+            range: 0..object.size,
+            checksum: object.checksum.clone(),
+        }),
         0 => None,
-        _ => view.part_range(object, parsed)?,
+        _ => view.object_part(object, parsed)?,
     };
-    Ok(match range {
-        Some(range) => Ok(Selected::Part(range)),
+    Ok(match found {
+        Some(part) => Ok(Selected::Part(part)),
         None => Err(Fault::from(Code::InvalidPartNumber)
             .detail("PartNumberRequested", number)
             .detail("ActualPartCount", object.etag.part_count.max(1).to_string())),
@@ -190,9 +194,14 @@ pub fn answer_headers(
         headers.insert(HeaderName::from_static("x-amz-mp-parts-count"), count);
     }
     // A checksum of the whole says nothing of a range, and clients would compare it.
-    if range == (0..object.size) {
-        metadata::add_checksum(&mut headers, request, object.checksum.as_ref());
-    }
+    let checksum = match selected {
+        Selected::Part(part) => part.checksum.as_ref(),
+        _ => object
+            .checksum
+            .as_ref()
+            .filter(|_| range == (0..object.size)),
+    };
+    metadata::add_checksum(&mut headers, request, checksum);
     Ok(headers)
 }
 
@@ -203,8 +212,14 @@ mod tests {
     #[test]
     fn what_has_no_content_range_is_not_partial() {
         assert_eq!(Selected::Whole.status(), StatusCode::OK);
-        assert_eq!(Selected::Part(5..5).status(), StatusCode::OK);
-        assert_eq!(Selected::Part(0..5).status(), StatusCode::PARTIAL_CONTENT);
+        let part = |range| {
+            Selected::Part(ObjectPart {
+                range,
+                checksum: None,
+            })
+        };
+        assert_eq!(part(5..5).status(), StatusCode::OK);
+        assert_eq!(part(0..5).status(), StatusCode::PARTIAL_CONTENT);
         assert_eq!(Selected::Range(0..1).status(), StatusCode::PARTIAL_CONTENT);
     }
 }

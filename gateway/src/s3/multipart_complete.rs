@@ -125,6 +125,10 @@ async fn try_complete(
         parts_changed: found.row.parts_changed,
         parts: completed.collect(),
         etag,
+        part_checksums: match checksum {
+            Some(_) => part_checksums(algorithm, &parts),
+            None => Vec::new(),
+        },
         checksum: checksum.clone(),
         precondition: conditions::of_write(&request.headers)?,
     };
@@ -132,6 +136,16 @@ async fn try_complete(
     let mut response = answer(shared, request, etag, checksum.as_ref())?;
     versions::add_put_version(&mut response.headers, &put);
     Ok(response)
+}
+
+/// The checksums of all parts in an algorithm, one after the other; none where one has no such checksum.
+fn part_checksums(algorithm: ChecksumAlgorithm, parts: &[&NumberedPart]) -> Vec<u8> {
+    let values = parts.iter().map(|(_, part)| {
+        let checksum = part.checksum.as_ref()?;
+        (checksum.algorithm == algorithm).then_some(&checksum.value[..])
+    });
+    let values: Option<Vec<&[u8]>> = values.collect();
+    values.map_or_else(Vec::new, |values| values.concat())
 }
 
 fn answer(

@@ -1,7 +1,7 @@
 //! `GetObjectAttributes`.
 
 use http::header;
-use strata_raftlog::namespace::Object;
+use strata_raftlog::namespace::{Object, ObjectPart};
 
 use super::{Shared, buckets, conditions, page_size_of, versions};
 use crate::checksum;
@@ -30,11 +30,10 @@ struct PartsPage {
     marker: usize,
     limit: usize,
     /// Those of the page, in their order.
-    sizes: Vec<u64>,
+    parts: Vec<ObjectPart>,
 }
 
-/// `GetObjectAttributes`: those that the request names. Of the parts, their numbers and sizes: their
-/// checksums are forgotten when an upload is completed.
+/// `GetObjectAttributes`: those that the request names.
 ///
 /// # Errors
 /// As every handler.
@@ -56,16 +55,16 @@ pub async fn get(shared: &Shared, request: &Request) -> Result<Response, Fault> 
         if let Err(fault) = checked {
             return Ok(Err(fault));
         }
-        let sizes = match is_wanted("ObjectParts") && object.etag.part_count > 0 {
-            true => view.part_sizes(&object, marker, limit)?,
+        let parts = match is_wanted("ObjectParts") && object.etag.part_count > 0 {
+            true => view.object_parts(&object, marker, limit)?,
             false => Vec::new(),
         };
-        Ok(Ok((object, sizes)))
+        Ok(Ok((object, parts)))
     })??;
     let page = PartsPage {
         marker,
         limit,
-        sizes: parts,
+        parts,
     };
     let mut response = Response::xml(document(&object, &page, is_wanted));
     let modified = http_date(object.modified_nanos);
@@ -133,20 +132,21 @@ fn document(object: &Object, parts: &PartsPage, wants: impl Fn(&str) -> bool) ->
 }
 
 fn write_parts(xml: &mut xml::Writer, count: u32, page: &PartsPage) {
-    let last = page.marker + page.sizes.len();
+    let last = page.marker + page.parts.len();
     xml.open("ObjectParts");
     // A page of no parts says nothing of what follows, as with the listings.
-    let more = !page.sizes.is_empty() && last < count as usize;
+    let more = !page.parts.is_empty() && last < count as usize;
     xml.value("IsTruncated", more);
     xml.value("MaxParts", page.limit);
-    if !page.sizes.is_empty() {
+    if !page.parts.is_empty() {
         xml.value("NextPartNumberMarker", last);
     }
     xml.value("PartNumberMarker", page.marker);
-    for (number, size) in (page.marker + 1..).zip(&page.sizes) {
+    for (number, part) in (page.marker + 1..).zip(&page.parts) {
         xml.open("Part");
         xml.value("PartNumber", number);
-        xml.value("Size", size);
+        xml.value("Size", part.range.end - part.range.start);
+        checksum::write(xml, part.checksum.as_ref());
         xml.close("Part");
     }
     xml.value("PartsCount", count);

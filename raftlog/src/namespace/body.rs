@@ -108,27 +108,50 @@ pub(crate) struct Span {
     pub length: u64,
 }
 
-/// Spans that follow each other from the offset in the row's key on.
+/// Spans that follow each other from the offset in the row's key on. Each is a part of an upload that was completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SpanRow(pub Vec<Span>);
+pub(crate) struct SpanRow {
+    pub spans: Vec<Span>,
+    /// The checksum of each in the algorithm of the object's, one after the other; none where they are not kept.
+    pub checksums: Vec<u8>,
+}
+
+impl SpanRow {
+    /// The checksum of one of the spans.
+    pub fn checksum(&self, at: usize) -> Option<&[u8]> {
+        let length = self.checksums.len() / self.spans.len().max(1);
+        let found = self.checksums.get(at * length..(at + 1) * length);
+        found.filter(|value| !value.is_empty())
+    }
+}
 
 impl Row for SpanRow {
     fn write(&self, fields: &mut FieldWriter) {
-        for span in &self.0 {
+        fields.u32(self.spans.len() as u32);
+        for span in &self.spans {
             fields.u32(span.space);
             fields.u64(span.length);
         }
+        fields.raw(&self.checksums);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<SpanRow, Damage> {
+        let count = fields.u32()?;
+        if count == 0 || count as usize > SPANS_PER_ROW {
+            return Err(Damage("a row with no spans, or with too many"));
+        }
         let mut spans = Vec::new();
-        while !fields.is_empty() {
+        for _ in 0..count {
             spans.push(Span {
                 space: fields.u32()?,
                 length: fields.u64()?,
             });
         }
-        Ok(SpanRow(spans))
+        let checksums = fields.rest().to_vec();
+        match checksums.len() % spans.len() {
+            0 => Ok(SpanRow { spans, checksums }),
+            _ => Err(Damage("checksums of spans that have different lengths")),
+        }
     }
 }
 

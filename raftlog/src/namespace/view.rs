@@ -14,7 +14,7 @@ mod versions;
 
 use heed::{RoTxn, WithoutTls};
 
-pub use body::{BodyPiece, ChunkPage, DroppedBody, PieceSource};
+pub use body::{BodyPiece, ChunkPage, DroppedBody, ObjectPart, PieceSource};
 pub use every_body::{BodiesPage, BodyPosition};
 pub use list::{ListPage, ListQuery, ListedObject, Listing};
 pub use packs::{BodyCursor, PackQuery, Packable, PackablePage, PackableSource};

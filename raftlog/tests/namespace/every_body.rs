@@ -132,6 +132,7 @@ fn every_chunk_is_found_and_the_needed_ones_are_known() {
             part_count: 1,
         },
         checksum: None,
+        part_checksums: Vec::new(),
         precondition: Precondition::default(),
     };
     assert!(matches!(cluster.change(complete), Answer::Put { .. }));

@@ -223,6 +223,7 @@ fn end_upload(random: &mut Random, cluster: &mut Cluster, model: &mut Model) {
             part_count: chosen.len() as u32,
         },
         checksum: None,
+        part_checksums: Vec::new(),
         precondition: Precondition::default(),
     });
     assert!(

@@ -107,6 +107,7 @@ fn complete(cluster: &mut Cluster, key: &str, upload: u64) -> Answer {
             part_count: 1,
         },
         checksum: None,
+        part_checksums: Vec::new(),
         precondition: Precondition::default(),
     })
 }

@@ -473,6 +473,7 @@ fn parts_are_packed_in_their_spaces() {
             part_count: 2,
         },
         checksum: None,
+        part_checksums: Vec::new(),
         precondition: Precondition::default(),
     });
     assert!(matches!(answer, Answer::Put { .. }), "{answer:?}");

@@ -246,6 +246,7 @@ fn complete(cluster: &mut Cluster, key: &[u8], upload: u64) -> Answer {
             part_count: 1,
         },
         checksum: None,
+        part_checksums: Vec::new(),
         precondition: Precondition::default(),
     })
 }

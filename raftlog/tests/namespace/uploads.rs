@@ -6,7 +6,7 @@ use strata_raftlog::namespace::command::{
 };
 use strata_raftlog::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, INLINE_BYTES_MAX, ObjectAttributes,
-    PART_BYTES_MIN, PieceSource, UploadQuery,
+    ObjectPart, PART_BYTES_MIN, PieceSource, UploadQuery,
 };
 
 use crate::commands::put;
@@ -60,11 +60,12 @@ fn complete(cluster: &Cluster, upload: u64, numbers: &[u16]) -> CompleteUpload {
     let stored = view.parts(upload, 0, 10_000).unwrap();
     let named = numbers.iter().map(|number| {
         let at = stored.binary_search_by_key(number, |(number, _)| *number);
-        let part = &stored[at.unwrap()].1;
-        CompletedPart {
-            space: part.space,
-            size: part.size,
-        }
+        &stored[at.unwrap()].1
+    });
+    let values = named.clone().filter_map(|part| part.checksum.as_ref());
+    let named = named.map(|part| CompletedPart {
+        space: part.space,
+        size: part.size,
     });
     CompleteUpload {
         bucket: FIRST_BUCKET,
@@ -77,6 +78,7 @@ fn complete(cluster: &Cluster, upload: u64, numbers: &[u16]) -> CompleteUpload {
             part_count: numbers.len() as u32,
         },
         checksum: Some(crc(9)),
+        part_checksums: values.flat_map(|checksum| checksum.value.clone()).collect(),
         precondition: Precondition::default(),
     }
 }
@@ -364,17 +366,21 @@ fn a_part_of_no_bytes_has_a_range_too() {
         let object = view.object("b", b"k").unwrap().unwrap();
         let end = u64::from(full) * PART_BYTES_MIN;
         assert_eq!(object.size, end);
-        let sizes = view.part_sizes(&object, usize::from(full), 10).unwrap();
-        assert_eq!(sizes, [0]);
-        let empty = view.part_range(&object, full + 1).unwrap();
-        assert_eq!(empty, Some(end..end));
-        assert_eq!(view.part_range(&object, full + 2).unwrap(), None);
+        let last = ObjectPart {
+            range: end..end,
+            checksum: Some(crc(full as u8 + 1)),
+        };
+        let parts = view.object_parts(&object, usize::from(full), 10).unwrap();
+        assert_eq!(parts, std::slice::from_ref(&last));
+        let empty = view.object_part(&object, full + 1).unwrap();
+        assert_eq!(empty, Some(last));
+        assert_eq!(view.object_part(&object, full + 2).unwrap(), None);
     }
     cluster.put("b", b"k", Body::Inline(vec![1]));
     let view = cluster.store.view().unwrap();
     let single = view.object("b", b"k").unwrap().unwrap();
-    assert_eq!(view.part_range(&single, 1).unwrap(), None);
-    assert_eq!(view.part_sizes(&single, 0, 10).unwrap(), [0; 0]);
+    assert_eq!(view.object_part(&single, 1).unwrap(), None);
+    assert_eq!(view.object_parts(&single, 0, 10).unwrap(), []);
 }
 
 #[test]
@@ -416,11 +422,12 @@ fn ten_thousand_parts_are_read_from_anywhere() {
             "{part}: {pieces:?}"
         );
         assert_eq!(pieces.len(), if part == 0 { 1 } else { 2 });
-        let range = view.part_range(&object, part as u16 + 1).unwrap();
+        let found = view.object_part(&object, part as u16 + 1).unwrap();
+        let range = found.map(|part| part.range);
         assert_eq!(range, Some(at..at + PART_BYTES_MIN));
     }
-    assert_eq!(view.part_range(&object, 0).unwrap(), None);
-    assert_eq!(view.part_range(&object, 10_001).unwrap(), None);
+    assert_eq!(view.object_part(&object, 0).unwrap(), None);
+    assert_eq!(view.object_part(&object, 10_001).unwrap(), None);
     for (after, limit, expected) in [
         (0, 1000, 1000),
         (63, 2, 2),
@@ -431,8 +438,13 @@ fn ten_thousand_parts_are_read_from_anywhere() {
         (usize::MAX, 1000, 0),
         (0, 0, 0),
     ] {
-        let sizes = view.part_sizes(&object, after, limit).unwrap();
-        assert_eq!(sizes, vec![PART_BYTES_MIN; expected], "{after} {limit}");
+        let parts = view.object_parts(&object, after, limit).unwrap();
+        assert_eq!(parts.len(), expected, "{after} {limit}");
+        for (at, part) in parts.iter().enumerate() {
+            let start = (after + at) as u64 * PART_BYTES_MIN;
+            assert_eq!(part.range, start..start + PART_BYTES_MIN);
+            assert_eq!(part.checksum, None, "none was given");
+        }
     }
     drop(view);
     let inode = cluster.put("b", b"k", Body::Empty);

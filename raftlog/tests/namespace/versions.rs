@@ -647,6 +647,7 @@ fn an_upload_that_is_completed_is_a_version() {
             part_count: 1,
         },
         checksum: None,
+        part_checksums: Vec::new(),
         precondition: Precondition::default(),
     });
     let version = answer.version().unwrap();

@@ -4,7 +4,8 @@ use crate::{bucket, code, failure, put, send};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ObjectAttributes,
+    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+    ObjectAttributes,
 };
 use strata_tests::content::body;
 use strata_tests::http::Request;
@@ -104,6 +105,32 @@ async fn each_name_asks_for_its_attribute() {
     assert_eq!(failure(missing.send().await), code(404, "NoSuchKey"));
 }
 
+/// The checksum of a part that comes with the part's bytes, against which the SDK has compared them (user guide of S3, "Checking object
+/// integrity"; API reference of GetObject, `partNumber`).
+async fn own_checksum(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    number: i32,
+    kind: &ChecksumType,
+) -> String {
+    let get = client.get_object().bucket(bucket).key(key);
+    let get = get.part_number(number).checksum_mode(ChecksumMode::Enabled);
+    let got = get.send().await.expect("a part");
+    assert_eq!(got.checksum_type(), Some(kind));
+    let told = [
+        got.checksum_sha256(),
+        got.checksum_crc32(),
+        got.checksum_crc64_nvme(),
+    ];
+    let told: Vec<String> = told.into_iter().flatten().map(str::to_owned).collect();
+    let bytes = got.body.collect().await.expect("its bytes").into_bytes();
+    let size = SIZES[number as usize - 1];
+    assert_eq!(bytes, body(1, size));
+    assert_eq!(told.len(), 1, "{told:?}");
+    told[0].clone()
+}
+
 #[tokio::test]
 async fn the_parts_of_an_object_come_by_pages() {
     let (client, name) = bucket("attributes-parts").await;
@@ -144,6 +171,16 @@ async fn the_parts_of_an_object_come_by_pages() {
             assert_eq!(parts.part_number_marker(), Some(asked.as_str()));
             let here = parts.parts().iter();
             found.extend(here.map(|part| (part.part_number(), part.size())));
+            for part in parts.parts() {
+                let number = part.part_number().expect("a number");
+                let own = own_checksum(&client, &name, key, number, &kind).await;
+                let told = [
+                    part.checksum_sha256(),
+                    part.checksum_crc32(),
+                    part.checksum_crc64_nvme(),
+                ];
+                assert_eq!(told.into_iter().flatten().collect::<Vec<_>>(), [own]);
+            }
             let more = parts.is_truncated() == Some(true);
             assert_eq!(more, page == 0, "{key}");
             if !more {

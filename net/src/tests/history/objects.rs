@@ -290,6 +290,7 @@ pub fn completion(
         parts: completed.collect(),
         etag: upload.value.tag(parts.len() as u32),
         checksum: None,
+        part_checksums: Vec::new(),
         precondition: Precondition::default(),
     }))
 }

@@ -6,13 +6,12 @@ use super::objects::{NewObject, check_precondition};
 use super::{Change, Outcome, invalid};
 use crate::namespace::body::{DroppedScope, SPANS_PER_ROW, Span, SpanRow};
 use crate::namespace::command::{
-    AbortUpload, Answer, CompleteUpload, CompletedPart, CreateUpload, CreateUploadWithExtras,
-    PutPart, Refusal,
+    AbortUpload, Answer, CompleteUpload, CreateUpload, CreateUploadWithExtras, PutPart, Refusal,
 };
 use crate::namespace::entry::{Place, PlaceKind};
 use crate::namespace::extras::ObjectExtras;
 use crate::namespace::key;
-use crate::namespace::object::Checksum;
+use crate::namespace::object::{Checksum, ChecksumAlgorithm};
 use crate::namespace::store::StoreError;
 use crate::namespace::upload::{Part, Upload};
 
@@ -112,10 +111,11 @@ impl Change<'_, '_> {
         if command.etag.part_count as usize != command.parts.len() {
             return invalid("the tag does not count the parts");
         }
+        let checksum_bytes = part_checksum_bytes(command)?;
         let bucket_entry = self.bucket_entry(&place)?;
         let found = self.find_object(bucket, &command.key)?;
         check_precondition(&command.precondition, found.entry.as_ref())?;
-        self.put_spans(command.upload, &command.parts)?;
+        self.put_spans(command, checksum_bytes)?;
         self.delete(&key::upload(bucket, &command.key, command.upload))?;
         self.queue_dropped(command.upload, DroppedScope::Parts)?;
         let new = NewObject {
@@ -151,18 +151,41 @@ impl Change<'_, '_> {
         row.ok_or_else(|| Refusal::NoSuchUpload.into())
     }
 
-    fn put_spans(&mut self, upload: u64, parts: &[CompletedPart]) -> Result<(), StoreError> {
-        let mut offset = 0;
-        for row in parts.chunks(SPANS_PER_ROW) {
-            let key = key::x_at(upload, key::X_SPANS, 0, offset);
-            let spans = row.iter().map(|part| Span {
+    fn put_spans(
+        &mut self,
+        command: &CompleteUpload,
+        checksum_bytes: usize,
+    ) -> Result<(), StoreError> {
+        let (mut offset, mut checksums) = (0, &command.part_checksums[..]);
+        for parts in command.parts.chunks(SPANS_PER_ROW) {
+            let key = key::x_at(command.upload, key::X_SPANS, 0, offset);
+            let spans = parts.iter().map(|part| Span {
                 space: part.space,
                 length: part.size,
             });
-            self.put(&key, &SpanRow(spans.collect()))?;
-            offset += row.iter().map(|part| part.size).sum::<u64>();
+            let (own, others) = checksums.split_at(parts.len() * checksum_bytes);
+            let row = SpanRow {
+                spans: spans.collect(),
+                checksums: own.to_vec(),
+            };
+            self.put(&key, &row)?;
+            checksums = others;
+            offset += parts.iter().map(|part| part.size).sum::<u64>();
         }
         Ok(())
+    }
+}
+
+/// Bytes of the checksum of each part; 0 where they are not kept.
+fn part_checksum_bytes(command: &CompleteUpload) -> Outcome<usize> {
+    if command.part_checksums.is_empty() {
+        return Ok(0);
+    }
+    let algorithm = command.checksum.as_ref().map(|checksum| checksum.algorithm);
+    let bytes = algorithm.map_or(0, ChecksumAlgorithm::value_bytes);
+    match command.part_checksums.len() == bytes * command.parts.len() {
+        true => Ok(bytes),
+        false => invalid("there is one checksum for each part, or none"),
     }
 }
 

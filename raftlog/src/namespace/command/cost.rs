@@ -233,6 +233,7 @@ pub(super) fn of_complete_upload(command: &CompleteUpload) -> u64 {
     let spans = command.parts.len() as u64;
     entry_bytes(&command.key)
         + 12 * spans
+        + command.part_checksums.len() as u64
         + (spans / 64 + 1) * ROW_BYTES
         + 2 * DROPPED_BYTES
         + version_bytes(&command.key)

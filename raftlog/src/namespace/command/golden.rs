@@ -395,7 +395,8 @@ fn of_uploads() -> Vec<Sample> {
                 size: 81,
             }],
             etag: etag(1),
-            checksum: None,
+            checksum: Some(checksum()),
+            part_checksums: vec![82, 83, 84, 85, 86, 87, 88, 89],
             precondition: Precondition::default(),
         }
         AbortUpload {

@@ -651,6 +651,8 @@ pub struct CompleteUpload {
     pub etag: ETag,
     /// The object's additional checksum.
     pub checksum: Option<Checksum>,
+    /// The checksum of each part in the algorithm of the object's, one after the other; empty where they are not kept.
+    pub part_checksums: Vec<u8>,
     /// What must hold.
     pub precondition: Precondition,
 }

@@ -270,10 +270,11 @@ impl Described for SettingRow {
 
 impl Described for SpanRow {
     fn fields(&self) -> Description {
-        let spans = self.0.iter().map(|span| {
+        let spans = self.spans.iter().enumerate().map(|(at, span)| {
             Description::new()
                 .with("space", span.space)
                 .with("length", span.length)
+                .with("checksum", self.checksum(at).map(Value::hex))
         });
         Description::new().with("spans", spans.collect::<Vec<_>>())
     }

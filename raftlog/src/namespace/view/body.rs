@@ -9,6 +9,7 @@ use strata_engine::ChunkId;
 
 use crate::namespace::chunk::{Extent, ExtentKind};
 use crate::namespace::key;
+use crate::namespace::object::Checksum;
 use crate::namespace::store::StoreError;
 
 /// A run of a body that has one source.
@@ -58,6 +59,26 @@ pub struct ChunkPage {
     pub rows: usize,
     /// Space and offset of the next row; `None` at the end.
     pub next: Option<(u32, u64)>,
+}
+
+/// A part of an object that was uploaded in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectPart {
+    /// Its bytes.
+    pub range: Range<u64>,
+    /// Its own checksum, in the algorithm of the object's and of the same kind.
+    pub checksum: Option<Checksum>,
+}
+
+/// The checksum of a part; `None` for one that the object's algorithm does not make.
+fn checksum_of_part(object: &Object, value: &[u8]) -> Option<Checksum> {
+    let whole = object.checksum.as_ref()?;
+    (whole.algorithm.value_bytes() == value.len()).then(|| Checksum {
+        algorithm: whole.algorithm,
+        kind: whole.kind,
+        value: value.to_vec(),
+        part_count: 0,
+    })
 }
 
 impl View<'_> {
@@ -141,57 +162,54 @@ impl View<'_> {
         Ok(pieces.pieces)
     }
 
-    /// The bytes of the n-th part, from 1, of an object that was uploaded in parts; `None` where it
-    /// has fewer, or none. Read from the span table alone, of which a row holds 64 parts.
+    /// The n-th part, from 1, of an object that was uploaded in parts; `None` where it has fewer, or none. Read from the span table
+    /// alone, of which a row holds 64 parts.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
-    pub fn part_range(
+    pub fn object_part(
         &self,
         object: &Object,
         number: u16,
-    ) -> Result<Option<Range<u64>>, StoreError> {
-        let prefix = key::x_space(object.inode, key::X_SPANS, 0);
-        let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
-        let Some(mut before) = usize::from(number).checked_sub(1) else {
-            return Ok(None);
-        };
-        while let Some((row_key, row)) = scan.next::<SpanRow>()? {
-            let Some(part) = row.0.get(before) else {
-                before -= row.0.len();
-                continue;
-            };
-            let row_at = key::parse_x(row_key).map_or(0, |(_, _, _, offset)| offset);
-            let earlier = row.0.iter().take(before).map(|span| span.length);
-            let start = earlier.fold(row_at, u64::saturating_add);
-            return Ok(Some(start..start.saturating_add(part.length)));
+    ) -> Result<Option<ObjectPart>, StoreError> {
+        match usize::from(number).checked_sub(1) {
+            Some(before) => Ok(self.object_parts(object, before, 1)?.pop()),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
-    /// The sizes of the parts of an object that was uploaded in parts, in their order, behind the first `after` of them; at most
+    /// The parts of an object that was uploaded in parts, in their order, behind the first `after` of them; at most
     /// `limit`. None for other objects.
     ///
     /// # Errors
     /// As [`bucket`](View::bucket).
-    pub fn part_sizes(
+    pub fn object_parts(
         &self,
         object: &Object,
         after: usize,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Vec<ObjectPart>, StoreError> {
         let prefix = key::x_space(object.inode, key::X_SPANS, 0);
         let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
-        let (mut before, mut sizes) = (after, Vec::new());
-        while sizes.len() < limit
-            && let Some((_, SpanRow(row))) = scan.next::<SpanRow>()?
+        let (mut before, mut parts) = (after, Vec::new());
+        while parts.len() < limit
+            && let Some((row_key, row)) = scan.next::<SpanRow>()?
         {
-            let parts = row.iter().skip(before).map(|span| span.length);
-            before = before.saturating_sub(row.len());
-            sizes.extend(parts);
+            let mut offset = key::parse_x(row_key).map_or(0, |(_, _, _, offset)| offset);
+            for (at, span) in row.spans.iter().enumerate() {
+                let end = offset.saturating_add(span.length);
+                if at >= before && parts.len() < limit {
+                    let checksum = row.checksum(at);
+                    parts.push(ObjectPart {
+                        range: offset..end,
+                        checksum: checksum.and_then(|value| checksum_of_part(object, value)),
+                    });
+                }
+                offset = end;
+            }
+            before = before.saturating_sub(row.spans.len());
         }
-        sizes.truncate(limit);
-        Ok(sizes)
+        Ok(parts)
     }
 
     /// The extents of a space of an inode from the row that holds `from` on, with the offset of
@@ -327,8 +345,8 @@ impl View<'_> {
         let prefix = key::x_space(inode, key::X_SPANS, 0);
         let mut scan = self.table.scan(self.txn(), &prefix, &prefix)?;
         let mut spaces = Vec::new();
-        while let Some((_, SpanRow(spans))) = scan.next::<SpanRow>()? {
-            spaces.extend(spans.iter().map(|span| span.space));
+        while let Some((_, row)) = scan.next::<SpanRow>()? {
+            spaces.extend(row.spans.iter().map(|span| span.space));
         }
         spaces.sort_unstable();
         Ok(spaces)
@@ -353,7 +371,7 @@ impl View<'_> {
             if offset >= range.end {
                 break;
             }
-            for span in row.0 {
+            for span in row.spans {
                 let end = offset.saturating_add(span.length);
                 if end > range.start && offset < range.end {
                     found.push((offset, span));
