@@ -8,7 +8,9 @@
 pub mod bucket_rules;
 pub mod facts;
 pub mod identity;
+pub mod named;
 pub mod needs;
+pub mod sessions;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -459,9 +461,14 @@ mod tests {
             policies: Vec::new(),
             boundary: None,
             session,
+            issued_seconds: None,
+            expires_seconds: None,
         };
         assert!(is_whole_root(&identity(None), 1));
         assert!(!is_whole_root(&identity(None), 2));
-        assert!(!is_whole_root(&identity(Some(Rc::new(session))), 1));
+        assert!(!is_whole_root(
+            &identity(Some(Rc::new([Rc::new(session)]))),
+            1
+        ));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod authorization;
 pub mod chunks;
+pub mod session_token;
 
 use std::borrow::Cow;
 use std::cell::RefCell;

@@ -7,7 +7,7 @@
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Uri};
 
-use crate::auth::{Authorization, Form, Payload};
+use crate::auth::{Authorization, Form, Payload, session_token};
 use crate::body::Expectation;
 use crate::checksum;
 use crate::error::{Code, Fault};
@@ -103,6 +103,10 @@ pub fn admit(
         query,
     } = opened;
     let is_anonymous = signed.is_none();
+    // A token of temporary credentials means nothing without their signature.
+    if is_anonymous && headers.contains_key(session_token::HEADER) {
+        return Err(Code::InvalidToken.into());
+    }
     let is_in_header = signed
         .as_ref()
         .is_some_and(|signed| signed.authorization.form == Form::Header);

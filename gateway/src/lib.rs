@@ -10,6 +10,7 @@
 //! | [`virtual_host`] | buckets that are named by the host |
 //! | [`auth`], [`signature`] | Signature Version 4: header, presigned URL, chunks, trailers |
 //! | [`access`], [`policy`] | who asks, and whether policies let them |
+//! | [`web_identity`] | identities of providers outside |
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
 //! | [`request`], [`response`] | what a handler takes, and what it gives back |
 //! | [`body`] | the body of a request: framing off, counted, hashed, compared |
@@ -53,6 +54,7 @@ pub mod signature;
 mod test_reactor;
 pub mod tls;
 pub mod virtual_host;
+pub mod web_identity;
 pub mod xml;
 
 pub use auth::Credential;

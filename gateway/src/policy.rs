@@ -1,8 +1,7 @@
 //! Policies in AWS's language: read, checked, compiled, and asked whether somebody may do something.
 //!
 //! Pure: no clock, no storage, no HTTP. Whoever asks says what is asked by a [`Question`] and hands over the policies that count;
-//! [`decide`] answers. The language is that of AWS's IAM user guide, "IAM JSON policy element reference", in what a server without roles and
-//! organisations can mean by it. Invariants: a document is compiled once, when it is read; what is not understood in it makes it malformed, so that
+//! [`decide`] answers. The language is that of AWS's IAM user guide, "IAM JSON policy element reference", in what a server without organisations can mean by it. Invariants: a document is compiled once, when it is read; what is not understood in it makes it malformed, so that
 //! no policy is in force in part; a question that no statement answers is denied.
 
 mod action;
@@ -21,10 +20,10 @@ use std::fmt;
 pub use built_in::{BUILT_IN_POLICIES, BuiltInPolicy, built_in_policy};
 pub use condition::{Values, value};
 pub use decision::{
-    Decided, Decision, Policies, Question, Source, decide, is_always_roots, may_allow,
+    Decided, Decision, Policies, Question, Source, decide, decide_trust, is_always_roots, may_allow,
 };
 pub use key::Key;
-pub use principal::{Named, Principal, User, account_id, root_arn};
+pub use principal::{Named, Principal, RoleSession, User, account_id, root_arn};
 
 use condition::Condition;
 use pattern::Pattern;
@@ -57,7 +56,7 @@ impl MalformedPolicy {
         let text = match named {
             Named::Everybody => "*".to_owned(),
             Named::Account(account) => account_id(*account),
-            Named::Identity(text) | Named::Service(text) => text.clone(),
+            Named::Identity(text) | Named::Federated(text) | Named::Service(text) => text.clone(),
         };
         principal::invalid("AWS", &text)
     }
@@ -82,6 +81,8 @@ pub enum PolicyKind<'a> {
     },
     /// An identity, or what bounds one or a session of one: it names no principal.
     Identity,
+    /// A role, as what says who may assume it: it names principals and no resource.
+    Trust,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! | [`resource`] | the ARNs that leave is asked for |
 //! | [`answer`] | the documents of answers and errors |
 //! | [`iam`] | the actions of IAM |
+//! | [`sts`] | the actions of STS |
 //!
 //! `serve` receives a call, verifies its signature and hands it to [`respond`]. To add an action, write what answers it and add a row to the table.
 //!
@@ -21,6 +22,7 @@ pub mod call;
 pub mod iam;
 pub mod leave;
 pub mod resource;
+pub mod sts;
 pub mod table;
 
 use std::pin::Pin;

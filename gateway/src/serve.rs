@@ -32,6 +32,7 @@ use crate::md5::queue::Md5Queue;
 use crate::metrics::{GatewayMetrics, RequestCounters};
 use crate::s3::{ReadRoom, Shared};
 use crate::tls::Tls;
+use crate::web_identity::WebIdentity;
 use line_limit::LineLimit;
 
 /// Pause after a failed accept, which is mostly one without descriptors.
@@ -68,6 +69,8 @@ pub struct GatewayConfig {
     pub credentials: Vec<Credential>,
     /// Whether a line at `info` is logged for every request; at `debug` there is one anyway.
     pub log_requests: bool,
+    /// The providers of identities that are trusted.
+    pub web_identity: Arc<WebIdentity>,
     /// What makes the port speak TLS.
     pub tls: Option<Arc<Tls>>,
 }
@@ -80,6 +83,7 @@ impl Default for GatewayConfig {
             allow_anonymous: false,
             credentials: Vec::new(),
             log_requests: false,
+            web_identity: Arc::default(),
             tls: None,
         }
     }

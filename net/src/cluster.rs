@@ -34,7 +34,7 @@ use crate::node::ClusterParts;
 use crate::node::store::LocalStores;
 
 use metadata::Session;
-pub use settings::{POLICY_BYTES_MAX, policy_bytes};
+pub use settings::{POLICY_BYTES_MAX, policy_bytes, role_policy_bytes};
 use write::WriterEpoch;
 
 /// How long a reactor keeps a read transaction of the namespace at most.

@@ -28,5 +28,5 @@ mod tests;
 
 pub use cluster::read::ObjectReader;
 pub use cluster::write::ObjectWriter;
-pub use cluster::{Cluster, POLICY_BYTES_MAX, policy_bytes};
+pub use cluster::{Cluster, POLICY_BYTES_MAX, policy_bytes, role_policy_bytes};
 pub use error::ClusterError;

@@ -67,16 +67,17 @@ pub use tally::Tally;
 pub use upload::{Part, Upload};
 pub use users::{
     AccessKey, AccessKeySecret, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName,
-    POLICY_BYTES_MAX, PolicySource, Principal, User, is_group_name, is_path, is_user_key_id,
-    is_user_name, is_user_secret,
+    POLICY_BYTES_MAX, PolicySource, Principal, ROLE_SESSION_SECONDS, Role, SESSION_KEY_BYTES,
+    SessionKey, SessionKeySecret, User, is_description, is_group_name, is_path, is_user_key_id,
+    is_user_name, is_user_secret, policy_characters,
 };
 pub(crate) use value::verify as verify_row;
 pub use version::{Marker, VersionId, VersionRow, Versioning};
 pub use view::{
     BodiesPage, BodyCursor, BodyPiece, BodyPosition, Bucket, ChunkPage, DroppedBody, FoundVersion,
     ListPage, ListQuery, ListedObject, ListedUpload, ListedVersion, Listing, Object, PackQuery,
-    Packable, PackablePage, PackableSource, PieceSource, PolicyText, UploadPage, UploadQuery,
-    UserPolicies, VersionListing, VersionMarker, VersionPage, VersionQuery, View,
+    Packable, PackablePage, PackableSource, PieceSource, PolicyText, RolePolicies, UploadPage,
+    UploadQuery, UserPolicies, VersionListing, VersionMarker, VersionPage, VersionQuery, View,
 };
 
 /// The inode of the root directory; buckets are the directories below it.

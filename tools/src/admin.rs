@@ -11,6 +11,7 @@ pub mod devices;
 pub mod layout;
 pub mod protocol;
 pub mod redundancy;
+pub mod roles;
 mod shown;
 pub mod status;
 pub mod users;

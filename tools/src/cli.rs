@@ -4,6 +4,7 @@
 
 mod accounts;
 mod flags;
+mod roles;
 mod users;
 
 use std::ffi::OsString;
@@ -161,6 +162,12 @@ enum AdminCommands {
     /// List, create, show, fill and delete groups of users
     #[command(subcommand, arg_required_else_help = true)]
     Group(users::GroupCommands),
+    /// List, create, show, change and delete roles
+    #[command(subcommand, arg_required_else_help = true)]
+    Role(roles::RoleCommands),
+    /// List, rotate and delete the keys that tokens of sessions are sealed with
+    #[command(subcommand, arg_required_else_help = true)]
+    SessionKey(roles::SessionKeyCommands),
     /// List, put, show, delete, attach and detach policies
     #[command(subcommand, arg_required_else_help = true)]
     Policy(users::PolicyCommands),
@@ -350,6 +357,8 @@ fn dispatch(command: Commands) -> Result<ExitCode, Failure> {
         Commands::Admin(AdminCommands::User(command)) => users::users(command),
         Commands::Admin(AdminCommands::Key(command)) => users::keys(command),
         Commands::Admin(AdminCommands::Group(command)) => users::groups(command),
+        Commands::Admin(AdminCommands::Role(command)) => roles::roles(command),
+        Commands::Admin(AdminCommands::SessionKey(command)) => roles::session_keys(command),
         Commands::Admin(AdminCommands::Policy(command)) => users::policies(command),
         Commands::Status { flags, json } => status(&load(flags)?, json).map_err(Failure::Working),
         Commands::Device(command) => devices(command),

@@ -29,6 +29,7 @@ pub mod status_report;
 pub mod stop;
 pub mod tls;
 pub mod users;
+pub mod web_identity;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use std::sync::{Arc, Mutex};
 
 use strata_engine::reactor::{self, World};
 use strata_gateway::tls::Tls;
+use strata_gateway::web_identity::WebIdentity;
 use strata_gateway::{Credential, GatewayConfig, GatewayMetrics};
 use strata_net::node::status::NodeStatus;
 use strata_net::node::{self, NodeConfig};
@@ -162,6 +164,8 @@ fn run_node(
     let cores = &config.cores;
     let status = Arc::new(NodeStatus::default());
     let watched = watched(config, tls, &status);
+    let web_identity = web_identity::read(config, &status)?;
+    let known_issuers = web_identity.known.clone();
     let tls = watched.as_ref().map(|watched| watched.tls.clone());
     let stop = Stop::new(cores.len());
     let _notifying = notify::start(status.clone());
@@ -180,6 +184,7 @@ fn run_node(
         },
         stop: stop.clone(),
         watched,
+        web_identity,
     })?;
     let copies = Copies::new(config, &claims.metadata_dir);
     let (proposals, proposed) = reactor::mailbox(KEY_CHANGES_MAX);
@@ -196,7 +201,7 @@ fn run_node(
     let checked = config.clone();
     let front_end = Arc::new(FrontEnd {
         address: claims.s3.address,
-        gateway: gateway_config(config, tls),
+        gateway: gateway_config(config, tls, known_issuers),
         metrics: gateway_metrics,
         status: status.clone(),
         stop,
@@ -279,7 +284,11 @@ fn node_config(
     }
 }
 
-fn gateway_config(config: &Config, tls: Option<Arc<Tls>>) -> GatewayConfig {
+fn gateway_config(
+    config: &Config,
+    tls: Option<Arc<Tls>>,
+    web_identity: Arc<WebIdentity>,
+) -> GatewayConfig {
     let credentials = config.credentials.iter().map(|credential| Credential {
         access_key_id: credential.access_key_id.clone(),
         secret_access_key: credential.secret_key.reveal().to_owned(),
@@ -290,6 +299,7 @@ fn gateway_config(config: &Config, tls: Option<Arc<Tls>>) -> GatewayConfig {
         allow_anonymous: config.allow_anonymous,
         credentials: credentials.collect(),
         log_requests: config.log_requests,
+        web_identity,
         tls,
     }
 }

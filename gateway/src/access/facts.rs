@@ -54,6 +54,10 @@ pub struct Common<'r> {
 pub fn common<'r>(key: &Key, of: &Common<'r>) -> Values<'r> {
     match key {
         Key::CurrentTime => value(Iso8601Seconds(reactor::wall_clock().seconds()).to_string()),
+        Key::TokenIssueTime => {
+            let issued = of.asker.identity.issued_seconds?;
+            value(Iso8601Seconds(issued).to_string())
+        }
         Key::EpochTime => value(reactor::wall_clock().seconds().to_string()),
         Key::Referer => header_text(of.headers, &header::REFERER),
         Key::UserAgent => header_text(of.headers, &header::USER_AGENT),

@@ -1,21 +1,22 @@
-//! Who asks, with the policies that come with them: those of users are compiled once and kept on each reactor.
+//! Who asks, with the policies that come with them: those of users and roles are compiled once and kept on each reactor.
 //!
-//! Invariants: what is kept of a user was made of what the cluster client keeps, which belongs to the version of the settings; a user of
+//! Invariants: what is kept of a user or a role was made of what the cluster client keeps, which belongs to the version of the settings; one of
 //! whose policies one cannot be read may do nothing, since that one may deny something.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use strata_net::{POLICY_BYTES_MAX, policy_bytes};
-use strata_raftlog::namespace::{PolicyText, UserPolicies};
+use strata_net::{POLICY_BYTES_MAX, policy_bytes, role_policy_bytes};
+use strata_raftlog::namespace::{PolicyText, RolePolicies, UserPolicies};
 
+use super::sessions::{CompiledPolicies, role_session};
 use crate::error::{Code, Fault};
 use crate::policy::{self, Policy, PolicyKind, Principal, built_in_policy};
 use crate::s3::ROOT_ACCOUNT;
 
-/// Users whose identities are kept.
-const USERS_MAX: usize = 1024;
+/// Users whose identities are kept, and as many roles.
+const KEPT_MAX: usize = 1024;
 
 /// Who asks, with the policies that come with them.
 #[derive(Debug)]
@@ -26,8 +27,12 @@ pub struct Identity {
     pub policies: Vec<Rc<Policy>>,
     /// What bounds the identity.
     pub boundary: Option<Rc<Policy>>,
-    /// What bounds the session.
-    pub session: Option<Rc<Policy>>,
+    /// What bounds the session: one of them has to allow. `None` where nothing does.
+    pub session: Option<Rc<[Rc<Policy>]>>,
+    /// When the session began, in seconds since the Unix epoch; `None` for whoever has keys that last.
+    pub issued_seconds: Option<i64>,
+    /// When it ends.
+    pub expires_seconds: Option<i64>,
 }
 
 impl Identity {
@@ -38,35 +43,66 @@ impl Identity {
             policies: Vec::new(),
             boundary: None,
             session: None,
+            issued_seconds: None,
+            expires_seconds: None,
         }
     }
 
     fn of_user(known: &UserPolicies) -> Result<Identity, Fault> {
         let user = &known.user;
+        let principal = Principal::User(Rc::new(policy::User {
+            account: user.account,
+            arn: user_arn(user.account, &user.path, &user.name),
+            name: user.name.clone(),
+            path: user.path.clone(),
+            id: user.id.clone(),
+        }));
+        let whose = format!("the user {}", user.name);
+        Identity::with(principal, &whose, &known.policies, known.boundary.as_ref())
+    }
+
+    /// What the sessions of a role have in common; its principal has no name of a session.
+    fn of_role(known: &RolePolicies) -> Result<Identity, Fault> {
+        let role = &known.role;
+        let principal = Principal::Session(Rc::new(role_session(role, "", None)));
+        let whose = format!("the role {}", role.name);
+        Identity::with(principal, &whose, &known.policies, known.boundary.as_ref())
+    }
+
+    fn with(
+        principal: Principal,
+        whose: &str,
+        policies: &[PolicyText],
+        boundary: Option<&PolicyText>,
+    ) -> Result<Identity, Fault> {
         let compile = |text: &PolicyText| match compile(text) {
             Ok(policy) => Ok(Rc::new(policy)),
             Err(why) => {
-                let cause = format!("a policy of the user {}: {why}", user.name);
+                let cause = format!("a policy of {whose}: {why}");
                 Err(Fault::from(Code::InternalError).because(cause))
             }
         };
-        let policies = known.policies.iter().map(compile);
-        let boundary = known.boundary.as_ref().map(compile);
+        let policies = policies.iter().map(compile);
+        let boundary = boundary.map(compile);
         Ok(Identity {
             policies: policies.collect::<Result<_, _>>()?,
             boundary: boundary.transpose()?,
-            ..Identity::of(Principal::User(Rc::new(policy::User {
-                account: user.account,
-                arn: user_arn(user.account, &user.path, &user.name),
-                name: user.name.clone(),
-                path: user.path.clone(),
-                id: user.id.clone(),
-            })))
+            ..Identity::of(principal)
         })
+    }
+
+    /// Whether it is a session that a user, or the root, has from GetSessionToken.
+    pub fn is_of_session_token(&self) -> bool {
+        let is_of_role = matches!(self.principal, Principal::Session(_));
+        self.issued_seconds.is_some() && !is_of_role
     }
 }
 
-fn compile(text: &PolicyText) -> Result<Policy, String> {
+/// Compiles a policy of an identity.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn compile(text: &PolicyText) -> Result<Policy, String> {
     let document = match text {
         PolicyText::Document(document) => document.as_str(),
         PolicyText::BuiltIn(name) => match built_in_policy(name) {
@@ -83,25 +119,59 @@ pub fn user_arn(account: u64, path: &str, name: &str) -> String {
     format!("arn:aws:iam::{account:012}:user{path}{name}")
 }
 
-/// The identity of a user, with what it was made of.
-struct Known {
-    of: Rc<UserPolicies>,
+/// An identity, with what it was made of.
+struct Known<T> {
+    of: Rc<T>,
     identity: Rc<Identity>,
 }
 
-/// The users of one reactor.
-#[derive(Default)]
-struct KnownUsers {
-    by_name: BTreeMap<String, Known>,
+/// The identities of users, or of roles, on one reactor.
+struct Kept<T> {
+    by_name: BTreeMap<String, Known<T>>,
     /// Of the documents that they were made of.
     policy_bytes: usize,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Kept<T> {
+        Kept {
+            by_name: BTreeMap::new(),
+            policy_bytes: 0,
+        }
+    }
+}
+
+impl<T> Kept<T> {
+    fn find(&self, name: &str, of: &Rc<T>) -> Option<Rc<Identity>> {
+        let kept = self.by_name.get(name)?;
+        Rc::ptr_eq(&kept.of, of).then(|| kept.identity.clone())
+    }
+
+    fn keep(&mut self, name: &str, of: &Rc<T>, identity: &Rc<Identity>, bytes_of: fn(&T) -> usize) {
+        if let Some(old) = self.by_name.remove(name) {
+            self.policy_bytes -= bytes_of(&old.of);
+        }
+        let bytes = self.policy_bytes + bytes_of(of);
+        if self.by_name.len() >= KEPT_MAX || bytes > POLICY_BYTES_MAX {
+            *self = Kept::default();
+        }
+        self.policy_bytes += bytes_of(of);
+        let known = Known {
+            of: of.clone(),
+            identity: identity.clone(),
+        };
+        self.by_name.insert(name.to_owned(), known);
+    }
 }
 
 /// The identities of one reactor.
 pub struct KnownIdentities {
     root: Rc<Identity>,
     anonymous: Rc<Identity>,
-    users: RefCell<KnownUsers>,
+    users: RefCell<Kept<UserPolicies>>,
+    roles: RefCell<Kept<RolePolicies>>,
+    /// The policies of sessions.
+    pub(super) of_sessions: CompiledPolicies,
 }
 
 impl Default for KnownIdentities {
@@ -112,6 +182,8 @@ impl Default for KnownIdentities {
             root: Rc::new(Identity::of(Principal::Root { account })),
             anonymous: Rc::new(Identity::of(Principal::Anonymous)),
             users: RefCell::default(),
+            roles: RefCell::default(),
+            of_sessions: CompiledPolicies::default(),
         }
     }
 }
@@ -141,26 +213,29 @@ impl KnownIdentities {
     /// `InternalError` where a policy cannot be read.
     pub fn user(&self, of: &Rc<UserPolicies>) -> Result<Rc<Identity>, Fault> {
         let name = &of.user.name;
-        if let Some(kept) = self.users.borrow().by_name.get(name)
-            && Rc::ptr_eq(&kept.of, of)
-        {
-            return Ok(kept.identity.clone());
+        if let Some(kept) = self.users.borrow().find(name, of) {
+            return Ok(kept);
         }
         let identity = Rc::new(Identity::of_user(of)?);
-        let mut users = self.users.borrow_mut();
-        if let Some(old) = users.by_name.remove(name) {
-            users.policy_bytes -= policy_bytes(&old.of);
+        self.users
+            .borrow_mut()
+            .keep(name, of, &identity, policy_bytes);
+        Ok(identity)
+    }
+
+    /// What the sessions of a role have in common.
+    ///
+    /// # Errors
+    /// `InternalError` where a policy cannot be read.
+    pub fn role(&self, of: &Rc<RolePolicies>) -> Result<Rc<Identity>, Fault> {
+        let name = &of.role.name;
+        if let Some(kept) = self.roles.borrow().find(name, of) {
+            return Ok(kept);
         }
-        let bytes = users.policy_bytes + policy_bytes(of);
-        if users.by_name.len() >= USERS_MAX || bytes > POLICY_BYTES_MAX {
-            *users = KnownUsers::default();
-        }
-        users.policy_bytes += policy_bytes(of);
-        let known = Known {
-            of: of.clone(),
-            identity: identity.clone(),
-        };
-        users.by_name.insert(name.clone(), known);
+        let identity = Rc::new(Identity::of_role(of)?);
+        self.roles
+            .borrow_mut()
+            .keep(name, of, &identity, role_policy_bytes);
         Ok(identity)
     }
 }

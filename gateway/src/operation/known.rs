@@ -85,12 +85,8 @@ fn misnamed(value: &str) -> Fault {
 /// Refuses headers that the operation would pass over though they change what is asked for.
 ///
 /// # Errors
-/// `NotImplemented` with the header's name, `InvalidToken` for a session's token, `InvalidArgument`
-/// for a header that is there more than once.
+/// `NotImplemented` with the header's name, `InvalidArgument` for a header that is there more than once.
 pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), Fault> {
-    if headers.contains_key("x-amz-security-token") {
-        return Err(Code::InvalidToken.into());
-    }
     let takes_list = operation.takes_access_list();
     for name in headers.keys().map(HeaderName::as_str) {
         let is_of_list = takes_list && ownership::GRANTS.contains(&name);

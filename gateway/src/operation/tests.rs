@@ -196,8 +196,6 @@ fn headers_that_change_what_is_meant_are_refused_by_name() {
         let fault = with_header(Method::GET, "/b/k", header, value).unwrap_err();
         assert_eq!(fault.code, Code::NotImplemented, "{header}");
     }
-    let token = with_header(Method::GET, "/b", "x-amz-security-token", "t");
-    assert_eq!(token.unwrap_err().code, Code::InvalidToken);
 }
 
 /// The rows of docs/S3.md are the rows of the table: those that are served and those that are not.

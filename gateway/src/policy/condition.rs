@@ -143,7 +143,11 @@ pub(super) struct Condition {
 }
 
 /// The conditions of a statement.
-pub(super) fn parse(json: &Json, has_variables: bool) -> Result<Vec<Condition>, MalformedPolicy> {
+pub(super) fn parse(
+    json: &Json,
+    has_variables: bool,
+    key_of: fn(&str) -> Option<Key>,
+) -> Result<Vec<Condition>, MalformedPolicy> {
     let Json::Object(operators) = json else {
         return Err(MalformedPolicy::new("Condition must be an object"));
     };
@@ -154,6 +158,9 @@ pub(super) fn parse(json: &Json, has_variables: bool) -> Result<Vec<Condition>, 
             return Err(MalformedPolicy::new(what));
         };
         for (key, values) in keys {
+            let key = key_of(key).ok_or_else(|| {
+                MalformedPolicy::new("Policy has an invalid condition key").about(key)
+            })?;
             conditions.push(Condition::parse(operator, key, values, has_variables)?);
         }
     }
@@ -163,7 +170,7 @@ pub(super) fn parse(json: &Json, has_variables: bool) -> Result<Vec<Condition>, 
 impl Condition {
     fn parse(
         operator: &str,
-        key: &str,
+        key: Key,
         values: &Json,
         has_variables: bool,
     ) -> Result<Condition, MalformedPolicy> {
@@ -184,9 +191,6 @@ impl Condition {
         if comparison == Comparison::Null && (if_exists || over != Over::One) {
             return Err(unknown());
         }
-        let key = Key::parse(key).ok_or_else(|| {
-            MalformedPolicy::new("Policy has an invalid condition key").about(key)
-        })?;
         let wanted = values.items().iter();
         let wanted = wanted.map(|value| read(comparison, value, has_variables));
         let wanted: Vec<Wanted> = wanted.collect::<Result<_, _>>()?;

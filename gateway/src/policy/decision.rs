@@ -2,7 +2,8 @@
 //!
 //! The order is AWS's (IAM user guide, "Policy evaluation logic"): a statement that denies wins, whatever policy it stands in; then something must allow. In
 //! the account that owns the bucket the identity's policies or the bucket's policy allow; for another account both must. What bounds an identity and what bounds
-//! a session only restrict. Invariant: the root of the owning account can always read, replace and delete the policy of its bucket, so that nobody is locked out.
+//! a session only restrict, but for a session that the bucket's policy names by its own ARN ("Session policies"). Who may assume a role is decided alike, with
+//! the trust policy in the bucket's place, which has to allow it. Invariant: the root of the owning account can always read, replace and delete the policy of its bucket, so that nobody is locked out.
 
 use super::condition::Values;
 use super::key::Key;
@@ -37,8 +38,8 @@ pub struct Policies<'p> {
     pub identity: &'p [std::rc::Rc<Policy>],
     /// What bounds the identity.
     pub boundary: Option<&'p Policy>,
-    /// What bounds the session.
-    pub session: Option<&'p Policy>,
+    /// What bounds the session: one of them has to allow. `None` where nothing bounds it.
+    pub session: Option<&'p [std::rc::Rc<Policy>]>,
     /// That of the bucket.
     pub bucket: Option<&'p Policy>,
     /// Whether that of the bucket is for principals of the owning account alone, as `RestrictPublicBuckets` has it.
@@ -111,7 +112,16 @@ pub fn is_always_roots(action: &str) -> bool {
 
 /// Answers a question by the policies that count.
 pub fn decide<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p> {
-    let decision = evaluate(question, policies);
+    noted(question, evaluate(question, policies, false))
+}
+
+/// Answers whether a role may be assumed: its trust policy stands in the place of the bucket's and has to allow it; one that names the account of
+/// the one who asks leaves it to the policies of that one (IAM user guide, "Granting a user permissions to switch roles").
+pub fn decide_trust<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p> {
+    noted(question, evaluate(question, policies, true))
+}
+
+fn noted<'p>(question: &Question<'_>, decision: Decision<'p>) -> Decision<'p> {
     let (answer, by) = match &decision {
         Decision::Allowed(by) => ("allowed", Some(by)),
         Decision::DeniedExplicitly(by) => ("denied by a statement", Some(by)),
@@ -130,7 +140,7 @@ pub fn decide<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<
     decision
 }
 
-fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p> {
+fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>, is_trust: bool) -> Decision<'p> {
     let is_of_owner = question.principal.account() == Some(question.owner_account);
     let is_root = matches!(question.principal, Principal::Root { .. });
     let is_whole = policies.session.is_none();
@@ -141,15 +151,25 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p
     if let Some(by) = asked.denial(policies) {
         return Decision::DeniedExplicitly(by);
     }
-    if !asked.lets(policies.session) {
-        return Decision::DeniedImplicitly;
-    }
-    if is_root && is_of_owner {
-        return Decision::Allowed(BY_ROOT);
+    let is_session_let = asked.is_session_let(policies);
+    if is_root && is_of_owner && !is_trust {
+        return match is_session_let {
+            true => Decision::Allowed(BY_ROOT),
+            false => Decision::DeniedImplicitly,
+        };
     }
     let bucket = policies.bucket_for(question.principal, question.owner_account);
     let bucket = bucket.and_then(|policy| asked.first(policy, Source::Bucket, Effect::Allow));
-    if *question.principal == Principal::Anonymous || is_root {
+    let is_named = matches!(question.principal, Principal::Session(_))
+        && matches!(bucket, Some((Reach::Direct, _)));
+    if !is_session_let && !is_named {
+        return Decision::DeniedImplicitly;
+    }
+    let is_outside = matches!(
+        question.principal,
+        Principal::Anonymous | Principal::Federated { .. }
+    );
+    if is_outside || is_root {
         // A root has every right that its account has.
         return match bucket {
             Some((_, by)) => Decision::Allowed(by),
@@ -157,10 +177,12 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>) -> Decision<'p
         };
     }
     let identity = asked.identity(policies, Effect::Allow);
-    let identity = identity.filter(|_| asked.lets(policies.boundary));
+    let is_within = asked.lets(policies.boundary);
+    let identity = identity.filter(|_| is_within);
     let allowed = match (bucket, identity) {
         (Some((Reach::Direct, by)), _) if is_of_owner => Some(by),
-        (_, Some(by)) if is_of_owner => Some(by),
+        (Some((Reach::Role, by)), _) if is_of_owner && is_within => Some(by),
+        (_, Some(by)) if is_of_owner && !is_trust => Some(by),
         (Some((_, by)), Some(_)) => Some(by),
         _ => None,
     };
@@ -288,17 +310,27 @@ impl<'a, 'q> Asked<'a, 'q> {
         let others = [
             (policies.bucket, Source::Bucket),
             (policies.boundary, Source::Boundary),
-            (policies.session, Source::Session),
         ];
-        let of_others = others.into_iter().find_map(|(policy, source)| {
-            let found = self.first(policy?, source, Effect::Deny);
-            found.map(|(_, by)| by)
-        });
+        let of_sessions = policies.session.unwrap_or_default().iter();
+        let of_sessions = of_sessions.map(|policy| (Some(&**policy), Source::Session));
+        let of_others = others
+            .into_iter()
+            .chain(of_sessions)
+            .find_map(|(policy, source)| {
+                let found = self.first(policy?, source, Effect::Deny);
+                found.map(|(_, by)| by)
+            });
         of_others.or_else(|| self.identity(policies, Effect::Deny))
     }
 
     /// Whether what only restricts allows it, where it is there.
     fn lets(&self, policy: Option<&Policy>) -> bool {
         policy.is_none_or(|policy| self.first(policy, Source::Session, Effect::Allow).is_some())
+    }
+
+    /// Whether one of the policies of the session allows it, where it has any.
+    fn is_session_let(&self, policies: &Policies<'_>) -> bool {
+        let mut of_session = policies.session.into_iter().flatten();
+        policies.session.is_none() || of_session.any(|policy| self.lets(Some(policy)))
     }
 }

@@ -6,6 +6,7 @@
 use super::action::{self, Level};
 use super::condition;
 use super::json::Json;
+use super::key::Key;
 use super::pattern::{Pattern, Syntax};
 use super::principal::Principals;
 use super::{Effect, MalformedPolicy, PolicyKind, Statement};
@@ -145,10 +146,13 @@ fn statement(
     };
     let principals = principals(&fields, kind, effect)?;
     let (actions, not_action) = fields.texts("Action")?;
-    let (resources, not_resource) = fields.texts("Resource")?;
+    let (resources, not_resource) = match kind {
+        PolicyKind::Trust => no_resources(&fields)?,
+        PolicyKind::Bucket { .. } | PolicyKind::Identity => fields.texts("Resource")?,
+    };
     check_actions(kind, &actions)?;
     check_resources(kind, &resources)?;
-    if !not_action && !not_resource && kind != PolicyKind::Identity {
+    if !not_action && !not_resource && matches!(kind, PolicyKind::Bucket { .. }) {
         check_together(&actions, &resources)?;
     }
     let compiled = actions.iter().map(|text| {
@@ -164,7 +168,13 @@ fn statement(
         .map(|text| Pattern::compile(text, syntax).map_err(MalformedPolicy::new));
     let conditions = match fields.get("Condition") {
         None => Vec::new(),
-        Some(json) => condition::parse(json, has_variables)?,
+        Some(json) => {
+            let key_of = match kind {
+                PolicyKind::Trust => Key::parse_of_trust,
+                PolicyKind::Bucket { .. } | PolicyKind::Identity => Key::parse,
+            };
+            condition::parse(json, has_variables, key_of)?
+        }
     };
     Ok(Statement {
         sid: fields.text("Sid")?.map(str::to_owned),
@@ -178,6 +188,15 @@ fn statement(
     })
 }
 
+/// What a trust policy is about is its role, and so stands in no field: it is about all resources but none.
+fn no_resources<'j>(fields: &Fields<'j>) -> Result<(Vec<&'j str>, bool), MalformedPolicy> {
+    let mut named = ["Resource", "NotResource"].into_iter();
+    match named.find(|name| fields.get(name).is_some()) {
+        None => Ok((Vec::new(), true)),
+        Some(name) => Err(MalformedPolicy::new(format!("Has prohibited field {name}"))),
+    }
+}
+
 fn principals(
     fields: &Fields<'_>,
     kind: PolicyKind<'_>,
@@ -189,28 +208,26 @@ fn principals(
         (PolicyKind::Identity, _) => Err(MalformedPolicy::new(
             "Policy document should not specify a principal.",
         )),
-        (PolicyKind::Bucket { .. }, (Some(json), None)) => {
-            Ok(Principals::Named(Principals::parse(json)?))
-        }
-        (PolicyKind::Bucket { .. }, (None, Some(_))) if effect == Effect::Allow => Err(
-            MalformedPolicy::new("Allow with NotPrincipal is not allowed."),
-        ),
-        (PolicyKind::Bucket { .. }, (None, Some(json))) => {
-            Ok(Principals::AllBut(Principals::parse(json)?))
-        }
-        (PolicyKind::Bucket { .. }, (None, None)) => {
-            Err(MalformedPolicy::new("Missing required field Principal"))
-        }
-        (PolicyKind::Bucket { .. }, (Some(_), Some(_))) => Err(MalformedPolicy::new(
+        (_, (Some(json), None)) => Ok(Principals::Named(Principals::parse(json)?)),
+        (_, (None, Some(_))) if effect == Effect::Allow => Err(MalformedPolicy::new(
+            "Allow with NotPrincipal is not allowed.",
+        )),
+        (_, (None, Some(json))) => Ok(Principals::AllBut(Principals::parse(json)?)),
+        (_, (None, None)) => Err(MalformedPolicy::new("Missing required field Principal")),
+        (_, (Some(_), Some(_))) => Err(MalformedPolicy::new(
             "A statement has Principal or NotPrincipal, not both",
         )),
     }
 }
 
-/// The actions of a bucket policy are known ones of S3; those of an identity may be of every service.
+/// The actions of a bucket policy are known ones of S3, those of a trust policy of STS; those of an identity may be of every service.
 fn check_actions(kind: PolicyKind<'_>, actions: &[&str]) -> Result<(), MalformedPolicy> {
     let is_valid = |text: &&str| match kind {
         PolicyKind::Bucket { .. } => !action::known(text).is_empty(),
+        PolicyKind::Trust => {
+            let service = text.split(':').next().unwrap_or_default();
+            service.eq_ignore_ascii_case("sts") && action::compile(text).is_some()
+        }
         PolicyKind::Identity => action::compile(text).is_some(),
     };
     match actions.iter().find(|text| !is_valid(text)) {
@@ -222,7 +239,7 @@ fn check_actions(kind: PolicyKind<'_>, actions: &[&str]) -> Result<(), Malformed
 fn check_resources(kind: PolicyKind<'_>, resources: &[&str]) -> Result<(), MalformedPolicy> {
     let is_valid = |text: &&str| match kind {
         PolicyKind::Bucket { name } => may_lie_in(text, name),
-        PolicyKind::Identity => *text == "*" || text.starts_with("arn:"),
+        PolicyKind::Identity | PolicyKind::Trust => *text == "*" || text.starts_with("arn:"),
     };
     match resources.iter().find(|text| !is_valid(text)) {
         None => Ok(()),

@@ -4,6 +4,8 @@
 //! "Condition keys for AWS Identity and Access Management".
 //! Invariant: a key that stands here and has no value in a request is one that AWS, too, would not have for it, or one of tags of objects.
 
+use super::principal::is_provider;
+
 /// A condition key. Names are alike in either case of the letters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each is described by AWS under its name")]
@@ -12,8 +14,11 @@ pub enum Key {
     PrincipalAccount,
     PrincipalArn,
     PrincipalType,
+    FederatedProvider,
     UserId,
     UserName,
+    // Of the session.
+    TokenIssueTime,
     // Of the request.
     CurrentTime,
     EpochTime,
@@ -37,6 +42,12 @@ pub enum Key {
     TlsVersion,
     VersionId,
     CopySource,
+    /// What a session of a role is to be called.
+    RoleSessionName,
+    /// What a caller that assumes a role for a third party says.
+    ExternalId,
+    /// What a token of a provider claims, by the provider, in lower case, and the claim.
+    Claim(String, String),
     PolicyArn,
     PermissionsBoundary,
     /// A header of the request, by its name.
@@ -55,6 +66,7 @@ pub enum Key {
 const PLAIN: &[(&str, Key)] = &[
     ("aws:currenttime", Key::CurrentTime),
     ("aws:epochtime", Key::EpochTime),
+    ("aws:federatedprovider", Key::FederatedProvider),
     ("aws:principalaccount", Key::PrincipalAccount),
     ("aws:principalarn", Key::PrincipalArn),
     ("aws:principaltype", Key::PrincipalType),
@@ -63,6 +75,7 @@ const PLAIN: &[(&str, Key)] = &[
     ("aws:resourceaccount", Key::ResourceAccount),
     ("aws:securetransport", Key::SecureTransport),
     ("aws:sourceip", Key::SourceIp),
+    ("aws:tokenissuetime", Key::TokenIssueTime),
     ("aws:useragent", Key::UserAgent),
     ("aws:userid", Key::UserId),
     ("aws:username", Key::UserName),
@@ -90,6 +103,8 @@ const PLAIN: &[(&str, Key)] = &[
     ("s3:tlsversion", Key::TlsVersion),
     ("s3:versionid", Key::VersionId),
     ("s3:x-amz-copy-source", Key::CopySource),
+    ("sts:externalid", Key::ExternalId),
+    ("sts:rolesessionname", Key::RoleSessionName),
 ];
 
 /// Headers whose keys are `s3:` and their name.
@@ -112,12 +127,11 @@ const HEADERS: &[&str] = &[
     "x-amz-website-redirect-location",
 ];
 
-/// Keys of what is not here: other services, organisations, roles, MFA, networks of AWS's.
+/// Keys of what is not here: other services, organisations, tags of sessions, MFA, networks of AWS's.
 const ABSENT: &[&str] = &[
     "aws:calledvia",
     "aws:calledviafirst",
     "aws:calledvialast",
-    "aws:federatedprovider",
     "aws:multifactorauthage",
     "aws:multifactorauthpresent",
     "aws:principalisawsservice",
@@ -135,7 +149,6 @@ const ABSENT: &[&str] = &[
     "aws:sourcevpc",
     "aws:sourcevpcarn",
     "aws:sourcevpce",
-    "aws:tokenissuetime",
     "aws:viaawsservice",
     "aws:vpcsourceip",
     "iam:associatedresourcearn",
@@ -149,6 +162,8 @@ const ABSENT: &[&str] = &[
     "s3:accesspointnetworkorigin",
     "s3:dataaccesspointaccount",
     "s3:dataaccesspointarn",
+    "sts:sourceidentity",
+    "sts:transitivetagkeys",
 ];
 
 /// What makes a key of the key of a tag.
@@ -168,7 +183,22 @@ const ABSENT_TAGGED: &[&str] = &[
     "iam:resourcetag/",
 ];
 
+/// Claims of a token that trust policies may ask about (IAM user guide, "Available keys for AWS OIDC federation").
+const CLAIMS: &[&str] = &["amr", "aud", "azp", "email", "iss", "oaud", "sub"];
+
 impl Key {
+    /// As [`parse`](Key::parse), of a trust policy: there also `PROVIDER:CLAIM`.
+    pub fn parse_of_trust(name: &str) -> Option<Key> {
+        if let Some(key) = Key::parse(name) {
+            return Some(key);
+        }
+        let lower = name.to_ascii_lowercase();
+        let (provider, claim) = lower.rsplit_once(':')?;
+        // The services of AWS have their own keys.
+        let is_named = provider.contains('.') && is_provider(provider) && CLAIMS.contains(&claim);
+        is_named.then(|| Key::Claim(provider.to_owned(), claim.to_owned()))
+    }
+
     /// The key of a name; `None` where it is none that is known.
     pub fn parse(name: &str) -> Option<Key> {
         let lower = name.to_ascii_lowercase();

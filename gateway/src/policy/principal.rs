@@ -26,6 +26,27 @@ pub struct User {
     pub arn: String,
 }
 
+/// A session of a role: whoever has assumed it, for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleSession {
+    /// The account.
+    pub account: u64,
+    /// The role's name.
+    pub role: String,
+    /// The id that no other role has or had.
+    pub role_id: String,
+    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`, which `aws:PrincipalArn` is.
+    pub role_arn: String,
+    /// What the session is called.
+    pub name: String,
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
+    pub arn: String,
+    /// `ID:SESSION`, which `aws:userid` is.
+    pub user_id: String,
+    /// The provider of the identity that the role was assumed with, where it was one.
+    pub provider: Option<String>,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
@@ -36,26 +57,35 @@ pub enum Principal {
     },
     /// A user.
     User(Rc<User>),
+    /// A session of a role.
+    Session(Rc<RoleSession>),
+    /// Whoever has an identity of a provider outside, and wants to assume a role with it.
+    Federated {
+        /// The provider: the issuer without `https://`.
+        provider: String,
+    },
     /// Whoever signs nothing.
     Anonymous,
 }
 
 impl Principal {
-    /// The account; `None` for an anonymous one.
+    /// The account; `None` for an anonymous one and an identity of a provider.
     pub fn account(&self) -> Option<u64> {
         match self {
             Principal::Root { account } => Some(*account),
             Principal::User(user) => Some(user.account),
-            Principal::Anonymous => None,
+            Principal::Session(session) => Some(session.account),
+            Principal::Federated { .. } | Principal::Anonymous => None,
         }
     }
 
-    /// The ARN; `None` for an anonymous one.
+    /// The ARN; `None` for an anonymous one and an identity of a provider.
     pub fn arn(&self) -> Option<Cow<'_, str>> {
         match self {
             Principal::Root { account } => Some(Cow::Owned(root_arn(*account))),
             Principal::User(user) => Some(Cow::Borrowed(&user.arn)),
-            Principal::Anonymous => None,
+            Principal::Session(session) => Some(Cow::Borrowed(&session.arn)),
+            Principal::Federated { .. } | Principal::Anonymous => None,
         }
     }
 
@@ -65,20 +95,35 @@ impl Principal {
             Key::PrincipalAccount => self
                 .account()
                 .and_then(|account| value(account_id(account))),
-            Key::PrincipalArn => self.arn().and_then(value),
+            Key::PrincipalArn => match self {
+                Principal::Session(session) => value(session.role_arn.as_str()),
+                _ => self.arn().and_then(value),
+            },
             Key::PrincipalType => value(match self {
                 Principal::Root { .. } => "Account",
                 Principal::User(_) => "User",
+                Principal::Session(_) => "AssumedRole",
+                Principal::Federated { .. } => "FederatedUser",
                 Principal::Anonymous => "Anonymous",
             }),
+            Key::FederatedProvider => match self {
+                Principal::Session(session) => session.provider.as_deref().and_then(value),
+                Principal::Federated { provider } => value(provider.as_str()),
+                Principal::Root { .. } | Principal::User(_) | Principal::Anonymous => None,
+            },
             Key::UserId => match self {
                 Principal::Root { account } => value(account_id(*account)),
                 Principal::User(user) => value(user.id.as_str()),
+                Principal::Session(session) => value(session.user_id.as_str()),
+                Principal::Federated { .. } => None,
                 Principal::Anonymous => value("anonymous"),
             },
             Key::UserName => match self {
                 Principal::User(user) => value(user.name.as_str()),
-                Principal::Root { .. } | Principal::Anonymous => None,
+                Principal::Root { .. }
+                | Principal::Session(_)
+                | Principal::Federated { .. }
+                | Principal::Anonymous => None,
             },
             _ => return None,
         })
@@ -104,6 +149,8 @@ pub enum Named {
     Account(u64),
     /// A user or a role, by its ARN or its unique id.
     Identity(String),
+    /// Identities of a provider outside: the issuer without `https://`.
+    Federated(String),
     /// A service of AWS's. None is here, so this is nobody.
     Service(String),
 }
@@ -115,6 +162,8 @@ pub(super) enum Reach {
     None,
     /// Through its account, which has to let it do what is asked.
     Account,
+    /// A session through its role: what bounds the role, and the session, holds it back.
+    Role,
     /// Itself.
     Direct,
 }
@@ -196,6 +245,16 @@ impl Named {
                 let is_here = high.bytes().all(|byte| byte == b'0');
                 is_here.then_some(Named::Account(account))
             }
+            "Federated" => {
+                let text = match text.strip_prefix("arn:aws:iam::") {
+                    None => text,
+                    Some(rest) => {
+                        let (account, provider) = rest.split_once(":oidc-provider/")?;
+                        account_of(account).map(|_| provider)?
+                    }
+                };
+                is_provider(text).then(|| Named::Federated(text.to_owned()))
+            }
             "Service" => {
                 let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
                 let is_service = text.contains('.') && text.bytes().all(is_name);
@@ -233,7 +292,25 @@ impl Named {
 
     fn reach(&self, principal: &Principal) -> Reach {
         match (self, principal) {
+            // Whom a provider vouches for is let in by name alone.
+            (Named::Federated(named), Principal::Federated { provider }) if named == provider => {
+                Reach::Direct
+            }
+            (_, Principal::Federated { .. }) => Reach::None,
+            (Named::Everybody, Principal::Session(_)) => Reach::Role,
             (Named::Everybody, _) => Reach::Direct,
+            (Named::Account(named), Principal::Session(session)) if *named == session.account => {
+                Reach::Account
+            }
+            (Named::Identity(named), Principal::Session(session)) => {
+                if *named == session.arn {
+                    Reach::Direct
+                } else if *named == session.role_arn || *named == session.role_id {
+                    Reach::Role
+                } else {
+                    Reach::None
+                }
+            }
             (Named::Account(named), Principal::Root { account }) if named == account => {
                 Reach::Direct
             }
@@ -254,9 +331,15 @@ impl Named {
         match self {
             Named::Account(account) => Some(*account),
             Named::Identity(arn) => arn.split(':').nth(4).and_then(account_of),
-            Named::Everybody | Named::Service(_) => None,
+            Named::Everybody | Named::Federated(_) | Named::Service(_) => None,
         }
     }
+}
+
+/// Whether a text may name a provider of identities: the host of its issuer, and the path behind it.
+pub(super) fn is_provider(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~/:%".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('/')
 }
 
 fn account_of(text: &str) -> Option<u64> {

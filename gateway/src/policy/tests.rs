@@ -953,11 +953,12 @@ fn policies_of_all_kinds_come_together() {
         };
         let of_identity: Vec<Rc<Policy>> = read(of_identity).into_iter().map(Rc::new).collect();
         let (boundary, session) = (read(boundary), read(session));
+        let session = session.map(|policy| vec![Rc::new(policy)]);
         let of_bucket = (!of_bucket.is_empty()).then(|| bucket(&document(of_bucket)).unwrap());
         let policies = Policies {
             identity: &of_identity,
             boundary: boundary.as_ref(),
-            session: session.as_ref(),
+            session: session.as_deref(),
             bucket: of_bucket.as_ref(),
             is_bucket_restricted: false,
         };
@@ -1159,4 +1160,219 @@ fn public_is_what_aws_calls_public() {
         let deny = of_bucket("Deny", principal, READ, "*", &more);
         assert!(!bucket(&document(&deny)).unwrap().is_public());
     }
+}
+
+/// A session of the role `job`.
+fn session(provider: Option<&str>) -> Principal {
+    Principal::Session(Rc::new(RoleSession {
+        account: OWNER,
+        role: "job".into(),
+        role_id: "AROA0000000000000JOB1".into(),
+        role_arn: "arn:aws:iam::000000000001:role/job".into(),
+        name: "nightly".into(),
+        arn: "arn:aws:sts::000000000001:assumed-role/job/nightly".into(),
+        user_id: "AROA0000000000000JOB1:nightly".into(),
+        provider: provider.map(str::to_owned),
+    }))
+}
+
+const JOB: &str = r#"{"AWS":"arn:aws:iam::000000000001:role/job"}"#;
+const NIGHTLY: &str = r#"{"AWS":"arn:aws:sts::000000000001:assumed-role/job/nightly"}"#;
+const OTHER: &str = r#"{"AWS":"arn:aws:sts::000000000001:assumed-role/job/daily"}"#;
+const PROVIDER: &str =
+    r#"{"Federated":"arn:aws:iam::000000000001:oidc-provider/id.example.com/a"}"#;
+
+/// IAM user guide, "Policy evaluation logic" and "Session policies": the bucket's policy, the role's, its boundary, the session's.
+#[test]
+fn a_session_is_bound_unless_it_is_named_itself() {
+    let allow = of_identity("Allow", READ, "*", "");
+    let elsewhere = of_identity("Allow", "\"s3:*\"", "arn:aws:s3:::videos/*", "");
+    let deny = of_identity("Deny", "\"*\"", "*", "");
+    let give = |principal: &str| of_bucket("Allow", principal, READ, "*", "");
+    let (job, nightly, other, here, all) = (
+        give(JOB),
+        give(NIGHTLY),
+        give(OTHER),
+        give(HERE),
+        give(EVERYBODY),
+    );
+    let (allow, elsewhere, deny) = (&*allow, &*elsewhere, &*deny);
+    for (of_bucket, of_role, boundary, of_session, expected) in [
+        ("", "", "", "", No),
+        ("", allow, "", "", Yes),
+        ("", allow, elsewhere, "", No),
+        ("", allow, "", elsewhere, No),
+        ("", allow, "", deny, Never),
+        (&*job, "", "", "", Yes),
+        (&*job, "", elsewhere, "", No),
+        (&*job, "", "", elsewhere, No),
+        (&*all, "", "", "", Yes),
+        (&*all, "", "", elsewhere, No),
+        (&*nightly, "", "", "", Yes),
+        (&*nightly, "", elsewhere, elsewhere, Yes),
+        (&*nightly, "", deny, "", Never),
+        (&*nightly, "", "", deny, Never),
+        (&*other, "", "", "", No),
+        (&*here, "", "", "", No),
+        (&*here, allow, "", "", Yes),
+    ] {
+        let read = |statement: &str| {
+            let text = document(statement);
+            (!statement.is_empty()).then(|| Rc::new(identity(&text).unwrap()))
+        };
+        let of_role: Vec<Rc<Policy>> = read(of_role).into_iter().collect();
+        let (boundary, of_session) = (read(boundary), read(of_session).map(|policy| vec![policy]));
+        let of_bucket = (!of_bucket.is_empty()).then(|| bucket(&document(of_bucket)).unwrap());
+        let policies = Policies {
+            identity: &of_role,
+            boundary: boundary.as_deref(),
+            session: of_session.as_deref(),
+            bucket: of_bucket.as_ref(),
+            is_bucket_restricted: false,
+        };
+        let principal = session(None);
+        let question = Question {
+            principal: &principal,
+            owner_account: OWNER,
+            action: "s3:GetObject",
+            resource: "arn:aws:s3:::photos/k",
+            facts: &|_| None,
+        };
+        assert_eq!(
+            outcome(decide(&question, &policies)),
+            expected,
+            "{policies:?}"
+        );
+    }
+}
+
+/// Who may assume a role: the principal of the trust policy, the policy of the one who asks, and who that is.
+#[test]
+fn a_trust_policy_has_to_allow() {
+    let assume = of_identity(
+        "Allow",
+        "\"sts:AssumeRole\"",
+        "arn:aws:iam::000000000001:role/x",
+        "",
+    );
+    let deny = of_identity("Deny", "\"sts:*\"", "*", "");
+    let federated = Principal::Federated {
+        provider: "id.example.com/a".to_owned(),
+    };
+    let (assume, deny) = (&*assume, &*deny);
+    for (trusted, own, who, expected) in [
+        (BOB, "", user("bob", OWNER), Yes),
+        (BOB, deny, user("bob", OWNER), Never),
+        (BOB, assume, user("ann", OWNER), No),
+        (HERE, "", user("bob", OWNER), No),
+        (HERE, assume, user("bob", OWNER), Yes),
+        (EVERYBODY, "", user("bob", OWNER), Yes),
+        (EVERYBODY, "", session(None), Yes),
+        (JOB, "", session(None), Yes),
+        (NIGHTLY, "", session(None), Yes),
+        (OTHER, assume, session(None), No),
+        (HERE, assume, session(None), Yes),
+        (EVERYBODY, "", federated.clone(), No),
+        (HERE, "", federated.clone(), No),
+        (PROVIDER, "", federated, Yes),
+        (PROVIDER, assume, user("bob", OWNER), No),
+        (BOB, "", principal("root"), No),
+        (HERE, "", principal("other-root"), No),
+    ] {
+        let text = format!(
+            "{{\"Effect\":\"Allow\",\"Principal\":{trusted},\"Action\":\"sts:AssumeRole\"}}"
+        );
+        let trust = Policy::parse(document(&text).as_bytes(), PolicyKind::Trust).unwrap();
+        let own: Vec<Rc<Policy>> = match own {
+            "" => Vec::new(),
+            own => vec![Rc::new(identity(&document(own)).unwrap())],
+        };
+        let policies = Policies {
+            identity: &own,
+            bucket: Some(&trust),
+            ..Policies::default()
+        };
+        let question = Question {
+            principal: &who,
+            owner_account: OWNER,
+            action: "sts:AssumeRole",
+            resource: "arn:aws:iam::000000000001:role/x",
+            facts: &|_| None,
+        };
+        let decision = decide_trust(&question, &policies);
+        assert_eq!(outcome(decision), expected, "{trusted} {who:?}");
+    }
+}
+
+#[test]
+fn a_trust_policy_names_principals_and_no_resource() {
+    let trust = |statement: &str| {
+        let parsed = Policy::parse(document(statement).as_bytes(), PolicyKind::Trust);
+        parsed.map(|_| ()).map_err(|error| error.to_string())
+    };
+    for right in [
+        r#"{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}"#,
+        r#"{"Effect":"Allow","Principal":{"AWS":"000000000001"},"Action":["sts:AssumeRole","sts:TagSession"]}"#,
+        r#"{"Effect":"Allow","Principal":{"Federated":"id.example.com"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{"id.example.com:aud":"x","ID.example.com:sub":"y"}}}"#,
+    ] {
+        assert_eq!(trust(right), Ok(()));
+    }
+    for (wrong, why) in [
+        (
+            r#"{"Effect":"Allow","Action":"sts:AssumeRole"}"#,
+            "Principal",
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"s3:GetObject"}"#,
+            "invalid action",
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"*"}"#,
+            "invalid action",
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole","Resource":"*"}"#,
+            "Resource",
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":{"Federated":"*"},"Action":"sts:AssumeRole"}"#,
+            "Invalid principal",
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole","Condition":{"StringEquals":{"id.example.com:name":"x"}}}"#,
+            "condition key",
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole","Condition":{"StringEquals":{"example:sub":"x"}}}"#,
+            "condition key",
+        ),
+    ] {
+        let said = trust(wrong).expect_err(wrong);
+        assert!(said.contains(why), "{said}");
+    }
+    // Claims are of trust policies alone.
+    let claim = r#"{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"id.example.com:sub":"x"}}}"#;
+    assert!(identity(&document(claim)).is_err());
+}
+
+#[test]
+fn the_keys_of_a_session_are_those_of_its_role() {
+    let of = |key: Key| {
+        let session = session(Some("id.example.com/a"));
+        let values = session.values(&key).expect("it is about the principal");
+        values.map(|values| values.concat())
+    };
+    let role = "arn:aws:iam::000000000001:role/job";
+    assert_eq!(of(Key::PrincipalArn).as_deref(), Some(role));
+    assert_eq!(
+        of(Key::UserId).as_deref(),
+        Some("AROA0000000000000JOB1:nightly")
+    );
+    assert_eq!(of(Key::PrincipalType).as_deref(), Some("AssumedRole"));
+    assert_eq!(of(Key::UserName), None);
+    assert_eq!(
+        of(Key::FederatedProvider).as_deref(),
+        Some("id.example.com/a")
+    );
+    assert_eq!(session(None).values(&Key::FederatedProvider), Some(None));
 }

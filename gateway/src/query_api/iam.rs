@@ -13,12 +13,13 @@ pub mod inline_policies;
 pub mod managed_policies;
 mod page;
 pub mod policy_versions;
+pub mod roles;
 pub mod users;
 
 use strata_net::ClusterError;
 use strata_raftlog::namespace::command::{Command, Refusal};
 use strata_raftlog::namespace::{
-    Group, ManagedPolicy, ManagedPolicyName, PolicySource, Principal, User,
+    Group, ManagedPolicy, ManagedPolicyName, PolicySource, Principal, Role, User,
 };
 
 use super::Call;
@@ -52,7 +53,10 @@ fn user_named(call: &Call<'_>, name: &str) -> Result<User, Fault> {
 fn user_or_self(call: &Call<'_>) -> Result<User, Fault> {
     let own = match &call.asker.identity.principal {
         policy::Principal::User(user) => Some(user.name.as_str()),
-        policy::Principal::Root { .. } | policy::Principal::Anonymous => None,
+        policy::Principal::Root { .. }
+        | policy::Principal::Session(_)
+        | policy::Principal::Federated { .. }
+        | policy::Principal::Anonymous => None,
     };
     let name = call.parameters.get("UserName").or(own);
     let name = name
@@ -67,8 +71,19 @@ fn group(call: &Call<'_>) -> Result<Group, Fault> {
     found.ok_or_else(|| no_such(format!("The group with name {name} cannot be found.")))
 }
 
-/// A user or a group, as the action's name says, with the managed policies that are attached.
+/// The role of the parameter `RoleName`.
+fn role(call: &Call<'_>) -> Result<Role, Fault> {
+    let name = call.parameters.required("RoleName")?;
+    let found = call.shared.cluster.read(|view| view.role(name))?;
+    found.ok_or_else(|| no_such(format!("The role with name {name} cannot be found.")))
+}
+
+/// A user, a group or a role, as the action's name says, with the managed policies that are attached.
 fn principal(call: &Call<'_>) -> Result<(Principal, Vec<ManagedPolicyName>), Fault> {
+    if call.action.parameters.contains(&"RoleName") {
+        let role = role(call)?;
+        return Ok((Principal::Role(role.name), role.attached));
+    }
     match call.action.parameters.contains(&"GroupName") {
         true => {
             let group = group(call)?;

@@ -27,11 +27,18 @@ const OF_POLICY_ARN: &[&str] = &[
 
 /// Actions for which the boundary counts of what they are about.
 const OF_BOUNDARY: &[&str] = &[
+    "AttachRolePolicy",
     "AttachUserPolicy",
+    "CreateRole",
     "CreateUser",
+    "DeleteRolePermissionsBoundary",
+    "DeleteRolePolicy",
     "DeleteUserPermissionsBoundary",
     "DeleteUserPolicy",
+    "DetachRolePolicy",
     "DetachUserPolicy",
+    "PutRolePermissionsBoundary",
+    "PutRolePolicy",
     "PutUserPermissionsBoundary",
     "PutUserPolicy",
 ];
@@ -45,6 +52,10 @@ pub fn check(call: &Call<'_>) -> Result<(), Fault> {
         return Ok(());
     };
     let identity = &call.asker.identity;
+    // As with AWS: such a session proves no more than the key that it was got with.
+    if call.action.service == Service::Iam && identity.is_of_session_token() {
+        return Err(Code::InvalidClientTokenId.into());
+    }
     if access::is_whole_root(identity, ROOT_ACCOUNT) {
         return Ok(());
     }
@@ -107,10 +118,15 @@ fn fact<'c>(call: &Call<'c>, key: &Key, unread: &Cell<Option<Fault>>) -> Values<
     }
 }
 
-/// The boundary that a call gives, or else that of the user whom it is about.
+/// The boundary that a call gives, or else that of the user or the role that it is about.
 fn boundary<'c>(call: &Call<'c>) -> Result<Values<'c>, ClusterError> {
     if let Some(given) = call.parameters.get("PermissionsBoundary") {
         return Ok(value(given));
+    }
+    if let Some(name) = call.parameters.get("RoleName") {
+        let role = call.shared.cluster.read(|view| view.role(name))?;
+        let boundary = role.and_then(|role| role.boundary);
+        return Ok(boundary.and_then(|policy| value(resource::policy_arn(&policy))));
     }
     let Some(name) = call.parameters.get("UserName") else {
         return Ok(None);

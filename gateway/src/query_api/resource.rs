@@ -8,6 +8,7 @@ use strata_raftlog::namespace::{ManagedPolicyName, PolicySource};
 
 use super::Call;
 use crate::access::identity::user_arn;
+use crate::access::sessions::role_arn;
 use crate::error::Fault;
 use crate::s3::ROOT_ACCOUNT;
 
@@ -93,6 +94,29 @@ pub fn new_group(call: &Call<'_>) -> Result<String, Fault> {
         path,
         call.parameters.required("GroupName")?,
     ))
+}
+
+/// The role of the parameter `RoleName`.
+pub fn role(call: &Call<'_>) -> Result<String, Fault> {
+    let name = call.parameters.required("RoleName")?;
+    let found = call.shared.cluster.read(|view| view.role(name))?;
+    Ok(match found {
+        Some(role) => role_arn(role.account, &role.path, &role.name),
+        None => role_arn(ROOT_ACCOUNT, "/", name),
+    })
+}
+
+/// A role that is not there yet.
+pub fn new_role(call: &Call<'_>) -> Result<String, Fault> {
+    let path = call.parameters.get("Path").unwrap_or("/");
+    let name = call.parameters.required("RoleName")?;
+    Ok(role_arn(ROOT_ACCOUNT, path, name))
+}
+
+/// Roles below a path.
+pub fn roles(call: &Call<'_>) -> Result<String, Fault> {
+    let prefix = call.parameters.get("PathPrefix").unwrap_or("/");
+    Ok(role_arn(ROOT_ACCOUNT, prefix, ""))
 }
 
 /// Groups below a path.

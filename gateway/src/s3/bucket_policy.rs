@@ -9,12 +9,11 @@ use http::header;
 use strata_raftlog::namespace::command::SetBucketSetting;
 use strata_raftlog::namespace::{Bucket, setting};
 
-use super::{ROOT_ACCOUNT, Shared, buckets};
-use crate::access::Access;
-use crate::access::identity::user_arn;
+use super::{Shared, buckets};
 use crate::access::needs::Need;
+use crate::access::{Access, named};
 use crate::error::{Code, Fault};
-use crate::policy::{MalformedPolicy, Named, Policy, PolicyKind};
+use crate::policy::{MalformedPolicy, Policy, PolicyKind};
 use crate::request::Request;
 use crate::response::{Response, ResponseBody};
 use crate::xml;
@@ -34,10 +33,11 @@ pub async fn put(shared: &Shared, request: &Request) -> Result<Response, Fault> 
     }
     let kind = PolicyKind::Bucket { name: &bucket.name };
     let policy = Policy::parse(&request.xml, kind).map_err(malformed)?;
-    for named in policy.named() {
-        if !exists(shared, named)? {
-            return Err(malformed(MalformedPolicy::principal(named)));
-        }
+    let missing = shared
+        .cluster
+        .read(|view| named::missing(view, &policy, kind))?;
+    if let Some(error) = missing {
+        return Err(malformed(error));
     }
     let is_blocked = match shared.rules.of(&shared.cluster, &bucket) {
         Ok(rules) => rules.block.block_public_policy,
@@ -59,24 +59,6 @@ fn malformed(error: MalformedPolicy) -> Fault {
         Some(detail) => fault.detail("Detail", detail),
         None => fault,
     }
-}
-
-/// Whether a principal that a policy names exists: everybody, accounts and users.
-fn exists(shared: &Shared, named: &Named) -> Result<bool, Fault> {
-    let arn = match named {
-        Named::Everybody | Named::Service(_) => return Ok(true),
-        Named::Account(ROOT_ACCOUNT) => return Ok(true),
-        Named::Account(account) => {
-            let found = shared.cluster.read(|view| view.account(*account))?;
-            return Ok(found.is_some());
-        }
-        Named::Identity(arn) => arn,
-    };
-    let Some((_, name)) = arn.rsplit_once('/') else {
-        return Ok(false);
-    };
-    let user = shared.cluster.read(|view| view.user(name))?;
-    Ok(user.is_some_and(|user| user_arn(user.account, &user.path, &user.name) == *arn))
 }
 
 fn check_not_locked_out(

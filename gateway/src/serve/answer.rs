@@ -17,6 +17,7 @@ use super::Server;
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::metrics::Asked;
+use crate::policy::RoleSession;
 use crate::query_api::{self, Service};
 use crate::request::Address;
 use crate::request_id::RequestId;
@@ -40,6 +41,8 @@ pub struct Record {
     pub access_key_id: Option<String>,
     /// The user whose signature it has.
     pub user: Option<Rc<UserPolicies>>,
+    /// The session of a role that has signed.
+    pub role_session: Option<Rc<RoleSession>>,
     /// Whether more of the body may come.
     pub is_unread: bool,
     is_continue_owed: bool,
@@ -61,6 +64,7 @@ impl Record {
             address: None,
             access_key_id: None,
             user: None,
+            role_session: None,
             is_unread: false,
             is_continue_owed: false,
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -98,6 +102,12 @@ impl Record {
         self.user.as_ref().map_or("", |known| &known.user.name)
     }
 
+    /// The names of role and session; empty where no session of a role has signed.
+    fn role_session(&self) -> (&str, &str) {
+        let session = self.role_session.as_ref();
+        session.map_or(("", ""), |session| (&session.role, &session.name))
+    }
+
     /// The key id, cut where a client makes up a long one.
     fn access_key_id(&self) -> &str {
         let id = self.access_key_id.as_deref().unwrap_or_default();
@@ -120,6 +130,8 @@ macro_rules! request_line {
             key = record.key(),
             access_key_id = record.access_key_id(),
             user = record.user(),
+            role = record.role_session().0,
+            session = record.role_session().1,
             status = record.status.as_u16(),
             bytes_received = record.received,
             bytes_sent = record.sent,
@@ -241,9 +253,10 @@ fn report(fault: &Fault, record: &Record) {
             if let Some(more) = record.server.denied_lines.pass() {
                 let (client, access_key_id) = (record.peer, record.access_key_id());
                 let user = record.user();
+                let (role, session) = record.role_session();
                 let what = "access was denied";
                 tracing::info!(
-                    %request_id, %client, access_key_id, user, operation, bucket, key, code, cause, more, what
+                    %request_id, %client, access_key_id, user, role, session, operation, bucket, key, code, cause, more, what
                 );
             }
         }

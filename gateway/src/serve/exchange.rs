@@ -16,13 +16,15 @@ use super::form_request::FormRequest;
 use super::lingering::UnreadBody;
 use super::query_call;
 use crate::access::identity::Identity;
-use crate::access::{self, Asker, SignedAs};
+use crate::access::{self, Asker, SignedAs, sessions};
+use crate::auth::session_token::{self, Session};
 use crate::auth::{Authorization, Credential, Subject};
 use crate::body::{Expectation, RequestBody, Wire};
 use crate::error::{Code, Fault};
 use crate::guard::{self, Admitted, Signed, XML_BYTES_MAX};
 use crate::metrics::Asked;
 use crate::operation::{BodyKind, of_form};
+use crate::policy::Principal;
 use crate::query_api;
 use crate::request::{Address, Request};
 use crate::response::Response;
@@ -170,9 +172,10 @@ async fn admit(
         Some(authorization) => {
             let now = reactor::wall_clock().seconds();
             let verifier = &server.verifier;
+            let token = session_token::of_request(&subject)?;
             let verify = |find: Find<'_>| verifier.verify(&subject, &authorization, now, find);
             let payload;
-            (payload, identity) = identify(server, record, &authorization, verify)?;
+            (payload, identity) = identify(server, record, &authorization, token, verify)?;
             Some(Signed {
                 authorization,
                 payload,
@@ -198,24 +201,28 @@ pub fn unsigned(server: &Server) -> Rc<Identity> {
 /// Looks up the key that a signature names.
 pub type Find<'f> = &'f mut dyn FnMut(&str) -> Result<Option<Credential>, Fault>;
 
-/// Verifies a signature, and says whose it is.
+/// Verifies a signature, and says whose it is; a temporary key's comes with a token.
 pub fn identify<V>(
     server: &Server,
     record: &mut Record,
     authorization: &Authorization,
+    token: Option<&str>,
     verify: impl FnOnce(Find<'_>) -> Result<V, Fault>,
 ) -> Result<(V, Rc<Identity>), Fault> {
     record.access_key_id = Some(authorization.access_key_id.clone());
-    let mut user_key = None;
+    let now = reactor::wall_clock().seconds();
+    let mut owner = None;
     let mut find = |access_key_id: &str| {
-        let found = find_key(server, access_key_id)?;
+        let found = find_signer(server, access_key_id, token, now)?;
         Ok(found.map(|found| {
-            user_key = found.user_key;
+            owner = Some(found.owner);
             found.credential
         }))
     };
     let verified = verify(&mut find)?;
-    let identity = identity_of(server, user_key.as_deref(), record)?;
+    let owner =
+        owner.ok_or_else(|| Fault::from(Code::InternalError).because("nobody has signed"))?;
+    let identity = identity_of(server, &owner, record)?;
     Ok((verified, identity))
 }
 
@@ -229,15 +236,23 @@ fn is_call(server: &Server, parts: &Parts) -> bool {
     matches!(address, Ok((Address::Service, _)))
 }
 
-/// Who has signed with a key of the root, or of a user.
+/// Who has signed with a key.
 pub(super) fn identity_of(
     server: &Server,
-    user_key: Option<&AccessKey>,
+    owner: &KeyOwner,
     record: &mut Record,
 ) -> Result<Rc<Identity>, Fault> {
-    match user_key {
-        Some(key) => holder_of(server, key, record),
-        None => Ok(server.shared.identities.root()),
+    match owner {
+        KeyOwner::Root => Ok(server.shared.identities.root()),
+        KeyOwner::Key(key) => holder_of(server, key, record),
+        KeyOwner::Session(session) => {
+            let found = sessions::identity(&server.shared, session)?;
+            record.user = found.user;
+            if let Principal::Session(session) = &found.identity.principal {
+                record.role_session = Some(session.clone());
+            }
+            Ok(found.identity)
+        }
     }
 }
 
@@ -269,17 +284,44 @@ pub fn asker(identity: Rc<Identity>, client: Client, signature: Option<SignedAs>
 pub(super) struct FoundKey {
     /// The key.
     pub credential: Credential,
-    /// That of a user or of an account's root; `None` for a key of the root of the account that is always there.
-    pub user_key: Option<Rc<AccessKey>>,
+    /// Whose it is.
+    pub owner: KeyOwner,
+}
+
+/// Whose a key is.
+pub(super) enum KeyOwner {
+    /// That of the root of the account that is always there.
+    Root,
+    /// That of a user or of another account's root.
+    Key(Rc<AccessKey>),
+    /// A temporary one.
+    Session(Box<Session>),
 }
 
 impl FoundKey {
     fn of_root(credential: Credential) -> FoundKey {
         FoundKey {
             credential,
-            user_key: None,
+            owner: KeyOwner::Root,
         }
     }
+}
+
+/// The key that has to have signed: a temporary one where a token comes with the request, which no other key has.
+pub(super) fn find_signer(
+    server: &Server,
+    access_key_id: &str,
+    token: Option<&str>,
+    now: i64,
+) -> Result<Option<FoundKey>, Fault> {
+    let Some(token) = token else {
+        return find_key(server, access_key_id);
+    };
+    let session = sessions::open(&server.shared, access_key_id, token, now)?;
+    Ok(Some(FoundKey {
+        credential: session.credential.clone(),
+        owner: KeyOwner::Session(Box::new(session)),
+    }))
 }
 
 /// Keys of the configuration, then the root key, then those of users in the replicated state. One that is inactive is answered as one that
@@ -312,7 +354,7 @@ pub(super) fn find_key(server: &Server, access_key_id: &str) -> Result<Option<Fo
     };
     Ok(Some(FoundKey {
         credential,
-        user_key: Some(key),
+        owner: KeyOwner::Key(key),
     }))
 }
 

@@ -9,7 +9,7 @@ use super::Server;
 use super::answer::Record;
 use super::exchange::{Client, Find, asker, identify, unsigned};
 use crate::access::{Asker, SignedAs};
-use crate::auth::Authorization;
+use crate::auth::{Authorization, session_token};
 use crate::body::RequestBody;
 use crate::error::Fault;
 use crate::form::fields::{self, FormFields};
@@ -59,7 +59,8 @@ impl FormRequest {
                 let policy = fields.required(fields::POLICY)?;
                 let verifier = &server.verifier;
                 let verify = |find: Find<'_>| verifier.verify_form(policy, authorization, find);
-                let ((), identity) = identify(server, record, authorization, verify)?;
+                let token = fields.get(session_token::HEADER);
+                let ((), identity) = identify(server, record, authorization, token, verify)?;
                 let policy = PostPolicy::parse(policy)?;
                 let now = reactor::wall_clock().seconds();
                 body.bound_file(policy.check(&bucket, &fields, now)?);

@@ -14,9 +14,9 @@ use strata_engine::reactor;
 
 use super::Server;
 use super::answer::Record;
-use super::exchange::{Client, FoundKey, asker, find_key, identity_of};
+use super::exchange::{Client, FoundKey, asker, find_signer, identity_of};
 use crate::access::SignedAs;
-use crate::auth::{Authorization, Subject};
+use crate::auth::{Authorization, Subject, session_token};
 use crate::body::RequestBody;
 use crate::error::{Code, Fault};
 use crate::guard;
@@ -78,11 +78,11 @@ async fn receive(
         ),
         Some((mut authorization, service, key)) => {
             authorization.cover(hex::encode(digest::digest(&digest::SHA256, &body)));
-            let (credential, user_key) = (key.credential, key.user_key);
+            let FoundKey { credential, owner } = key;
             server
                 .verifier
                 .verify_call(&subject, &authorization, credential)?;
-            let identity = identity_of(server, user_key.as_deref(), record)?;
+            let identity = identity_of(server, &owner, record)?;
             let signature = SignedAs::by(&authorization);
             (asker(identity, client, Some(signature)), Some(service))
         }
@@ -141,12 +141,8 @@ fn check_head(
     let service = Service::of_name(service).ok_or(Code::InternalError)?;
     record.call = Some(service);
     guard::check_coverage(subject.headers, authorization)?;
-    let has_token = subject.headers.contains_key("x-amz-security-token")
-        || subject.query.has("X-Amz-Security-Token");
-    if has_token {
-        return Err(Code::InvalidToken.into());
-    }
-    let key = find_key(server, &authorization.access_key_id)?;
+    let token = session_token::of_request(subject)?;
+    let key = find_signer(server, &authorization.access_key_id, token, now)?;
     let key = key.ok_or(Code::InvalidAccessKeyId)?;
     Ok((service, key))
 }

@@ -1,4 +1,5 @@
-//! Rows that every request needs and that seldom change: the root key, the buckets, users and their access keys, kept on each reactor.
+//! Rows that every request needs and that seldom change: the root key, the buckets, users and their access keys, roles and session keys, kept on
+//! each reactor.
 //!
 //! Invariant: what is kept belongs to the version of the namespace's settings; a command that changes one of them raises it
 //! before it is answered.
@@ -7,7 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use strata_raftlog::namespace::{
-    AccessKey, Bucket, PolicyText, RootKey, UserPolicies, is_user_key_id,
+    AccessKey, Bucket, PolicyText, RolePolicies, RootKey, SessionKey, UserPolicies, is_user_key_id,
 };
 
 use super::Cluster;
@@ -22,7 +23,10 @@ const ACCESS_KEYS_MAX: usize = 1024;
 /// Users that are kept.
 const USERS_MAX: usize = 1024;
 
-/// Bytes of policies of the users that are kept, unless one alone has more.
+/// Roles that are kept.
+const ROLES_MAX: usize = 1024;
+
+/// Bytes of policies of the users that are kept, and as many of the roles, unless one alone has more.
 pub const POLICY_BYTES_MAX: usize = 16 << 20;
 
 /// What is kept.
@@ -35,11 +39,24 @@ pub(super) struct Settings {
     access_keys: HashMap<String, Rc<AccessKey>>,
     users: HashMap<String, Rc<UserPolicies>>,
     policy_bytes: usize,
+    roles: HashMap<String, Rc<RolePolicies>>,
+    role_policy_bytes: usize,
+    /// By number. `None` where they were not looked up yet.
+    session_keys: Option<Rc<[SessionKey]>>,
 }
 
 /// Bytes of the documents of policies that come with a user.
 pub fn policy_bytes(of: &UserPolicies) -> usize {
-    let all = of.policies.iter().chain(&of.boundary);
+    text_bytes(&of.policies, of.boundary.as_ref())
+}
+
+/// Bytes of the documents of policies that come with a role.
+pub fn role_policy_bytes(of: &RolePolicies) -> usize {
+    text_bytes(&of.policies, of.boundary.as_ref())
+}
+
+fn text_bytes(policies: &[PolicyText], boundary: Option<&PolicyText>) -> usize {
+    let all = policies.iter().chain(boundary);
     all.map(|policy| match policy {
         PolicyText::Document(document) => document.len(),
         PolicyText::BuiltIn(name) => name.len(),
@@ -135,6 +152,45 @@ impl Cluster {
         settings.version = version;
         settings.users.insert(name.to_owned(), found.clone());
         Ok(Some(found))
+    }
+
+    /// A role with the policies that decide what its sessions may do; for a session whose signature is right.
+    ///
+    /// # Errors
+    /// As [`Cluster::read`].
+    pub fn role_policies(&self, name: &str) -> Result<Option<Rc<RolePolicies>>, ClusterError> {
+        let version = self.drop_old_settings();
+        if let Some(known) = self.inner.settings.borrow().roles.get(name) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(found) = self.read(|view| view.role_policies(name))?.map(Rc::new) else {
+            return Ok(None);
+        };
+        let mut settings = self.inner.settings.borrow_mut();
+        let bytes = settings.role_policy_bytes + role_policy_bytes(&found);
+        if settings.roles.len() >= ROLES_MAX || bytes > POLICY_BYTES_MAX {
+            settings.roles.clear();
+            settings.role_policy_bytes = 0;
+        }
+        settings.role_policy_bytes += role_policy_bytes(&found);
+        settings.version = version;
+        settings.roles.insert(name.to_owned(), found.clone());
+        Ok(Some(found))
+    }
+
+    /// The keys that tokens of sessions are sealed with, by number: the last one seals.
+    ///
+    /// # Errors
+    /// As [`Cluster::read`].
+    pub fn session_keys(&self) -> Result<Rc<[SessionKey]>, ClusterError> {
+        let version = self.drop_old_settings();
+        if let Some(known) = &self.inner.settings.borrow().session_keys {
+            return Ok(known.clone());
+        }
+        let found: Rc<[SessionKey]> = self.read(|view| view.session_keys())?.into();
+        let mut settings = self.inner.settings.borrow_mut();
+        (settings.version, settings.session_keys) = (version, Some(found.clone()));
+        Ok(found)
     }
 
     /// Forgets what an earlier version has said; the version that is in force.

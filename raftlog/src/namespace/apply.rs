@@ -12,6 +12,7 @@ mod object_lock;
 mod objects;
 mod release;
 mod repoint;
+mod roles;
 mod sessions;
 mod system;
 mod tags;

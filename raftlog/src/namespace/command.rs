@@ -12,6 +12,7 @@ mod cost;
 mod envelope;
 mod kinds;
 mod repoint;
+mod roles;
 mod users;
 
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub use envelope::{CommandError, Envelope, FEATURE_LEVEL, Proposer};
 pub(crate) use kinds::command_table;
 pub use kinds::*;
 pub use repoint::{ChunkPlace, OldPlace, ReplaceChunk, Repoint, RepointItem};
+pub use roles::*;
 pub use users::*;

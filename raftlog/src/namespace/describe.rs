@@ -23,7 +23,8 @@ use super::system::{
 use super::tags::TagsRow;
 use super::upload::{Part, Upload};
 use super::users::{
-    AccessKey, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName, PolicySource, User,
+    AccessKey, Group, InlinePolicy, ManagedPolicy, ManagedPolicyName, PolicySource, Role,
+    SessionKey, User,
 };
 use super::value::{self, Row};
 use super::version::{Marker, NullVersion, VersionId, VersionRow, Versioning};
@@ -103,8 +104,10 @@ fn key_fields(key: &[u8]) -> Description {
         (Some(key::SYSTEM), Some(key::S_DEVICE)) => {
             key::parse_device(key).map(|device| name("device").with("device", Uuid(device)))
         }
-        (Some(key::SYSTEM), Some(kind @ key::S_USER..=key::S_INLINE_POLICY)) => {
-            user_key(name, kind, key)
+        (Some(key::SYSTEM), Some(kind @ key::S_USER..=key::S_ROLE)) => user_key(name, kind, key),
+        (Some(key::SYSTEM), Some(key::S_SESSION_KEY)) => {
+            let number = key.get(2..).and_then(|rest| rest.try_into().ok());
+            number.map(|number| name("session key").with("number", u32::from_be_bytes(number)))
         }
         (Some(key::SYSTEM), Some(key::S_ACCOUNT)) => {
             number(key, 2).map(|account| name("account").with("number", account))
@@ -115,7 +118,7 @@ fn key_fields(key: &[u8]) -> Description {
     fields.unwrap_or_else(|| Description::new().with("malformed_hex", Value::hex(key)))
 }
 
-/// The key of a user, a group, an access key or a policy.
+/// The key of a user, a group, a role, an access key or a policy.
 fn user_key(
     name: impl Fn(&'static str) -> Description,
     kind: u8,
@@ -126,6 +129,7 @@ fn user_key(
         key::S_USER_GROUP => ("user group", "name"),
         key::S_ACCESS_KEY => ("access key", "access_key_id"),
         key::S_MANAGED_POLICY => ("managed policy", "name"),
+        key::S_ROLE => ("role", "name"),
         _ => {
             let (principal, owner, policy) = key::parse_inline_policy(key)?;
             let fields = name("inline policy").with_bytes(principal, &owner);
@@ -289,6 +293,8 @@ fn system_by_type<U: TypedUse>(
         key::S_ACCESS_KEY => using.of::<AccessKey>(key, value),
         key::S_MANAGED_POLICY => using.of::<ManagedPolicy>(key, value),
         key::S_INLINE_POLICY => using.of::<InlinePolicy>(key, value),
+        key::S_ROLE => using.of::<Role>(key, value),
+        key::S_SESSION_KEY => using.of::<SessionKey>(key, value),
         key::S_ACCOUNT => using.of::<Account>(key, value),
         _ => return None,
     })

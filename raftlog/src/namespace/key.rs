@@ -67,12 +67,14 @@ pub(crate) const S_USER_GROUP: u8 = 14;
 pub(crate) const S_ACCESS_KEY: u8 = 15;
 pub(crate) const S_MANAGED_POLICY: u8 = 16;
 pub(crate) const S_INLINE_POLICY: u8 = 17;
-// 18 to 25 are for roles.
+pub(crate) const S_ROLE: u8 = 18;
+pub(crate) const S_SESSION_KEY: u8 = 19;
 pub(crate) const S_ACCOUNT: u8 = 26;
 
 /// Third byte of the keys of inline policies.
 const OF_USER: u8 = 1;
 const OF_GROUP: u8 = 2;
+const OF_ROLE: u8 = 3;
 
 fn key(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
@@ -295,11 +297,22 @@ pub(crate) fn managed_policy(name: &str) -> Vec<u8> {
     key(&[&system(S_MANAGED_POLICY), &folded(name)])
 }
 
+/// A role, by name.
+pub(crate) fn role(name: &str) -> Vec<u8> {
+    key(&[&system(S_ROLE), &folded(name)])
+}
+
+/// A session key, by number.
+pub(crate) fn session_key(number: u32) -> Vec<u8> {
+    key(&[&system(S_SESSION_KEY), &number.to_be_bytes()])
+}
+
 /// The prefix of the keys of a principal's own policies.
 pub(crate) fn inline_policies(principal: &Principal) -> Vec<u8> {
     let (kind, name) = match principal {
         Principal::User(name) => (OF_USER, name),
         Principal::Group(name) => (OF_GROUP, name),
+        Principal::Role(name) => (OF_ROLE, name),
     };
     key(&[&system(S_INLINE_POLICY), &[kind], &in_groups(&folded(name))])
 }
@@ -314,6 +327,7 @@ pub(crate) fn parse_inline_policy(bytes: &[u8]) -> Option<(&'static str, Vec<u8>
     let kind = match *bytes.get(2)? {
         OF_USER => "user",
         OF_GROUP => "group",
+        OF_ROLE => "role",
         _ => return None,
     };
     let (name, policy) = from_groups(bytes.get(3..)?)?;

@@ -3,6 +3,7 @@
 //! Invariant: the constants of a level never change, because every member applies the same commands with them and a log is applied
 //! again after years. A new value is a new level, activated by `RaiseFeatureLevel` once every member follows it.
 
+use super::users::TRUST_POLICY_BYTES_MAX;
 use super::{
     DEVICE_REASON_BYTES_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, OBJECT_TAGS_MAX,
     PART_NUMBER_MAX, POLICY_BYTES_MAX, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
@@ -50,9 +51,9 @@ pub(crate) struct Limits {
     pub user_groups_max: usize,
     /// Access keys of a user.
     pub user_keys_max: usize,
-    /// Managed policies that are attached to a user, or to a group.
+    /// Managed policies that are attached to a user, a group or a role.
     pub attached_policies_max: usize,
-    /// Policies that a user has of its own, or a group.
+    /// Policies that a user has of its own, a group or a role.
     pub inline_policies_max: usize,
     /// Characters without whitespace of all policies that a user has of its own.
     pub user_policy_characters_max: usize,
@@ -60,6 +61,16 @@ pub(crate) struct Limits {
     pub group_policy_characters_max: usize,
     /// Characters without whitespace of a managed policy.
     pub managed_policy_characters_max: usize,
+    /// Roles.
+    pub roles_max: usize,
+    /// Characters without whitespace of all policies that a role has of its own.
+    pub role_policy_characters_max: usize,
+    /// Characters without whitespace of a role's trust policy.
+    pub trust_policy_characters_max: usize,
+    /// Bytes of a role's trust policy.
+    pub trust_policy_bytes_max: usize,
+    /// Session keys.
+    pub session_keys_max: usize,
     /// Bytes of the document of a policy.
     pub policy_bytes_max: usize,
     /// Bodies that one command releases.
@@ -96,6 +107,11 @@ static LEVELS: &[Limits] = &[Limits {
     user_policy_characters_max: 2_048,
     group_policy_characters_max: 5_120,
     managed_policy_characters_max: 6_144,
+    roles_max: 1_000,
+    role_policy_characters_max: 10_240,
+    trust_policy_characters_max: 4_096,
+    trust_policy_bytes_max: TRUST_POLICY_BYTES_MAX,
+    session_keys_max: 8,
     policy_bytes_max: POLICY_BYTES_MAX,
     release_bodies_max: RELEASE_BODIES_MAX,
     release_rows_max: RELEASE_ROWS_MAX,

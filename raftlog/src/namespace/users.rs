@@ -1,4 +1,4 @@
-//! Who may ask: users, groups of users, access keys and policies, as the replicated state holds them.
+//! Who may ask: users, groups of users, roles, access keys and policies, as the replicated state holds them.
 //!
 //! Invariants: names of users, groups and policies are unique without regard to the case of ASCII letters, each among its kind, and are kept
 //! as they were given; an access key id is unique in the cluster and is not the root key's; what a policy says is the front end's affair, its
@@ -9,8 +9,13 @@ use std::ops::RangeInclusive;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+mod roles;
 mod rows;
 
+pub use roles::{
+    ROLE_SESSION_SECONDS, Role, SESSION_KEY_BYTES, SessionKey, SessionKeySecret,
+    TRUST_POLICY_BYTES_MAX, is_description,
+};
 pub(super) use rows::{read_list, read_text, write_list, write_text};
 
 /// The longest name of a user (IAM's quotas, <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
@@ -22,7 +27,7 @@ pub const GROUP_NAME_CHARACTERS_MAX: usize = 128;
 /// The longest path of a user or a group.
 pub const PATH_CHARACTERS_MAX: usize = 512;
 
-/// Lengths of the ids of users, groups and policies.
+/// Lengths of the ids of users, groups, roles and policies.
 pub const ENTITY_ID_CHARACTERS: RangeInclusive<usize> = 16..=128;
 
 /// Lengths of the access key ids of users.
@@ -34,7 +39,7 @@ pub const USER_SECRET_CHARACTERS: RangeInclusive<usize> = 8..=128;
 /// The longest document of a policy in bytes, with all its whitespace.
 pub const POLICY_BYTES_MAX: usize = 32 * 1024;
 
-/// Whether a text may be the name of a user: 1 to 64 letters, digits and `_+=,.@-`.
+/// Whether a text may be the name of a user or a role: 1 to 64 letters, digits and `_+=,.@-`.
 pub fn is_user_name(name: &str) -> bool {
     is_name(name, USER_NAME_CHARACTERS_MAX)
 }
@@ -85,20 +90,22 @@ impl fmt::Debug for AccessKeySecret {
     }
 }
 
-/// Whom a policy can belong to: a user or a group, by name.
+/// Whom a policy can belong to: a user, a group or a role, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub enum Principal {
     /// A user.
     User(String),
     /// A group, and so each user in it.
     Group(String),
+    /// A role, and so each of its sessions.
+    Role(String),
 }
 
 impl Principal {
     /// The name.
     pub fn name(&self) -> &str {
         match self {
-            Principal::User(name) | Principal::Group(name) => name,
+            Principal::User(name) | Principal::Group(name) | Principal::Role(name) => name,
         }
     }
 }
@@ -187,7 +194,7 @@ pub struct AccessKey {
     pub created_nanos: i64,
 }
 
-/// A policy that stands by itself and is attached to users and groups.
+/// A policy that stands by itself and is attached to users, groups and roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagedPolicy {
     /// The name.
@@ -204,7 +211,7 @@ pub struct ManagedPolicy {
     pub document: String,
 }
 
-/// A policy that belongs to one user or group.
+/// A policy that belongs to one user, group or role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InlinePolicy {
     /// The name.

@@ -6,6 +6,7 @@ mod body;
 mod every_body;
 mod list;
 mod packs;
+mod roles;
 mod system;
 mod uploads;
 mod users;
@@ -17,6 +18,7 @@ pub use body::{BodyPiece, ChunkPage, DroppedBody, PieceSource};
 pub use every_body::{BodiesPage, BodyPosition};
 pub use list::{ListPage, ListQuery, ListedObject, Listing};
 pub use packs::{BodyCursor, PackQuery, Packable, PackablePage, PackableSource};
+pub use roles::RolePolicies;
 pub use uploads::{ListedUpload, UploadPage, UploadQuery};
 pub use users::{PolicyText, UserPolicies};
 pub use versions::{

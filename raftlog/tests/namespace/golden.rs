@@ -4,18 +4,19 @@
 use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
-    AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateAccount, CreateAccountKey,
-    CreateBucket, CreateGroup, CreateUpload, CreateUploadWithExtras, CreateUser, DeleteKey,
-    MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy, PutManagedPolicy, PutObjectWithExtras,
-    PutPart, Repoint, RepointItem, SetAccessKeyActive, SetBoundary, SetBucketLock,
-    SetBucketSetting, SetDevice, SetMembership, SetPlacementGroup, SetVersioning,
+    AddSessionKey, AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateAccount,
+    CreateAccountKey, CreateBucket, CreateGroup, CreateRole, CreateUpload, CreateUploadWithExtras,
+    CreateUser, DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy, PutManagedPolicy,
+    PutObjectWithExtras, PutPart, Repoint, RepointItem, SetAccessKeyActive, SetBoundary,
+    SetBucketLock, SetBucketSetting, SetDevice, SetMembership, SetPlacementGroup, SetRoleBoundary,
+    SetVersioning,
 };
 use strata_raftlog::namespace::setting::TAGS;
 use strata_raftlog::namespace::{
     AccessKeySecret, Body, Checksum, ChecksumAlgorithm, ChecksumKind, DefaultRetention,
     DeviceCondition, DeviceErrors, DeviceState, ETag, LogEntry, LogPosition, ManagedPolicyName,
     ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup, PolicySource, Principal, Retention,
-    RetentionMode, RetentionPeriod, Slot, SlotState, Tag, Versioning, describe,
+    RetentionMode, RetentionPeriod, SessionKeySecret, Slot, SlotState, Tag, Versioning, describe,
 };
 
 use crate::commands::put;
@@ -275,6 +276,39 @@ fn users(cluster: &mut Cluster) {
         user: name(),
         policy: Some(policy(PolicySource::BuiltIn, "AmazonS3FullAccess")),
     });
+    roles(cluster);
+}
+
+/// A role with everything that one can have, and a session key.
+fn roles(cluster: &mut Cluster) {
+    cluster.change(CreateRole {
+        name: "Backup".into(),
+        path: "/service/".into(),
+        id: "AROAEXAMPLE0000000001".into(),
+        account: 1,
+        trust_policy: "who may assume it".into(),
+        max_session_seconds: 7_200,
+        description: "Copies reports".into(),
+    });
+    let principal = Principal::Role("Backup".into());
+    cluster.change(PutInlinePolicy {
+        principal: principal.clone(),
+        name: "Own".into(),
+        document: "what it allows".into(),
+    });
+    let policy = ManagedPolicyName {
+        source: PolicySource::State,
+        name: "Read".into(),
+    };
+    cluster.change(SetRoleBoundary {
+        role: "Backup".into(),
+        policy: Some(policy.clone()),
+    });
+    cluster.change(AttachPolicy { principal, policy });
+    cluster.change(AddSessionKey {
+        number: 1,
+        secret: SessionKeySecret([0xA5; 32]),
+    });
 }
 
 /// An account with a key.
@@ -352,6 +386,9 @@ fn every_kind_of_row_is_described_in_words() {
         "bucket_lock (retention governance, ",
         "S, kind user, name \"alice\"",
         "S, kind user group, name \"staff\"",
+        "S, kind role, name \"backup\"",
+        "S, kind session key, number 1",
+        "S, kind inline policy, role \"backup\", name ",
         "S, kind access key, access_key_id ",
         "S, kind managed policy, name ",
         "S, kind inline policy, user ",

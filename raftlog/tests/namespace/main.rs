@@ -16,6 +16,7 @@ mod packs;
 mod random;
 mod replace_chunk;
 mod repoint;
+mod roles;
 #[path = "../support/small_file_system.rs"]
 mod small_file_system;
 mod snapshots;

@@ -1,21 +1,23 @@
-//! Random commands about users, groups, access keys and policies against a model in maps: outcome by outcome, and all that is found again and
+//! Random commands about users, groups, roles, access keys and policies against a model in maps: outcome by outcome, and all that is found again and
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use strata_raftlog::namespace::command::{
     Answer, AttachPolicy, Command, DeleteAccessKey, DeleteGroup, DeleteInlinePolicy,
-    DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy, Refusal, SetAccessKeyActive,
-    SetBoundary, SetMembership, UpdateUser,
+    DeleteManagedPolicy, DeleteRole, DeleteUser, DetachPolicy, PutInlinePolicy, Refusal,
+    SetAccessKeyActive, SetBoundary, SetMembership, SetRoleBoundary, UpdateUser,
 };
 use strata_raftlog::namespace::{PolicyText, Principal, View};
 
 use crate::random::Random;
+use crate::roles::{TRUST, create_role, update_trust};
 use crate::support::Cluster;
 use crate::users::{create_group, create_key, create_user, group, policy, put_policy, user};
 
 const USERS: [&str; 4] = ["ann", "bob", "cyd", "ann-x"];
 const GROUPS: [&str; 3] = ["ann", "ops", "dev"];
+const ROLES: [&str; 2] = ["ann", "job"];
 const POLICIES: [&str; 3] = ["read", "write", "bound"];
 const KEYS: [&str; 4] = [
     "AKIA0000000000000001",
@@ -44,25 +46,31 @@ struct Has {
 struct Model {
     users: BTreeMap<&'static str, Has>,
     groups: BTreeMap<&'static str, Has>,
+    roles: BTreeMap<&'static str, Has>,
     members: BTreeSet<(&'static str, &'static str)>,
     keys: BTreeMap<&'static str, (&'static str, bool)>,
     policies: BTreeMap<&'static str, String>,
     boundaries: BTreeMap<&'static str, &'static str>,
+    role_boundaries: BTreeMap<&'static str, &'static str>,
+    /// What was last said of who may assume a role.
+    trusts: BTreeMap<&'static str, String>,
     /// In the order in which users were put in groups.
     joined: Vec<(&'static str, &'static str)>,
 }
 
-/// A user or a group.
+/// A user, a group or a role.
 #[derive(Clone, Copy)]
 enum Who {
     User(&'static str),
     Group(&'static str),
+    Role(&'static str),
 }
 
 impl Who {
     fn some(random: &mut Random) -> Who {
-        match random.below(2) {
+        match random.below(3) {
             0 => Who::User(one(random, &USERS)),
+            1 => Who::Role(one(random, &ROLES)),
             _ => Who::Group(one(random, &GROUPS)),
         }
     }
@@ -71,6 +79,7 @@ impl Who {
         match self {
             Who::User(name) => user(name),
             Who::Group(name) => group(name),
+            Who::Role(name) => Principal::Role(name.into()),
         }
     }
 }
@@ -84,19 +93,26 @@ impl Model {
         match who {
             Who::User(name) => self.users.get_mut(name),
             Who::Group(name) => self.groups.get_mut(name),
+            Who::Role(name) => self.roles.get_mut(name),
         }
     }
 
     fn is_used(&self, policy: &str) -> bool {
-        let mut all = self.users.values().chain(self.groups.values());
-        all.any(|has| has.attached.contains(&policy))
-            || self.boundaries.values().any(|known| *known == policy)
+        let all = self.users.values().chain(self.groups.values());
+        let mut boundaries = self
+            .boundaries
+            .values()
+            .chain(self.role_boundaries.values());
+        all.chain(self.roles.values())
+            .any(|has| has.attached.contains(&policy))
+            || boundaries.any(|known| *known == policy)
     }
 }
 
 fn step(random: &mut Random, model: &mut Model) -> (Command, Came) {
-    match random.below(4) {
+    match random.below(5) {
         0 => of_users(random, model),
+        3 => of_roles(random, model),
         1 => of_keys(random, model),
         2 => of_groups(random, model),
         _ => of_policies(random, model),
@@ -274,6 +290,65 @@ fn of_groups(random: &mut Random, model: &mut Model) -> (Command, Came) {
     }
 }
 
+fn of_roles(random: &mut Random, model: &mut Model) -> (Command, Came) {
+    let name = one(random, &ROLES);
+    let is_there = model.roles.contains_key(name);
+    match random.below(5) {
+        0 => {
+            let has = model.roles.get(name);
+            let is_free = has.is_some_and(|has| has.inline.is_empty() && has.attached.is_empty());
+            let came = match (is_there, is_free) {
+                (false, _) => Came::Absent,
+                (true, false) => Came::Conflict,
+                (true, true) => Came::Done,
+            };
+            if is_free {
+                model.roles.remove(name);
+                model.role_boundaries.remove(name);
+            }
+            (DeleteRole { name: name.into() }.into(), came)
+        }
+        1 => {
+            let bound = one(random, &POLICIES);
+            let wants = random.below(2) == 0;
+            let command = SetRoleBoundary {
+                role: name.into(),
+                policy: wants.then(|| policy(bound)),
+            };
+            if !is_there || (wants && !model.policies.contains_key(bound)) {
+                return (command.into(), Came::Absent);
+            }
+            match wants {
+                true => model.role_boundaries.insert(name, bound),
+                false => model.role_boundaries.remove(name),
+            };
+            (command.into(), Came::Done)
+        }
+        2 => {
+            let trust = format!("{{{}}}", random.below(1_000));
+            let came = match is_there {
+                true => Came::Done,
+                false => Came::Absent,
+            };
+            if is_there {
+                model.trusts.insert(name, trust.clone());
+            }
+            (update_trust(name, &trust).into(), came)
+        }
+        _ => {
+            let came = match is_there {
+                true => Came::Exists,
+                false => Came::Done,
+            };
+            if !is_there {
+                model.roles.insert(name, Has::default());
+                model.trusts.insert(name, TRUST.to_owned());
+            }
+            (create_role(name).into(), came)
+        }
+    }
+}
+
 fn of_policies(random: &mut Random, model: &mut Model) -> (Command, Came) {
     let (who, name) = (Who::some(random), one(random, &POLICIES));
     let (principal, text) = (who.principal(), format!("{{{}}}", random.below(1_000)));
@@ -397,6 +472,15 @@ fn compare(view: &View<'_>, model: &Model) {
         assert_eq!(group.members as usize, members.count(), "{}", group.name);
     }
     assert_eq!(view.user_groups().unwrap().len(), model.groups.len());
+    assert_eq!(view.roles().unwrap().len(), model.roles.len());
+    for (name, has) in &model.roles {
+        let found = view.role_policies(name).unwrap().unwrap();
+        assert_eq!(found.policies, texts(model, has), "{name}");
+        assert_eq!(found.role.trust_policy, model.trusts[name], "{name}");
+        let bound = model.role_boundaries.get(name);
+        let bound = bound.map(|bound| PolicyText::Document(model.policies[bound].clone()));
+        assert_eq!(found.boundary, bound, "{name}");
+    }
     for row in view.managed_policies().unwrap() {
         assert_eq!(row.document, model.policies[&*row.name]);
         assert_eq!(row.uses > 0, model.is_used(&row.name), "{}", row.name);

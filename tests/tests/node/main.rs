@@ -34,6 +34,7 @@ mod root_key;
 mod sick_disks;
 mod signatures;
 mod starts;
+mod sts;
 mod tls;
 mod users;
 mod versions;

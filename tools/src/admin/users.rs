@@ -40,15 +40,23 @@ pub fn done(config: &Config, request: UsersRequest, sentence: String) -> Result<
 /// # Errors
 /// The file cannot be read, no server runs, or it refuses; says why.
 pub fn put_policy(config: &Config, policy: &str, file: &Path, of: Of) -> Result<String, String> {
-    let document = std::fs::read_to_string(file)
-        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    check_document(file, &document)?;
     let request = UsersRequest::PutPolicy {
         policy: policy.to_owned(),
-        document,
+        document: document(file)?,
         of,
     };
     done(config, request, format!("Policy {policy} is in force."))
+}
+
+/// The document in a file.
+///
+/// # Errors
+/// It cannot be read, or is longer than that of a policy may be.
+pub fn document(file: &Path) -> Result<String, String> {
+    let document = std::fs::read_to_string(file)
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    check_document(file, &document)?;
+    Ok(document)
 }
 
 /// Refuses a document that no policy may have, before it is sent.
@@ -102,13 +110,13 @@ pub(super) fn names(value: &Value, name: &str) -> String {
 }
 
 /// Managed policies that are attached, one after the other.
-fn attached(value: &Value) -> String {
+pub(super) fn attached(value: &Value) -> String {
     let policies = list(value, "attached").iter().map(managed);
     or_hyphen(&policies.collect::<Vec<String>>())
 }
 
 /// A managed policy's name, and whether it is built in.
-fn managed(policy: &Value) -> String {
+pub(super) fn managed(policy: &Value) -> String {
     let name = text(policy, "policy");
     match policy["built_in"].as_bool() {
         Some(true) => format!("{name} (built in)"),
@@ -219,7 +227,7 @@ pub fn group(group: &Value) -> String {
     )
 }
 
-/// The managed policies, or those of a user or a group.
+/// The managed policies, or those of a user, a group or a role.
 pub fn policies(policies: &Value) -> String {
     let Some(managed) = policies.as_array() else {
         let (own, attached) = (names(policies, "policies"), attached(policies));

@@ -14,7 +14,7 @@ use crate::admin::users as admin;
 #[derive(Args)]
 pub(super) struct Common {
     #[command(flatten)]
-    flags: KeyFlags<Places>,
+    pub(super) flags: KeyFlags<Places>,
 }
 
 /// What those that show something take.
@@ -31,11 +31,14 @@ pub(super) struct Showing {
 #[derive(Args)]
 pub(super) struct Whose {
     /// Of this user
-    #[arg(long, value_name = "USER", conflicts_with = "group")]
+    #[arg(long, value_name = "USER", conflicts_with_all = ["group", "role"])]
     user: Option<String>,
     /// Of this group
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", conflicts_with = "role")]
     group: Option<String>,
+    /// Of this role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
 }
 
 impl From<Whose> for Of {
@@ -43,6 +46,7 @@ impl From<Whose> for Of {
         Of {
             user: whose.user,
             group: whose.group,
+            role: whose.role,
         }
     }
 }
@@ -191,14 +195,14 @@ pub(super) enum GroupCommands {
 
 #[derive(Subcommand)]
 pub(super) enum PolicyCommands {
-    /// Show the managed policies, or those that a user or a group has
+    /// Show the managed policies, or those that a user, a group or a role has
     List {
         #[command(flatten)]
         whose: Whose,
         #[command(flatten)]
         showing: Showing,
     },
-    /// Put a managed policy, or one of a user or a group alone, in place of the one of that name
+    /// Put a managed policy, or one of a user, a group or a role alone, in place of the one of that name
     Put {
         /// The name: 1 to 128 letters, digits and _+=,.@-
         policy: String,
@@ -218,7 +222,7 @@ pub(super) enum PolicyCommands {
         #[command(flatten)]
         showing: Showing,
     },
-    /// Delete a managed policy that is attached to nobody, or one of a user or a group alone
+    /// Delete a managed policy that is attached to nobody, or one of a user, a group or a role alone
     Delete {
         /// The policy
         policy: String,
@@ -227,7 +231,7 @@ pub(super) enum PolicyCommands {
         #[command(flatten)]
         common: Common,
     },
-    /// Attach a managed policy to a user or a group
+    /// Attach a managed policy to a user, a group or a role
     Attach {
         /// The policy; AdministratorAccess, AmazonS3FullAccess and AmazonS3ReadOnlyAccess are built in
         policy: String,
@@ -236,7 +240,7 @@ pub(super) enum PolicyCommands {
         #[command(flatten)]
         common: Common,
     },
-    /// Detach a managed policy from a user or a group
+    /// Detach a managed policy from a user, a group or a role
     Detach {
         /// The policy
         policy: String,

@@ -13,7 +13,7 @@ use tracing_subscriber::filter::Targets;
 
 use super::machine::{BUFFER_BYTES_MIN, Machine};
 use super::schema::{self, KEYS, Key, State};
-use super::value::{CoreChoice, Credential, Value, size_text};
+use super::value::{CoreChoice, Credential, Value, WebIdentity, size_text};
 use super::{Given, Origin};
 use crate::logging;
 
@@ -111,6 +111,8 @@ pub struct Config {
     pub allow_anonymous: bool,
     /// `s3.auth.credentials`.
     pub credentials: Vec<Credential>,
+    /// `sts.web_identity`.
+    pub web_identities: Vec<WebIdentity>,
     /// `storage.data_dir`, absolute; at least one.
     pub data_dirs: Vec<PathBuf>,
     /// Where the metadata directory may be, absolute and in this order: the place that `storage.metadata_dir` names, or one inside each data
@@ -204,6 +206,7 @@ impl Config {
             domains: settings.domains("s3.domains"),
             allow_anonymous: settings.flag("s3.auth.allow_anonymous"),
             credentials: settings.credentials("s3.auth.credentials"),
+            web_identities: settings.web_identities("sts.web_identity"),
             data_dirs,
             metadata_dirs,
             scheme,
@@ -467,6 +470,13 @@ impl Settings {
     fn credentials(&self, path: &str) -> Vec<Credential> {
         match self.value(path) {
             Some(Value::Credentials(list)) => list.clone(),
+            other => unreachable_kind(path, other),
+        }
+    }
+
+    fn web_identities(&self, path: &str) -> Vec<WebIdentity> {
+        match self.value(path) {
+            Some(Value::WebIdentities(list)) => list.clone(),
             other => unreachable_kind(path, other),
         }
     }

@@ -45,6 +45,8 @@ pub enum Kind {
     Cores,
     /// An array of tables with `access_key_id`, `secret_key` and `user_id`.
     Credentials,
+    /// An array of tables with `issuer`, `audiences` and `jwks`.
+    WebIdentities,
 }
 
 /// Whether a key does anything.
@@ -295,6 +297,16 @@ pub static KEYS: &[Key] = &[
         default: "[]",
         help: "Access keys beside the root key: an array of tables with `access_key_id`, `secret_key` and, if wanted, \
                `user_id`. Each is the root: it may do everything that no bucket's policy denies. None may have the id of the root key or of a user's key.",
+        ..LIVE
+    },
+    Key {
+        section: "sts",
+        name: "web_identity",
+        kind: Kind::WebIdentities,
+        default: "[]",
+        help: "Issuers of identities (OpenID Connect) that roles may be assumed with: an array of tables with `issuer` (`https://` and its name, as its \
+               tokens have it), `audiences` (those that tokens may be for) and `jwks` (the file that holds its keys, a JSON Web Key Set; it is read again \
+               when it changes).",
         ..LIVE
     },
     Key {

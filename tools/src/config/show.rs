@@ -115,6 +115,18 @@ fn literal(value: &Value) -> String {
             });
             format!("[{}]", items.collect::<Vec<_>>().join(", "))
         }
+        Value::WebIdentities(list) => {
+            let items = list.iter().map(|known| {
+                let audiences = known.audiences.iter().map(|audience| quoted(audience));
+                format!(
+                    "{{ issuer = {}, audiences = [{}], jwks = {} }}",
+                    quoted(&known.issuer),
+                    audiences.collect::<Vec<_>>().join(", "),
+                    quoted(&known.jwks.to_string_lossy())
+                )
+            });
+            format!("[{}]", items.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -131,6 +143,10 @@ fn json(value: &Value) -> serde_json::Value {
         Value::Credentials(list) => list
             .iter()
             .map(|credential| serde_json::json!({ "access_key_id": credential.access_key_id, "user_id": credential.user_id }))
+            .collect(),
+        Value::WebIdentities(list) => list
+            .iter()
+            .map(|known| serde_json::json!({ "issuer": known.issuer, "audiences": known.audiences, "jwks": known.jwks }))
             .collect(),
     }
 }

@@ -109,6 +109,9 @@ fn every_key_has_a_variable() {
             schema::Kind::Domains => "[\"s3.example.org\", \"store\"]",
             schema::Kind::Cores => "0,2-3",
             schema::Kind::Credentials => "[{ access_key_id = \"abc\", secret_key = \"12345678\" }]",
+            schema::Kind::WebIdentities => {
+                "[{ issuer = \"https://a.b\", audiences = [\"x\"], jwks = \"/k\" }]"
+            }
             schema::Kind::Text | schema::Kind::Directory | schema::Kind::File => "/somewhere",
             schema::Kind::Directories => "[\"/one\", \"/two\"]",
         };

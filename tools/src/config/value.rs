@@ -3,6 +3,8 @@
 //! Invariants: a value that exists has passed the check of its kind; errors continue the sentence "`key` ..." and say what
 //! was expected; a secret is never part of an error.
 
+mod web_identity;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -38,6 +40,8 @@ pub enum Value {
     Cores(CoreChoice),
     /// Access keys.
     Credentials(Vec<Credential>),
+    /// Issuers of identities.
+    WebIdentities(Vec<WebIdentity>),
 }
 
 /// Which processors to run on.
@@ -84,6 +88,17 @@ pub struct Credential {
     pub user_id: Option<String>,
 }
 
+/// An issuer of `sts.web_identity`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebIdentity {
+    /// `https://` and its name.
+    pub issuer: String,
+    /// The audiences that tokens may be for.
+    pub audiences: Vec<String>,
+    /// The file that holds its keys.
+    pub jwks: PathBuf,
+}
+
 /// Processors are numbered below this (`CPU_SETSIZE` of sched_setaffinity(2)).
 const CORES_MAX: usize = 1024;
 
@@ -106,9 +121,11 @@ impl Value {
             (Kind::Directories, toml::Value::Array(items)) => directories(items),
             (Kind::Domains, toml::Value::Array(items)) => domains(items),
             (Kind::Credentials, toml::Value::Array(items)) => credentials(items),
-            (Kind::Integer { .. } | Kind::Flag | Kind::Credentials, other) => {
-                Err(mismatch(kind, &other))
-            }
+            (Kind::WebIdentities, toml::Value::Array(items)) => web_identity::read(items),
+            (
+                Kind::Integer { .. } | Kind::Flag | Kind::Credentials | Kind::WebIdentities,
+                other,
+            ) => Err(mismatch(kind, &other)),
             (_, toml::Value::String(text)) => Value::from_text(kind, &text),
             (_, other) => Err(mismatch(kind, &other)),
         }
@@ -121,7 +138,11 @@ impl Value {
     pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
         let text = text.trim();
         match kind {
-            Kind::Directories | Kind::Domains | Kind::Credentials | Kind::Cores
+            Kind::Directories
+            | Kind::Domains
+            | Kind::Credentials
+            | Kind::WebIdentities
+            | Kind::Cores
                 if text.starts_with('[') =>
             {
                 let parsed = format!("value = {text}").parse::<toml::Table>();
@@ -151,7 +172,7 @@ impl Value {
             Kind::Address => address(text),
             Kind::Size { min, max } => size(text, min, max),
             Kind::Cores => cores(text),
-            Kind::Credentials => Err(format!("must be {}", describe(kind))),
+            Kind::Credentials | Kind::WebIdentities => Err(format!("must be {}", describe(kind))),
         }
     }
 }
@@ -164,6 +185,13 @@ impl Value {
             Value::Directory(path) => Value::Directory(join(path)),
             Value::File(path) => Value::File(join(path)),
             Value::Directories(paths) => Value::Directories(paths.into_iter().map(join).collect()),
+            Value::WebIdentities(list) => {
+                let list = list.into_iter().map(|known| WebIdentity {
+                    jwks: join(known.jwks),
+                    ..known
+                });
+                Value::WebIdentities(list.collect())
+            }
             other => other,
         }
     }
@@ -190,6 +218,7 @@ pub fn describe(kind: Kind) -> String {
         Kind::Credentials => {
             "an array of tables with access_key_id, secret_key and user_id".to_owned()
         }
+        Kind::WebIdentities => "an array of tables with issuer, audiences and jwks".to_owned(),
     }
 }
 

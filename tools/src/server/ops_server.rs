@@ -15,6 +15,7 @@ use strata_net::node::status::{NodeStatus, Phase};
 use super::health::{self, Health};
 use super::stop::{DRAIN_TIME_MAX, Stop};
 use super::tls::reload::{self, Asked, Watched};
+use super::web_identity;
 
 /// Buffer memory of this reactor, in bytes: it does no disk work.
 const ARENA_BYTES: usize = 4 << 20;
@@ -35,6 +36,8 @@ pub struct OpsServer {
     pub stop: Stop,
     /// What SIGHUP has read again, where the ports speak TLS.
     pub watched: Option<Watched>,
+    /// The issuers of web identities, whose keys are read again.
+    pub web_identity: web_identity::Watched,
 }
 
 /// Starts the ops server on a thread of its own and returns once it listens.
@@ -87,6 +90,8 @@ async fn run(ops: OpsServer, report: mpsc::Sender<Result<(), String>>) {
     if let Some(watched) = ops.watched.clone() {
         reactor::spawn(TaskClass::Background, reload::watch(watched, asked)).detach();
     }
+    let issuers = web_identity::watch(ops.web_identity.clone());
+    reactor::spawn(TaskClass::Background, issuers).detach();
     reactor::spawn(TaskClass::Foreground, watch_metadata(ops.clone())).detach();
     let terminate = watch(Signal::Terminate, ops.clone());
     reactor::spawn(TaskClass::Foreground, terminate).detach();

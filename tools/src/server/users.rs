@@ -1,8 +1,11 @@
-//! Accounts, users, groups, access keys and policies: what the admin socket is asked about them, answered by reactor 0 from the replicated state.
+//! Accounts, users, groups, access keys and policies: what the admin socket is asked about them, answered by reactor 0 from the replicated state; [`roles`]: roles
+//! and session keys.
 //!
 //! Invariants: a change is answered when it is in force, or with what is known of it; a secret is in the answer to the request that made it, and in
 //! no other, no log and no error; no user has a key with the id of a configured one; a managed policy of the state goes before a built-in one of its
 //! name, which a later version may bring, and what is attached is detached under its name wherever it is kept, or was.
+
+mod roles;
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -188,6 +191,11 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
             let id = id.map_or_else(|| entity_id("ANPA"), Ok)?;
             put_policy(policy, document, of, id)?
         }
+        UsersRequest::ListRoles => return roles::list(cluster),
+        UsersRequest::ShowRole { role } => return roles::show(cluster, &role),
+        UsersRequest::ListSessionKeys => return roles::list_session_keys(cluster),
+        UsersRequest::AddSessionKey => return roles::add_session_key(cluster).await,
+        create @ UsersRequest::CreateRole { .. } => return roles::create(cluster, create).await,
         other => command_of(cluster, other)?,
     };
     submit(cluster, change).await?;
@@ -239,7 +247,7 @@ fn command_of(cluster: &Cluster, request: UsersRequest) -> Result<Command, Strin
             );
             DetachPolicy { principal, policy }.into()
         }
-        _ => return Err("the request changes nothing".to_owned()),
+        other => return roles::command_of(cluster, other),
     })
 }
 
@@ -310,22 +318,25 @@ fn attached_to(cluster: &Cluster, principal: &Principal) -> Result<Vec<ManagedPo
         Ok(match principal {
             Principal::User(name) => view.user(name)?.map(|user| user.attached),
             Principal::Group(name) => view.user_group(name)?.map(|group| group.attached),
+            Principal::Role(name) => view.role(name)?.map(|role| role.attached),
         })
     });
     Ok(found.map_err(failed)?.unwrap_or_default())
 }
 
 fn principal(of: Of) -> Result<Option<Principal>, String> {
-    match (of.user, of.group) {
-        (None, None) => Ok(None),
-        (Some(user), None) => Ok(Some(Principal::User(user))),
-        (None, Some(group)) => Ok(Some(Principal::Group(group))),
-        (Some(_), Some(_)) => Err("a policy is of a user or of a group, not of both".to_owned()),
+    match (of.user, of.group, of.role) {
+        (None, None, None) => Ok(None),
+        (Some(user), None, None) => Ok(Some(Principal::User(user))),
+        (None, Some(group), None) => Ok(Some(Principal::Group(group))),
+        (None, None, Some(role)) => Ok(Some(Principal::Role(role))),
+        _ => Err("a policy is of a user, of a group or of a role, not of several".to_owned()),
     }
 }
 
 fn someone(of: Of) -> Result<Principal, String> {
-    principal(of)?.ok_or_else(|| "a policy is attached to a user or to a group".to_owned())
+    principal(of)?
+        .ok_or_else(|| "a policy is attached to a user, to a group or to a role".to_owned())
 }
 
 async fn create_key(
@@ -443,6 +454,7 @@ fn list_policies(cluster: &Cluster, of: Of) -> Result<Value, String> {
     let shown = match &principal {
         Principal::User(name) => show_user(cluster, name)?,
         Principal::Group(name) => show_group(cluster, name)?,
+        Principal::Role(name) => roles::show(cluster, name)?,
     };
     Ok(json!({ "policies": shown["policies"], "attached": shown["attached"] }))
 }
@@ -469,6 +481,7 @@ fn show_policy(cluster: &Cluster, name: &str, of: Of) -> Result<Value, String> {
         let is_there = match &principal {
             Principal::User(name) => view.user(name)?.is_some(),
             Principal::Group(name) => view.user_group(name)?.is_some(),
+            Principal::Role(name) => view.role(name)?.is_some(),
         };
         Ok((is_there, view.inline_policies(&principal)?))
     });
@@ -477,6 +490,7 @@ fn show_policy(cluster: &Cluster, name: &str, of: Of) -> Result<Value, String> {
         return Err(match &principal {
             Principal::User(name) => no_user(name),
             Principal::Group(name) => no_group(name),
+            Principal::Role(name) => roles::no_role(name),
         });
     }
     let mut policies = policies.into_iter();
@@ -579,6 +593,7 @@ mod tests {
         let both = Of {
             user: Some("a".into()),
             group: Some("b".into()),
+            role: None,
         };
         assert!(put(right, both).is_err());
     }

@@ -19,7 +19,7 @@ pub fn summary(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
                 "AccountAccessKeysPresent",
                 usize::from(view.root_key()?.is_some()),
             ),
-            ("Roles", 0),
+            ("Roles", view.roles()?.len()),
             ("MFADevices", 0),
             ("AccountMFAEnabled", 0),
             ("Providers", 0),

@@ -1,7 +1,7 @@
-//! Managed policies on users and groups, and as boundaries of users (IAM API reference, "AttachUserPolicy" and its neighbours).
+//! Managed policies on users, groups and roles, and as boundaries of users (IAM API reference, "AttachUserPolicy" and its neighbours).
 
 use strata_raftlog::namespace::command::{AttachPolicy, DetachPolicy, SetBoundary};
-use strata_raftlog::namespace::{Group, ManagedPolicyName, User};
+use strata_raftlog::namespace::{Group, ManagedPolicyName, Role, User};
 
 use super::page::{Page, below_prefix};
 use super::{Managed, no_such, one_of, principal, submit};
@@ -33,7 +33,7 @@ pub async fn detach(call: &Call<'_>, _: &mut Writer) -> Result<(), Fault> {
     submit(call, DetachPolicy { principal, policy }).await
 }
 
-/// The policies that are attached to a user or a group.
+/// The policies that are attached to a user, a group or a role.
 ///
 /// # Errors
 /// `NoSuchEntity`, `ValidationError`.
@@ -73,6 +73,7 @@ pub async fn delete_boundary(call: &Call<'_>, _: &mut Writer) -> Result<(), Faul
 /// One to whom a policy is attached, or whom it bounds.
 enum Entity {
     Group(Group),
+    Role(Role),
     User(User),
 }
 
@@ -80,12 +81,13 @@ impl Entity {
     fn path(&self) -> &str {
         match self {
             Entity::Group(group) => &group.path,
+            Entity::Role(role) => &role.path,
             Entity::User(user) => &user.path,
         }
     }
 }
 
-/// The users and groups that a policy is attached to, or bounds.
+/// The users, groups and roles that a policy is attached to, or bounds.
 ///
 /// # Errors
 /// `NoSuchEntity`, `ValidationError`.
@@ -100,10 +102,10 @@ pub fn entities(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
     let policy = Managed::of_call(call)?.name();
     let kind = one_of(call, "EntityFilter", KINDS)?;
     let usage = Usage::of(call)?;
-    let (users, groups) = call
+    let (users, groups, roles) = call
         .shared
         .cluster
-        .read(|view| Ok((view.users()?, view.user_groups()?)))?;
+        .read(|view| Ok((view.users()?, view.user_groups()?, view.roles()?)))?;
     let users = users.into_iter().filter(|user| {
         let is_wanted = kind.is_none_or(|kind| kind == "User");
         is_wanted && usage.is_of(&policy, &user.attached, user.boundary.as_ref())
@@ -112,9 +114,14 @@ pub fn entities(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
         let is_wanted = kind.is_none_or(|kind| kind == "Group");
         is_wanted && usage.is_of(&policy, &group.attached, None)
     });
+    let roles = roles.into_iter().filter(|role| {
+        let is_wanted = kind.is_none_or(|kind| kind == "Role");
+        is_wanted && usage.is_of(&policy, &role.attached, role.boundary.as_ref())
+    });
     // No name has a slash.
     let named = groups.map(|group| (format!("group/{}", group.name), Entity::Group(group)));
     let named = named.chain(users.map(|user| (format!("user/{}", user.name), Entity::User(user))));
+    let named = named.chain(roles.map(|role| (format!("role/{}", role.name), Entity::Role(role))));
     let entities = below_prefix(call, named.collect(), |(_, entity)| entity.path());
     let page = Page::of(call, entities, |(name, _)| name)?;
     xml.open("PolicyGroups");
@@ -131,7 +138,13 @@ pub fn entities(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
         }
     }
     xml.close("PolicyUsers");
-    xml.element("PolicyRoles", "");
+    xml.open("PolicyRoles");
+    for (_, entity) in &page.items {
+        if let Entity::Role(role) = entity {
+            write_member(xml, "Role", &role.name, &role.id);
+        }
+    }
+    xml.close("PolicyRoles");
     page.write_end(xml);
     Ok(())
 }

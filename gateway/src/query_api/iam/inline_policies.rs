@@ -38,6 +38,7 @@ pub fn get(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
     let (kind, element) = match &principal {
         Principal::User(_) => ("user", "UserName"),
         Principal::Group(_) => ("group", "GroupName"),
+        Principal::Role(_) => ("role", "RoleName"),
     };
     let policy = found.ok_or_else(|| {
         no_such(format!(

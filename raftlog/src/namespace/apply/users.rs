@@ -12,7 +12,7 @@ use crate::namespace::key;
 use crate::namespace::store::StoreError;
 use crate::namespace::users::{
     AccessKey, AccessKeySecret, ENTITY_ID_CHARACTERS, Group, InlinePolicy, ManagedPolicy,
-    ManagedPolicyName, PolicySource, Principal, User, is_group_name, is_path, is_user_key_id,
+    ManagedPolicyName, PolicySource, Principal, Role, User, is_group_name, is_path, is_user_key_id,
     is_user_name, is_user_secret, policy_characters,
 };
 
@@ -212,6 +212,7 @@ impl Change<'_, '_> {
         let (kind, most) = match &principal {
             Principal::User(_) => ("user", self.limits.user_policy_characters_max),
             Principal::Group(_) => ("group", self.limits.group_policy_characters_max),
+            Principal::Role(_) => ("role", self.limits.role_policy_characters_max),
         };
         let (count, together) = (lengths.len(), lengths.iter().sum::<usize>());
         check_quota(
@@ -302,6 +303,7 @@ impl Change<'_, '_> {
         let quota = match &command.principal {
             Principal::User(_) => "PoliciesPerUser",
             Principal::Group(_) => "PoliciesPerGroup",
+            Principal::Role(_) => "PoliciesPerRole",
         };
         check_quota(attached.len(), self.limits.attached_policies_max, quota)?;
         let policy = self.use_policy(&command.policy)?;
@@ -324,18 +326,32 @@ impl Change<'_, '_> {
 
     pub(super) fn set_boundary(&mut self, command: &SetBoundary) -> Outcome {
         let mut user = self.user(&command.user)?;
-        let boundary = match (&user.boundary, &command.policy) {
-            (None, None) => return Ok(Answer::Done),
-            (Some(known), Some(policy)) if known.is_same(policy) => return Ok(Answer::Done),
-            (_, None) => None,
-            (_, Some(policy)) => Some(self.use_policy(policy)?),
+        let Some(boundary) =
+            self.replace_boundary(user.boundary.as_ref(), command.policy.as_ref())?
+        else {
+            return Ok(Answer::Done);
         };
-        if let Some(known) = &user.boundary {
-            self.leave_policy(known)?;
-        }
         user.boundary = boundary;
         self.put_user(&user)?;
         Ok(Answer::Done)
+    }
+
+    /// Counts the uses when one boundary takes the place of another, or none does; the new one, or `None` where nothing changes.
+    pub(super) fn replace_boundary(
+        &mut self,
+        known: Option<&ManagedPolicyName>,
+        wanted: Option<&ManagedPolicyName>,
+    ) -> Outcome<Option<Option<ManagedPolicyName>>> {
+        let boundary = match (known, wanted) {
+            (None, None) => return Ok(None),
+            (Some(known), Some(policy)) if known.is_same(policy) => return Ok(None),
+            (_, None) => None,
+            (_, Some(policy)) => Some(self.use_policy(policy)?),
+        };
+        if let Some(known) = known {
+            self.leave_policy(known)?;
+        }
+        Ok(Some(boundary))
     }
 
     /// Counts a use of a managed policy that must exist; its name as it was given when it was created.
@@ -354,7 +370,7 @@ impl Change<'_, '_> {
     }
 
     /// Counts a use of a managed policy no more.
-    fn leave_policy(&mut self, policy: &ManagedPolicyName) -> Outcome<()> {
+    pub(super) fn leave_policy(&mut self, policy: &ManagedPolicyName) -> Outcome<()> {
         if policy.source == PolicySource::BuiltIn {
             return Ok(());
         }
@@ -371,6 +387,7 @@ impl Change<'_, '_> {
         match principal {
             Principal::User(name) => Ok(self.user(name)?.attached),
             Principal::Group(name) => Ok(self.user_group(name)?.attached),
+            Principal::Role(name) => Ok(self.role(name)?.attached),
         }
     }
 
@@ -384,6 +401,10 @@ impl Change<'_, '_> {
                 let group = self.user_group(name)?;
                 self.put_group(&Group { attached, ..group })?;
             }
+            Principal::Role(name) => {
+                let role = self.role(name)?;
+                self.put_role(&Role { attached, ..role })?;
+            }
         }
         Ok(Answer::Done)
     }
@@ -393,6 +414,7 @@ impl Change<'_, '_> {
         match principal {
             Principal::User(name) => Ok(Principal::User(self.user(name)?.name)),
             Principal::Group(name) => Ok(Principal::Group(self.user_group(name)?.name)),
+            Principal::Role(name) => Ok(Principal::Role(self.role(name)?.name)),
         }
     }
 
@@ -458,7 +480,7 @@ impl Change<'_, '_> {
     }
 
     /// Whether another row may come under a prefix.
-    fn check_count(&self, prefix: &[u8], most: usize, quota: &str) -> Outcome<()> {
+    pub(super) fn check_count(&self, prefix: &[u8], most: usize, quota: &str) -> Outcome<()> {
         let mut scan = self.table.scan(self.txn, prefix, prefix)?;
         let mut count = 0;
         while count < most && scan.next_raw()?.is_some() {
@@ -490,7 +512,7 @@ const KEY_ID: &str = "an access key id has 16 to 128 letters, digits and _";
 const POLICY_NAME: &str = "a policy's name has 1 to 128 letters, digits and _+=,.@-";
 
 /// Refuses a text that cannot be what it is given for, without quoting it.
-fn check_text(may_be: bool, what_is: &str) -> Outcome<()> {
+pub(super) fn check_text(may_be: bool, what_is: &str) -> Outcome<()> {
     match may_be {
         true => Ok(()),
         false => invalid(what_is),
@@ -504,7 +526,7 @@ fn check_path(path: &str) -> Outcome<()> {
     )
 }
 
-fn check_entity(path: &str, id: &str) -> Outcome<()> {
+pub(super) fn check_entity(path: &str, id: &str) -> Outcome<()> {
     check_path(path)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if !ENTITY_ID_CHARACTERS.contains(&id.len()) || !id.bytes().all(is_plain) {
@@ -534,6 +556,7 @@ fn kind_of(principal: &Principal) -> &'static str {
     match principal {
         Principal::User(_) => "user",
         Principal::Group(_) => "group",
+        Principal::Role(_) => "role",
     }
 }
 
@@ -550,6 +573,6 @@ pub(super) fn no_such<T>(message: String) -> Outcome<T> {
     Err(Refusal::NoSuchEntity(message).into())
 }
 
-fn limit_exceeded<T>(message: String) -> Outcome<T> {
+pub(super) fn limit_exceeded<T>(message: String) -> Outcome<T> {
     Err(Refusal::LimitExceeded(message).into())
 }

@@ -8,10 +8,12 @@ use super::kinds::{
     SetBucketSetting, SetObjectTags,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
-use super::users::{SetBoundary, UpdateUser};
+use super::users::UpdateUser;
 use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
 use crate::namespace::tags::Tag;
+use crate::namespace::users::TRUST_POLICY_BYTES_MAX;
+use crate::namespace::{ManagedPolicyName, Principal};
 
 /// A row of LMDB beside its key and value, and the shares of the pages that are copied for it.
 pub(super) const ROW_BYTES: u64 = 256;
@@ -35,11 +37,15 @@ const EXTENT_BYTES: u64 = 64;
 /// An item of a `Repoint` in its archive.
 const ITEM_BYTES: usize = size_of::<rkyv::Archived<RepointItem>>();
 
-/// The numbers of the commands about users, groups, access keys, policies and accounts.
+/// The numbers of the commands about users, groups, access keys, policies, roles, session keys and accounts.
 const USER_KINDS: std::ops::RangeInclusive<u16> = 0x0060..=0x008f;
 
 /// The longest row of a user: name, path and id, the names of ten groups and of eleven policies, the ids of sixteen access keys.
 const USER_BYTES_MAX: u64 = 64 + 512 + 128 + 10 * 132 + 11 * 133 + 16 * 132 + 64;
+
+/// The longest row of a role: name, path, id, description, trust policy, and the names of eleven policies.
+const ROLE_BYTES_MAX: u64 =
+    64 + 512 + 128 + 4 * 1_000 + TRUST_POLICY_BYTES_MAX as u64 + 11 * 133 + 64;
 
 /// The longest row of an access key: id, secret, the name of its user, and what else is known.
 const ACCESS_KEY_BYTES_MAX: u64 = 128 + 128 + 64 + 64;
@@ -116,6 +122,19 @@ pub(super) fn of_user() -> u64 {
     value_bytes(USER_BYTES_MAX)
 }
 
+/// The row of a role, however much it holds.
+pub(super) fn of_role() -> u64 {
+    value_bytes(ROLE_BYTES_MAX)
+}
+
+/// The row of whoever a policy is attached to.
+pub(super) fn of_attached(principal: &Principal) -> u64 {
+    match principal {
+        Principal::User(_) | Principal::Group(_) => of_user(),
+        Principal::Role(_) => of_role(),
+    }
+}
+
 /// The row of an access key, however long it is.
 pub(super) fn of_access_key() -> u64 {
     value_bytes(ACCESS_KEY_BYTES_MAX)
@@ -131,9 +150,9 @@ pub(super) fn of_any_policy() -> u64 {
     value_bytes(crate::namespace::POLICY_BYTES_MAX as u64 + 512)
 }
 
-pub(super) fn of_boundary(command: &SetBoundary) -> u64 {
-    // The policy that bounded the user is in use no more, and the one that does from now on is.
-    let policies = 1 + u64::from(command.policy.is_some());
+pub(super) fn of_boundary(policy: Option<&ManagedPolicyName>) -> u64 {
+    // The policy that bounded before is in use no more, and the one that does from now on is.
+    let policies = 1 + u64::from(policy.is_some());
     of_user() + policies * of_any_policy()
 }
 
@@ -294,10 +313,10 @@ fn value_bytes(length: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::namespace::command::SetMembership;
     use crate::namespace::command::golden::commands;
+    use crate::namespace::command::{SetBoundary, SetMembership};
     use crate::namespace::value;
-    use crate::namespace::{AccessKey, AccessKeySecret, ManagedPolicyName, PolicySource};
+    use crate::namespace::{AccessKey, AccessKeySecret, PolicySource};
 
     #[test]
     fn what_frees_takes_little() {

@@ -196,6 +196,7 @@ macro_rules! samples {
 }
 
 mod accounts;
+mod roles;
 mod users;
 
 /// One of each kind.
@@ -206,6 +207,7 @@ pub(super) fn samples() -> Vec<Sample> {
     samples.extend(of_uploads());
     samples.extend(of_chunks());
     samples.extend(users::samples());
+    samples.extend(roles::samples());
     samples.extend(accounts::samples());
     samples
 }

@@ -8,6 +8,9 @@ use super::accounts::{CreateAccount, CreateAccountKey, DeleteAccount};
 use super::cost::{self, CommandClass};
 use super::envelope::CommandError;
 use super::repoint::{ReplaceChunk, Repoint};
+use super::roles::{
+    AddSessionKey, CreateRole, DeleteRole, RemoveSessionKey, SetRoleBoundary, UpdateRole,
+};
 use super::users::{
     AttachPolicy, CreateAccessKey, CreateGroup, CreateUser, DeleteAccessKey, DeleteGroup,
     DeleteInlinePolicy, DeleteManagedPolicy, DeleteUser, DetachPolicy, PutInlinePolicy,
@@ -117,22 +120,35 @@ macro_rules! command_table {
             0x0066 since 1 Frees DeleteGroup |_| 0 => delete_group,
             /// Puts a user in a group, or takes the user out of it.
             0x0067 since 1 Grows SetMembership |_| 2 * cost::of_user() => set_membership,
-            /// Puts a policy of a user or a group.
+            /// Puts a policy of a user, a group or a role.
             0x0068 since 1 Grows PutInlinePolicy |command| cost::of_policy(&command.document) => put_inline_policy,
-            /// Deletes a policy of a user or a group.
+            /// Deletes a policy of a user, a group or a role.
             0x0069 since 1 Frees DeleteInlinePolicy |_| 0 => delete_inline_policy,
             /// Puts a managed policy.
             0x006a since 1 Grows PutManagedPolicy |command| cost::of_policy(&command.document) => put_managed_policy,
             /// Deletes a managed policy that is not in use.
             0x006b since 1 Frees DeleteManagedPolicy |_| 0 => delete_managed_policy,
-            /// Attaches a managed policy to a user or a group.
-            0x006c since 1 Grows AttachPolicy |_| cost::of_user() + cost::of_any_policy() => attach_policy,
+            /// Attaches a managed policy to a user, a group or a role.
+            0x006c since 1 Grows AttachPolicy |command| cost::of_attached(&command.principal) + cost::of_any_policy() => attach_policy,
             /// Detaches a managed policy.
-            0x006d since 1 Frees DetachPolicy |_| cost::of_user() + cost::of_any_policy() => detach_policy,
+            0x006d since 1 Frees DetachPolicy |command| cost::of_attached(&command.principal) + cost::of_any_policy() => detach_policy,
             /// Sets or removes the boundary of a user.
-            0x006e since 1 Starts SetBoundary |command| cost::of_boundary(command) => set_boundary,
+            0x006e since 1 Starts SetBoundary |command| cost::of_boundary(command.policy.as_ref()) => set_boundary,
             /// Gives a user another name or path.
             0x006f since 1 Grows UpdateUser |command| cost::of_update_user(command) => update_user,
+            /// Creates a role.
+            0x0070 since 1 Grows CreateRole |_| cost::of_role() => create_role,
+            /// Changes who may assume a role, for how long, or its description.
+            0x0071 since 1 Starts UpdateRole |_| cost::of_role() => update_role,
+            /// Deletes a role that has nothing but a boundary.
+            0x0072 since 1 Frees DeleteRole |_| cost::of_any_policy() => delete_role,
+            /// Sets or removes the boundary of a role.
+            0x0073 since 1 Starts SetRoleBoundary |command| cost::of_role() + cost::of_boundary(command.policy.as_ref())
+                => set_role_boundary,
+            /// Adds a key that tokens of sessions are sealed with.
+            0x0074 since 1 Starts AddSessionKey |_| cost::ROW_BYTES => add_session_key,
+            /// Removes a session key, and so ends the sessions that it has sealed.
+            0x0075 since 1 Frees RemoveSessionKey |_| 0 => remove_session_key,
             /// Creates an account.
             0x0080 since 1 Grows CreateAccount |_| cost::of_user() => create_account,
             /// Deletes an account that has nothing.

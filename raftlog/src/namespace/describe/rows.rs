@@ -634,3 +634,28 @@ impl Described for InlinePolicy {
             .with_bytes("document", self.document.as_bytes())
     }
 }
+
+impl Described for Role {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("name", self.name.clone())
+            .with("id", self.id.clone())
+            .with("path", self.path.clone())
+            .with("account", self.account)
+            .with("created_nanos", self.created_nanos)
+            .with("max_session_seconds", self.max_session_seconds)
+            .with_bytes("description", self.description.as_bytes())
+            .with_bytes("trust_policy", self.trust_policy.as_bytes())
+            .with("attached", policy_names(&self.attached))
+            .with("boundary", policy_names(self.boundary.as_slice()))
+    }
+}
+
+/// Without the secret.
+impl Described for SessionKey {
+    fn fields(&self) -> Description {
+        Description::new()
+            .with("number", self.number)
+            .with("created_nanos", self.created_nanos)
+    }
+}

@@ -34,7 +34,7 @@ pub(in crate::namespace) fn read_text(fields: &mut Fields<'_>) -> Result<String,
     fields.string()
 }
 
-fn write_policy_name(fields: &mut FieldWriter, policy: &ManagedPolicyName) {
+pub(super) fn write_policy_name(fields: &mut FieldWriter, policy: &ManagedPolicyName) {
     fields.u8(match policy.source {
         PolicySource::State => 1,
         PolicySource::BuiltIn => 2,
@@ -42,7 +42,7 @@ fn write_policy_name(fields: &mut FieldWriter, policy: &ManagedPolicyName) {
     write_text(fields, &policy.name);
 }
 
-fn read_policy_name(fields: &mut Fields<'_>) -> Result<ManagedPolicyName, Damage> {
+pub(super) fn read_policy_name(fields: &mut Fields<'_>) -> Result<ManagedPolicyName, Damage> {
     let source = match fields.u8()? {
         1 => PolicySource::State,
         2 => PolicySource::BuiltIn,

@@ -134,7 +134,7 @@ impl View<'_> {
         }))
     }
 
-    fn policies_of(
+    pub(super) fn policies_of(
         &self,
         principal: &Principal,
         attached: &[ManagedPolicyName],
@@ -145,7 +145,7 @@ impl View<'_> {
         inline.chain(attached).collect()
     }
 
-    fn policy_text(&self, policy: &ManagedPolicyName) -> Result<PolicyText, StoreError> {
+    pub(super) fn policy_text(&self, policy: &ManagedPolicyName) -> Result<PolicyText, StoreError> {
         match policy.source {
             PolicySource::BuiltIn => Ok(PolicyText::BuiltIn(policy.name.clone())),
             PolicySource::State => {

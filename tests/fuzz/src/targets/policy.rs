@@ -1,15 +1,19 @@
-//! Policies in AWS's language, of a bucket and of an identity; one that is understood is asked a question by everybody, by the root and by a user.
+//! Policies in AWS's language, of a bucket, of an identity and of who may assume a role; one that is understood is asked a question by everybody, by the root and by a user.
 
 use std::rc::Rc;
 
 use strata_gateway::policy::{
-    Policies, Policy, PolicyKind, Principal, Question, User, decide, value,
+    Policies, Policy, PolicyKind, Principal, Question, User, decide, decide_trust, value,
 };
 
 use crate::allocation::bounded;
 
 pub(super) fn run(data: &[u8]) {
-    let kinds = [PolicyKind::Bucket { name: "photos" }, PolicyKind::Identity];
+    let kinds = [
+        PolicyKind::Bucket { name: "photos" },
+        PolicyKind::Identity,
+        PolicyKind::Trust,
+    ];
     for kind in kinds {
         let Some(policy) = bounded(data.len(), || Policy::parse(data, kind).ok()) else {
             continue;
@@ -30,7 +34,7 @@ fn ask(policy: Policy, kind: PolicyKind<'_>) {
     };
     let own = [Rc::new(policy)];
     let policies = match kind {
-        PolicyKind::Bucket { .. } => Policies {
+        PolicyKind::Bucket { .. } | PolicyKind::Trust => Policies {
             bucket: Some(&own[0]),
             ..Policies::default()
         },
@@ -52,7 +56,11 @@ fn ask(policy: Policy, kind: PolicyKind<'_>) {
             resource: "arn:aws:s3:::photos/a/b",
             facts: &|_| value("127.0.0.1"),
         };
-        let first = decide(&question, &policies);
-        assert_eq!(decide(&question, &policies), first);
+        let answer = match kind {
+            PolicyKind::Trust => decide_trust,
+            PolicyKind::Bucket { .. } | PolicyKind::Identity => decide,
+        };
+        let first = answer(&question, &policies);
+        assert_eq!(answer(&question, &policies), first);
     }
 }

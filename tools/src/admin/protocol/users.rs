@@ -1,4 +1,4 @@
-//! Requests about accounts, users, groups, access keys and policies.
+//! Requests about accounts, users, groups, roles, access keys, policies and session keys.
 //!
 //! Invariant: a field that no request of the name has is refused by its name, as it may be one that is misspelt and would have narrowed the request.
 
@@ -73,12 +73,48 @@ pub enum UsersRequest {
         group: String,
         member: bool,
     },
-    /// To list the managed policies, or those of a user or a group.
+    /// To list all roles.
+    ListRoles,
+    /// To show a role with its policies.
+    ShowRole { role: String },
+    /// To create a role.
+    CreateRole {
+        role: String,
+        path: String,
+        trust_policy: String,
+        max_session_seconds: u32,
+        description: String,
+    },
+    /// To change what is said of a role; what is null stays.
+    UpdateRole {
+        role: String,
+        #[serde(default)]
+        trust_policy: Option<String>,
+        #[serde(default)]
+        max_session_seconds: Option<u32>,
+        #[serde(default)]
+        description: Option<String>,
+    },
+    /// To delete a role that has nothing but a boundary.
+    DeleteRole { role: String },
+    /// To bound what the policies of a role may allow by a managed policy, or by none, which is said by null and by no absence.
+    SetRoleBoundary {
+        role: String,
+        #[serde(deserialize_with = "said_or_null")]
+        policy: Option<String>,
+    },
+    /// To list the keys that tokens of sessions are sealed with.
+    ListSessionKeys,
+    /// To seal the tokens of new sessions with a new key.
+    AddSessionKey,
+    /// To remove a key, and so to end the sessions that it has sealed.
+    RemoveSessionKey { number: u32 },
+    /// To list the managed policies, or those of a user, a group or a role.
     ListPolicies {
         #[serde(flatten)]
         of: Of,
     },
-    /// To put a managed policy, or one of a user or a group alone.
+    /// To put a managed policy, or one of a user, a group or a role alone.
     PutPolicy {
         policy: String,
         document: String,
@@ -97,7 +133,7 @@ pub enum UsersRequest {
         #[serde(flatten)]
         of: Of,
     },
-    /// To attach a managed policy to a user or a group.
+    /// To attach a managed policy to a user, a group or a role.
     AttachPolicy {
         policy: String,
         #[serde(flatten)]
@@ -111,7 +147,7 @@ pub enum UsersRequest {
     },
 }
 
-/// Whose policy is meant: that of a user, of a group, or, with neither, one that stands by itself.
+/// Whose policy is meant: that of a user, of a group, of a role, or, with none of them, one that stands by itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Of {
     /// The user.
@@ -120,6 +156,9 @@ pub struct Of {
     /// The group.
     #[serde(default)]
     pub group: Option<String>,
+    /// The role.
+    #[serde(default)]
+    pub role: Option<String>,
 }
 
 impl UsersRequest {
@@ -173,6 +212,7 @@ mod tests {
         Of {
             user: Some("alice".into()),
             group: None,
+            role: None,
         }
     }
 
@@ -210,6 +250,20 @@ mod tests {
                 active: false,
             },
             UsersRequest::ListPolicies { of: Of::default() },
+            UsersRequest::CreateRole {
+                role: "job".into(),
+                path: "/".into(),
+                trust_policy: "{\n}".into(),
+                max_session_seconds: 3_600,
+                description: String::new(),
+            },
+            UsersRequest::UpdateRole {
+                role: "job".into(),
+                trust_policy: None,
+                max_session_seconds: Some(7_200),
+                description: None,
+            },
+            UsersRequest::RemoveSessionKey { number: 1 },
             UsersRequest::PutPolicy {
                 policy: policy(),
                 document: "{\n}".into(),
