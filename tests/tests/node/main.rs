@@ -14,6 +14,7 @@ mod copies;
 mod corruption;
 mod cors;
 mod crash;
+mod crash_versions;
 mod devices;
 mod first_start;
 mod full_device;

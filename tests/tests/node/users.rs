@@ -368,7 +368,10 @@ fn the_command_line_keeps_users_groups_keys_and_policies() {
             "Cannot delete a policy attached to entities.",
         ),
         (&["policy", "delete", "AmazonS3FullAccess"], "built in"),
-        (&["policy", "attach", "read"], "to a user or to a group"),
+        (
+            &["policy", "attach", "read"],
+            "to a user, to a group or to a role",
+        ),
         (
             &["policy", "put", "bad", &secret],
             "Policies must be valid JSON",
