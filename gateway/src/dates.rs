@@ -40,12 +40,19 @@ impl fmt::Display for Iso8601Millis {
     }
 }
 
-/// Reads a date with a time in ISO 8601: milliseconds since the Unix epoch, a part of one counted as a whole one.
+/// Reads a date with a time in ISO 8601: milliseconds since the Unix epoch, a part of one counted as a whole one but for the last one of the year
+/// 9999. `None` for what is later, by the time zone that it names, since an earlier end would be a shorter retention.
 pub fn parse_iso8601_millis(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Parser::DEFAULT).ok()?;
     let nanoseconds = time.unix_timestamp_nanos();
-    let millis = -(-nanoseconds).div_euclid(1_000_000);
-    i64::try_from(millis.min(RETAIN_UNTIL_MILLIS_MAX.into())).ok()
+    let last = i128::from(RETAIN_UNTIL_MILLIS_MAX);
+    let millis = match nanoseconds.div_euclid(1_000_000) {
+        whole if whole == last => last,
+        _ => -(-nanoseconds).div_euclid(1_000_000),
+    };
+    i64::try_from(millis)
+        .ok()
+        .filter(|millis| *millis <= RETAIN_UNTIL_MILLIS_MAX)
 }
 
 /// Puts year, month, day, hour, minute and second where they begin in a text. Without a formatter, because a list
@@ -159,7 +166,15 @@ mod tests {
         ] {
             assert_eq!(parse_iso8601_millis(text), Some(millis), "{text}");
         }
-        for text in ["", "soon", "1994-11-15", "784903526", "1994-11-15T12:45:26"] {
+        for text in [
+            "",
+            "soon",
+            "1994-11-15",
+            "784903526",
+            "1994-11-15T12:45:26",
+            "9999-12-31T23:59:59-00:01",
+            "10000-01-01T00:00:00Z",
+        ] {
             assert_eq!(parse_iso8601_millis(text), None, "{text}");
         }
     }

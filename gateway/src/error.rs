@@ -281,6 +281,7 @@ impl From<Refusal> for Fault {
             Refusal::NoObjectLock => object_lock::no_configuration(),
             Refusal::ObjectLocked => object_lock::locked(),
             Refusal::InvalidBucketState => Code::InvalidBucketState.into(),
+            Refusal::RetentionIsOver => object_lock::is_over().because(refusal.to_string()),
             Refusal::EntityTooLarge => Code::EntityTooLarge.into(),
             Refusal::ChecksumMismatch => Fault::new(Code::InvalidRequest, refusal.to_string()),
             Refusal::TooManyOutstanding => Code::SlowDown.into(),

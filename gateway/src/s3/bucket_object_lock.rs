@@ -73,7 +73,9 @@ fn read(xml: &[u8]) -> Result<Option<DefaultRetention>, Fault> {
     let (mut is_enabled, mut default) = (false, None);
     while let Some(name) = xml.child()? {
         match name.as_str() {
-            "ObjectLockEnabled" if xml.text()?.trim() == "Enabled" => is_enabled = true,
+            "ObjectLockEnabled" if !is_enabled && xml.text()?.trim() == "Enabled" => {
+                is_enabled = true
+            }
             "Rule" if default.is_none() => default = Some(read_rule(&mut xml)?),
             _ => return Err(Code::MalformedXML.into()),
         }
@@ -100,12 +102,14 @@ fn read_default(xml: &mut xml::Reader<'_>) -> Result<DefaultRetention, Fault> {
     let (mut mode, mut days, mut years) = (None, None, None);
     while let Some(name) = xml.child()? {
         match name.as_str() {
-            "Mode" => mode = mode_of(xml.text()?.trim()),
-            "Days" => days = Some(xml.value::<i64>()?),
-            "Years" => years = Some(xml.value::<i64>()?),
+            "Mode" if mode.is_none() => mode = Some(xml.text()?),
+            "Days" if days.is_none() => days = Some(xml.value::<i64>()?),
+            "Years" if years.is_none() => years = Some(xml.value::<i64>()?),
+            // An element that is there twice says two things.
             _ => return Err(Code::MalformedXML.into()),
         }
     }
+    let mode = mode.and_then(|mode| mode_of(mode.trim()));
     let mode = mode.ok_or_else(|| Fault::from(Code::MalformedXML))?;
     let period = match (days, years) {
         (Some(days), None) => RetentionPeriod::Days(period(days, RETENTION_DAYS_MAX, "days")?),
@@ -163,6 +167,7 @@ mod tests {
             "",
             "<ObjectLockEnabled>Disabled</ObjectLockEnabled>",
             "<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule/>",
+            "<ObjectLockEnabled>Enabled</ObjectLockEnabled><ObjectLockEnabled>Enabled</ObjectLockEnabled>",
             "<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule>",
             "<Other/>",
         ] {
@@ -175,6 +180,9 @@ mod tests {
             "<Mode>governance</Mode><Days>1</Days>",
             "<Mode>GOVERNANCE</Mode><Days>1</Days><Years>1</Years>",
             "<Mode>GOVERNANCE</Mode><Days>one</Days>",
+            "<Mode>abc</Mode><Mode>GOVERNANCE</Mode><Days>1</Days>",
+            "<Mode>COMPLIANCE</Mode><Mode>GOVERNANCE</Mode><Days>1</Days>",
+            "<Mode>GOVERNANCE</Mode><Days>3650</Days><Days>1</Days>",
         ] {
             assert_eq!(rule(inside), Err(Code::MalformedXML), "{inside}");
         }

@@ -28,6 +28,9 @@ pub const LEGAL_HOLD: HeaderName = HeaderName::from_static("x-amz-object-lock-le
 /// Whether a retention of governance is bypassed.
 const BYPASS: &str = "x-amz-bypass-governance-retention";
 
+/// What AWS says of a date that is past.
+const IN_FUTURE: &str = "The retain until date must be in the future!";
+
 /// The lock that the headers of a request give what is put.
 ///
 /// # Errors
@@ -157,8 +160,13 @@ fn until_of(text: &str) -> Result<i64, Fault> {
         .ok_or_else(|| argument("The retain until date must be provided in ISO 8601 format"))?;
     match millis > reactor::wall_clock().nanoseconds() / 1_000_000 {
         true => Ok(millis),
-        false => Err(argument("The retain until date must be in the future!")),
+        false => Err(argument(IN_FUTURE)),
     }
+}
+
+/// A retention is over when it would be given: the time of commits may be ahead of the clock here.
+pub fn is_over() -> Fault {
+    Fault::new(Code::InvalidArgument, IN_FUTURE).detail("ArgumentName", RETAIN_UNTIL.as_str())
 }
 
 /// Refuses a lock for a bucket that has no Object Lock, before a body is taken.

@@ -10,7 +10,7 @@ use super::tags::Tag;
 pub struct ObjectExtras {
     /// Its tags, whose form is the front end's affair: at most [`OBJECT_TAGS_MAX`](super::OBJECT_TAGS_MAX), of 16 KiB in all.
     pub tags: Vec<Tag>,
-    /// What keeps it from being removed, only in a bucket that has Object Lock. Where it names no retention, the object gets the
+    /// What keeps it from being removed, only in a bucket that has Object Lock. A retention that is over already is refused. Where it names none, the object gets the
     /// bucket's default.
     pub lock: ObjectLock,
 }

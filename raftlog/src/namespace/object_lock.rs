@@ -1,8 +1,8 @@
 //! Object Lock: what keeps a version of an object from being removed, and what a bucket gives to those that come without.
 //!
 //! Invariants: retention and legal hold stand in the entry of the version, and go with it from one family to the other; a locked version
-//! is only in a bucket that has Object Lock, such a bucket keeps versions and never stops, and never loses Object Lock; an entry is removed only with
-//! a [`Removable`], which is there for none that is locked; time is that of the group, which only moves forward, never a clock of the
+//! is only in a bucket that has Object Lock, such a bucket keeps versions and never stops, and never loses Object Lock; the body of an object is dropped
+//! only with a [`Removable`], which is there for none that is locked; time is that of the group, which only moves forward, never a clock of the
 //! machine.
 //! The rules are those of
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>.
@@ -243,7 +243,7 @@ pub(crate) fn bucket_lock_of_row(byte: u8, count: u64) -> Result<Option<BucketLo
     Ok(Some(BucketLock { default }))
 }
 
-/// An object's entry that nothing keeps from being removed: what removes one asks for this.
+/// An object's entry that nothing keeps from being removed: what drops its body asks for this.
 pub(crate) struct Removable<'e>(&'e Entry);
 
 impl<'e> Removable<'e> {

@@ -369,6 +369,46 @@ fn a_time_that_is_over_is_over_by_the_time_of_the_group() {
     assert_eq!(delete(&mut cluster, "k", version, false), deleted);
 }
 
+/// A clock that was once ahead has moved the time of the group for good: what a front end takes for the future may be past by then, and must not
+/// be told as locked.
+#[test]
+fn a_retention_that_is_over_already_is_refused() {
+    let mut cluster = locked_cluster();
+    let version = put_with(&mut cluster, "k", lock(None, Some(true)))
+        .version()
+        .unwrap();
+    cluster.time_nanos += 100 * MILLI;
+    cluster.change(Noop { reserved: 0 });
+    cluster.time_nanos -= 90 * MILLI;
+    let before = cluster.rows_of(b"DIXVM");
+    for (after_millis, is_over) in [(11, true), (100, true), (101, false)] {
+        let asked = Some(until(Compliance, DAY_MILLIS + after_millis));
+        let answers = [
+            cluster.change(retain("k", Some(version), asked, true)),
+            put_with(&mut cluster, "other", lock(asked, None)),
+            begin_upload(&mut cluster, "other", lock(asked, None)).1,
+        ];
+        for answer in answers {
+            let refused = answer == refused(Refusal::RetentionIsOver);
+            assert_eq!(refused, is_over, "{after_millis}: {answer:?}");
+        }
+        let kept = lock_of(&cluster, "k", version).unwrap();
+        match is_over {
+            true => {
+                assert_eq!(cluster.rows_of(b"DIXVM"), before);
+                assert_eq!(kept, lock(None, Some(true)));
+            }
+            false => assert_eq!(kept, lock(asked, Some(true))),
+        }
+    }
+    // An upload was asked when it was begun.
+    let soon = lock(Some(until(Compliance, DAY_MILLIS + 150)), None);
+    let (upload, _) = begin_upload(&mut cluster, "upload", soon);
+    cluster.time_nanos += 200 * MILLI;
+    let version = complete(&mut cluster, "upload", upload).version().unwrap();
+    assert_eq!(lock_of(&cluster, "upload", version), Some(soon));
+}
+
 #[test]
 fn a_default_is_given_when_an_object_is_made() {
     let mut cluster = locked_cluster();
@@ -505,14 +545,17 @@ impl Model {
             self.some_retention(random),
             [None, Some(false), Some(true)][random.below(3)],
         );
+        let is_over = asked.retention.is_some() && self.is_in_force(asked.retention).is_none();
         let answer = match random.below(2) {
             0 => put_with(&mut self.cluster, key, asked),
-            _ => {
-                let (upload, answer) = begin_upload(&mut self.cluster, key, asked);
-                assert_eq!(answer, Answer::Done);
-                complete(&mut self.cluster, key, upload)
-            }
+            _ => match begin_upload(&mut self.cluster, key, asked) {
+                (upload, Answer::Done) => complete(&mut self.cluster, key, upload),
+                (_, refused) => refused,
+            },
         };
+        if is_over {
+            return assert_eq!(answer, refused(Refusal::RetentionIsOver));
+        }
         let default = self.default.map(|default| {
             let RetentionPeriod::Days(days) = default.period else {
                 panic!("years");
@@ -540,6 +583,9 @@ impl Model {
         let Some(known) = known else {
             return assert_eq!(answer, refused(Refusal::IsDeleteMarker));
         };
+        if new.is_some_and(|new| !in_force(&new)) {
+            return assert_eq!(answer, refused(Refusal::RetentionIsOver));
+        }
         let is_allowed = match (known.retention.filter(in_force), new) {
             (None, _) => true,
             (Some(old), _) if old.mode == Governance && bypass => true,

@@ -23,6 +23,7 @@ mod listing;
 mod multipart;
 mod object_attributes;
 mod object_lock;
+mod object_lock_ways;
 mod object_tags;
 mod objects;
 mod old_devices;

@@ -270,7 +270,7 @@ async fn a_lock_comes_with_what_is_put_copied_or_uploaded() {
     copy("plain").send().await.expect("copied");
     assert_eq!(lock(&client, &name, "plain").await, (None, None));
     let copy = copy("copy").object_lock_mode(ObjectLockMode::Compliance);
-    let copy = copy.object_lock_retain_until_date(after(1));
+    let copy = copy.object_lock_retain_until_date(after(60));
     copy.send().await.expect("copied");
     let (seen, hold) = lock(&client, &name, "copy").await;
     assert_eq!(

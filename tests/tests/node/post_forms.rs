@@ -18,7 +18,7 @@ const BOUNDARY: &str = "----WebKitFormBoundary7MA4YWxkTrZu0gW";
 
 /// A form: fields, then a file.
 #[derive(Clone)]
-struct Form {
+pub struct Form {
     bytes: Vec<u8>,
 }
 
@@ -31,11 +31,11 @@ impl Form {
         form
     }
 
-    fn field(self, name: &str, value: &str) -> Form {
+    pub fn field(self, name: &str, value: &str) -> Form {
         self.part(&format!("name=\"{name}\""), value.as_bytes())
     }
 
-    fn file(self, file_name: &str, content: &[u8]) -> Form {
+    pub fn file(self, file_name: &str, content: &[u8]) -> Form {
         let head = format!(
             "name=\"file\"; filename=\"{file_name}\"\r\nContent-Type: application/octet-stream"
         );
@@ -58,7 +58,7 @@ impl Form {
         request.header("content-type", kind).body(self.bytes)
     }
 
-    fn send(self, bucket: &str) -> Response {
+    pub fn send(self, bucket: &str) -> Response {
         sent(self.request(bucket))
     }
 }
@@ -78,7 +78,7 @@ fn signed(bucket: &str, conditions: &str) -> Vec<(String, String)> {
 }
 
 /// A form with these fields, and conditions that let every one of them through.
-fn form_of(bucket: &str, fields: &[(&str, &str)]) -> Form {
+pub fn form_of(bucket: &str, fields: &[(&str, &str)]) -> Form {
     let conditions = fields.iter();
     let conditions = conditions.map(|(name, _)| format!("[\"starts-with\",\"${name}\",\"\"]"));
     let conditions: Vec<String> = conditions.collect();

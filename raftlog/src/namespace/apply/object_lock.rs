@@ -42,6 +42,7 @@ impl Change<'_, '_> {
         self.check_retention(command.retention)?;
         self.check_has_lock(command.bucket)?;
         let mut named = self.named_version(command.bucket, &command.key, command.version)?;
+        self.check_in_force(command.retention)?;
         let (now, bypass) = (self.now(), command.bypass_governance);
         let lock = &mut named.entry.lock;
         if !lock.may_become(command.retention, now, bypass) {
@@ -77,12 +78,21 @@ impl Change<'_, '_> {
         }
     }
 
-    /// Whether a lock that a request asks for may be given in a bucket.
+    /// A retention that is over by the time of the group would be taken for a lock and be none: its clock may have been ahead of the one
+    /// that a front end asks.
+    fn check_in_force(&self, retention: Option<Retention>) -> Outcome<()> {
+        match retention.is_none_or(|retention| retention.is_in_force(self.now())) {
+            true => Ok(()),
+            false => Err(Refusal::RetentionIsOver.into()),
+        }
+    }
+
+    /// Whether a lock that a request asks for may be given in a bucket. An upload is asked when it begins, not when it is completed.
     pub(super) fn check_lock(&self, lock: ObjectLock, bucket: &Entry) -> Outcome<()> {
         self.check_retention(lock.retention)?;
         match bucket.bucket_lock {
             None if lock != ObjectLock::NONE => Err(Refusal::NoObjectLock.into()),
-            _ => Ok(()),
+            _ => self.check_in_force(lock.retention),
         }
     }
 

@@ -1,20 +1,35 @@
 //! Bodies that are gone: dropped by one row, released a bounded number of rows at a time.
 //!
 //! Invariants: dropping a body costs the same however long it is; a row of extents is deleted only once the chunks of its body
-//! have been freed, and is then taken off the packs that it names; the row of `F` goes with the last row of its body.
+//! have been freed, and is then taken off the packs that it names; the row of `F` goes with the last row of its body; the body of an object is
+//! dropped only with a [`Removable`], since no other module can drop an inode.
 
 use super::repoint::Unpacked;
 use super::{Change, Outcome, invalid};
 use crate::namespace::body::{DroppedRow, DroppedScope, ExtentRow, INLINE_ROW_BYTES};
 use crate::namespace::command::{Answer, DroppedKey, Release, ReleaseBodies};
 use crate::namespace::key;
+use crate::namespace::object_lock::Removable;
 use crate::namespace::store::StoreError;
 use crate::namespace::value;
 
 impl Change<'_, '_> {
+    /// Drops the body of an object that no row names any more, and its place.
+    pub(super) fn drop_object(
+        &mut self,
+        bucket: u64,
+        object: &Removable<'_>,
+    ) -> Result<(), StoreError> {
+        let entry = object.entry();
+        self.drop_inode(entry.inode)?;
+        self.delete(&key::inode(entry.inode))?;
+        self.count_deleted(bucket, entry.size);
+        Ok(())
+    }
+
     /// Drops all that an inode has in `X`: its first few rows at once, the rest, once its chunks have been freed, by its row of
     /// `F`.
-    pub(super) fn drop_inode(&mut self, inode: u64) -> Result<(), StoreError> {
+    fn drop_inode(&mut self, inode: u64) -> Result<(), StoreError> {
         // The attributes, all of an inline body, and the tags.
         let rows_at_once = 2 + self.limits.inline_bytes_max.div_ceil(INLINE_ROW_BYTES);
         let mut rows = 0;

@@ -161,19 +161,6 @@ impl Change<'_, '_> {
         Ok(())
     }
 
-    /// Drops the body of an object that no row names any more, and its place.
-    pub(super) fn drop_object(
-        &mut self,
-        bucket: u64,
-        object: &Removable<'_>,
-    ) -> Result<(), StoreError> {
-        let entry = object.entry();
-        self.drop_inode(entry.inode)?;
-        self.delete(&key::inode(entry.inode))?;
-        self.count_deleted(bucket, entry.size);
-        Ok(())
-    }
-
     /// Takes an earlier version out of its row.
     fn take_version(
         &mut self,

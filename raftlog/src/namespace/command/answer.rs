@@ -250,4 +250,7 @@ pub enum Refusal {
     /// A bucket gets Object Lock only while it keeps versions, and keeps them for good then.
     #[error("Object Lock and versions that are not kept exclude each other")]
     InvalidBucketState,
+    /// A retention is asked for that is over already, by the time of the group.
+    #[error("the retention is over already, by the time of commits")]
+    RetentionIsOver,
 }

@@ -560,6 +560,7 @@ fn answers_of_locks() -> Vec<Answer> {
         Answer::Refused(Refusal::NoObjectLock),
         Answer::Refused(Refusal::ObjectLocked),
         Answer::Refused(Refusal::InvalidBucketState),
+        Answer::Refused(Refusal::RetentionIsOver),
     ]
 }
 

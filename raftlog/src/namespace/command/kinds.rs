@@ -486,8 +486,8 @@ pub struct SetObjectTags {
 }
 
 /// Replaces the retention of a version, or removes it. Refused with `NoObjectLock` in a bucket without Object Lock, with `ObjectLocked` where
-/// the one in force would be shortened, removed or of another mode, unless it is one of governance, and that is bypassed; and by what is
-/// there, as [`SetObjectTags`] is.
+/// the one in force would be shortened, removed or of another mode, unless it is one of governance, and that is bypassed, with
+/// `RetentionIsOver` where the new one is over already; and by what is there, as [`SetObjectTags`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct SetRetention {
     /// The bucket's inode.
