@@ -160,7 +160,7 @@ pub enum Named {
 pub(super) enum Reach {
     /// Not at all.
     None,
-    /// Through its account, which has to let it do what is asked.
+    /// Through its account, which has to let it do what is asked; an identity of a provider, which has none, through everybody.
     Account,
     /// A session through its role: what bounds the role, and the session, holds it back.
     Role,
@@ -296,6 +296,8 @@ impl Named {
             (Named::Federated(named), Principal::Federated { provider }) if named == provider => {
                 Reach::Direct
             }
+            // For everybody's sake it is kept out, and let in by nothing: see `decide_trust`.
+            (Named::Everybody, Principal::Federated { .. }) => Reach::Account,
             (_, Principal::Federated { .. }) => Reach::None,
             (Named::Everybody, Principal::Session(_)) => Reach::Role,
             (Named::Everybody, _) => Reach::Direct,
