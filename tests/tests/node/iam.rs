@@ -760,6 +760,8 @@ fn users_call_what_their_policies_allow() {
     );
     let yvonne = ("UserName", "iam-yvonne");
     user.done("CreateUser", &[yvonne, bound]);
+    // The boundary of one who is there is none of the one who is created: that one may be deleted meanwhile.
+    assert_eq!(user.code("CreateUser", &[yvonne]), "AccessDenied");
     let policy = [("PolicyName", "p"), ("PolicyDocument", ALLOW_ALL)];
     user.done("PutUserPolicy", &[&[yvonne], &policy[..]].concat());
     assert_eq!(
