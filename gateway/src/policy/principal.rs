@@ -10,6 +10,7 @@ use super::MalformedPolicy;
 use super::condition::{Values, value};
 use super::json::Json;
 use super::key::Key;
+use crate::s3::ROOT_ACCOUNT;
 
 /// A user of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,7 +251,9 @@ impl Named {
                     None => text,
                     Some(rest) => {
                         let (account, provider) = rest.split_once(":oidc-provider/")?;
-                        account_of(account).map(|_| provider)?
+                        // Those of the configuration are of the account that is always there.
+                        let is_here = account_of(account) == Some(ROOT_ACCOUNT);
+                        is_here.then_some(provider)?
                     }
                 };
                 is_provider(text).then(|| Named::Federated(text.to_owned()))

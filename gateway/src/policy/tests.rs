@@ -1409,6 +1409,10 @@ fn a_trust_policy_names_principals_and_no_resource() {
             "Resource",
         ),
         (
+            r#"{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::000000000002:oidc-provider/id.example.com"},"Action":"sts:AssumeRoleWithWebIdentity"}"#,
+            "Invalid principal",
+        ),
+        (
             r#"{"Effect":"Allow","Principal":{"Federated":"*"},"Action":"sts:AssumeRole"}"#,
             "Invalid principal",
         ),
