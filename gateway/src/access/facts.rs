@@ -17,7 +17,7 @@ use crate::dates::{Iso8601Millis, Iso8601Seconds};
 use crate::error::Fault;
 use crate::operation::Id;
 use crate::percent::decode_form;
-use crate::policy::{Key, Values, account_id, value};
+use crate::policy::{Key, Principal, Values, account_id, value};
 use crate::request::Request;
 use crate::s3::object_lock::{self, hold_name, mode_name};
 use crate::s3::tags::{self, TagsOf};
@@ -58,6 +58,13 @@ pub fn common<'r>(key: &Key, of: &Common<'r>) -> Values<'r> {
             let issued = of.asker.identity.issued_seconds?;
             value(Iso8601Seconds(issued).to_string())
         }
+        // Every temporary credential tells it, and none here was got with such a device.
+        Key::MultiFactorAuthPresent => of.asker.identity.issued_seconds.and(value("false")),
+        Key::PrincipalIsAwsService => match of.asker.identity.principal {
+            Principal::Anonymous => None,
+            _ => value("false"),
+        },
+        Key::ViaAwsService => value("false"),
         Key::EpochTime => value(reactor::wall_clock().seconds().to_string()),
         Key::Referer => header_text(of.headers, &header::REFERER),
         Key::UserAgent => header_text(of.headers, &header::USER_AGENT),

@@ -1,7 +1,7 @@
 //! Whom a token of temporary credentials stands for: the role or the user that the session is of, as it is now, and what restricts the session.
 //!
-//! Invariants: a session has the rights that its role or user has when it asks, not those of when it began; a role or a user that was deleted, or
-//! created again, has no sessions; a session policy that was deleted allows nothing, and one that cannot be read
+//! Invariants: a session has the rights that its role or user has when it asks, not those of when it began; a role, a user or an account that was
+//! deleted, or created again, has no sessions; a session policy that was deleted allows nothing, and one that cannot be read
 //! closes the session out.
 
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use super::identity::{Identity, compile};
 use crate::auth::session_token::{self, Session, SessionPolicies, Who};
 use crate::error::{Code, Fault};
 use crate::policy::{Policy, Principal, RoleSession};
-use crate::s3::Shared;
+use crate::s3::{ROOT_ACCOUNT, Shared};
 
 /// Compiled policies of sessions that are kept on a reactor, and the bytes of their documents.
 const POLICIES_MAX: usize = 256;
@@ -81,9 +81,19 @@ pub struct Found {
 /// `InvalidToken` where that one is no longer there; `InternalError` where a policy of that one cannot be read.
 pub fn identity(shared: &Shared, session: &Session) -> Result<Found, Fault> {
     let (base, user, principal) = match &session.who {
-        Who::Root { account } => {
+        Who::Root {
+            account,
+            created_nanos,
+        } => {
             let account = *account;
-            (shared.identities.root(), None, Principal::Root { account })
+            if created(shared, account)? != Some(*created_nanos) {
+                return Err(gone(format!("the account {account:012}")));
+            }
+            (
+                shared.identities.root_of(account),
+                None,
+                Principal::Root { account },
+            )
         }
         Who::User { name, id } => {
             let found = shared.cluster.user_policies(name)?;
@@ -121,6 +131,18 @@ pub fn identity(shared: &Shared, session: &Session) -> Result<Found, Fault> {
         expires_seconds: Some(session.expires_seconds),
     });
     Ok(Found { identity, user })
+}
+
+/// When an account was created, in nanoseconds since the Unix epoch; 0 for the one that is always there, `None` for one that is not.
+///
+/// # Errors
+/// Those of the namespace.
+pub fn created(shared: &Shared, account: u64) -> Result<Option<i64>, Fault> {
+    if account == ROOT_ACCOUNT {
+        return Ok(Some(0));
+    }
+    let found = shared.cluster.read(|view| view.account(account))?;
+    Ok(found.map(|account| account.created_nanos))
 }
 
 fn gone(what: String) -> Fault {
@@ -185,7 +207,10 @@ mod tests {
             },
             issued_seconds: 1_000,
             expires_seconds: 1_900,
-            who: Who::Root { account: 1 },
+            who: Who::Root {
+                account: 1,
+                created_nanos: 0,
+            },
             policies: None,
         };
         let code = |id: &str, now| {

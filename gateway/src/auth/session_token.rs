@@ -7,7 +7,7 @@
 //! |---|---|
 //! | issued, expires | 8 each, seconds since the Unix epoch |
 //! | access key id, secret | texts |
-//! | who | 1: 1 the root, then its account 8; 2 a user, then name and id; 3 a role, then name, id, name of the session, and provider of the identity (empty for none) |
+//! | who | 1: 1 the root, then its account 8 and when that was created 8; 2 a user, then name and id; 3 a role, then name, id, name of the session, and provider of the identity (empty for none) |
 //! | session policies | 1: 0 none, 1 some |
 //! | where some | the document, a text (empty for none); how many managed policies 1; of each its source 1 (1 of the replicated state, 2 built in) and name |
 //!
@@ -74,6 +74,8 @@ pub enum Who {
     Root {
         /// The account.
         account: u64,
+        /// When it was created, in nanoseconds since the Unix epoch, 0 for the first: another account of that number was at another time.
+        created_nanos: i64,
     },
     /// Those of a user.
     User {
@@ -218,9 +220,13 @@ fn encode(session: &Session) -> Option<Vec<u8>> {
     text(&mut plain, &session.credential.access_key_id)?;
     text(&mut plain, &session.credential.secret_access_key)?;
     match &session.who {
-        Who::Root { account } => {
+        Who::Root {
+            account,
+            created_nanos,
+        } => {
             plain.push(1);
             plain.extend_from_slice(&account.to_be_bytes());
+            plain.extend_from_slice(&created_nanos.to_be_bytes());
         }
         Who::User { name, id } => {
             plain.push(2);
@@ -266,6 +272,7 @@ fn decode(plain: &[u8]) -> Option<Session> {
     let who = match rest.u8()? {
         1 => Who::Root {
             account: rest.i64()?.cast_unsigned(),
+            created_nanos: rest.i64()?,
         },
         2 => Who::User {
             name: rest.text()?,
@@ -393,7 +400,13 @@ mod tests {
             managed: Vec::new(),
         };
         vec![
-            session(Who::Root { account: 1 }, None),
+            session(
+                Who::Root {
+                    account: 2,
+                    created_nanos: 7,
+                },
+                None,
+            ),
             session(user, None),
             session(role(None), Some(policies)),
             session(role(Some("id.example.com/a")), Some(none)),

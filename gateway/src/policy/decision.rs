@@ -2,7 +2,7 @@
 //!
 //! The order is AWS's (IAM user guide, "Policy evaluation logic"): a statement that denies wins, whatever policy it stands in; then something must allow. In
 //! the account that owns the bucket the identity's policies or the bucket's policy allow; for another account both must. What bounds an identity and what bounds
-//! a session only restrict, but for a session that the bucket's policy names by its own ARN ("Session policies"). Who may assume a role is decided alike, with
+//! a session only restrict, but for a session that the policy of its own account's bucket names by its ARN ("Session policies"). Who may assume a role is decided alike, with
 //! the trust policy in the bucket's place, which has to allow it. Invariant: the root of the owning account can always read, replace and delete the policy of its bucket, so that nobody is locked out.
 
 use super::condition::Values;
@@ -160,7 +160,9 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>, is_trust: bool
     }
     let bucket = policies.bucket_for(question.principal, question.owner_account);
     let bucket = bucket.and_then(|policy| asked.first(policy, Source::Bucket, Effect::Allow));
-    let is_named = matches!(question.principal, Principal::Session(_))
+    // Another account's policy gives nothing that the account of the one who asks does not: all that binds there does.
+    let is_named = is_of_owner
+        && matches!(question.principal, Principal::Session(_))
         && matches!(bucket, Some((Reach::Direct, _)));
     if !is_session_let && !is_named {
         return Decision::DeniedImplicitly;
@@ -172,8 +174,8 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>, is_trust: bool
     if is_outside || is_root {
         // A root has every right that its account has.
         return match bucket {
-            Some((_, by)) => Decision::Allowed(by),
-            None => Decision::DeniedImplicitly,
+            Some((Reach::Direct, by)) => Decision::Allowed(by),
+            _ => Decision::DeniedImplicitly,
         };
     }
     let identity = asked.identity(policies, Effect::Allow);

@@ -10,6 +10,7 @@ use super::MalformedPolicy;
 use super::condition::{Values, value};
 use super::json::Json;
 use super::key::Key;
+use crate::s3::ROOT_ACCOUNT;
 
 /// A user of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +161,7 @@ pub enum Named {
 pub(super) enum Reach {
     /// Not at all.
     None,
-    /// Through its account, which has to let it do what is asked.
+    /// Through its account, which has to let it do what is asked; an identity of a provider, which has none, through everybody.
     Account,
     /// A session through its role: what bounds the role, and the session, holds it back.
     Role,
@@ -250,7 +251,9 @@ impl Named {
                     None => text,
                     Some(rest) => {
                         let (account, provider) = rest.split_once(":oidc-provider/")?;
-                        account_of(account).map(|_| provider)?
+                        // Those of the configuration are of the account that is always there.
+                        let is_here = account_of(account) == Some(ROOT_ACCOUNT);
+                        is_here.then_some(provider)?
                     }
                 };
                 is_provider(text).then(|| Named::Federated(text.to_owned()))
@@ -296,6 +299,8 @@ impl Named {
             (Named::Federated(named), Principal::Federated { provider }) if named == provider => {
                 Reach::Direct
             }
+            // For everybody's sake it is kept out, and let in by nothing: see `decide_trust`.
+            (Named::Everybody, Principal::Federated { .. }) => Reach::Account,
             (_, Principal::Federated { .. }) => Reach::None,
             (Named::Everybody, Principal::Session(_)) => Reach::Role,
             (Named::Everybody, _) => Reach::Direct,

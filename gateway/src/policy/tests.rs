@@ -1246,6 +1246,80 @@ fn a_session_is_bound_unless_it_is_named_itself() {
     }
 }
 
+/// Another account's bucket: its policy has to allow, and all that binds the session where it comes from too (IAM user guide, "Cross-account policy
+/// evaluation logic").
+#[test]
+fn a_session_that_another_account_names_is_bound_at_home() {
+    let allow = identity(&document(&of_identity("Allow", READ, "*", ""))).unwrap();
+    let elsewhere = of_identity("Allow", "\"s3:*\"", "arn:aws:s3:::videos/*", "");
+    let elsewhere = identity(&document(&elsewhere)).unwrap();
+    let (allow, elsewhere) = ([Rc::new(allow)], [Rc::new(elsewhere)]);
+    for named in [NIGHTLY, JOB, HERE, EVERYBODY] {
+        let of_bucket = of_bucket("Allow", named, READ, "*", "");
+        let of_bucket = bucket(&document(&of_bucket)).unwrap();
+        for (of_role, boundary, of_session, expected) in [
+            (&[][..], None, None, No),
+            (&allow[..], None, None, Yes),
+            (&allow[..], Some(&elsewhere[0]), None, No),
+            (&allow[..], None, Some(&elsewhere[..]), No),
+            (&allow[..], None, Some(&allow[..]), Yes),
+        ] {
+            let policies = Policies {
+                identity: of_role,
+                boundary: boundary.map(|policy| &**policy),
+                session: of_session,
+                bucket: Some(&of_bucket),
+                is_bucket_restricted: false,
+            };
+            let question = Question {
+                principal: &session(None),
+                owner_account: OWNER + 1,
+                action: "s3:GetObject",
+                resource: "arn:aws:s3:::photos/k",
+                facts: &|_| None,
+            };
+            let decision = outcome(decide(&question, &policies));
+            assert_eq!(decision, expected, "{named} {policies:?}");
+        }
+    }
+}
+
+/// An identity of a provider is let in by its provider's name alone, and kept out by whatever means everybody.
+#[test]
+fn a_denial_for_everybody_is_one_for_identities_of_providers() {
+    let allow = format!("{{\"Effect\":\"Allow\",\"Principal\":{PROVIDER},\"Action\":\"sts:*\"}}");
+    let other = r#"{"Federated":"id.example.com/b"}"#;
+    for (element, denied, expected) in [
+        ("Principal", "\"*\"", Never),
+        ("Principal", EVERYBODY, Never),
+        ("Principal", PROVIDER, Never),
+        ("Principal", other, Yes),
+        ("Principal", HERE, Yes),
+        ("NotPrincipal", PROVIDER, Yes),
+        ("NotPrincipal", other, Never),
+        ("NotPrincipal", HERE, Never),
+    ] {
+        let deny = format!("{{\"Effect\":\"Deny\",\"{element}\":{denied},\"Action\":\"sts:*\"}}");
+        let text = document(&format!("{allow},{deny}"));
+        let trust = Policy::parse(text.as_bytes(), PolicyKind::Trust).unwrap();
+        let policies = Policies {
+            bucket: Some(&trust),
+            ..Policies::default()
+        };
+        let question = Question {
+            principal: &Principal::Federated {
+                provider: "id.example.com/a".to_owned(),
+            },
+            owner_account: OWNER,
+            action: "sts:AssumeRoleWithWebIdentity",
+            resource: "arn:aws:iam::000000000001:role/x",
+            facts: &|_| None,
+        };
+        let decision = outcome(decide_trust(&question, &policies));
+        assert_eq!(decision, expected, "{element} {denied}");
+    }
+}
+
 /// Who may assume a role: the principal of the trust policy, the policy of the one who asks, and who that is.
 #[test]
 fn a_trust_policy_has_to_allow() {
@@ -1333,6 +1407,10 @@ fn a_trust_policy_names_principals_and_no_resource() {
         (
             r#"{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole","Resource":"*"}"#,
             "Resource",
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::000000000002:oidc-provider/id.example.com"},"Action":"sts:AssumeRoleWithWebIdentity"}"#,
+            "Invalid principal",
         ),
         (
             r#"{"Effect":"Allow","Principal":{"Federated":"*"},"Action":"sts:AssumeRole"}"#,

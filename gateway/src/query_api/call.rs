@@ -18,6 +18,9 @@ const VALUE_SHOWN: usize = 256;
 /// Parameters that are of the protocol and of the signature, whatever the action.
 const COMMON: &[&str] = &["Action", "Version"];
 
+/// Parameters that are lists.
+const LISTS: &[&str] = &["PolicyArns", "TagKeys", "Tags"];
+
 /// A call that is to be answered.
 pub struct Call<'a> {
     /// What the reactor serves from.
@@ -126,10 +129,25 @@ impl Parameters {
     }
 
     /// The members of a list, in their order; of a list of structures, what follows the member's number is `field`.
-    pub fn members(&self, name: &str, field: &str) -> Vec<&str> {
+    ///
+    /// # Errors
+    /// `ValidationError` where something of the list is no such member: what restricts a session goes by unread nowhere.
+    pub fn members(&self, name: &str, field: &str) -> Result<Vec<&str>, Fault> {
         let dot = if field.is_empty() { "" } else { "." };
         let member = |number: usize| self.get(&format!("{name}.member.{number}{dot}{field}"));
-        (1..).map_while(member).collect()
+        let members: Vec<&str> = (1..).map_while(member).collect();
+        // An empty list is sent as its name alone.
+        let is_of_list = |(known, value): &&(String, String)| match known.strip_prefix(name) {
+            Some("") => !value.is_empty(),
+            Some(rest) => rest.starts_with('.'),
+            None => false,
+        };
+        match self.pairs.iter().filter(is_of_list).count() == members.len() {
+            true => Ok(members),
+            false => Err(invalid(format!(
+                "The members of {name} are {name}.member.1{dot}{field} and so on, and nothing else."
+            ))),
+        }
     }
 
     /// Refuses parameters that an action does not read and that say something: an empty one is what SDKs send of a list without members, and Terraform of a
@@ -139,8 +157,10 @@ impl Parameters {
     /// `NotImplemented` with the name.
     pub fn check_known(&self, action: &Action) -> Result<(), Fault> {
         let is_known = |name: &str| {
+            // Only a list has members.
             let head = name.split('.').next().unwrap_or_default();
-            COMMON.contains(&name) || action.parameters.contains(&head)
+            let whole = if LISTS.contains(&head) { head } else { name };
+            COMMON.contains(&name) || action.parameters.contains(&whole)
         };
         let mut said = self.pairs.iter().filter(|(_, value)| !value.is_empty());
         match said.find(|(name, _)| !is_known(name)) {

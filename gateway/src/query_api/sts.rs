@@ -15,7 +15,7 @@ use strata_raftlog::namespace::{RolePolicies, SESSION_KEY_BYTES, SessionKey, Ses
 use super::Call;
 use super::call::invalid;
 use crate::access::facts::{self, Common};
-use crate::access::sessions::{role_arn, role_session};
+use crate::access::sessions::{created, role_arn, role_session};
 use crate::auth::Credential;
 use crate::auth::session_token::{
     self, PACKED_POLICY_BYTES_MAX, SealError, Session, SessionPolicies, TEMPORARY_KEY_PREFIX, Who,
@@ -29,7 +29,7 @@ use crate::policy::{
 use crate::random_text::{ANY, SECRET_CHARACTERS, UPPER, random_text};
 use crate::s3::{ROOT_ACCOUNT, Shared};
 use crate::xml::Writer;
-use parameters::{Assumed, external_id, seconds};
+use parameters::{Assumed, external_id, policies, seconds};
 use strata_net::ClusterError;
 
 /// How long a session of a session may last, in seconds: role chaining.
@@ -83,7 +83,15 @@ pub async fn get_session_token(call: &Call<'_>, result: &mut Writer) -> Result<(
         // More is not refused: it lasts an hour, as with AWS.
         Principal::Root { account } => {
             let length = asked.unwrap_or(OF_ROOT_SECONDS).min(OF_ROOT_SECONDS);
-            (Who::Root { account: *account }, length)
+            // Its key is deleted before it is.
+            let created = created(call.shared, *account)?;
+            let created_nanos = created.ok_or(Code::InvalidAccessKeyId)?;
+            let account = *account;
+            let who = Who::Root {
+                account,
+                created_nanos,
+            };
+            (who, length)
         }
         Principal::User(user) => {
             let (name, id) = (user.name.clone(), user.id.clone());
@@ -123,7 +131,7 @@ pub async fn assume_role(call: &Call<'_>, result: &mut Writer) -> Result<(), Fau
     };
     let role = role.ok_or_else(denied)?;
     let facts = |key: &Key| facts_of(call, key);
-    let policies = Policies {
+    let own = Policies {
         identity: &identity.policies,
         boundary: identity.boundary.as_deref(),
         session: identity.session.as_deref(),
@@ -135,17 +143,18 @@ pub async fn assume_role(call: &Call<'_>, result: &mut Writer) -> Result<(), Fau
         "sts:AssumeRole",
         assumed.role_arn,
         &facts,
-        policies,
+        own,
     )?;
     if !is_trusted {
         return Err(denied());
     }
     let is_chained = matches!(identity.principal, Principal::Session(_));
     let length = session_seconds(&assumed, &role, is_chained)?;
-    let policies = assumed.policies.clone();
     let session = role_session(&role.role, assumed.session_name, None);
+    let policies = policies(call)?;
+    let packed = policies.as_ref().map(SessionPolicies::packed_bytes);
     issue(call.shared, who_of(&session), policies, length, result).await?;
-    write_assumed(result, &session, &assumed);
+    write_assumed(result, &session, packed);
     Ok(())
 }
 
@@ -236,13 +245,14 @@ fn who_of(session: &RoleSession) -> Who {
     }
 }
 
-fn write_assumed(result: &mut Writer, session: &RoleSession, assumed: &Assumed<'_>) {
+/// Writes whom a session is of; `packed` are the bytes of its policies.
+fn write_assumed(result: &mut Writer, session: &RoleSession, packed: Option<usize>) {
     result.open("AssumedRoleUser");
     result.element("AssumedRoleId", &session.user_id);
     result.element("Arn", &session.arn);
     result.close("AssumedRoleUser");
-    if let Some(policies) = &assumed.policies {
-        let percent = (policies.packed_bytes() * 100).div_ceil(PACKED_POLICY_BYTES_MAX);
+    if let Some(packed) = packed {
+        let percent = (packed * 100).div_ceil(PACKED_POLICY_BYTES_MAX);
         result.value("PackedPolicySize", percent);
     }
 }

@@ -76,9 +76,24 @@ fn parameters_are_read_once_and_strictly() {
             .expect("well formed");
     assert_eq!(read.get("b"), Some("x y/"));
     assert_eq!(read.get("X-Amz-Date"), None, "it is the signature's");
-    assert_eq!(read.members("Keys", ""), ["m", "n"]);
-    assert_eq!(read.members("Tags", "Key"), ["k"]);
-    assert!(read.members("b", "").is_empty());
+    assert_eq!(read.members("Keys", "").expect("a list"), ["m", "n"]);
+    assert_eq!(read.members("Tags", "Key").expect("a list"), ["k"]);
+    assert!(read.members("c", "").expect("none").is_empty());
+    for unread in [
+        "L=x",
+        "L.1.arn=x",
+        "L.member.0.arn=x",
+        "L.member.2.arn=x",
+        "L.member.1=x",
+        "L.member.1.Arn=x",
+        "L.member.1.arn=x&L.member.3.arn=y",
+    ] {
+        let read = parse(unread).expect("well formed");
+        let fault = read.members("L", "arn").expect_err(unread);
+        assert_eq!(fault.code, Code::ValidationError);
+    }
+    let empty = parse("L=&Lx.member.1=x").expect("well formed");
+    assert!(empty.members("L", "arn").expect("none").is_empty());
     assert_eq!(read.number("a", 1, 10).expect("in bounds"), Some(1));
     assert_eq!(read.number("c", 1, 10).expect("absent"), None);
     for (name, least) in [("a", 2), ("b", 0)] {

@@ -15,6 +15,9 @@ use serde::Deserialize;
 /// Keys of a set at most.
 const KEYS_MAX: usize = 64;
 
+/// Keys that are tried for one token at most: whoever signs nothing may ask. A set of several names each (OpenID Connect Core 1.0, section 10.1).
+const TRIED_MAX: usize = 4;
+
 /// Bytes of an RSA modulus: 2,048 to 8,192 bits.
 const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
@@ -58,6 +61,18 @@ enum Material {
     },
     /// An uncompressed point, and the algorithm of its curve.
     Point(Algorithm, Vec<u8>),
+}
+
+impl Material {
+    fn is_for(&self, algorithm: Algorithm) -> bool {
+        match self {
+            Material::Rsa { .. } => matches!(
+                algorithm,
+                Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512
+            ),
+            Material::Point(of_curve, _) => *of_curve == algorithm,
+        }
+    }
 }
 
 /// A key.
@@ -120,7 +135,7 @@ impl KeySet {
         }
     }
 
-    /// Whether one of the keys that a token may mean has signed its text.
+    /// Whether one of the keys that a token may mean has signed its text: of those of its id, or of all where it names none, the first few for its algorithm.
     pub fn verify(
         &self,
         id: Option<&str>,
@@ -131,11 +146,13 @@ impl KeySet {
     ) -> bool {
         let may_be = |key: &&Key| {
             let is_of_id = id.is_none_or(|id| key.id.as_deref() == Some(id));
-            is_of_id && key.algorithm.as_deref().is_none_or(|only| only == name)
+            let is_of_name = key.algorithm.as_deref().is_none_or(|only| only == name);
+            is_of_id && is_of_name && key.material.is_for(algorithm)
         };
         self.keys
             .iter()
             .filter(may_be)
+            .take(TRIED_MAX)
             .any(|key| key.verifies(algorithm, text, signature))
     }
 }

@@ -203,6 +203,25 @@ fn keys_are_replaced() {
     assert_eq!(refusal(&trusted, &by(&old)), Code::InvalidIdentityToken);
 }
 
+/// A signature takes time to check, and nobody needs a key to ask: a set of many keys is not tried through.
+#[test]
+fn few_keys_are_tried_for_a_token_that_names_none() {
+    let keys: Vec<EcdsaKeyPair> = (0..6).map(|_| curve_key()).collect();
+    let set = keys.iter().enumerate();
+    let set = set.map(|(at, key)| curve_jwk(key, "P-256", &at.to_string()));
+    let trusted = trusting(set.collect());
+    for (at, key) in keys.iter().enumerate() {
+        let named = json!({ "alg": "ES256", "kid": at.to_string() });
+        assert!(
+            trusted
+                .verify(&signed_on_curve(key, &named, &claims()), NOW)
+                .is_ok()
+        );
+        let unnamed = signed_on_curve(key, &json!({ "alg": "ES256" }), &claims());
+        assert_eq!(trusted.verify(&unnamed, NOW).is_ok(), at < 4, "{at}");
+    }
+}
+
 #[test]
 fn sets_that_cannot_be_used_are_refused() {
     let key = curve_jwk(&curve_key(), "P-256", "a");

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod apply;
+mod bearer_token;
 mod chunk_framing;
 mod command;
 mod data_record;
@@ -42,6 +43,7 @@ macro_rules! targets {
 targets! {
     anchor: 5_000,
     apply: 2_000,
+    bearer_token: 5_000,
     chunk_framing: 5_000,
     command: 5_000,
     data_record: 5_000,

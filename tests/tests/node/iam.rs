@@ -1,4 +1,4 @@
-//! Calls of IAM on the port of S3, as SDKs send them: signatures, users, keys, groups, policies, who may call what, pages and refusals. Each rule is that
+//! Calls of IAM on the port of S3, as SDKs send them: signatures, users, keys, groups, roles, policies, who may call what, pages and refusals. Each rule is that
 //! of the page of its action in AWS's API reference of IAM, unless another one is named.
 
 use std::net::SocketAddr;
@@ -760,6 +760,8 @@ fn users_call_what_their_policies_allow() {
     );
     let yvonne = ("UserName", "iam-yvonne");
     user.done("CreateUser", &[yvonne, bound]);
+    // The boundary of one who is there is none of the one who is created: that one may be deleted meanwhile.
+    assert_eq!(user.code("CreateUser", &[yvonne]), "AccessDenied");
     let policy = [("PolicyName", "p"), ("PolicyDocument", ALLOW_ALL)];
     user.done("PutUserPolicy", &[&[yvonne], &policy[..]].concat());
     assert_eq!(
@@ -787,4 +789,102 @@ fn users_call_what_their_policies_allow() {
         None,
     );
     assert_eq!(list.send(walter.server).expect("an answer").status, 403);
+}
+
+/// IAM API reference, "CreateRole", "UpdateRole", "UpdateAssumeRolePolicy", "PutRolePermissionsBoundary", "DeleteRole".
+#[test]
+fn roles_are_created_changed_and_deleted() {
+    let root = Caller::root(shared());
+    let trust = |principal: &str| {
+        format!(
+            "{{\"Version\":\"2012-10-17\",\"Statement\":{{\"Effect\":\"Allow\",\"Principal\":{{\"AWS\":\"{principal}\"}},\"Action\":\"sts:AssumeRole\"}}}}"
+        )
+    };
+    let of_account = trust("000000000001");
+    let (role, path) = (("RoleName", "iam-Job"), ("Path", "/iam-roles/"));
+    let trusted = ("AssumeRolePolicyDocument", &*of_account);
+    let read = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess";
+    let bound = ("PermissionsBoundary", read);
+    let made = root.done("CreateRole", &[role, path, trusted, bound]);
+    assert_eq!(text(&made, "Arn"), arn("role", "iam-roles/iam-Job"));
+    assert_eq!(text(&made, "PermissionsBoundaryArn"), read);
+    assert_eq!(decoded(&made, "AssumeRolePolicyDocument"), of_account);
+    assert_eq!(text(&made, "MaxSessionDuration"), "3600");
+    let id = text(&made, "RoleId");
+    assert!(id.starts_with("AROA"), "{id}");
+    let same = [("RoleName", "IAM-JOB"), trusted];
+    assert_eq!(root.code("CreateRole", &same), "EntityAlreadyExists");
+    for (document, code) in [
+        (ALLOW_ALL, "MalformedPolicyDocument"),
+        (
+            &trust("arn:aws:iam::000000000001:user/iam-ghost"),
+            "MalformedPolicyDocument",
+        ),
+        (&trust("000000000009"), "MalformedPolicyDocument"),
+    ] {
+        let put = [role, ("PolicyDocument", document)];
+        assert_eq!(root.code("UpdateAssumeRolePolicy", &put), code);
+    }
+    let everybody = trust("*");
+    let put = [role, ("PolicyDocument", &*everybody)];
+    root.done("UpdateAssumeRolePolicy", &put);
+    for (seconds, is_served) in [("3599", false), ("43201", false), ("43200", true)] {
+        let update = [
+            role,
+            ("MaxSessionDuration", seconds),
+            ("Description", "a <b>"),
+        ];
+        match is_served {
+            true => drop(root.done("UpdateRole", &update)),
+            false => assert_eq!(root.code("UpdateRole", &update), "ValidationError"),
+        }
+    }
+    let got = root.done("GetRole", &[("RoleName", "iam-job")]);
+    assert_eq!(decoded(&got, "AssumeRolePolicyDocument"), everybody);
+    assert_eq!(text(&got, "MaxSessionDuration"), "43200");
+    assert_eq!(text(&got, "Description"), "a &lt;b&gt;");
+    let listed = root.done("ListRoles", &[("PathPrefix", path.1)]);
+    assert_eq!(texts(&listed, "RoleName"), ["iam-Job"]);
+
+    let (inline, attached) = (("PolicyName", "own"), ("PolicyArn", read));
+    let document = ("PolicyDocument", ALLOW_ALL);
+    root.done("PutRolePolicy", &[role, inline, document]);
+    root.done("AttachRolePolicy", &[role, attached]);
+    let names = root.done("ListRolePolicies", &[role]);
+    assert_eq!(texts(&names, "member"), ["own"]);
+    let got = root.done("GetRolePolicy", &[role, inline]);
+    assert_eq!(decoded(&got, "PolicyDocument"), ALLOW_ALL);
+    let names = root.done("ListAttachedRolePolicies", &[role]);
+    assert_eq!(texts(&names, "PolicyArn"), [read]);
+    assert_eq!(root.code("DeleteRole", &[role]), "DeleteConflict");
+    root.done("DeleteRolePolicy", &[role, inline]);
+    assert_eq!(root.code("DeleteRole", &[role]), "DeleteConflict");
+    root.done("DetachRolePolicy", &[role, attached]);
+    root.done("DeleteRolePermissionsBoundary", &[role]);
+    let got = root.done("GetRole", &[role]);
+    assert!(texts(&got, "PermissionsBoundaryArn").is_empty(), "{got}");
+    root.done("PutRolePermissionsBoundary", &[role, bound]);
+    root.done("DeleteRole", &[role]);
+    assert_eq!(root.code("GetRole", &[role]), "NoSuchEntity");
+    let again = root.done("CreateRole", &[role, trusted]);
+    assert_ne!(text(&again, "RoleId"), id);
+    root.done("DeleteRole", &[role]);
+
+    // A boundary that is asked for is asked of the role that is created, not of the one that is there.
+    let nobody = root.user("iam-quentin");
+    assert_eq!(nobody.code("CreateRole", &[role, trusted]), "AccessDenied");
+    let must = format!(
+        "{{\"Version\":\"2012-10-17\",\"Statement\":{{\"Effect\":\"Allow\",\"Action\":\"iam:*Role*\",\"Resource\":\"*\",\"Condition\":{{\"StringEquals\":{{\"iam:PermissionsBoundary\":\"{read}\"}}}}}}}}"
+    );
+    let own = [
+        ("UserName", "iam-quentin"),
+        ("PolicyName", "p"),
+        ("PolicyDocument", &*must),
+    ];
+    root.done("PutUserPolicy", &own);
+    nobody.done("CreateRole", &[role, trusted, bound]);
+    assert_eq!(nobody.code("CreateRole", &[role, trusted]), "AccessDenied");
+    nobody.done("PutRolePolicy", &[role, inline, document]);
+    root.done("DeleteRolePolicy", &[role, inline]);
+    root.done("DeleteRole", &[role]);
 }

@@ -653,6 +653,35 @@ async fn session_policies_restrict_what_the_role_may() {
     assert_eq!(reads.list_code(&server).await, SERVED);
     assert_eq!(reads.put_code(&server, "reports", "a").await, DENIED);
 
+    // What is to restrict a session goes by unread nowhere.
+    for unread in [
+        ("PolicyArns.member.2.arn", built_in.1),
+        ("PolicyArns.member.1.Arn", built_in.1),
+        ("PolicyArns.1.arn", built_in.1),
+    ] {
+        assert_eq!(
+            alice.assume_code(&server, &arn, &[unread]),
+            "ValidationError"
+        );
+    }
+    let unread = ("Policy.member.1", policy);
+    assert_eq!(
+        alice.assume_code(&server, &arn, &[unread]),
+        "NotImplemented"
+    );
+    // Whoever may not assume the role is not told which policies there are.
+    let closed = role(&server, "closed", &of_account(), &[]);
+    let nowhere = format!("arn:aws:iam::{ACCOUNT}:policy/nowhere");
+    for policy in [built_in.1, &nowhere] {
+        let policy = ("PolicyArns.member.1.arn", policy);
+        assert_eq!(alice.assume_code(&server, &closed, &[policy]), DENIED);
+    }
+    let unknown = ("PolicyArns.member.1.arn", &*nowhere);
+    assert_eq!(
+        alice.assume_code(&server, &arn, &[unknown]),
+        "MalformedPolicyDocument"
+    );
+
     // What a bucket gives the role is within the session's policy; what it gives the session itself is not (IAM user guide, "Session policies").
     let give = |principal: String| {
         let statement = format!(
@@ -721,6 +750,13 @@ async fn a_user_and_the_root_get_sessions_of_their_own() {
     admin(&server, &["policy", "delete", "revoke", "--user", "alice"]);
     assert_eq!(session.put_code(&server, "reports", "a").await, SERVED);
 
+    // Nobody has an MFA here, which every temporary credential tells (IAM user guide, "AWS global condition context keys").
+    let deny = r#"{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"false","aws:ViaAWSService":"false","aws:PrincipalIsAWSService":"false"}}}"#;
+    put_policy(&server, "mfa", deny, &["--user", "alice"]);
+    assert_eq!(session.put_code(&server, "reports", "a").await, DENIED);
+    assert_eq!(alice.put_code(&server, "reports", "a").await, SERVED);
+    admin(&server, &["policy", "delete", "mfa", "--user", "alice"]);
+
     // A rotation ends none; the removal of the key that has sealed them ends all.
     admin(&server, &["session-key", "rotate"]);
     let newer = Keys::of(&alice.done(&server, "GetSessionToken", &[]));
@@ -747,6 +783,37 @@ async fn a_user_and_the_root_get_sessions_of_their_own() {
         newer.put_code(&server, "reports", "a").await,
         "InvalidToken"
     );
+}
+
+/// A session of an account's root ends with the account, whichever has its number afterwards.
+#[tokio::test]
+async fn a_session_of_an_accounts_root_is_of_that_account() {
+    let server = Server::start(ServerOptions::default());
+    let number = "222233334444";
+    let create = || {
+        admin(
+            &server,
+            &["account", "create", "Research", "--number", number],
+        );
+        let key = admin(&server, &["account", "key", number, "--json"]);
+        let part = |name: &str| key[name].as_str().expect("text").to_owned();
+        Keys {
+            id: part("access_key_id"),
+            secret: part("secret_access_key"),
+            token: None,
+        }
+    };
+    let key = create();
+    let session = Keys::of(&key.done(&server, "GetSessionToken", &[]));
+    assert_eq!(session.list_code(&server).await, SERVED);
+    let who = session.done(&server, "GetCallerIdentity", &[]);
+    assert_eq!(text(&who, "Account"), number);
+    admin(&server, &["key", "delete", &key.id]);
+    admin(&server, &["account", "delete", number]);
+    assert_eq!(session.list_code(&server).await, "InvalidToken");
+    let fresh = create();
+    assert_eq!(fresh.list_code(&server).await, SERVED);
+    assert_eq!(session.list_code(&server).await, "InvalidToken");
 }
 
 /// An issuer of identities.

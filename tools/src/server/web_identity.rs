@@ -26,12 +26,12 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The word for a degradation of this kind, for programs.
 const KIND: &str = "web_identity_keys";
 
-/// Inode, length, and seconds and nanoseconds of the last change of a file; `None` where it cannot be looked at.
+/// Inode, length, and seconds and nanoseconds of the last change of a file, of its mode included; `None` where it cannot be looked at.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 fn stamp(path: &Path) -> Stamp {
     let found = path.metadata().ok()?;
-    Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {

@@ -26,15 +26,13 @@ pub struct Assumed<'c> {
     pub session_name: &'c str,
     /// How long it is to last; `None` where nothing is said.
     pub seconds: Option<u32>,
-    /// What is to restrict it.
-    pub policies: Option<SessionPolicies>,
 }
 
 impl<'c> Assumed<'c> {
     /// Reads and checks them.
     ///
     /// # Errors
-    /// `ValidationError`, `MalformedPolicyDocument`, `PackedPolicyTooLarge`.
+    /// `ValidationError`.
     pub fn read(call: &'c Call<'_>) -> Result<Assumed<'c>, Fault> {
         let role_arn = call.parameters.required("RoleArn")?;
         if !is_role_arn(role_arn) {
@@ -49,7 +47,6 @@ impl<'c> Assumed<'c> {
             role_arn,
             session_name,
             seconds: seconds(call, SECONDS_MIN, SECONDS_MAX)?,
-            policies: policies(call)?,
         })
     }
 }
@@ -104,9 +101,13 @@ fn is_session_name(name: &str) -> bool {
     (2..=64).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
-fn policies(call: &Call<'_>) -> Result<Option<SessionPolicies>, Fault> {
+/// What is to restrict the session; `None` where nothing is. For one who may assume the role: the answer tells which managed policies there are.
+///
+/// # Errors
+/// `ValidationError`, `MalformedPolicyDocument`, `PackedPolicyTooLarge`.
+pub fn policies(call: &Call<'_>) -> Result<Option<SessionPolicies>, Fault> {
     let document = call.parameters.get("Policy");
-    let arns = call.parameters.members("PolicyArns", "arn");
+    let arns = call.parameters.members("PolicyArns", "arn")?;
     if document.is_none() && arns.is_empty() {
         return Ok(None);
     }

@@ -2,9 +2,10 @@
 
 use strata_engine::reactor;
 
-use super::parameters::Assumed;
+use super::parameters::{Assumed, policies};
 use super::{facts_of, issue, role_of, session_seconds, trusts, who_of, write_assumed};
 use crate::access::sessions::role_session;
+use crate::auth::session_token::SessionPolicies;
 use crate::error::{Code, Fault};
 use crate::policy::{Key, Policies, Principal, Values, value};
 use crate::query_api::Call;
@@ -58,16 +59,11 @@ pub async fn assume_role_with_web_identity(
     }
     let length = session_seconds(&assumed, &role, false)?;
     let session = role_session(&role.role, assumed.session_name, Some(provider));
-    issue(
-        call.shared,
-        who_of(&session),
-        assumed.policies.clone(),
-        length,
-        result,
-    )
-    .await?;
+    let policies = policies(call)?;
+    let packed = policies.as_ref().map(SessionPolicies::packed_bytes);
+    issue(call.shared, who_of(&session), policies, length, result).await?;
     result.element("SubjectFromWebIdentityToken", &vouched.claims.subject);
-    write_assumed(result, &session, &assumed);
+    write_assumed(result, &session, packed);
     result.element("Provider", &vouched.provider.issuer);
     result.element("Audience", &vouched.audience);
     Ok(())

@@ -15,8 +15,9 @@ pub(super) fn run(data: &[u8]) {
         assert_eq!(parameters.get("Action"), Some(action.name));
         let _ = parameters.check_known(action);
     }
-    let members = parameters.members("Tags", "Key");
-    assert!(members.len() <= data.len());
+    if let Ok(members) = parameters.members("Tags", "Key") {
+        assert!(members.len() <= data.len());
+    }
     let _ = parameters.number("MaxItems", 1, 1000);
     let _ = parameters.boolean("SetAsDefault");
     let _ = parameters.required("UserName");
