@@ -79,6 +79,7 @@ actions! {
     Iam ListGroupsForUser Leave(user), ["UserName" "Marker" "MaxItems"] read => groups::list_of_user;
     Iam ListInstanceProfilesForRole Leave(role), ["RoleName" "Marker" "MaxItems"] read => roles::instance_profiles;
     Iam ListMFADevices Leave(user), ["UserName" "Marker" "MaxItems"] read => credentials::mfa_devices;
+    Iam ListOpenIDConnectProviders Leave(everything), [] read => account::providers;
     Iam ListPolicies Leave(everything), ["Scope" "OnlyAttached" "PathPrefix" "PolicyUsageFilter" "Marker" "MaxItems"] read => managed_policies::list;
     Iam ListPolicyTags Leave(managed_policy), ["PolicyArn" "Marker" "MaxItems"] read => managed_policies::tags;
     Iam ListPolicyVersions Leave(managed_policy), ["PolicyArn" "Marker" "MaxItems"] read => policy_versions::list;
