@@ -30,6 +30,9 @@ use crate::md5::queue::{Md5Queue, QueuedMd5};
 /// How long a client may leave a body without a byte.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
+/// How long the fields of a form may take to come: nobody has asked for anything before they are there, and whoever asks is not known.
+const PRELUDE_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// Bytes that are hashed between two looks at the clock.
 const HASH_BYTES_MAX: usize = 64 << 10;
 
@@ -59,7 +62,7 @@ impl Wire {
                 frame.map(|frame| frame.map(|frame| frame.map_err(|error| error.to_string())))
             }
             #[cfg(test)]
-            Wire::Pieces(pieces) => pieces.poll_frame(),
+            Wire::Pieces(pieces) => pieces.poll_frame(context),
         }
     }
 
@@ -190,8 +193,16 @@ impl RequestBody {
     /// Reads a form up to its file, which is what the body is from then on. Returns the fields before it, and its name.
     ///
     /// # Errors
-    /// Those of [`Prelude`], and of the connection as [`next`](RequestBody::next).
+    /// Those of [`Prelude`], and of the connection as [`next`](RequestBody::next); `RequestTimeout` where they come slowly.
     pub async fn open_form(
+        &mut self,
+        delimiter: Delimiter,
+    ) -> Result<(Vec<Field>, Option<String>), Fault> {
+        let opened = reactor::timeout(PRELUDE_TIME_MAX, self.read_prelude(delimiter)).await;
+        opened.map_err(|_| Fault::from(Code::RequestTimeout))?
+    }
+
+    async fn read_prelude(
         &mut self,
         delimiter: Delimiter,
     ) -> Result<(Vec<Field>, Option<String>), Fault> {

@@ -95,6 +95,11 @@ impl Service {
 pub enum Needs {
     /// Leave by a policy, for the action on the ARN that this tells.
     Leave(fn(&Call<'_>) -> Result<String, Fault>),
+    /// The same on both of what these tell: of what is there, and of what it is to become.
+    LeaveOnBoth(
+        fn(&Call<'_>) -> Result<String, Fault>,
+        fn(&Call<'_>) -> Result<String, Fault>,
+    ),
     /// A signature and no leave: a policy cannot deny it either.
     Signature,
     /// Nothing: what it is about stands in its parameters, under a signature of its own.
@@ -180,9 +185,8 @@ pub fn find(service: Option<Service>, parameters: &Parameters) -> Result<&'stati
 /// Answers a call, where whoever calls may have it.
 ///
 /// # Errors
-/// `AccessDenied`; `NotImplemented` for a parameter that is not read; those of the action.
+/// `AccessDenied`; those of the action.
 pub async fn respond(call: &Call<'_>) -> Result<Response, Fault> {
-    call.parameters.check_known(call.action)?;
     leave::check(call)?;
     let mut result = Writer::fragment();
     match call.action.handler {

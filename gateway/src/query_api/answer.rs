@@ -7,18 +7,23 @@ use http::{HeaderValue, header};
 
 use super::{Action, Service};
 use crate::error::{Code, Fault};
-use crate::request_id::RequestId;
 use crate::response::{Response, ResponseBody};
 use crate::xml::Writer;
 
 /// The type of all documents here.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/xml");
 
+/// Actions whose result has nothing in it and is there all the same: SDKs look for it (IAM API reference, "UpdateRole").
+const EMPTY_RESULTS: &[&str] = &["UpdateRole"];
+
 /// The answer of an action with this result.
-pub fn of_result(action: &Action, result: &Writer, id: RequestId) -> Response {
+pub fn of_result(action: &Action, result: &Writer, id: impl fmt::Display) -> Response {
     let name = action.name;
     let mut xml = Writer::in_namespace(format!("{name}Response"), action.service.namespace());
-    xml.embed(&format!("{name}Result"), result);
+    match EMPTY_RESULTS.contains(&name) {
+        true => xml.element(&format!("{name}Result"), ""),
+        false => xml.embed(&format!("{name}Result"), result),
+    }
     xml.open("ResponseMetadata");
     xml.value("RequestId", id);
     xml.close("ResponseMetadata");
@@ -66,6 +71,7 @@ pub fn in_protocol(mut fault: Fault) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query_api::ACTIONS;
 
     #[test]
     fn an_error_names_whose_it_is() {
@@ -89,6 +95,19 @@ mod tests {
             own.contains("<Type>Receiver</Type><Code>InternalFailure</Code>"),
             "{own}"
         );
+    }
+
+    #[test]
+    fn a_result_with_nothing_in_it_is_there_where_sdks_look_for_it() {
+        for (name, is_there) in [("UpdateRole", true), ("DeleteRole", false)] {
+            let action = ACTIONS.iter().find(|row| row.name == name).expect("a row");
+            let answer = of_result(action, &Writer::fragment(), "4442587FB7D0A2F9");
+            let ResponseBody::Bytes(body) = answer.body else {
+                panic!("no document");
+            };
+            let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+            assert_eq!(text.contains(&format!("{name}Result")), is_there, "{text}");
+        }
     }
 
     #[test]

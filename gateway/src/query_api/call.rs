@@ -150,21 +150,22 @@ impl Parameters {
         }
     }
 
-    /// Refuses parameters that an action does not read and that say something: an empty one is what SDKs send of a list without members, and Terraform of a
-    /// description that nobody gave.
+    /// Those that an action reads. Others that say something are refused; an empty one, which is what SDKs send of a list without members and Terraform of a
+    /// description that nobody gave, is dropped, so that nothing that decides about the call finds it.
     ///
     /// # Errors
     /// `NotImplemented` with the name.
-    pub fn check_known(&self, action: &Action) -> Result<(), Fault> {
+    pub fn known_to(mut self, action: &Action) -> Result<Parameters, Fault> {
         let is_known = |name: &str| {
             // Only a list has members.
             let head = name.split('.').next().unwrap_or_default();
             let whole = if LISTS.contains(&head) { head } else { name };
             COMMON.contains(&name) || action.parameters.contains(&whole)
         };
-        let mut said = self.pairs.iter().filter(|(_, value)| !value.is_empty());
-        match said.find(|(name, _)| !is_known(name)) {
-            None => Ok(()),
+        self.pairs
+            .retain(|(name, value)| is_known(name) || !value.is_empty());
+        match self.pairs.iter().find(|(name, _)| !is_known(name)) {
+            None => Ok(self),
             Some((name, _)) => Err(Fault::not_implemented(format_args!(
                 "The parameter {name} of {}",
                 action.name

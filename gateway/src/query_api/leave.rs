@@ -48,8 +48,10 @@ const OF_BOUNDARY: &[&str] = &[
 /// # Errors
 /// `AccessDenied`; those of what names the resource.
 pub fn check(call: &Call<'_>) -> Result<(), Fault> {
-    let Needs::Leave(resource) = call.action.needs else {
-        return Ok(());
+    let (resource, other) = match call.action.needs {
+        Needs::Leave(resource) => (resource, None),
+        Needs::LeaveOnBoth(resource, other) => (resource, Some(other)),
+        Needs::Signature | Needs::Nothing => return Ok(()),
     };
     let identity = &call.asker.identity;
     // As with AWS: such a session proves no more than the key that it was got with.
@@ -62,14 +64,19 @@ pub fn check(call: &Call<'_>) -> Result<(), Fault> {
     if identity.principal == Principal::Anonymous {
         return Err(Code::MissingAuthenticationToken.into());
     }
+    check_on(call, &resource(call)?)?;
+    other.map_or(Ok(()), |other| check_on(call, &other(call)?))
+}
+
+fn check_on(call: &Call<'_>, resource: &str) -> Result<(), Fault> {
+    let identity = &call.asker.identity;
     let action = format!("{}:{}", call.action.service.name(), call.action.name);
-    let resource = resource(call)?;
     let unread = Cell::new(None);
     let question = Question {
         principal: &identity.principal,
         owner_account: ROOT_ACCOUNT,
         action: &action,
-        resource: &resource,
+        resource,
         facts: &|key| fact(call, key, &unread),
     };
     let policies = Policies {
@@ -118,14 +125,12 @@ fn fact<'c>(call: &Call<'c>, key: &Key, unread: &Cell<Option<Fault>>) -> Values<
     }
 }
 
-/// The boundary that a call gives, or else that of the user or the role that it is about. One who is created has none but what the call gives, whoever has
-/// the name now: that one may be gone before the call is made.
+/// The boundary that a call gives, where its action gives one: whoever has the name of one who is created now may be gone before the call is made. Of every other
+/// action that of the user or the role that it is about.
 fn boundary<'c>(call: &Call<'c>) -> Result<Values<'c>, ClusterError> {
-    if let Some(given) = call.parameters.get("PermissionsBoundary") {
-        return Ok(value(given));
-    }
-    if call.action.name.starts_with("Create") {
-        return Ok(None);
+    const GIVEN: &str = "PermissionsBoundary";
+    if call.action.parameters.contains(&GIVEN) {
+        return Ok(call.parameters.get(GIVEN).and_then(value));
     }
     if let Some(name) = call.parameters.get("RoleName") {
         let role = call.shared.cluster.read(|view| view.role(name))?;

@@ -61,6 +61,19 @@ pub fn new_user(call: &Call<'_>) -> Result<String, Fault> {
     ))
 }
 
+/// The user of the parameter `UserName` as that user will be called (IAM user guide, "Rename an IAM user").
+pub fn renamed_user(call: &Call<'_>) -> Result<String, Fault> {
+    let old = call.parameters.required("UserName")?;
+    let found = call.shared.cluster.read(|view| view.user(old))?;
+    let (path, name) = match &found {
+        Some(user) => (user.path.as_str(), user.name.as_str()),
+        None => ("/", old),
+    };
+    let path = call.parameters.get("NewPath").unwrap_or(path);
+    let name = call.parameters.get("NewUserName").unwrap_or(name);
+    Ok(user_arn(ROOT_ACCOUNT, path, name))
+}
+
 /// The user of the key in the parameter `AccessKeyId`.
 pub fn user_of_key(call: &Call<'_>) -> Result<String, Fault> {
     let id = call.parameters.required("AccessKeyId")?;

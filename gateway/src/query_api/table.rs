@@ -3,14 +3,14 @@
 //! The actions are those of the API references of IAM and STS, the resources those of the service authorization reference.
 
 use super::Handler::{Change, Read};
-use super::Needs::{Leave, Nothing, Signature};
+use super::Needs::{Leave, LeaveOnBoth, Nothing, Signature};
 use super::iam::{
     access_keys, account, attachments, credentials, groups, inline_policies, managed_policies,
     policy_versions, roles, users,
 };
 use super::resource::{
     everything, group, groups as groups_below, managed_policy, new_group, new_policy, new_role,
-    new_user, role, roles as roles_below, user, user_of_key, users as users_below,
+    new_user, renamed_user, role, roles as roles_below, user, user_of_key, users as users_below,
 };
 use super::sts::{self, web_identity};
 use super::{Action, Service};
@@ -79,6 +79,7 @@ actions! {
     Iam ListGroupsForUser Leave(user), ["UserName" "Marker" "MaxItems"] read => groups::list_of_user;
     Iam ListInstanceProfilesForRole Leave(role), ["RoleName" "Marker" "MaxItems"] read => roles::instance_profiles;
     Iam ListMFADevices Leave(user), ["UserName" "Marker" "MaxItems"] read => credentials::mfa_devices;
+    Iam ListOpenIDConnectProviders Leave(everything), [] read => account::providers;
     Iam ListPolicies Leave(everything), ["Scope" "OnlyAttached" "PathPrefix" "PolicyUsageFilter" "Marker" "MaxItems"] read => managed_policies::list;
     Iam ListPolicyTags Leave(managed_policy), ["PolicyArn" "Marker" "MaxItems"] read => managed_policies::tags;
     Iam ListPolicyVersions Leave(managed_policy), ["PolicyArn" "Marker" "MaxItems"] read => policy_versions::list;
@@ -108,7 +109,7 @@ actions! {
     Iam UpdateAccessKey Leave(user), ["UserName" "AccessKeyId" "Status"] change => access_keys::update;
     Iam UpdateAssumeRolePolicy Leave(role), ["RoleName" "PolicyDocument"] change => roles::update_trust;
     Iam UpdateRole Leave(role), ["RoleName" "Description" "MaxSessionDuration"] change => roles::update;
-    Iam UpdateUser Leave(user), ["UserName" "NewUserName" "NewPath"] change => users::update;
+    Iam UpdateUser LeaveOnBoth(user, renamed_user), ["UserName" "NewUserName" "NewPath"] change => users::update;
     Sts AssumeRole Signature, ["RoleArn" "RoleSessionName" "DurationSeconds" "Policy" "PolicyArns" "ExternalId"] change => sts::assume_role;
     Sts AssumeRoleWithWebIdentity Nothing, ["RoleArn" "RoleSessionName" "WebIdentityToken" "DurationSeconds" "Policy" "PolicyArns"] change => web_identity::assume_role_with_web_identity;
     Sts GetCallerIdentity Signature, [] read => sts::get_caller_identity;

@@ -3,11 +3,14 @@
 //! Invariants: nothing of the file is read here; a form that has a policy or a signature has both, and counts only where the signature is right and the
 //! policy lets through what the fields say.
 
-use http::HeaderMap;
+use std::rc::Rc;
+
+use http::{HeaderMap, Method, header};
 
 use super::Server;
 use super::answer::Record;
 use super::exchange::{Client, Find, asker, identify, unsigned};
+use crate::access::identity::Identity;
 use crate::access::{Asker, SignedAs};
 use crate::auth::{Authorization, session_token};
 use crate::body::RequestBody;
@@ -19,6 +22,7 @@ use crate::guard::{self, Admitted, Opened};
 use crate::metrics::Asked;
 use crate::operation::{Operation, check_head_of_form};
 use crate::request::Address;
+use crate::s3::cors;
 use strata_engine::reactor;
 
 /// A form of which the head has come.
@@ -54,7 +58,7 @@ impl FormRequest {
         record.address = Some(self.opened.address.clone());
         let authorization = Authorization::of_form(&fields)?;
         let identity = match &authorization {
-            None => unsigned(server),
+            None => self.unsigned(server)?,
             Some(authorization) => {
                 let policy = fields.required(fields::POLICY)?;
                 let verifier = &server.verifier;
@@ -74,5 +78,19 @@ impl FormRequest {
         let admitted =
             guard::admit_form(self.operation, self.opened, headers, &self.headers, action)?;
         Ok((admitted, asker))
+    }
+
+    /// Who asks where nothing is signed. Browsers send a form for any page without asking before, so that one from a page counts as the root's only
+    /// where the rules of the bucket let pages of that origin do so.
+    fn unsigned(&self, server: &Server) -> Result<Rc<Identity>, Fault> {
+        let shared = &server.shared;
+        let Some(origin) = self.headers.get(header::ORIGIN) else {
+            return Ok(unsigned(server));
+        };
+        let rules = cors::headers_for(shared, &self.opened.address, &Method::POST, origin)?;
+        match rules.is_empty() {
+            true => Ok(shared.identities.anonymous()),
+            false => Ok(unsigned(server)),
+        }
     }
 }

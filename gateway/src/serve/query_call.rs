@@ -95,6 +95,7 @@ async fn receive(
     let action = query_api::find(service, &parameters)?;
     record.asked = Asked::Action(action);
     record.call = Some(action.service);
+    let parameters = parameters.known_to(action)?;
     let call = Call {
         shared: &server.shared,
         action,

@@ -27,6 +27,7 @@ async fn create_user(node: &Node, name: &str) {
         path: "/".to_owned(),
         id: format!("AIDA{name:0>17}"),
         account: 1,
+        boundary: None,
     };
     node.cluster.submit(create).await.expect("created");
 }

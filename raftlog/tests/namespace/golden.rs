@@ -227,6 +227,7 @@ fn users(cluster: &mut Cluster) {
         path: "/staff/".into(),
         id: "AIDAEXAMPLE0000000001".into(),
         account: 1,
+        boundary: None,
     });
     cluster.change(CreateGroup {
         name: "Staff".into(),
@@ -289,6 +290,7 @@ fn roles(cluster: &mut Cluster) {
         trust_policy: "who may assume it".into(),
         max_session_seconds: 7_200,
         description: "Copies reports".into(),
+        boundary: None,
     });
     let principal = Principal::Role("Backup".into());
     cluster.change(PutInlinePolicy {

@@ -21,6 +21,7 @@ pub fn create_role(name: &str) -> CreateRole {
         trust_policy: TRUST.into(),
         max_session_seconds: 3_600,
         description: String::new(),
+        boundary: None,
     }
 }
 

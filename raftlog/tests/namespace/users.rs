@@ -19,6 +19,7 @@ pub fn create_user(name: &str) -> CreateUser {
         path: "/".into(),
         id: format!("AIDA{:0>17}", name.to_ascii_uppercase().replace('-', "_")),
         account: 1,
+        boundary: None,
     }
 }
 
@@ -466,6 +467,31 @@ fn a_boundary_goes_with_its_user() {
         },
     );
     done(&mut cluster, DeleteManagedPolicy { name: name() });
+}
+
+/// Who is to be bounded is never there without the boundary.
+#[test]
+fn a_user_is_created_with_a_boundary_or_not_at_all() {
+    let mut cluster = Cluster::new();
+    let bounded = || CreateUser {
+        boundary: Some(policy("bound")),
+        ..create_user("Alice")
+    };
+    let missing = refused(&mut cluster, bounded());
+    assert!(matches!(missing, Refusal::NoSuchEntity(_)), "{missing:?}");
+    assert_eq!(cluster.store.view().unwrap().user("Alice").unwrap(), None);
+    done(&mut cluster, put_policy("Bound", "{}"));
+    done(&mut cluster, bounded());
+    let user = cluster.store.view().unwrap().user("Alice").unwrap();
+    assert_eq!(user.unwrap().boundary, Some(policy("Bound")));
+    let delete = || DeleteManagedPolicy {
+        name: "Bound".into(),
+    };
+    let used = refused(&mut cluster, delete());
+    assert!(matches!(used, Refusal::DeleteConflict(_)), "{used:?}");
+    let name = "Alice".into();
+    done(&mut cluster, DeleteUser { name });
+    done(&mut cluster, delete());
 }
 
 #[test]

@@ -10,6 +10,8 @@ use strata_tests::signature::Signer;
 
 use crate::shared;
 
+mod escalation;
+
 const ALLOW_ALL: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 const VERSION: (&str, &str) = ("Version", "2010-05-08");

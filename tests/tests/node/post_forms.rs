@@ -5,7 +5,8 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use strata_tests::content::body;
 use strata_tests::http::{Request, Response};
-use strata_tests::signature::sha256_base64;
+use strata_tests::server::{Server, ServerOptions};
+use strata_tests::signature::{Payload, sha256_base64};
 
 use crate::{bucket, get, keys, shared};
 
@@ -601,4 +602,37 @@ async fn a_browser_may_send_a_form_from_a_page() {
         assert_eq!(allowed, Some("https://example.com"));
         assert_eq!(get(&client, &name, "k").await, b"x");
     }
+}
+
+/// A browser sends a form for any page, and asks nobody before: it must not lend a page the rights of whoever reaches the port.
+#[tokio::test]
+async fn a_page_has_no_rights_of_whoever_reaches_the_port() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("strata.toml");
+    std::fs::write(&config, "[s3.auth]\nallow_anonymous = true\n").expect("a file");
+    let config = config.to_str().expect("a path").to_owned();
+    let server = Server::start(ServerOptions {
+        arguments: vec!["--config".to_owned(), config],
+        ..ServerOptions::default()
+    });
+    let client = server.client();
+    let made = client.create_bucket().bucket("open").send().await;
+    made.expect("a bucket");
+    let form = || Form::new(&[pair("key", "k")]).file("a", b"x");
+    let from = |origin: &str| {
+        let request = form().request("open").header("origin", origin);
+        request.send(server.s3()).expect("an answer")
+    };
+    let plain = form().request("open").send(server.s3()).expect("an answer");
+    assert_eq!(plain.status, 204, "{}", plain.text());
+    for origin in ["https://evil.example", "null"] {
+        refused(&from(origin), 403, "AccessDenied", "");
+    }
+    let rules = "<CORSConfiguration><CORSRule><AllowedOrigin>https://good.example</AllowedOrigin><AllowedMethod>POST</AllowedMethod></CORSRule></CORSConfiguration>";
+    let put = Request::new("PUT", "/open?cors").body(rules);
+    let signer = server.signer();
+    let put = signer.sign(put, server.s3(), Payload::Hashed, None);
+    assert_eq!(put.send(server.s3()).expect("an answer").status, 200);
+    assert_eq!(from("https://good.example").status, 204);
+    refused(&from("https://evil.example"), 403, "AccessDenied", "");
 }

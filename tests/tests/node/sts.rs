@@ -888,6 +888,19 @@ async fn an_identity_of_a_provider_assumes_a_role_without_keys() {
     };
     let server = Server::start(options);
     bucket(&server, "builds").await;
+    let listed = Request::new(
+        "GET",
+        "/?Action=ListOpenIDConnectProviders&Version=2010-05-08",
+    );
+    let signer = Signer {
+        service: "iam".into(),
+        ..server.signer()
+    };
+    let listed = signer.sign_call(listed, server.s3()).send(server.s3());
+    assert_eq!(
+        text(&listed.expect("an answer").text(), "Arn"),
+        format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{}", Issuer::NAME)
+    );
     let provider = format!(
         "{{\"Federated\":\"arn:aws:iam::{ACCOUNT}:oidc-provider/{}\"}}",
         Issuer::NAME

@@ -165,6 +165,7 @@ async fn answer(cluster: &Cluster, request: UsersRequest) -> Result<Value, Strin
                 path,
                 id,
                 account,
+                boundary: None,
             };
             submit(cluster, create.into()).await?;
             return show_user(cluster, &user);

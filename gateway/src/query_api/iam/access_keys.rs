@@ -85,6 +85,8 @@ pub async fn delete(call: &Call<'_>, _: &mut Writer) -> Result<(), Fault> {
 pub fn last_used(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
     let id = call.parameters.required("AccessKeyId")?;
     let key = call.shared.cluster.access_key(id)?;
+    // One of another account's root has no user.
+    let key = key.filter(|key| !key.user.is_empty());
     let key = key.ok_or_else(|| missing(id))?;
     let user = user_named(call, &key.user)?;
     xml.element("UserName", &user.name);

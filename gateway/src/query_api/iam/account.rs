@@ -1,8 +1,10 @@
-//! The account as a whole (IAM API reference, "GetAccountSummary", "ListAccountAliases").
+//! The account as a whole (IAM API reference, "GetAccountSummary", "ListAccountAliases", "ListOpenIDConnectProviders").
 
 use super::page::Page;
 use crate::error::Fault;
+use crate::policy::account_id;
 use crate::query_api::Call;
+use crate::s3::ROOT_ACCOUNT;
 use crate::xml::Writer;
 
 /// How many there are of what.
@@ -42,5 +44,24 @@ pub fn summary(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
 /// `ValidationError`.
 pub fn aliases(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
     Page::of(call, Vec::<String>::new(), |name| name)?.write(xml, "AccountAliases", |_, _| {});
+    Ok(())
+}
+
+/// The providers of identities that the configuration trusts.
+///
+/// # Errors
+/// None of its own.
+pub fn providers(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
+    xml.open("OpenIDConnectProviderList");
+    for provider in &call.shared.config.web_identity.providers {
+        let (account, name) = (account_id(ROOT_ACCOUNT), provider.name());
+        xml.open("member");
+        xml.element(
+            "Arn",
+            &format!("arn:aws:iam::{account}:oidc-provider/{name}"),
+        );
+        xml.close("member");
+    }
+    xml.close("OpenIDConnectProviderList");
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::policy_versions::VERSION;
 use super::{Managed, document, one_of, path, random, submit};
 use crate::dates::{Iso8601Seconds, whole_seconds};
 use crate::error::{Code, Fault};
-use crate::policy::BUILT_IN_POLICIES;
+use crate::policy::{BUILT_IN_POLICIES, built_in_policy};
 use crate::query_api::Call;
 use crate::query_api::resource::policy_arn;
 use crate::random_text::entity_id;
@@ -27,6 +27,12 @@ pub async fn create(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
     let name = call.parameters.required("PolicyName")?.to_owned();
     if path(call) != "/" {
         return Err(Fault::not_implemented("A path of a policy"));
+    }
+    // Whoever attaches policies by their names alone means the built-in one.
+    if let Some(built_in) = built_in_policy(&name) {
+        let name = built_in.name;
+        let message = format!("A policy called {name} already exists: it is built in.");
+        return Err(Fault::new(Code::EntityAlreadyExists, message));
     }
     let document = document(call)?;
     let id = random(entity_id("ANPA"))?;

@@ -23,35 +23,26 @@ use crate::xml::Writer;
 const SECONDS_MIN: u64 = 3_600;
 const SECONDS_MAX: u64 = 43_200;
 
-/// Creates a role, with a boundary where one is given. A role that the boundary could not be given is not left behind.
+/// Creates a role, with a boundary where one is given: both at once, since who may create bounded roles alone must not make another.
 ///
 /// # Errors
 /// `EntityAlreadyExists`, `LimitExceeded`, `MalformedPolicyDocument`, `ValidationError`; `NoSuchEntity` for the boundary.
 pub async fn create(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
-    let name = call.parameters.required("RoleName")?.to_owned();
+    let name = call.parameters.required("RoleName")?;
     let boundary = call.parameters.get("PermissionsBoundary");
     let boundary = boundary.map(|arn| Managed::of_arn(call, arn)).transpose()?;
     let description = call.parameters.get("Description").unwrap_or_default();
     let create = CreateRole {
-        name: name.clone(),
+        name: name.to_owned(),
         path: path(call),
         id: random(entity_id("AROA"))?,
         account: ROOT_ACCOUNT,
         trust_policy: trust(call, "AssumeRolePolicyDocument")?,
         max_session_seconds: seconds(call)?.unwrap_or(SECONDS_MIN as u32),
         description: description.to_owned(),
+        boundary: boundary.map(|policy| policy.name()),
     };
     submit(call, create).await?;
-    if let Some(policy) = boundary {
-        let bound = SetRoleBoundary {
-            role: name.clone(),
-            policy: Some(policy.name()),
-        };
-        if let Err(fault) = submit(call, bound).await {
-            submit(call, DeleteRole { name }).await?;
-            return Err(fault);
-        }
-    }
     write_whole(xml, &role(call)?);
     Ok(())
 }

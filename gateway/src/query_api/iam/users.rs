@@ -1,7 +1,7 @@
 //! Users (IAM API reference, "CreateUser" and its neighbours).
 
 use strata_raftlog::namespace::User;
-use strata_raftlog::namespace::command::{CreateUser, DeleteUser, SetBoundary, UpdateUser};
+use strata_raftlog::namespace::command::{CreateUser, DeleteUser, UpdateUser};
 
 use super::page::{Page, below_prefix};
 use super::{Managed, path, random, submit, user_named, user_or_self};
@@ -15,7 +15,7 @@ use crate::random_text::entity_id;
 use crate::s3::ROOT_ACCOUNT;
 use crate::xml::Writer;
 
-/// Creates a user, with a boundary where one is given. A user whom the boundary could not be given is not left behind.
+/// Creates a user, with a boundary where one is given: both at once, since who may create bounded users alone must not make another.
 ///
 /// # Errors
 /// `EntityAlreadyExists`, `LimitExceeded`, `ValidationError`; `NoSuchEntity` for the boundary.
@@ -28,18 +28,9 @@ pub async fn create(call: &Call<'_>, xml: &mut Writer) -> Result<(), Fault> {
         path: path(call),
         id: random(entity_id("AIDA"))?,
         account: ROOT_ACCOUNT,
+        boundary: boundary.map(|policy| policy.name()),
     };
     submit(call, create).await?;
-    if let Some(policy) = boundary {
-        let bound = SetBoundary {
-            user: name.clone(),
-            policy: Some(policy.name()),
-        };
-        if let Err(fault) = submit(call, bound).await {
-            submit(call, DeleteUser { name }).await?;
-            return Err(fault);
-        }
-    }
     let user = user_named(call, &name)?;
     write_whole(xml, &user);
     Ok(())

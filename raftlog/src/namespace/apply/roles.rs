@@ -25,6 +25,8 @@ impl Change<'_, '_> {
             return already_exists(format!("Role with name {} already exists.", command.name));
         }
         self.check_count(&key::system(key::S_ROLE), self.limits.roles_max, "Roles")?;
+        let boundary = command.boundary.as_ref();
+        let boundary = boundary.map(|policy| self.use_policy(policy)).transpose()?;
         self.put_role(&Role {
             name: command.name.clone(),
             id: command.id.clone(),
@@ -35,7 +37,7 @@ impl Change<'_, '_> {
             description: command.description.clone(),
             trust_policy: command.trust_policy.clone(),
             attached: Vec::new(),
-            boundary: None,
+            boundary,
         })?;
         Ok(Answer::Done)
     }

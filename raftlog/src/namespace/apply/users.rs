@@ -24,6 +24,8 @@ impl Change<'_, '_> {
             return already_exists(format!("User with name {} already exists.", command.name));
         }
         self.check_count(&key::system(key::S_USER), self.limits.users_max, "Users")?;
+        let boundary = command.boundary.as_ref();
+        let boundary = boundary.map(|policy| self.use_policy(policy)).transpose()?;
         self.put_user(&User {
             name: command.name.clone(),
             id: command.id.clone(),
@@ -33,7 +35,7 @@ impl Change<'_, '_> {
             groups: Vec::new(),
             access_key_ids: Vec::new(),
             attached: Vec::new(),
-            boundary: None,
+            boundary,
         })?;
         Ok(Answer::Done)
     }
@@ -355,7 +357,7 @@ impl Change<'_, '_> {
     }
 
     /// Counts a use of a managed policy that must exist; its name as it was given when it was created.
-    fn use_policy(&mut self, policy: &ManagedPolicyName) -> Outcome<ManagedPolicyName> {
+    pub(super) fn use_policy(&mut self, policy: &ManagedPolicyName) -> Outcome<ManagedPolicyName> {
         if policy.source == PolicySource::BuiltIn {
             check_text(is_group_name(&policy.name), POLICY_NAME)?;
             return Ok(policy.clone());

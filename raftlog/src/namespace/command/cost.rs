@@ -150,6 +150,11 @@ pub(super) fn of_any_policy() -> u64 {
     value_bytes(crate::namespace::POLICY_BYTES_MAX as u64 + 512)
 }
 
+/// The row of the policy that bounds what is created, which counts its uses.
+pub(super) fn of_new_boundary(policy: Option<&ManagedPolicyName>) -> u64 {
+    u64::from(policy.is_some()) * of_any_policy()
+}
+
 pub(super) fn of_boundary(policy: Option<&ManagedPolicyName>) -> u64 {
     // The policy that bounded before is in use no more, and the one that does from now on is.
     let policies = 1 + u64::from(policy.is_some());

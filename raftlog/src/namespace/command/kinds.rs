@@ -105,7 +105,8 @@ macro_rules! command_table {
             /// Gives an extent another chunk of its own, with the same bytes.
             0x0053 since 1 Grows ReplaceChunk |_| cost::ROW_BYTES + cost::DROPPED_BYTES => replace_chunk,
             /// Creates a user.
-            0x0060 since 1 Grows CreateUser |_| cost::of_user() => create_user,
+            0x0060 since 1 Grows CreateUser |command| cost::of_user() + cost::of_new_boundary(command.boundary.as_ref())
+                => create_user,
             /// Deletes a user who has nothing but a boundary.
             0x0061 since 1 Frees DeleteUser |_| cost::of_any_policy() => delete_user,
             /// Creates an access key of a user.
@@ -137,7 +138,8 @@ macro_rules! command_table {
             /// Gives a user another name or path.
             0x006f since 1 Grows UpdateUser |command| cost::of_update_user(command) => update_user,
             /// Creates a role.
-            0x0070 since 1 Grows CreateRole |_| cost::of_role() => create_role,
+            0x0070 since 1 Grows CreateRole |command| cost::of_role() + cost::of_new_boundary(command.boundary.as_ref())
+                => create_role,
             /// Changes who may assume a role, for how long, or its description.
             0x0071 since 1 Starts UpdateRole |_| cost::of_role() => update_role,
             /// Deletes a role that has nothing but a boundary.

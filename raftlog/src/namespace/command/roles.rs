@@ -4,7 +4,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::namespace::{ManagedPolicyName, SessionKeySecret};
 
-/// Creates a role, which may do nothing. A name that is taken, in whatever case, is refused with `EntityAlreadyExists`.
+/// Creates a role, which may do nothing. A name that is taken, in whatever case, is refused with `EntityAlreadyExists`, and a boundary that
+/// does not exist with `NoSuchEntity`.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct CreateRole {
     /// The role's name.
@@ -21,6 +22,8 @@ pub struct CreateRole {
     pub max_session_seconds: u32,
     /// What it is for.
     pub description: String,
+    /// The boundary; `None` for no boundary.
+    pub boundary: Option<ManagedPolicyName>,
 }
 
 /// Changes what is said of a role; what is `None` stays.

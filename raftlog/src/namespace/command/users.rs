@@ -4,7 +4,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::namespace::{AccessKeySecret, ManagedPolicyName, Principal};
 
-/// Creates a user, who may do nothing. A name that is taken, in whatever case, is refused with `EntityAlreadyExists`.
+/// Creates a user, who may do nothing. A name that is taken, in whatever case, is refused with `EntityAlreadyExists`, and a boundary that does
+/// not exist with `NoSuchEntity`: who must be bounded is never there without.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct CreateUser {
     /// The user's name.
@@ -15,6 +16,8 @@ pub struct CreateUser {
     pub id: String,
     /// The account that the user belongs to.
     pub account: u64,
+    /// The boundary; `None` for no boundary.
+    pub boundary: Option<ManagedPolicyName>,
 }
 
 /// Gives a user another name or another path. Keys, groups, policies and the boundary stay. A name that another user has, in whatever case, is

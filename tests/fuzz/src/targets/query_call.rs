@@ -13,7 +13,6 @@ pub(super) fn run(data: &[u8]) {
             continue;
         };
         assert_eq!(parameters.get("Action"), Some(action.name));
-        let _ = parameters.check_known(action);
     }
     if let Ok(members) = parameters.members("Tags", "Key") {
         assert!(members.len() <= data.len());
@@ -21,4 +20,8 @@ pub(super) fn run(data: &[u8]) {
     let _ = parameters.number("MaxItems", 1, 1000);
     let _ = parameters.boolean("SetAsDefault");
     let _ = parameters.required("UserName");
+    let action = query_api::find(None, &parameters);
+    if let Ok(action) = action {
+        let _ = parameters.known_to(action);
+    }
 }

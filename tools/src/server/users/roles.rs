@@ -68,6 +68,7 @@ pub(super) async fn create(cluster: &Cluster, request: UsersRequest) -> Result<V
         trust_policy,
         max_session_seconds,
         description,
+        boundary: None,
     };
     submit(cluster, create.into()).await?;
     show(cluster, &role)

@@ -3,7 +3,8 @@
 use super::super::layout::structure;
 use super::super::*;
 use super::Sample;
-use crate::namespace::{ManagedPolicyName, PolicySource, SessionKeySecret};
+use super::users::built_in;
+use crate::namespace::SessionKeySecret;
 
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 
@@ -22,6 +23,7 @@ pub(super) fn samples() -> Vec<Sample> {
             trust_policy: TRUST.to_owned(),
             max_session_seconds: 7_200,
             description: "Copies reports".to_owned(),
+            boundary: Some(built_in()),
         }
         UpdateRole {
             role: role(),
@@ -32,10 +34,7 @@ pub(super) fn samples() -> Vec<Sample> {
         DeleteRole { name: role() }
         SetRoleBoundary {
             role: role(),
-            policy: Some(ManagedPolicyName {
-                source: PolicySource::BuiltIn,
-                name: "AmazonS3FullAccess".to_owned(),
-            }),
+            policy: Some(built_in()),
         }
         AddSessionKey {
             number: 1,

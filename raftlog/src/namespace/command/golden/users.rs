@@ -22,7 +22,7 @@ fn policy() -> ManagedPolicyName {
     }
 }
 
-fn built_in() -> ManagedPolicyName {
+pub(super) fn built_in() -> ManagedPolicyName {
     ManagedPolicyName {
         source: PolicySource::BuiltIn,
         name: "AmazonS3FullAccess".to_owned(),
@@ -43,6 +43,7 @@ fn of_users() -> Vec<Sample> {
             path: "/staff/".to_owned(),
             id: "AIDAEXAMPLE0000000001".to_owned(),
             account: 1,
+            boundary: Some(built_in()),
         }
         DeleteUser { name: user() }
         CreateAccessKey {
