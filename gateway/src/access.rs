@@ -2,12 +2,13 @@
 //!
 //! Invariants: the check is made before a byte of the body is read and before anything of the bucket is told but that it does not exist; what a
 //! request needs leave for follows from the table of operations and from the request alone, so that no operation goes unchecked; where nothing
-//! allows a request it is denied; whoever may not list a bucket is not told which keys it lacks. A request of the root of the account whose bucket has no
-//! policy is let through without an allocation.
+//! allows a request, be it a policy or an access list, it is denied; whoever may not list a bucket is not told which keys it lacks. A request of the root of the account whose bucket has no
+//! policy is let through without an allocation, and without a look-up where access lists do not count.
 
 pub mod bucket_rules;
 pub mod facts;
 pub mod identity;
+mod lists;
 pub mod named;
 pub mod needs;
 pub mod sessions;
@@ -31,6 +32,7 @@ use crate::s3::{ROOT_ACCOUNT, Shared};
 use bucket_rules::BucketRules;
 use facts::Facts;
 use identity::Identity;
+use lists::{Granted, Lists};
 use needs::{Need, action_on};
 
 /// What is known of a signature that was right.
@@ -216,7 +218,9 @@ fn check_some(shared: &Shared, request: &Request, actions: &[&str]) -> Result<()
         return missing_bucket(request, name);
     };
     let access = Access::of(shared, request, Some(&bucket))?;
-    match is_root(request, bucket.owner) || actions.iter().any(|action| access.may_allow(action)) {
+    let may = |action: &&str| access.may_allow(action);
+    let is_possible = actions.iter().any(may) || access.may_write_by_list();
+    match is_root(request, bucket.owner) || is_possible {
         true => Ok(()),
         false => Err(Code::AccessDenied.into()),
     }
@@ -248,6 +252,8 @@ pub struct Access<'r> {
     shared: &'r Shared,
     owner_account: u64,
     /// `None` for what is about no bucket that is there.
+    bucket: Option<&'r Bucket>,
+    /// `None` as the bucket, and where they cannot be read.
     rules: Option<Rc<BucketRules>>,
     /// Whether the rules cannot be read, and what is then answered.
     unread: Option<Fault>,
@@ -261,7 +267,7 @@ impl<'r> Access<'r> {
     pub fn of(
         shared: &'r Shared,
         request: &'r Request,
-        bucket: Option<&Bucket>,
+        bucket: Option<&'r Bucket>,
     ) -> Result<Access<'r>, Fault> {
         let rules = bucket.map(|bucket| shared.rules.of(&shared.cluster, bucket));
         let (rules, unread) = match rules.transpose() {
@@ -274,6 +280,7 @@ impl<'r> Access<'r> {
             request,
             shared,
             owner_account: bucket.map_or(request.asker.account(), |bucket| bucket.owner),
+            bucket,
             rules,
             unread,
         })
@@ -332,6 +339,34 @@ impl<'r> Access<'r> {
                 .rules
                 .as_ref()
                 .is_some_and(|rules| rules.is_restricted()),
+            ..Policies::default()
+        }
+    }
+
+    /// The lists of the bucket, where they count.
+    fn lists(&self) -> Option<Lists<'_>> {
+        let rules = self.rules.as_deref().filter(|rules| rules.has_lists())?;
+        Some(Lists {
+            shared: self.shared,
+            bucket: self.bucket?,
+            rules,
+            account: self.request.asker.identity.principal.account(),
+        })
+    }
+
+    /// Whether the list of the bucket lets whoever asks write, so that some key could be deleted.
+    fn may_write_by_list(&self) -> bool {
+        self.lists().is_some_and(|lists| lists.may_write())
+    }
+
+    /// What lists say, and whose it is that leave is needed for.
+    fn granted(&self, need: Need<'_>) -> Result<Granted, Fault> {
+        match self.lists() {
+            Some(lists) => lists.say(need, self.request.operation),
+            None => Ok(Granted {
+                owner_account: self.owner_account,
+                is_granted: false,
+            }),
         }
     }
 
@@ -361,7 +396,11 @@ impl<'r> Access<'r> {
     pub fn check_by(&self, need: Need<'_>, bucket: Option<&Policy>) -> Result<(), Fault> {
         let identity = &self.request.asker.identity;
         let principal = &identity.principal;
-        let is_owner = is_whole_root(identity, self.owner_account);
+        let Granted {
+            owner_account,
+            is_granted,
+        } = self.granted(need)?;
+        let is_owner = is_whole_root(identity, owner_account);
         let is_free = bucket.is_none() && self.unread.is_none();
         if is_owner && (is_free || is_left_to_root(need.action, self.unread.is_some())) {
             return Ok(());
@@ -379,12 +418,17 @@ impl<'r> Access<'r> {
         };
         let question = Question {
             principal,
-            owner_account: self.owner_account,
+            owner_account,
             action: need.action,
             resource: &resource,
             facts: &|key| facts.of(key),
         };
-        let decision = decide(&question, &self.policies(bucket));
+        let policies = Policies {
+            is_object_of_other: owner_account != self.owner_account,
+            is_granted,
+            ..self.policies(bucket)
+        };
+        let decision = decide(&question, &policies);
         if let Some(fault) = facts.unread.take() {
             return Err(fault);
         }
@@ -397,7 +441,11 @@ impl<'r> Access<'r> {
 
 /// Whether the owning account's root may take an action whatever the bucket says, and whether or not that can be read.
 fn is_left_to_root(action: &str, is_unread: bool) -> bool {
-    is_always_roots(action) || is_unread && action == "s3:PutBucketPublicAccessBlock"
+    let mends = [
+        "s3:PutBucketOwnershipControls",
+        "s3:PutBucketPublicAccessBlock",
+    ];
+    is_always_roots(action) || is_unread && mends.contains(&action)
 }
 
 /// The ARN of what an action is about.
@@ -420,7 +468,7 @@ fn refusal(question: &Question<'_>, decision: &Decision<'_>) -> Fault {
                 Source::Identity(_) | Source::Root => "an identity-based policy",
                 Source::Boundary => "a permissions boundary",
                 Source::Session => "a session policy",
-                Source::Bucket => "a resource-based policy",
+                Source::Bucket | Source::AccessList => "a resource-based policy",
             };
             format!("with an explicit deny in {policy}")
         }
@@ -446,6 +494,8 @@ mod tests {
             ("s3:DeleteBucketPolicy", true, true),
             ("s3:PutBucketPublicAccessBlock", true, true),
             ("s3:PutBucketPublicAccessBlock", false, false),
+            ("s3:PutBucketOwnershipControls", true, true),
+            ("s3:PutBucketOwnershipControls", false, false),
             ("s3:GetObject", true, false),
         ] {
             assert_eq!(is_left_to_root(action, is_unread), is, "{action}");

@@ -9,7 +9,7 @@
 //! | [`guard`] | what a request must pass before its operation is served |
 //! | [`virtual_host`] | buckets that are named by the host |
 //! | [`auth`], [`signature`] | Signature Version 4: header, presigned URL, chunks, trailers |
-//! | [`access`], [`policy`] | who asks, and whether policies let them |
+//! | [`access`], [`policy`], [`access_list`] | who asks, and whether policies and access lists let them |
 //! | [`web_identity`] | identities of providers outside |
 //! | [`operation`] | the table of operations: which one a request asks for, and who serves it |
 //! | [`request`], [`response`] | what a handler takes, and what it gives back |
@@ -27,6 +27,7 @@
 //! declared of its bytes has been compared.
 
 pub mod access;
+pub mod access_list;
 pub mod auth;
 pub mod body;
 pub mod checksum;

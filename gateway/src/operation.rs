@@ -120,7 +120,8 @@ impl Operation {
 
     /// Whether an access list may come with it, in headers.
     pub fn takes_access_list(&self) -> bool {
-        self.stores_headers || self.id == Id::CreateBucket
+        let takes = [Id::CreateBucket, Id::PutBucketAcl, Id::PutObjectAcl];
+        self.stores_headers || takes.contains(&self.id)
     }
 
     /// Whether it reads this query parameter.

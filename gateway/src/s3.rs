@@ -3,6 +3,7 @@
 //! A handler takes a request that the guard has admitted and gives back an answer; the table in
 //! [`operation`](crate::operation) says which one serves what.
 
+pub mod access_lists;
 pub mod bucket_object_lock;
 pub mod bucket_policy;
 pub mod bucket_tagging;

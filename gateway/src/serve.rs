@@ -30,6 +30,7 @@ use crate::access::identity::KnownIdentities;
 use crate::auth::{Credential, Verifier};
 use crate::md5::queue::Md5Queue;
 use crate::metrics::{GatewayMetrics, RequestCounters};
+use crate::s3::ownership::Ownership;
 use crate::s3::{ReadRoom, Shared};
 use crate::tls::Tls;
 use crate::web_identity::WebIdentity;
@@ -65,6 +66,8 @@ pub struct GatewayConfig {
     pub domains: Vec<String>,
     /// Whether unsigned requests may do everything.
     pub allow_anonymous: bool,
+    /// Whose the objects of a bucket are that is made without saying so.
+    pub default_object_ownership: Ownership,
     /// Keys beside the root key, which is in the replicated state.
     pub credentials: Vec<Credential>,
     /// Whether a line at `info` is logged for every request; at `debug` there is one anyway.
@@ -81,6 +84,7 @@ impl Default for GatewayConfig {
             region: "us-east-1".to_owned(),
             domains: Vec::new(),
             allow_anonymous: false,
+            default_object_ownership: Ownership::NEW,
             credentials: Vec::new(),
             log_requests: false,
             web_identity: Arc::default(),

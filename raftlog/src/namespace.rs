@@ -16,6 +16,7 @@
 //!
 //! The other modules are the keys and values of the tables.
 
+mod access_list;
 mod accounts;
 mod apply;
 mod body;
@@ -39,6 +40,7 @@ mod value;
 mod version;
 mod view;
 
+pub use access_list::{GRANTS_MAX, Grant, Grantee, Permission};
 pub use accounts::{ACCOUNT_MAX, Account, ROOT_ACCOUNT, is_account_name};
 pub(crate) use apply::Applier;
 pub use apply::LogEntry;

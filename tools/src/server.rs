@@ -297,6 +297,7 @@ fn gateway_config(
         region: config.region.clone(),
         domains: config.domains.clone(),
         allow_anonymous: config.allow_anonymous,
+        default_object_ownership: config.default_object_ownership,
         credentials: credentials.collect(),
         log_requests: config.log_requests,
         web_identity,

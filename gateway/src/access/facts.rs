@@ -31,10 +31,14 @@ const OF_EXISTING_TAGS: &[&str] = &[
     "s3:DeleteObjectTagging",
     "s3:DeleteObjectVersionTagging",
     "s3:GetObject",
+    "s3:GetObjectAcl",
     "s3:GetObjectTagging",
     "s3:GetObjectVersion",
+    "s3:GetObjectVersionAcl",
     "s3:GetObjectVersionTagging",
+    "s3:PutObjectAcl",
     "s3:PutObjectTagging",
+    "s3:PutObjectVersionAcl",
     "s3:PutObjectVersionTagging",
 ];
 

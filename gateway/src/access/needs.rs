@@ -38,6 +38,11 @@ const OF_VERSIONS: &[(&str, &str)] = &[
 /// Headers of what is stored with an object, and the actions that they need.
 const OF_HEADERS: &[(&str, &str)] = &[
     ("x-amz-acl", "s3:PutObjectAcl"),
+    ("x-amz-grant-full-control", "s3:PutObjectAcl"),
+    ("x-amz-grant-read", "s3:PutObjectAcl"),
+    ("x-amz-grant-read-acp", "s3:PutObjectAcl"),
+    ("x-amz-grant-write", "s3:PutObjectAcl"),
+    ("x-amz-grant-write-acp", "s3:PutObjectAcl"),
     ("x-amz-object-lock-legal-hold", "s3:PutObjectLegalHold"),
     ("x-amz-object-lock-mode", "s3:PutObjectRetention"),
     ("x-amz-tagging", "s3:PutObjectTagging"),
@@ -46,6 +51,11 @@ const OF_HEADERS: &[(&str, &str)] = &[
 /// The same of a bucket that is made.
 const OF_BUCKET_HEADERS: &[(&str, &str)] = &[
     ("x-amz-acl", "s3:PutBucketAcl"),
+    ("x-amz-grant-full-control", "s3:PutBucketAcl"),
+    ("x-amz-grant-read", "s3:PutBucketAcl"),
+    ("x-amz-grant-read-acp", "s3:PutBucketAcl"),
+    ("x-amz-grant-write", "s3:PutBucketAcl"),
+    ("x-amz-grant-write-acp", "s3:PutBucketAcl"),
     (OBJECT_LOCK, "s3:PutBucketObjectLockConfiguration"),
     (OBJECT_LOCK, "s3:PutBucketVersioning"),
     ("x-amz-object-ownership", "s3:PutBucketOwnershipControls"),

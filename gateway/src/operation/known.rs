@@ -7,10 +7,10 @@ use http::HeaderMap;
 use http::header::{self, HeaderName};
 
 use super::{Mark, OPERATIONS, Operation};
+use crate::access_list;
 use crate::checksum;
 use crate::error::{Code, Fault};
 use crate::query::Query;
-use crate::s3::ownership;
 
 /// Parameters that change what a request means, beside the marks of the operations.
 const MEANINGFUL_PARAMETERS: &[&str] = &["versionId", "partNumber"];
@@ -89,7 +89,7 @@ fn misnamed(value: &str) -> Fault {
 pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), Fault> {
     let takes_list = operation.takes_access_list();
     for name in headers.keys().map(HeaderName::as_str) {
-        let is_of_list = takes_list && ownership::GRANTS.contains(&name);
+        let is_of_list = takes_list && access_list::GRANTS.contains(&name);
         if !is_of_list && !operation.knows_header(name) && is_meaningful_header(name) {
             return Err(Fault::header_not_implemented(name));
         }
@@ -103,7 +103,7 @@ pub fn check_headers(operation: &Operation, headers: &HeaderMap) -> Result<(), F
         let Some(value) = headers.get(*name) else {
             continue;
         };
-        if takes_list && *name == ownership::CANNED {
+        if takes_list && *name == access_list::CANNED {
             continue;
         }
         let is_known = |known: &&str| known.as_bytes().eq_ignore_ascii_case(value.as_bytes());

@@ -8,10 +8,10 @@ use super::BodyKind::{Json, Stream, Xml};
 use super::Mark::{Form, Header, Path, Query, QueryIs};
 use super::Operation;
 use crate::s3::{
-    bucket_object_lock, bucket_policy, bucket_tagging, buckets, copy_object, cors, delete_objects,
-    get_object, head_object, list_objects, multipart, multipart_lists, object_attributes,
-    object_retention, object_tagging, ownership, post_object, public_access_block, put_object,
-    settings, versions,
+    access_lists, bucket_object_lock, bucket_policy, bucket_tagging, buckets, copy_object, cors,
+    delete_objects, get_object, head_object, list_objects, multipart, multipart_lists,
+    object_attributes, object_retention, object_tagging, ownership, post_object,
+    public_access_block, put_object, settings, versions,
 };
 
 /// `METHOD Addresses Name "action" { field: value, ... } [=> handler];`
@@ -154,8 +154,13 @@ operations! {
     PUT Bucket PutBucketAccelerateConfiguration "s3:PutAccelerateConfiguration" {
         marks: &[Query("accelerate")],
     };
-    GET Bucket GetBucketAcl "s3:GetBucketAcl" { marks: &[Query("acl")] } => settings::access_list;
-    PUT Bucket PutBucketAcl "s3:PutBucketAcl" { marks: &[Query("acl")] };
+    GET Bucket GetBucketAcl "s3:GetBucketAcl" {
+        marks: &[Query("acl")],
+    } => access_lists::get_of_bucket;
+    PUT Bucket PutBucketAcl "s3:PutBucketAcl" {
+        marks: &[Query("acl")],
+        body: Xml("AccessControlPolicy"),
+    } => access_lists::put_of_bucket;
     GET Bucket GetBucketAnalyticsConfiguration "s3:GetAnalyticsConfiguration" {
         marks: &[Query("analytics"), Query("id")],
     };
@@ -382,8 +387,15 @@ operations! {
         parameters: &["versionId"],
         headers: ATTRIBUTES_HEADERS,
     } => object_attributes::get;
-    GET Object GetObjectAcl "s3:GetObjectAcl" { marks: &[Query("acl")] };
-    PUT Object PutObjectAcl "s3:PutObjectAcl" { marks: &[Query("acl")] };
+    GET Object GetObjectAcl "s3:GetObjectAcl" {
+        marks: &[Query("acl")],
+        parameters: &["versionId"],
+    } => access_lists::get_of_object;
+    PUT Object PutObjectAcl "s3:PutObjectAcl" {
+        marks: &[Query("acl")],
+        parameters: &["versionId"],
+        body: Xml("AccessControlPolicy"),
+    } => access_lists::put_of_object;
     PUT Object UpdateObjectEncryption "s3:UpdateObjectEncryption" { marks: &[Query("encryption")] };
     GET Object GetObjectLegalHold "s3:GetObjectLegalHold" {
         marks: &[Query("legal-hold")],

@@ -76,7 +76,6 @@ fn what_is_not_served_is_refused() {
     for uri in [
         "/b?website",
         "/b?notification",
-        "/b/k?acl",
         "/b/k?torrent",
         "/b?torrent",
     ] {

@@ -3,7 +3,8 @@
 //! The order is AWS's (IAM user guide, "Policy evaluation logic"): a statement that denies wins, whatever policy it stands in; then something must allow. In
 //! the account that owns the bucket the identity's policies or the bucket's policy allow; for another account both must. What bounds an identity and what bounds
 //! a session only restrict, but for a session that the policy of its own account's bucket names by its ARN ("Session policies"). Who may assume a role is decided alike, with
-//! the trust policy in the bucket's place, which has to allow it. Invariant: the root of the owning account can always read, replace and delete the policy of its bucket, so that nobody is locked out.
+//! the trust policy in the bucket's place, which has to allow it. A grant of an access list is to a whole account, and counts as a statement of the
+//! bucket's policy that names that account. Invariant: the root of the owning account can always read, replace and delete the policy of its bucket, so that nobody is locked out.
 
 use super::condition::Values;
 use super::key::Key;
@@ -21,7 +22,7 @@ const ALWAYS_ROOTS: &[&str] = &[
 pub struct Question<'q> {
     /// Who asks.
     pub principal: &'q Principal,
-    /// The account that owns the bucket.
+    /// The account that owns what is asked for: the bucket, or the object where access lists count.
     pub owner_account: u64,
     /// The action, such as `s3:GetObject`.
     pub action: &'q str,
@@ -44,6 +45,10 @@ pub struct Policies<'p> {
     pub bucket: Option<&'p Policy>,
     /// Whether that of the bucket is for principals of the owning account alone, as `RestrictPublicBuckets` has it.
     pub is_bucket_restricted: bool,
+    /// Whether that of the bucket can only deny: it is about an object of an account that does not own the bucket.
+    pub is_object_of_other: bool,
+    /// Whether an access list grants the account of the one who asks what is asked for.
+    pub is_granted: bool,
 }
 
 impl<'p> Policies<'p> {
@@ -51,7 +56,8 @@ impl<'p> Policies<'p> {
     fn bucket_for(&self, principal: &Principal, owner_account: u64) -> Option<&'p Policy> {
         let is_of_owner = principal.account() == Some(owner_account);
         let is_shut_out = self.is_bucket_restricted && !is_of_owner;
-        self.bucket.filter(|_| !is_shut_out)
+        self.bucket
+            .filter(|_| !is_shut_out && !self.is_object_of_other)
     }
 }
 
@@ -66,6 +72,8 @@ pub enum Source {
     Session,
     /// That of the bucket.
     Bucket,
+    /// An access list.
+    AccessList,
     /// None: the root of the account that owns the bucket.
     Root,
 }
@@ -101,6 +109,12 @@ impl Decision<'_> {
 
 const BY_ROOT: Decided<'static> = Decided {
     source: Source::Root,
+    sid: None,
+    number: 0,
+};
+
+const BY_LIST: Decided<'static> = Decided {
+    source: Source::AccessList,
     sid: None,
     number: 0,
 };
@@ -160,6 +174,12 @@ fn evaluate<'p>(question: &Question<'_>, policies: &Policies<'p>, is_trust: bool
     }
     let bucket = policies.bucket_for(question.principal, question.owner_account);
     let bucket = bucket.and_then(|policy| asked.first(policy, Source::Bucket, Effect::Allow));
+    // A list grants to whole accounts and to everybody: a root and whoever signs nothing need no more, users need leave of their account.
+    let by_list = match question.principal {
+        Principal::Root { .. } | Principal::Anonymous => (Reach::Direct, BY_LIST),
+        _ => (Reach::Account, BY_LIST),
+    };
+    let bucket = bucket.or(policies.is_granted.then_some(by_list));
     // Another account's policy gives nothing that the account of the one who asks does not: all that binds there does.
     let is_named = is_of_owner
         && matches!(question.principal, Principal::Session(_))

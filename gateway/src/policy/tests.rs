@@ -960,7 +960,7 @@ fn policies_of_all_kinds_come_together() {
             boundary: boundary.as_ref(),
             session: session.as_deref(),
             bucket: of_bucket.as_ref(),
-            is_bucket_restricted: false,
+            ..Policies::default()
         };
         let decision = answer((who, "s3:GetObject", "k"), &[], &policies);
         assert_eq!(outcome(decision), expected, "{who} {policies:?}");
@@ -1017,6 +1017,48 @@ fn a_restricted_bucket_is_for_its_account() {
     ] {
         let decision = answer((who, "s3:GetObject", key), &[], &policies);
         assert_eq!(outcome(decision), expected, "{who} {key}");
+    }
+}
+
+/// Eve is a user of the other account.
+#[test]
+fn a_grant_is_to_an_account_and_a_statement_that_denies_wins() {
+    let reads = [Rc::new(
+        identity(&document(
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#,
+        ))
+        .unwrap(),
+    )];
+    let allow = bucket(&document(&of_bucket("Allow", EVERYBODY, READ, "*", ""))).unwrap();
+    let deny = bucket(&document(&of_bucket("Deny", EVERYBODY, READ, "*", ""))).unwrap();
+    for (who, identity, policy, is_of_other, is_granted, expected) in [
+        ("anybody", &[][..], None, false, true, Yes),
+        ("anybody", &[], None, false, false, No),
+        ("other-root", &[], None, false, true, Yes),
+        ("other-root", &[], None, false, false, No),
+        ("eve", &[], None, false, true, No),
+        ("eve", &reads, None, false, true, Yes),
+        ("eve", &reads, None, false, false, No),
+        ("bob", &[], None, false, true, No),
+        ("bob", &reads, None, false, false, Yes),
+        ("anybody", &[], Some(&deny), false, true, Never),
+        ("eve", &reads, Some(&deny), true, true, Never),
+        ("root", &[], Some(&deny), true, false, Never),
+        // The policy of a bucket opens nothing of an object that its owner does not own.
+        ("anybody", &[], Some(&allow), true, false, No),
+        ("anybody", &[], Some(&allow), false, false, Yes),
+        ("eve", &reads, Some(&allow), true, false, No),
+        ("eve", &reads, Some(&allow), true, true, Yes),
+    ] {
+        let policies = Policies {
+            identity,
+            bucket: policy,
+            is_object_of_other: is_of_other,
+            is_granted,
+            ..Policies::default()
+        };
+        let decision = answer((who, "s3:GetObject", "k"), &[], &policies);
+        assert_eq!(outcome(decision), expected, "{who} {policies:?}");
     }
 }
 
@@ -1228,7 +1270,7 @@ fn a_session_is_bound_unless_it_is_named_itself() {
             boundary: boundary.as_deref(),
             session: of_session.as_deref(),
             bucket: of_bucket.as_ref(),
-            is_bucket_restricted: false,
+            ..Policies::default()
         };
         let principal = session(None);
         let question = Question {
@@ -1269,7 +1311,7 @@ fn a_session_that_another_account_names_is_bound_at_home() {
                 boundary: boundary.map(|policy| &**policy),
                 session: of_session,
                 bucket: Some(&of_bucket),
-                is_bucket_restricted: false,
+                ..Policies::default()
             };
             let question = Question {
                 principal: &session(None),

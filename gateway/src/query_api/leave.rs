@@ -83,8 +83,7 @@ fn check_on(call: &Call<'_>, resource: &str) -> Result<(), Fault> {
         identity: &identity.policies,
         boundary: identity.boundary.as_deref(),
         session: identity.session.as_deref(),
-        bucket: None,
-        is_bucket_restricted: false,
+        ..Policies::default()
     };
     let decision = decide(&question, &policies);
     if let Some(fault) = unread.take() {
@@ -152,7 +151,9 @@ fn refusal(question: &Question<'_>, decision: &Decision<'_>) -> Fault {
             let policy = match by.source {
                 Source::Boundary => "a permissions boundary",
                 Source::Session => "a session policy",
-                Source::Identity(_) | Source::Root | Source::Bucket => "an identity-based policy",
+                Source::Identity(_) | Source::Root | Source::Bucket | Source::AccessList => {
+                    "an identity-based policy"
+                }
             };
             format!("with an explicit deny in {policy}")
         }

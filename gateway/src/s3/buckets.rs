@@ -5,11 +5,12 @@ use std::rc::Rc;
 use http::HeaderName;
 use http::header;
 use strata_net::ClusterError;
-use strata_raftlog::namespace::command::{AbortUpload, CreateBucket, DeleteBucket, Refusal};
+use strata_raftlog::namespace::command::{
+    AbortUpload, Command, CreateBucket, CreateBucketWithSettings, DeleteBucket, Refusal,
+};
 use strata_raftlog::namespace::{Bucket, UploadQuery};
 
-use super::ownership::{self, Ownership};
-use super::{Shared, check_owner, write_account};
+use super::{Shared, access_lists, check_owner, write_account};
 use crate::dates::Iso8601;
 use crate::error::{Code, Fault};
 use crate::request::Request;
@@ -116,26 +117,27 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         ));
     }
     let object_lock = asks_object_lock(request)?;
-    let ownership = ownership::of_new_bucket(request)?;
+    let settings = access_lists::of_new_bucket(shared, request)?;
     let bucket = request.bucket()?.to_owned();
     let location = format!("/{bucket}");
-    let command = CreateBucket {
+    let create = CreateBucket {
         bucket,
         owner: request.asker.account(),
         object_lock,
     };
+    let command: Command = match settings.is_empty() {
+        true => create.into(),
+        false => CreateBucketWithSettings { create, settings }.into(),
+    };
     match shared.cluster.submit(command).await {
-        // As AWS does in its oldest region alone: it is there, and nothing of it changes. What it would lack is not passed over.
+        // As AWS does in its oldest region alone: it is there, and nothing of it changes but its list. What it would lack is not passed over.
         Err(ClusterError::Refused(Refusal::BucketAlreadyOwnedByYou))
             if shared.config.region == CLASSIC_REGION
-                && (!object_lock || find(shared, request)?.lock.is_some()) => {}
-        outcome => {
-            drop(outcome?);
-            if ownership != Ownership::NEW {
-                let bucket = named(shared, request.bucket()?)?.inode;
-                ownership::set(shared, bucket, Some(ownership)).await?;
-            }
+                && (!object_lock || find(shared, request)?.lock.is_some()) =>
+        {
+            access_lists::reset(shared, request).await?;
         }
+        outcome => drop(outcome?),
     }
     Ok(Response::ok().header(header::LOCATION, &location))
 }

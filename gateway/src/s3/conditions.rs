@@ -160,6 +160,7 @@ mod tests {
             commit_sequence: 1,
             attributes: ObjectAttributes::default(),
             tag_count: 0,
+            has_access_list: false,
             lock: ObjectLock::NONE,
             version: VersionId::Null,
         }

@@ -7,6 +7,7 @@ use strata_raftlog::namespace::{
     Checksum, ChecksumAlgorithm, ETag, ObjectAttributes, ObjectExtras, Tag,
 };
 
+use super::access_lists;
 use super::copy_source::{Copied, Name, open, transfer};
 use super::put_object::{commit, put_command};
 use super::ranges::{Asked, parse, resolve};
@@ -40,15 +41,12 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     let is_present = name.version.is_none();
     let is_itself = is_present && name.bucket == bucket && name.key.as_bytes() == key;
     if is_itself && replaced.is_none() && wanted.is_none() {
-        return Err(Fault::new(
-            Code::InvalidRequest,
-            "This copy request is illegal because it is trying to copy an object to itself without \
-             changing the object's metadata, storage class, website redirect location or \
-             encryption attributes.",
-        ));
+        return Err(changes_nothing());
     }
     let found = buckets::find(shared, request)?;
     object_lock::check_bucket(&found, lock)?;
+    // The list of the source stays with the source.
+    let access = access_lists::of_new_object(shared, request, &found)?;
     let inode = shared.cluster.new_inode().await?;
     let source = open(shared, request, &name, |size| Ok(0..size))?;
     let stored = source
@@ -80,9 +78,14 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
         attributes,
         body,
         precondition,
-        owner: found.owner,
+        owner: access.owner,
     };
-    let answer = commit(shared, put_command(command, ObjectExtras { tags, lock })).await?;
+    let extras = ObjectExtras {
+        tags,
+        lock,
+        access_list: access.list,
+    };
+    let answer = commit(shared, put_command(command, extras)).await?;
     let (Answer::Put { modified_nanos, .. } | Answer::PutVersion { modified_nanos, .. }) = answer
     else {
         let cause = format!("answered with {answer:?}");
@@ -94,6 +97,15 @@ pub async fn copy(shared: &Shared, request: &Request) -> Result<Response, Fault>
     versions::add_put_version(&mut response.headers, &answer);
     from.add_to(&mut response.headers);
     Ok(response)
+}
+
+fn changes_nothing() -> Fault {
+    Fault::new(
+        Code::InvalidRequest,
+        "This copy request is illegal because it is trying to copy an object to itself without \
+         changing the object's metadata, storage class, website redirect location or encryption \
+         attributes.",
+    )
 }
 
 /// The tags of the source, where there are any and who asks may take them over.

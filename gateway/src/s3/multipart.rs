@@ -13,6 +13,7 @@ use strata_raftlog::namespace::{
     Bucket, ChecksumAlgorithm, ChecksumKind, ETag, PART_NUMBER_MAX, Upload,
 };
 
+use super::access_lists::{self, NewAccess};
 use super::copy_object::wanted_algorithm;
 use super::put_object::{checksum_of, commit, extras_of, store};
 use super::{Shared, buckets, metadata, object_lock, write_key};
@@ -31,12 +32,14 @@ pub use super::multipart_complete::complete;
 pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Fault> {
     let (bucket, key) = request.address.object()?;
     let attributes = metadata::attributes(&request.headers)?;
-    let extras = extras_of(&request.headers)?;
+    let mut extras = extras_of(&request.headers)?;
     let asked = wanted_algorithm(request)?;
     let algorithm = asked.unwrap_or(checksum::DEFAULT);
     let kind = wanted_kind(request, algorithm)?;
     let found = buckets::find(shared, request)?;
     object_lock::check_bucket(&found, extras.lock)?;
+    let NewAccess { owner, list } = access_lists::of_new_object(shared, request, &found)?;
+    extras.access_list = list;
     let inode = shared.cluster.new_inode().await?;
     let create = CreateUpload {
         bucket: found.inode,
@@ -44,7 +47,7 @@ pub async fn create(shared: &Shared, request: &Request) -> Result<Response, Faul
         inode,
         attributes,
         checksum: Some((algorithm, kind)),
-        owner: found.owner,
+        owner,
     };
     let command: Command = match extras.is_empty() {
         true => create.into(),

@@ -1,8 +1,7 @@
 //! The block of public access of a bucket: `PutPublicAccessBlock`, `GetPublicAccessBlock`, `DeletePublicAccessBlock`.
 //!
 //! The flags are those of AWS's user guide, "Blocking public access to your Amazon S3 storage". `BlockPublicPolicy` refuses public policies, `RestrictPublicBuckets`
-//! keeps a public policy to the owner's account. The two flags on access lists are kept and have nothing to forbid: lists other than the owner's are
-//! refused everywhere.
+//! keeps a public policy to the owner's account, `BlockPublicAcls` refuses public access lists and `IgnorePublicAcls` has their public grants count for nobody.
 
 use strata_raftlog::namespace::command::SetBucketSetting;
 use strata_raftlog::namespace::setting;

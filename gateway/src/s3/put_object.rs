@@ -6,6 +6,7 @@ use strata_net::ObjectWriter;
 use strata_raftlog::namespace::command::{Answer, Command, PutObject, PutObjectWithExtras};
 use strata_raftlog::namespace::{Body, Checksum, ChecksumAlgorithm, ETag, ObjectExtras};
 
+use super::access_lists::{self, NewAccess};
 use super::{Shared, buckets, conditions, metadata, object_lock, tags, versions};
 use crate::body::{Digests, RequestBody};
 use crate::checksum;
@@ -24,11 +25,13 @@ const SPACE_OBJECT: u32 = 0;
 /// As every handler.
 pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fault> {
     let attributes = metadata::attributes(&request.headers)?;
-    let extras = extras_of(&request.headers)?;
+    let mut extras = extras_of(&request.headers)?;
     let precondition = conditions::of_write(&request.headers)?;
     // Looked up now, so that nobody sends gigabytes to a bucket that is not there.
     let bucket = buckets::find(shared, request)?;
     object_lock::check_bucket(&bucket, extras.lock)?;
+    let NewAccess { owner, list } = access_lists::of_new_object(shared, request, &bucket)?;
+    extras.access_list = list;
     object_lock::check_digest(&request.body, extras.lock, &bucket, "Put Object")?;
     let inode = shared.cluster.new_inode().await?;
     let algorithm = stored_algorithm(&request.body);
@@ -48,7 +51,7 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
         attributes,
         body,
         precondition,
-        owner: bucket.owner,
+        owner,
     };
     let answer = commit(shared, put_command(command, extras)).await?;
     let mut response = Response::ok().header(header::ETAG, &etag::quoted(etag));
@@ -59,7 +62,7 @@ pub async fn put(shared: &Shared, request: &mut Request) -> Result<Response, Fau
     Ok(response)
 }
 
-/// What headers give an object beside its body and its attributes: tags and a lock.
+/// What headers give an object beside its body and its attributes: tags and a lock. Its list depends on the bucket, see [`access_lists::of_new_object`].
 ///
 /// # Errors
 /// Those of [`tags::of_headers`] and [`object_lock::of_headers`].
@@ -67,6 +70,7 @@ pub fn extras_of(headers: &HeaderMap) -> Result<ObjectExtras, Fault> {
     Ok(ObjectExtras {
         tags: tags::of_headers(headers)?,
         lock: object_lock::of_headers(headers)?,
+        access_list: None,
     })
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Invariant: an answer says what is true here. Encryption, which AWS gives to every bucket, is not there.
 
-use super::{Shared, buckets, write_account};
+use super::{Shared, buckets};
 use crate::error::{Code, Fault};
 use crate::request::Request;
 use crate::response::Response;
@@ -62,26 +62,5 @@ pub async fn request_payment(shared: &Shared, request: &Request) -> Result<Respo
     buckets::find(shared, request)?;
     let mut xml = xml::Writer::new("RequestPaymentConfiguration");
     xml.element("Payer", "BucketOwner");
-    Ok(Response::xml(xml))
-}
-
-/// `GetBucketAcl`: the owner may do everything, and others what policies allow.
-///
-/// # Errors
-/// `NoSuchBucket`.
-pub async fn access_list(shared: &Shared, request: &Request) -> Result<Response, Fault> {
-    let owner = buckets::find(shared, request)?.owner;
-    let mut xml = xml::Writer::new("AccessControlPolicy");
-    write_account(&mut xml, "Owner", owner);
-    xml.open("AccessControlList");
-    xml.open("Grant");
-    xml.open(
-        "Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"",
-    );
-    xml.value("ID", format_args!("{owner:064x}"));
-    xml.close("Grantee");
-    xml.element("Permission", "FULL_CONTROL");
-    xml.close("Grant");
-    xml.close("AccessControlList");
     Ok(Response::xml(xml))
 }

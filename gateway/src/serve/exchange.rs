@@ -28,7 +28,7 @@ use crate::policy::Principal;
 use crate::query_api;
 use crate::request::{Address, Request};
 use crate::response::Response;
-use crate::s3::{cors, ownership};
+use crate::s3::{access_lists, cors};
 use crate::virtual_host;
 
 /// The other end of a connection.
@@ -389,7 +389,7 @@ async fn serve(server: &Server, request: &mut Request) -> Result<Response, Fault
         return Err(Fault::operation_not_implemented(request.operation.name));
     };
     access::check(&server.shared, request)?;
-    ownership::check_access_list(&server.shared, request)?;
+    access_lists::check(&server.shared, request)?;
     let _room = match request.operation.body {
         BodyKind::Xml(_) | BodyKind::Json => Some(collect_xml(server, request).await?),
         BodyKind::None | BodyKind::Stream => None,

@@ -4,6 +4,7 @@
 //! and stops the group, as every error of the store does. Sessions come first: a repeated proposal
 //! gets its first answer and changes nothing.
 
+mod access_list;
 mod accounts;
 mod bodies;
 mod buckets;

@@ -3,6 +3,7 @@
 use strata_engine::Uuid;
 use strata_engine::format::description::{Description, Structure, Value};
 
+use super::access_list::{AccessListRow, Grantee, Permission};
 use super::accounts::Account;
 use super::body::{DroppedRow, DroppedScope, ExtentRow, InlineRow, Pack, SpanRow};
 use super::chunk::{Extent, ExtentKind};
@@ -13,7 +14,9 @@ use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, ETag, ObjectAttributes, StorageClass,
 };
 use super::object_lock::{BucketLock, ObjectLock, RetentionMode, RetentionPeriod};
-use super::setting::{CORS, OWNERSHIP, POLICY, PUBLIC_ACCESS_BLOCK, SETTINGS, SettingRow, TAGS};
+use super::setting::{
+    ACCESS_LIST, CORS, OWNERSHIP, POLICY, PUBLIC_ACCESS_BLOCK, SETTINGS, SettingRow, TAGS,
+};
 use super::store::StoreError;
 use super::system::{
     AllocationEpoch, AnswerRow, BucketUsage, ClusterIdentity, DeviceCondition, Geometry,
@@ -189,11 +192,13 @@ fn x_kind(kind: u8) -> &'static str {
         key::X_EXTENTS => "extents",
         key::X_SPANS => "spans",
         key::X_TAGS => "object tags",
+        key::X_ACCESS_LIST => "object access list",
         TAGS => "tags",
         CORS => "cors",
         POLICY => "policy",
         PUBLIC_ACCESS_BLOCK => "public access block",
         OWNERSHIP => "ownership controls",
+        ACCESS_LIST => "access list",
         kind if SETTINGS.contains(&kind) => "setting",
         _ => "unknown",
     }
@@ -255,6 +260,7 @@ fn by_type<U: TypedUse>(using: &U, key: &[u8], value: &[u8]) -> Option<U::Outcom
             key::X_EXTENTS => using.of::<ExtentRow>(key, value),
             key::X_SPANS => using.of::<SpanRow>(key, value),
             key::X_TAGS => using.of::<TagsRow>(key, value),
+            key::X_ACCESS_LIST => using.of::<AccessListRow>(key, value),
             kind if SETTINGS.contains(&kind) => using.of::<SettingRow>(key, value),
             _ => return None,
         },

@@ -53,6 +53,8 @@ pub struct Entry {
     pub storage_class: StorageClass,
     /// How many tags an object has.
     pub tag_count: u8,
+    /// Whether an object has an access list.
+    pub has_access_list: bool,
     /// The version that an object is; null for all else.
     pub version: VersionId,
     /// Whether a bucket keeps versions; off for all else.
@@ -67,7 +69,9 @@ const FLAG_IMPLICIT: u32 = 1;
 const FLAG_ETAG: u32 = 1 << 1;
 const FLAG_VERSIONED: u32 = 1 << 2;
 const FLAG_SUSPENDED: u32 = 1 << 3;
-const FLAGS_KNOWN: u32 = FLAG_IMPLICIT | FLAG_ETAG | FLAG_VERSIONED | FLAG_SUSPENDED;
+const FLAG_ACCESS_LIST: u32 = 1 << 4;
+const FLAGS_KNOWN: u32 =
+    FLAG_IMPLICIT | FLAG_ETAG | FLAG_VERSIONED | FLAG_SUSPENDED | FLAG_ACCESS_LIST;
 
 impl Entry {
     pub(crate) fn directory(
@@ -96,6 +100,7 @@ impl Entry {
             owner,
             storage_class: StorageClass::Standard,
             tag_count: 0,
+            has_access_list: false,
             version: VersionId::Null,
             versioning: Versioning::Off,
             lock: ObjectLock::NONE,
@@ -119,7 +124,12 @@ impl Entry {
             Versioning::Enabled => FLAG_VERSIONED,
             Versioning::Suspended => FLAG_VERSIONED | FLAG_SUSPENDED,
         };
-        implicit | etag | versioning
+        let access_list = if self.has_access_list {
+            FLAG_ACCESS_LIST
+        } else {
+            0
+        };
+        implicit | etag | versioning | access_list
     }
 }
 
@@ -221,6 +231,7 @@ impl Row for Entry {
             owner,
             storage_class,
             tag_count,
+            has_access_list: flags & FLAG_ACCESS_LIST != 0,
             version,
             versioning,
             lock,

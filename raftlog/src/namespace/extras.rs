@@ -2,6 +2,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::access_list::Grant;
 use super::object_lock::ObjectLock;
 use super::tags::Tag;
 
@@ -13,11 +14,13 @@ pub struct ObjectExtras {
     /// What keeps it from being removed, only in a bucket that has Object Lock. A retention that is over already is refused. Where it names none, the object gets the
     /// bucket's default.
     pub lock: ObjectLock,
+    /// Its access list, at most [`GRANTS_MAX`](super::GRANTS_MAX) grants; `None` for the one that grants its owner everything.
+    pub access_list: Option<Vec<Grant>>,
 }
 
 impl ObjectExtras {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.tags.is_empty() && self.lock == ObjectLock::NONE
+        self.tags.is_empty() && self.lock == ObjectLock::NONE && self.access_list.is_none()
     }
 }

@@ -48,6 +48,7 @@ pub(crate) const X_INLINE: u8 = 2;
 pub(crate) const X_EXTENTS: u8 = 3;
 pub(crate) const X_SPANS: u8 = 4;
 pub(crate) const X_TAGS: u8 = 5;
+pub(crate) const X_ACCESS_LIST: u8 = 8;
 
 /// Kind byte of `S` keys.
 pub(crate) const S_APPLIED: u8 = 1;

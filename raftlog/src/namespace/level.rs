@@ -5,8 +5,9 @@
 
 use super::users::TRUST_POLICY_BYTES_MAX;
 use super::{
-    DEVICE_REASON_BYTES_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX, OBJECT_TAGS_MAX,
-    PART_NUMBER_MAX, POLICY_BYTES_MAX, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX, REPOINT_ITEMS_MAX,
+    DEVICE_REASON_BYTES_MAX, GRANTS_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX, OBJECT_BYTES_MAX,
+    OBJECT_TAGS_MAX, PART_NUMBER_MAX, POLICY_BYTES_MAX, RELEASE_BODIES_MAX, RELEASE_ROWS_MAX,
+    REPOINT_ITEMS_MAX,
 };
 
 /// The bounds that decide whether a command is refused, or how much it does.
@@ -25,6 +26,10 @@ pub(crate) struct Limits {
     pub attributes_bytes_max: usize,
     /// Tags of an object.
     pub object_tags_max: usize,
+    /// Grants of an object's access list.
+    pub grants_max: usize,
+    /// Settings that a bucket is made with.
+    pub new_settings_max: usize,
     /// Bytes of a body that rides in the command.
     pub inline_bytes_max: usize,
     /// Bytes of an object's key.
@@ -89,6 +94,8 @@ static LEVELS: &[Limits] = &[Limits {
     inode_lease_max: 1 << 20,
     attributes_bytes_max: 16 * 1024,
     object_tags_max: OBJECT_TAGS_MAX,
+    grants_max: GRANTS_MAX,
+    new_settings_max: 8,
     inline_bytes_max: INLINE_BYTES_MAX,
     key_bytes_max: KEY_BYTES_MAX,
     object_bytes_max: OBJECT_BYTES_MAX,

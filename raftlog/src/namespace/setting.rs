@@ -24,6 +24,9 @@ pub const PUBLIC_ACCESS_BLOCK: u8 = 19;
 /// removed; a bucket without the row has what new buckets have.
 pub const OWNERSHIP: u8 = 21;
 
+/// The access list of a bucket: a document `AccessControlPolicy` of S3. A bucket without the row has the one that grants its owner everything.
+pub const ACCESS_LIST: u8 = 22;
+
 /// The document of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SettingRow(pub Vec<u8>);

@@ -8,7 +8,7 @@ use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, StorageClas
 use super::object_lock::ObjectLock;
 use super::value::{Damage, FieldWriter, Fields, Row};
 
-/// An upload that is not complete. Its attributes and tags lie in `X`, as those of an object do.
+/// An upload that is not complete. Its attributes, tags and access list lie in `X`, as those of an object do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// When it was begun, in nanoseconds since the Unix epoch.
@@ -21,6 +21,8 @@ pub struct Upload {
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     /// How many tags the object will have.
     pub tag_count: u8,
+    /// Whether the object will have an access list.
+    pub has_access_list: bool,
     /// What will keep the object from being removed, as it was asked for when the upload was begun.
     pub lock: ObjectLock,
     /// The group's commit sequence of its beginning.
@@ -45,7 +47,8 @@ impl Row for Upload {
         fields.u8(self.tag_count);
         let (lock, until) = self.lock.to_row();
         fields.u8(lock);
-        fields.zeros(3);
+        fields.u8(u8::from(self.has_access_list));
+        fields.zeros(2);
         fields.u64(until);
     }
 
@@ -59,7 +62,12 @@ impl Row for Upload {
         };
         let tag_count = fields.u8()?;
         let lock = fields.u8()?;
-        fields.zeros(3)?;
+        let has_access_list = match fields.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Damage("neither with nor without an access list")),
+        };
+        fields.zeros(2)?;
         let lock = ObjectLock::of_row(lock, fields.u64()?)?;
         Ok(Upload {
             initiated_nanos,
@@ -67,6 +75,7 @@ impl Row for Upload {
             storage_class,
             checksum,
             tag_count,
+            has_access_list,
             lock,
             commit_sequence,
             parts_changed,

@@ -25,6 +25,7 @@ pub use versions::{
     FoundVersion, ListedVersion, VersionListing, VersionMarker, VersionPage, VersionQuery,
 };
 
+use super::access_list::{AccessListRow, Grant};
 use super::entry::{Entry, EntryKind, Place};
 use super::object::{Checksum, ETag, ObjectAttributes};
 use super::object_lock::{BucketLock, ObjectLock};
@@ -84,6 +85,8 @@ pub struct Object {
     pub attributes: ObjectAttributes,
     /// How many tags it has: [`View::object_tags`].
     pub tag_count: u8,
+    /// Whether it has an access list: [`View::object_access_list`].
+    pub has_access_list: bool,
     /// What keeps it from being removed.
     pub lock: ObjectLock,
     /// The version that it is.
@@ -186,6 +189,7 @@ impl<'t> View<'t> {
             commit_sequence: entry.commit_sequence,
             attributes,
             tag_count: entry.tag_count,
+            has_access_list: entry.has_access_list,
             lock: entry.lock,
             version: entry.version,
         })
@@ -209,6 +213,25 @@ impl<'t> View<'t> {
                 object.inode,
                 tags.len(),
                 object.tag_count
+            ))),
+        }
+    }
+
+    /// The access list of an object that this view has found; `None` for the one that grants its owner everything.
+    ///
+    /// # Errors
+    /// As [`bucket`](View::bucket); `Invariant` where its entry says that there is one.
+    pub fn object_access_list(&self, object: &Object) -> Result<Option<Vec<Grant>>, StoreError> {
+        if !object.has_access_list {
+            return Ok(None);
+        }
+        let row_key = key::x_kind(object.inode, key::X_ACCESS_LIST);
+        let row: Option<AccessListRow> = self.table.get(self.txn(), &row_key)?;
+        match row {
+            Some(AccessListRow(grants)) => Ok(Some(grants)),
+            None => Err(StoreError::Invariant(format!(
+                "inode {} has no access list where its entry says so",
+                object.inode
             ))),
         }
     }

@@ -5,18 +5,19 @@ use std::path::PathBuf;
 
 use strata_raftlog::namespace::command::{
     AddSessionKey, AttachPolicy, ChunkPlace, CloseEpoch, CreateAccessKey, CreateAccount,
-    CreateAccountKey, CreateBucket, CreateGroup, CreateRole, CreateUpload, CreateUploadWithExtras,
-    CreateUser, DeleteKey, MarkDeleted, OldPlace, OpenEpoch, PutInlinePolicy, PutManagedPolicy,
-    PutObjectWithExtras, PutPart, Repoint, RepointItem, SetAccessKeyActive, SetBoundary,
-    SetBucketLock, SetBucketSetting, SetDevice, SetMembership, SetPlacementGroup, SetRoleBoundary,
-    SetVersioning,
+    CreateAccountKey, CreateBucket, CreateBucketWithSettings, CreateGroup, CreateRole,
+    CreateUpload, CreateUploadWithExtras, CreateUser, DeleteKey, MarkDeleted, NewSetting, OldPlace,
+    OpenEpoch, PutInlinePolicy, PutManagedPolicy, PutObjectWithExtras, PutPart, Repoint,
+    RepointItem, SetAccessKeyActive, SetBoundary, SetBucketLock, SetBucketSetting, SetDevice,
+    SetMembership, SetPlacementGroup, SetRoleBoundary, SetVersioning,
 };
-use strata_raftlog::namespace::setting::TAGS;
+use strata_raftlog::namespace::setting::{ACCESS_LIST, TAGS};
 use strata_raftlog::namespace::{
     AccessKeySecret, Body, Checksum, ChecksumAlgorithm, ChecksumKind, DefaultRetention,
-    DeviceCondition, DeviceErrors, DeviceState, ETag, LogEntry, LogPosition, ManagedPolicyName,
-    ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup, PolicySource, Principal, Retention,
-    RetentionMode, RetentionPeriod, SessionKeySecret, Slot, SlotState, Tag, Versioning, describe,
+    DeviceCondition, DeviceErrors, DeviceState, ETag, Grant, Grantee, LogEntry, LogPosition,
+    ManagedPolicyName, ObjectAttributes, ObjectExtras, ObjectLock, Permission, PlacementGroup,
+    PolicySource, Principal, Retention, RetentionMode, RetentionPeriod, SessionKeySecret, Slot,
+    SlotState, Tag, Versioning, describe,
 };
 
 use crate::commands::put;
@@ -133,6 +134,7 @@ fn state() -> Cluster {
             ..ObjectExtras::default()
         },
     });
+    lists(&mut cluster);
     versions(&mut cluster);
     locks(&mut cluster);
     users(&mut cluster);
@@ -171,6 +173,37 @@ fn versions(cluster: &mut Cluster) {
             if_match: None,
         }],
         owner: 4,
+    });
+}
+
+/// A bucket that is made with a list, with an object that has one.
+fn lists(cluster: &mut Cluster) {
+    cluster.change(CreateBucketWithSettings {
+        create: CreateBucket {
+            bucket: "lists".into(),
+            owner: 1,
+            object_lock: false,
+        },
+        settings: vec![NewSetting {
+            setting: ACCESS_LIST,
+            document: b"<AccessControlPolicy/>".to_vec(),
+        }],
+    });
+    let bucket = cluster.bucket_inode("lists");
+    let inode = cluster.inode();
+    let grant = |grantee, permission| Grant {
+        grantee,
+        permission,
+    };
+    cluster.change(PutObjectWithExtras {
+        put: put(bucket, b"granted", inode, Body::Empty),
+        extras: ObjectExtras {
+            access_list: Some(vec![
+                grant(Grantee::Account(1), Permission::FullControl),
+                grant(Grantee::AllUsers, Permission::Read),
+            ]),
+            ..ObjectExtras::default()
+        },
     });
 }
 
@@ -384,6 +417,8 @@ fn every_kind_of_row_is_described_in_words() {
         "S, kind device, device 05050505-0505-0505-0505-050505050505",
         "X, kind tags, inode ",
         "X, kind object tags, inode ",
+        "X, kind access list, inode ",
+        "X, kind object access list, inode ",
         "lock (retention compliance, ",
         "bucket_lock (retention governance, ",
         "S, kind user, name \"alice\"",

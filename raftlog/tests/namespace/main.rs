@@ -1,5 +1,6 @@
 //! The namespace from outside: commands in, queries out.
 
+mod access_lists;
 mod accounts;
 #[path = "../support/commands.rs"]
 mod commands;

@@ -24,11 +24,12 @@ const MACHINE_PATHS: [&str; 3] = [
     concat!("/ho", "me/"),
 ];
 /// Code that decodes bytes from outside: a bad byte is an error, never a panic. Prefixes of paths.
-pub const DECODERS: [&str; 35] = [
+pub const DECODERS: [&str; 36] = [
     "engine/src/format",
     "engine/src/journal",
     "engine/src/recovery",
     "engine/src/segment_log",
+    "raftlog/src/namespace/access_list",
     "raftlog/src/namespace/command",
     "raftlog/src/consensus/log/codec",
     "raftlog/src/consensus/log/state",

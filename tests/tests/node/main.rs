@@ -2,6 +2,7 @@
 //!
 //! Tests that leave the server as it was share one; those that kill, fill or break it have their own.
 
+mod access_lists;
 mod accounts;
 mod block_devices;
 mod bucket_settings;

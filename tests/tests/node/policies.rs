@@ -528,6 +528,29 @@ fn more_needing() -> Vec<(Request, &'static [&'static str])> {
             &["PutObject", "PutObjectRetention"],
         ),
         (
+            request("PUT", "?acl").header("x-amz-acl", "private"),
+            &["PutBucketAcl"],
+        ),
+        (request("GET", "/k?acl"), &["GetObjectAcl"]),
+        (
+            request("GET", "/k?acl&versionId=null"),
+            &["GetObjectVersionAcl"],
+        ),
+        (
+            request("PUT", "/k?acl").header("x-amz-acl", "private"),
+            &["PutObjectAcl"],
+        ),
+        (
+            request("PUT", "/k?acl&versionId=null").header("x-amz-acl", "private"),
+            &["PutObjectVersionAcl"],
+        ),
+        (
+            request("PUT", "/p")
+                .header("x-amz-grant-read", "id=1")
+                .body("x"),
+            &["PutObject", "PutObjectAcl"],
+        ),
+        (
             request("GET", "?ownershipControls"),
             &["GetBucketOwnershipControls"],
         ),

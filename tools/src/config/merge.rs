@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strata_gateway::s3::ownership::Ownership;
 use strata_net::node::format::CAPACITY_BYTES_MIN;
 use strata_net::node::{block_device, discover};
 use strata_net::scheme::{DegradedWrites, Scheme};
@@ -107,6 +108,8 @@ pub struct Config {
     pub region: String,
     /// `s3.domains`, in lower case.
     pub domains: Vec<String>,
+    /// `s3.default_object_ownership`.
+    pub default_object_ownership: Ownership,
     /// `s3.auth.allow_anonymous`.
     pub allow_anonymous: bool,
     /// `s3.auth.credentials`.
@@ -204,6 +207,10 @@ impl Config {
             s3_addr: settings.address("s3.bind_addr"),
             region: settings.text("s3.region"),
             domains: settings.domains("s3.domains"),
+            default_object_ownership: Ownership::by_name(
+                &settings.text("s3.default_object_ownership"),
+            )
+            .unwrap_or(Ownership::NEW),
             allow_anonymous: settings.flag("s3.auth.allow_anonymous"),
             credentials: settings.credentials("s3.auth.credentials"),
             web_identities: settings.web_identities("sts.web_identity"),

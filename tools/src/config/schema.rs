@@ -282,12 +282,25 @@ pub static KEYS: &[Key] = &[
         ..LIVE
     },
     Key {
+        section: "s3",
+        name: "default_object_ownership",
+        kind: Kind::Choice(&[
+            "BucketOwnerEnforced",
+            "BucketOwnerPreferred",
+            "ObjectWriter",
+        ]),
+        default: "\"BucketOwnerEnforced\"",
+        help: "Whose the objects of a new bucket are that is made without saying so. `BucketOwnerEnforced`, as with AWS: the bucket owner's, and no \
+               access lists. Buckets that are there keep what they have.",
+        ..LIVE
+    },
+    Key {
         section: "s3.auth",
         name: "allow_anonymous",
         kind: Kind::Flag,
         default: "false",
         help: "Let unsigned requests do everything the root key may do. Where this is off, they may do what a bucket's \
-               policy allows everybody.",
+               policy, or an access list, allows everybody.",
         ..LIVE
     },
     Key {

@@ -279,9 +279,9 @@ fn domains(items: Vec<toml::Value>) -> Result<Value, String> {
 }
 
 fn choice(words: &'static [&'static str], text: &str) -> Result<Value, String> {
-    let lower = text.to_lowercase();
-    if words.contains(&lower.as_str()) {
-        return Ok(Value::Text(lower));
+    let mut known = words.iter();
+    if let Some(word) = known.find(|word| word.eq_ignore_ascii_case(text)) {
+        return Ok(Value::Text((*word).to_owned()));
     }
     Err(format!(
         "must be {}, not `{text}`",

@@ -1,7 +1,9 @@
 //! Commands about buckets, directories below the root, and their settings.
 
 use super::{Change, Outcome, invalid};
-use crate::namespace::command::{Answer, CreateBucket, DeleteBucket, Refusal, SetBucketSetting};
+use crate::namespace::command::{
+    Answer, CreateBucket, CreateBucketWithSettings, DeleteBucket, Refusal, SetBucketSetting,
+};
 use crate::namespace::object_lock::BucketLock;
 use crate::namespace::setting::{SETTINGS, SettingRow};
 use crate::namespace::version::Versioning;
@@ -10,6 +12,12 @@ use crate::namespace::{BUCKET_BYTES_MAX, ROOT_ACCOUNT, ROOT_INODE, key};
 
 impl Change<'_, '_> {
     pub(super) fn create_bucket(&mut self, command: &CreateBucket) -> Outcome {
+        self.make_bucket(command)?;
+        Ok(Answer::Done)
+    }
+
+    /// Makes a bucket: its inode.
+    fn make_bucket(&mut self, command: &CreateBucket) -> Outcome<u64> {
         let name = &command.bucket;
         let reserved = matches!(name.as_str(), "" | "." | "..");
         if reserved || name.len() > BUCKET_BYTES_MAX || name.contains(['/', '\0']) {
@@ -35,7 +43,35 @@ impl Change<'_, '_> {
         }
         self.link_in(ROOT_INODE, &directory_segment(name.as_bytes()), &entry)?;
         self.begin_usage(entry.inode);
+        Ok(entry.inode)
+    }
+
+    pub(super) fn create_bucket_with_settings(
+        &mut self,
+        command: &CreateBucketWithSettings,
+    ) -> Outcome {
+        if command.settings.len() > self.limits.new_settings_max {
+            return invalid("a bucket is made with at most 8 settings");
+        }
+        for setting in &command.settings {
+            self.check_setting(setting.setting, Some(&setting.document))?;
+        }
+        let inode = self.make_bucket(&command.create)?;
+        for setting in &command.settings {
+            let row = key::x_kind(inode, setting.setting);
+            self.put(&row, &SettingRow(setting.document.clone()))?;
+        }
         Ok(Answer::Done)
+    }
+
+    fn check_setting(&self, setting: u8, document: Option<&[u8]>) -> Outcome<()> {
+        if !SETTINGS.contains(&setting) {
+            return invalid("a setting has a number of 16 to 127");
+        }
+        if document.map_or(0, <[u8]>::len) > self.limits.setting_bytes_max {
+            return invalid("the document of a setting has at most 256 KiB");
+        }
+        Ok(())
     }
 
     pub(super) fn delete_bucket(&mut self, command: &DeleteBucket) -> Outcome {
@@ -56,22 +92,14 @@ impl Change<'_, '_> {
 
     pub(super) fn set_bucket_setting(&mut self, command: &SetBucketSetting) -> Outcome {
         self.bucket(command.bucket)?;
-        if !SETTINGS.contains(&command.setting) {
-            return invalid("a setting has a number of 16 to 127");
-        }
+        self.check_setting(command.setting, command.document.as_deref())?;
         let row = key::x_kind(command.bucket, command.setting);
         match &command.document {
-            Some(document) if document.len() > self.limits.setting_bytes_max => {
-                invalid("the document of a setting has at most 256 KiB")
-            }
-            Some(document) => {
-                self.put(&row, &SettingRow(document.clone()))?;
-                Ok(Answer::Done)
-            }
+            Some(document) => self.put(&row, &SettingRow(document.clone()))?,
             None => {
                 self.delete(&row)?;
-                Ok(Answer::Done)
             }
         }
+        Ok(Answer::Done)
     }
 }

@@ -29,6 +29,7 @@ pub(super) struct NewObject<'c> {
     pub(super) owner: u64,
     pub(super) storage_class: StorageClass,
     pub(super) tag_count: u8,
+    pub(super) has_access_list: bool,
     /// The lock that was asked for.
     pub(super) lock: ObjectLock,
 }
@@ -46,6 +47,7 @@ impl Change<'_, '_> {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
         self.check_tags(&extras.tags)?;
+        self.check_access_list(extras.access_list.as_deref())?;
         check_checksum(command.checksum.as_ref())?;
         let bucket = command.bucket;
         let place = self.bucket(bucket)?;
@@ -67,6 +69,7 @@ impl Change<'_, '_> {
             owner: command.owner,
             storage_class: command.attributes.storage_class,
             tag_count: self.put_tags(command.inode, &extras.tags)?,
+            has_access_list: self.put_access_list(command.inode, extras.access_list.as_deref())?,
             lock: extras.lock,
         };
         Ok(self.put_in_place(&new, found)?)
@@ -88,6 +91,7 @@ impl Change<'_, '_> {
             checksum: new.checksum.cloned(),
             storage_class: new.storage_class,
             tag_count: new.tag_count,
+            has_access_list: new.has_access_list,
             lock: self.lock_of_new(new.lock, new.bucket),
             version: match versioning {
                 Versioning::Enabled => VersionId::Of(position(self.sequence, new.inode)),

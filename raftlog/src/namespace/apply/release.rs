@@ -30,13 +30,14 @@ impl Change<'_, '_> {
     /// Drops all that an inode has in `X`: its first few rows at once, the rest, once its chunks have been freed, by its row of
     /// `F`.
     fn drop_inode(&mut self, inode: u64) -> Result<(), StoreError> {
-        // The attributes, all of an inline body, and the tags.
-        let rows_at_once = 2 + self.limits.inline_bytes_max.div_ceil(INLINE_ROW_BYTES);
+        // The attributes, all of an inline body, the tags, and the access list.
+        let rows_at_once = 3 + self.limits.inline_bytes_max.div_ceil(INLINE_ROW_BYTES);
         let mut rows = 0;
         let mut goes_now = |row_key: &[u8]| {
             rows += 1;
             let kind = key::parse_x(row_key).map(|(_, kind, ..)| kind);
-            let is_short = |kind| kind < key::X_EXTENTS || kind == key::X_TAGS;
+            let is_short =
+                |kind| kind < key::X_EXTENTS || matches!(kind, key::X_TAGS | key::X_ACCESS_LIST);
             rows <= rows_at_once && kind.is_some_and(is_short)
         };
         self.wrote = true;

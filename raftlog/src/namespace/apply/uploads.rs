@@ -31,6 +31,7 @@ impl Change<'_, '_> {
         self.check_key(&command.key)?;
         self.check_attributes(&command.attributes)?;
         self.check_tags(&extras.tags)?;
+        self.check_access_list(extras.access_list.as_deref())?;
         let bucket = command.bucket;
         let place = self.bucket(bucket)?;
         self.check_lock(extras.lock, &self.bucket_entry(&place)?)?;
@@ -41,6 +42,7 @@ impl Change<'_, '_> {
             storage_class: command.attributes.storage_class,
             checksum: command.checksum,
             tag_count: self.put_tags(command.inode, &extras.tags)?,
+            has_access_list: self.put_access_list(command.inode, extras.access_list.as_deref())?,
             lock: extras.lock,
             commit_sequence: self.sequence,
             parts_changed: self.sequence,
@@ -128,6 +130,7 @@ impl Change<'_, '_> {
             owner: upload.owner,
             storage_class: upload.storage_class,
             tag_count: upload.tag_count,
+            has_access_list: upload.has_access_list,
             lock: upload.lock,
         };
         Ok(self.put_in_place(&new, found)?)

@@ -3,9 +3,9 @@
 
 use super::answer::MarkOutcome;
 use super::kinds::{
-    Command, CompleteUpload, CreateUpload, CreateUploadWithExtras, DeleteObjects, DeleteVersion,
-    DeleteVersions, Initialise, MarkDeleted, PutObject, PutObjectWithExtras, PutPart,
-    SetBucketSetting, SetObjectTags,
+    Command, CompleteUpload, CreateBucketWithSettings, CreateUpload, CreateUploadWithExtras,
+    DeleteObjects, DeleteVersion, DeleteVersions, Initialise, MarkDeleted, PutObject,
+    PutObjectWithExtras, PutPart, SetBucketSetting, SetObjectAccessList, SetObjectTags,
 };
 use super::repoint::{OldPlace, Repoint, RepointItem};
 use super::users::UpdateUser;
@@ -13,7 +13,7 @@ use crate::namespace::body::INLINE_ROW_BYTES;
 use crate::namespace::object::{Body, ObjectAttributes};
 use crate::namespace::tags::Tag;
 use crate::namespace::users::TRUST_POLICY_BYTES_MAX;
-use crate::namespace::{ManagedPolicyName, Principal};
+use crate::namespace::{Grant, ManagedPolicyName, ObjectExtras, Principal};
 
 /// A row of LMDB beside its key and value, and the shares of the pages that are copied for it.
 pub(super) const ROW_BYTES: u64 = 256;
@@ -34,6 +34,8 @@ pub(super) const RELEASE_BYTES: u64 = crate::namespace::RELEASE_ROWS_MAX as u64 
 
 /// An extent in its row.
 const EXTENT_BYTES: u64 = 64;
+/// A grant in its row.
+const GRANT_BYTES: u64 = 10;
 /// An item of a `Repoint` in its archive.
 const ITEM_BYTES: usize = size_of::<rkyv::Archived<RepointItem>>();
 
@@ -71,6 +73,7 @@ impl Command {
                 Command::Initialise(_)
                     | Command::SetRootKey(_)
                     | Command::CreateBucket(_)
+                    | Command::CreateBucketWithSettings(_)
                     | Command::DeleteBucket(_)
                     | Command::SetVersioning(_)
                     | Command::SetBucketLock(_)
@@ -185,12 +188,23 @@ pub(super) fn of_put_object(command: &PutObject) -> u64 {
 }
 
 pub(super) fn of_put_object_with_extras(command: &PutObjectWithExtras) -> u64 {
-    of_put_object(&command.put) + tags_bytes(&command.extras.tags)
+    of_put_object(&command.put) + extras_bytes(&command.extras)
 }
 
 pub(super) fn of_set_object_tags(command: &SetObjectTags) -> u64 {
     // The entry, or the version, that says how many there are.
     of_named_version(&command.key) + tags_bytes(&command.tags)
+}
+
+pub(super) fn of_set_object_access_list(command: &SetObjectAccessList) -> u64 {
+    // The entry, or the version, that says whether there is one.
+    of_named_version(&command.key) + list_bytes(command.access_list.as_deref())
+}
+
+pub(super) fn of_create_bucket_with_settings(command: &CreateBucketWithSettings) -> u64 {
+    let settings = command.settings.iter();
+    let settings = settings.map(|setting| value_bytes(setting.document.len() as u64 + 16));
+    3 * ROW_BYTES + settings.sum::<u64>()
 }
 
 /// The entry of a version, present or not, that is written anew.
@@ -225,7 +239,7 @@ pub(super) fn of_create_upload(command: &CreateUpload) -> u64 {
 }
 
 pub(super) fn of_create_upload_with_extras(command: &CreateUploadWithExtras) -> u64 {
-    of_create_upload(&command.create) + tags_bytes(&command.extras.tags)
+    of_create_upload(&command.create) + extras_bytes(&command.extras)
 }
 
 pub(super) fn of_put_part(command: &PutPart) -> u64 {
@@ -306,6 +320,16 @@ fn tags_bytes(tags: &[Tag]) -> u64 {
         0 => 0,
         bytes => value_bytes(bytes as u64 + 16),
     }
+}
+
+fn extras_bytes(extras: &ObjectExtras) -> u64 {
+    tags_bytes(&extras.tags) + list_bytes(extras.access_list.as_deref())
+}
+
+fn list_bytes(list: Option<&[Grant]>) -> u64 {
+    list.map_or(0, |grants| {
+        value_bytes(GRANT_BYTES * grants.len() as u64 + 16)
+    })
 }
 
 /// A value with its row: whole pages where it does not fit half of one, twice its length where it does and splits a page.

@@ -7,10 +7,10 @@ use super::layout::{Structure, structure};
 use super::*;
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, ChunkId, DefaultRetention, DeviceCondition,
-    DeviceErrors, DeviceState, ETag, Extent, ExtentKind, Geometry, GeometryCode, Layout,
-    LayoutKind, ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup, Retention,
-    RetentionMode, RetentionPeriod, RootKey, Slot, SlotState, StorageClass, Tag, VersionId,
-    Versioning,
+    DeviceErrors, DeviceState, ETag, Extent, ExtentKind, Geometry, GeometryCode, Grant, Grantee,
+    Layout, LayoutKind, ObjectAttributes, ObjectExtras, ObjectLock, Permission, PlacementGroup,
+    Retention, RetentionMode, RetentionPeriod, RootKey, Slot, SlotState, StorageClass, Tag,
+    VersionId, Versioning,
 };
 
 fn etag(part_count: u32) -> ETag {
@@ -151,7 +151,19 @@ fn extras() -> ObjectExtras {
             retention: Some(retention()),
             legal_hold: Some(true),
         },
+        access_list: Some(grants()),
     }
+}
+
+fn grants() -> Vec<Grant> {
+    let grant = |grantee, permission| Grant {
+        grantee,
+        permission,
+    };
+    vec![
+        grant(Grantee::Account(4), Permission::FullControl),
+        grant(Grantee::AllUsers, Permission::Read),
+    ]
 }
 
 fn put_object() -> PutObject {
@@ -360,6 +372,24 @@ fn of_objects() -> Vec<Sample> {
             key: key(),
             version: None,
             legal_hold: true,
+        }
+        SetObjectAccessList {
+            bucket: BUCKET,
+            key: key(),
+            version: VersionId::Of(5 << 64 | 77),
+            inode: 77,
+            access_list: Some(grants()),
+        }
+        CreateBucketWithSettings {
+            create: CreateBucket {
+                bucket: "bucket".to_owned(),
+                owner: 4,
+                object_lock: false,
+            },
+            settings: vec![NewSetting {
+                setting: 22,
+                document: b"<AccessControlPolicy/>".to_vec(),
+            }],
         }
     }
 }

@@ -18,8 +18,8 @@ use super::users::{
 };
 use crate::namespace::{
     Body, Checksum, ChecksumAlgorithm, ChecksumKind, DefaultRetention, DeviceCondition, ETag,
-    Geometry, Layout, ObjectAttributes, ObjectExtras, PlacementGroup, Retention, RootKey, Tag,
-    VersionId, Versioning,
+    Geometry, Grant, Layout, ObjectAttributes, ObjectExtras, PlacementGroup, Retention, RootKey,
+    Tag, VersionId, Versioning,
 };
 
 /// The one list of commands: number, feature level from which on it is known, class, name, how many bytes of rows applying it
@@ -80,13 +80,19 @@ macro_rules! command_table {
             0x0033 since 1 Frees DeleteVersions |command| cost::of_delete_versions(command) => delete_versions,
             /// Replaces the tags of an object.
             0x0034 since 1 Grows SetObjectTags |command| cost::of_set_object_tags(command) => set_object_tags,
-            /// Puts an object that has tags or a lock.
+            /// Puts an object that has tags, a lock or an access list.
             0x0035 since 1 Grows PutObjectWithExtras |command| cost::of_put_object_with_extras(command)
                 => put_object_with_extras,
             /// Replaces the retention of a version.
             0x0036 since 1 Grows SetRetention |command| cost::of_named_version(&command.key) => set_retention,
             /// Puts a legal hold on a version, or takes it off.
             0x0037 since 1 Grows SetLegalHold |command| cost::of_named_version(&command.key) => set_legal_hold,
+            /// Replaces the access list of an object.
+            0x0038 since 1 Grows SetObjectAccessList |command| cost::of_set_object_access_list(command)
+                => set_object_access_list,
+            /// Creates a bucket together with settings of it.
+            0x0039 since 1 Grows CreateBucketWithSettings |command| cost::of_create_bucket_with_settings(command)
+                => create_bucket_with_settings,
             /// Begins a multipart upload.
             0x0040 since 1 Grows CreateUpload |command| cost::of_create_upload(command) => create_upload,
             /// Puts a part of an upload.
@@ -95,7 +101,7 @@ macro_rules! command_table {
             0x0042 since 1 Grows CompleteUpload |command| cost::of_complete_upload(command) => complete_upload,
             /// Drops an upload.
             0x0043 since 1 Frees AbortUpload |_| cost::DROPPED_BYTES => abort_upload,
-            /// Begins a multipart upload of an object that has tags or a lock.
+            /// Begins a multipart upload of an object that has tags, a lock or an access list.
             0x0044 since 1 Grows CreateUploadWithExtras |command| cost::of_create_upload_with_extras(command)
                 => create_upload_with_extras,
             /// Releases rows of bodies that are gone.
@@ -201,12 +207,13 @@ macro_rules! commands {
                 match self { $(Command::$name(_) => stringify!($name),)* }
             }
 
-            /// What the command is for: what its kind is for, but for a setting that is removed, tags and locks that are, bodies
+            /// What the command is for: what its kind is for, but for a setting that is removed, tags, lists and locks that are, bodies
             /// that leave the namespace, users who leave a group, and objects that come back from under their delete markers.
             pub fn class(&self) -> CommandClass {
                 match self {
                     Command::SetBucketSetting(command) if command.document.is_none() => CommandClass::Frees,
                     Command::SetObjectTags(command) if command.tags.is_empty() => CommandClass::Frees,
+                    Command::SetObjectAccessList(command) if command.access_list.is_none() => CommandClass::Frees,
                     Command::SetRetention(command) if command.bypass_governance => CommandClass::Frees,
                     Command::SetLegalHold(command) if !command.legal_hold => CommandClass::Frees,
                     Command::Repoint(command) if cost::frees(command) => CommandClass::Frees,
@@ -384,6 +391,24 @@ pub struct CreateBucket {
     pub object_lock: bool,
 }
 
+/// Creates a bucket together with settings of it, so that it is never there without them.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CreateBucketWithSettings {
+    /// The bucket.
+    pub create: CreateBucket,
+    /// What is set of it, at most 8.
+    pub settings: Vec<NewSetting>,
+}
+
+/// A setting that a bucket is made with.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct NewSetting {
+    /// Which one: a number of [`setting`](crate::namespace::setting).
+    pub setting: u8,
+    /// Its document, as in [`SetBucketSetting`].
+    pub document: Vec<u8>,
+}
+
 /// Deletes an empty bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct DeleteBucket {
@@ -464,7 +489,7 @@ pub struct PutObject {
     pub owner: u64,
 }
 
-/// Puts an object together with its tags and its lock.
+/// Puts an object together with its tags, its lock and its access list.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct PutObjectWithExtras {
     /// The object.
@@ -515,6 +540,22 @@ pub struct SetLegalHold {
     pub version: Option<VersionId>,
     /// Whether it has the hold.
     pub legal_hold: bool,
+}
+
+/// Replaces the access list of an object, or removes it. Where another object has taken its place, nothing is changed, as if that had come
+/// after. Refused as [`SetObjectTags`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SetObjectAccessList {
+    /// The bucket's inode.
+    pub bucket: u64,
+    /// The object's key.
+    pub key: Vec<u8>,
+    /// Which version of it.
+    pub version: VersionId,
+    /// The inode of the object that the list was made for.
+    pub inode: u64,
+    /// Its list, as in [`ObjectExtras`]; `None` removes the one that it has.
+    pub access_list: Option<Vec<Grant>>,
 }
 
 /// One key of [`DeleteObjects`].
@@ -591,7 +632,7 @@ pub struct CreateUpload {
     pub owner: u64,
 }
 
-/// Begins a multipart upload whose object will have tags or a lock.
+/// Begins a multipart upload whose object will have tags, a lock or an access list.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct CreateUploadWithExtras {
     /// The upload.

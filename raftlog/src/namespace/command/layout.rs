@@ -3,8 +3,8 @@
 use super::golden::samples;
 use super::*;
 use crate::namespace::{
-    Body, Checksum, DefaultRetention, DeviceCondition, DeviceErrors, ETag, Extent, Geometry,
-    Layout, ManagedPolicyName, ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup,
+    Body, Checksum, DefaultRetention, DeviceCondition, DeviceErrors, ETag, Extent, Geometry, Grant,
+    Grantee, Layout, ManagedPolicyName, ObjectAttributes, ObjectExtras, ObjectLock, PlacementGroup,
     Principal, Retention, RetentionPeriod, RootKey, Slot, Tag, VersionId,
 };
 
@@ -45,7 +45,10 @@ fn of_parts() -> Vec<Structure> {
             expires website_redirect user_metadata storage_class
         }
         Tag { key value }
-        ObjectExtras { tags lock }
+        ObjectExtras { tags lock access_list }
+        Grant { grantee permission }
+        Grantee {}
+        NewSetting { setting document }
         ObjectLock { retention legal_hold }
         Retention { mode until_millis }
         DefaultRetention { mode period }

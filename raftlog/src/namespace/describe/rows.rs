@@ -27,6 +27,7 @@ impl Described for Entry {
             .with("owner", self.owner)
             .with("storage_class", self.storage_class)
             .with("tag_count", self.tag_count)
+            .with("has_access_list", self.has_access_list)
             .with("version", self.version.to_string())
             .with(
                 "versioning",
@@ -180,6 +181,7 @@ impl Described for Upload {
             .with("checksum_algorithm", self.checksum.map(|(of, _)| of))
             .with("checksum_kind", self.checksum.map(|(_, kind)| kind))
             .with("tag_count", self.tag_count)
+            .with("has_access_list", self.has_access_list)
             .with("lock", lock_fields(self.lock))
             .with("commit_sequence", self.commit_sequence)
             .with("parts_changed", self.parts_changed)
@@ -225,6 +227,31 @@ impl Described for TagsRow {
                 .with("value", tag.value.clone())
         });
         Description::new().with("tags", tags.collect::<Vec<_>>())
+    }
+}
+
+impl Described for AccessListRow {
+    fn fields(&self) -> Description {
+        let grants = self.0.iter().map(|grant| {
+            let (grantee, account) = match grant.grantee {
+                Grantee::Account(account) => ("account", Some(account)),
+                Grantee::AllUsers => ("all users", None),
+                Grantee::AuthenticatedUsers => ("authenticated users", None),
+                Grantee::LogDelivery => ("log delivery", None),
+            };
+            let permission = match grant.permission {
+                Permission::FullControl => "full control",
+                Permission::Read => "read",
+                Permission::Write => "write",
+                Permission::ReadAcp => "read acp",
+                Permission::WriteAcp => "write acp",
+            };
+            Description::new()
+                .with("grantee", grantee)
+                .with("account", account)
+                .with("permission", permission)
+        });
+        Description::new().with("grants", grants.collect::<Vec<_>>())
     }
 }
 

@@ -9,13 +9,14 @@ use strata_raftlog::namespace::command::{
     Answer, ChunkPlace, Command, CreateBucket, CreateUpload, DeleteKey, DeleteObjects, Envelope,
     FEATURE_LEVEL, Initialise, LeaseInodes, MarkDeleted, OldPlace, OpenEpoch, OpenSession,
     Precondition, PutObject, PutPart, RegisterWriter, Repoint, RepointItem, SetBucketLock,
-    SetDevice, SetLegalHold, SetObjectTags, SetVersioning,
+    SetDevice, SetLegalHold, SetObjectAccessList, SetObjectTags, SetVersioning,
 };
 use strata_raftlog::namespace::store::{NamespaceStore, StoreError, StoreOptions};
 use strata_raftlog::namespace::{
     Body, ChecksumAlgorithm, ChecksumKind, ChunkId, DefaultRetention, DeviceCondition,
-    DeviceErrors, DeviceState, ETag, Extent, Geometry, GeometryCode, Layout, LayoutKind, LogEntry,
-    LogPosition, ObjectAttributes, RetentionMode, RetentionPeriod, RootKey, Tag, Versioning,
+    DeviceErrors, DeviceState, ETag, Extent, Geometry, GeometryCode, Grant, Grantee, Layout,
+    LayoutKind, LogEntry, LogPosition, ObjectAttributes, Permission, RetentionMode,
+    RetentionPeriod, RootKey, Tag, VersionId, Versioning,
 };
 
 use super::command::sealed;
@@ -174,6 +175,16 @@ impl State {
                 key: "a".into(),
                 value: "1".into(),
             }],
+        });
+        self.change(SetObjectAccessList {
+            bucket: BUCKET,
+            key: b"key".to_vec(),
+            version: VersionId::Null,
+            inode: FIRST_INODE + 3,
+            access_list: Some(vec![Grant {
+                grantee: Grantee::AllUsers,
+                permission: Permission::Read,
+            }]),
         });
         self.change(DeleteObjects {
             bucket: BUCKET,
