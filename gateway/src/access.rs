@@ -120,13 +120,14 @@ pub fn check(shared: &Shared, request: &Request) -> Result<(), Fault> {
     }
 }
 
-/// Checks what depends on the document in the body, when that was read. The keys of DeleteObjects are checked one by one instead.
+/// Checks what depends on the document in the body, or on what was there before it came, when that was read. The keys of DeleteObjects are checked one by one instead.
 ///
 /// # Errors
 /// As [`check`].
 pub fn check_document(shared: &Shared, request: &Request) -> Result<(), Fault> {
     match request.operation.id {
-        id if IN_DOCUMENT.contains(&id) => {
+        // Another account may have put an object of its own there while the document came.
+        id if IN_DOCUMENT.contains(&id) || id == Id::PutObjectAcl => {
             needs::each(request, |need| check_one(shared, request, need))
         }
         _ => Ok(()),
@@ -351,6 +352,7 @@ impl<'r> Access<'r> {
             bucket: self.bucket?,
             rules,
             account: self.request.asker.identity.principal.account(),
+            upload: self.request.query.get("uploadId"),
         })
     }
 
@@ -385,7 +387,11 @@ impl<'r> Access<'r> {
         )
     }
 
-    fn check(&self, need: Need<'_>) -> Result<(), Fault> {
+    /// Whether it is allowed.
+    ///
+    /// # Errors
+    /// `AccessDenied`.
+    pub fn check(&self, need: Need<'_>) -> Result<(), Fault> {
         self.check_by(need, self.bucket_policy())
     }
 

@@ -14,6 +14,7 @@ use super::needs::Need;
 use crate::access_list::AccessList;
 use crate::error::Fault;
 use crate::operation::Operation;
+use crate::s3::multipart::parse_upload_id;
 use crate::s3::{Shared, versions};
 
 /// The list that decides, and what it has to grant.
@@ -33,15 +34,14 @@ fn asks(action: &str, operation: &Operation) -> Option<Asks> {
         "s3:ListBucket" | "s3:ListBucketVersions" | "s3:ListBucketMultipartUploads" => {
             Asks::Bucket(Permission::Read)
         }
-        "s3:PutObject" => Asks::Bucket(Permission::Write),
-        // What is there is deleted by the owner of the bucket or its own.
-        "s3:DeleteObject" => Asks::Own(Permission::Write),
+        // What is there is put over and deleted by the owner of the bucket or its own.
+        "s3:PutObject" | "s3:DeleteObject" => Asks::Own(Permission::Write),
         "s3:GetBucketAcl" => Asks::Bucket(Permission::ReadAcp),
         "s3:PutBucketAcl" => Asks::Bucket(Permission::WriteAcp),
         "s3:GetObject" | "s3:GetObjectVersion" => Asks::Object(Permission::Read),
         "s3:GetObjectAcl" | "s3:GetObjectVersionAcl" => Asks::Object(Permission::ReadAcp),
         // Of an object that is put it is its first list.
-        "s3:PutObjectAcl" if operation.stores_headers => Asks::Bucket(Permission::Write),
+        "s3:PutObjectAcl" if operation.stores_headers => Asks::Own(Permission::Write),
         "s3:PutObjectAcl" | "s3:PutObjectVersionAcl" => Asks::Object(Permission::WriteAcp),
         _ => return None,
     })
@@ -66,6 +66,8 @@ pub struct Lists<'a> {
     pub rules: &'a BucketRules,
     /// The account of the one who asks; `None` for one that signs nothing.
     pub account: Option<u64>,
+    /// The id of the upload that the request names.
+    pub upload: Option<&'a str>,
 }
 
 impl Lists<'_> {
@@ -89,7 +91,8 @@ impl Lists<'_> {
                 let is_granted = by_bucket(permission)
                     && self
                         .object(need)?
-                        .is_none_or(|(object, _)| Some(object.owner) == self.account);
+                        .is_none_or(|(object, _)| Some(object.owner) == self.account)
+                    && self.is_own_upload(need)?;
                 Ok(of_bucket(is_granted))
             }
             Some(Asks::Object(permission)) => Ok(match self.object(need)? {
@@ -103,6 +106,22 @@ impl Lists<'_> {
                 },
             }),
         }
+    }
+
+    /// Whether the upload that the request names is of the account of the one who asks, if it is there: what is made of it will belong to whoever has begun it.
+    fn is_own_upload(&self, need: Need<'_>) -> Result<bool, Fault> {
+        let (Some(upload), Some(key)) = (self.upload, need.key) else {
+            return Ok(true);
+        };
+        let Ok(upload) = parse_upload_id(upload) else {
+            return Ok(true);
+        };
+        let bucket = self.bucket.inode;
+        let found = self
+            .shared
+            .cluster
+            .read(|view| view.upload(bucket, key.as_bytes(), upload))?;
+        Ok(found.is_none_or(|upload| Some(upload.owner) == self.account))
     }
 
     /// Whether the bucket's list grants writing, so that some key may be deleted by it.
@@ -153,7 +172,7 @@ mod tests {
                 "s3:ListBucketMultipartUploads",
                 Asks::Bucket(Permission::Read),
             ),
-            ("s3:PutObject", Asks::Bucket(Permission::Write)),
+            ("s3:PutObject", Asks::Own(Permission::Write)),
             ("s3:DeleteObject", Asks::Own(Permission::Write)),
             ("s3:GetBucketAcl", Asks::Bucket(Permission::ReadAcp)),
             ("s3:PutBucketAcl", Asks::Bucket(Permission::WriteAcp)),
@@ -167,7 +186,7 @@ mod tests {
             assert_eq!(asks(action, get), Some(expected), "{action}");
         }
         let put = asks("s3:PutObjectAcl", operation(Id::PutObject));
-        assert_eq!(put, Some(Asks::Bucket(Permission::Write)));
+        assert_eq!(put, Some(Asks::Own(Permission::Write)));
         for row in OPERATIONS {
             let is_of_lists = matches!(
                 row.action,

@@ -11,7 +11,9 @@ use strata_raftlog::namespace::{Bucket, Grant, setting};
 
 use super::ownership::{self, Ownership};
 use super::{ROOT_ACCOUNT, Shared, buckets, object_tagging, versions};
+use crate::access::Access;
 use crate::access::bucket_rules::BucketRules;
+use crate::access::needs::Need;
 use crate::access_list::{
     AccessList, CANNED, CANNED_BUCKET_OWNER_FULL_CONTROL, ListOf, Owners, document, unknown_id,
 };
@@ -124,6 +126,13 @@ pub async fn reset(shared: &Shared, request: &Request) -> Result<(), Fault> {
     if rules.access_list.is_none() && list.is_private(bucket.owner) {
         return Ok(());
     }
+    // That a bucket may be made says nothing of one that is there.
+    Access::of(shared, request, Some(&bucket))?.check(Need {
+        action: "s3:PutBucketAcl",
+        bucket: Some(&bucket.name),
+        key: None,
+        version: None,
+    })?;
     set_of_bucket(shared, &bucket, &list).await
 }
 
@@ -138,13 +147,9 @@ pub fn check(shared: &Shared, request: &Request) -> Result<(), Fault> {
     if !request.operation.takes_access_list() {
         return Ok(());
     }
+    // The list may stand in the body.
     if matches!(id, Id::PutBucketAcl | Id::PutObjectAcl) {
-        let bucket = buckets::find(shared, request)?;
-        let rules = shared.rules.of(&shared.cluster, &bucket)?;
-        return match rules.has_lists() {
-            true => Ok(()),
-            false => Err(Code::AccessControlListNotSupported.into()),
-        };
+        return Ok(());
     }
     let is_named = |name: &&str| request.headers.contains_key(*name);
     if !std::iter::once(&CANNED)
@@ -251,11 +256,23 @@ pub async fn put_of_bucket(shared: &Shared, request: &Request) -> Result<Respons
         own: bucket.owner,
         of_bucket: bucket.owner,
     };
-    let list = asked(request, ListOf::Bucket, owners)?;
     let rules = shared.rules.of(&shared.cluster, &bucket)?;
+    if !rules.has_lists() {
+        return without_lists(request, ListOf::Bucket, owners);
+    }
+    let list = asked(request, ListOf::Bucket, owners)?;
     check_list(shared, &rules, &list)?;
     set_of_bucket(shared, &bucket, &list).await?;
     Ok(Response::ok())
+}
+
+/// The answer where lists do not count: one that says what is so anyway is taken, as s3cmd sets the list of its source on every copy, and any other refused (user guide of
+/// S3, "Controlling ownership of objects and disabling ACLs for your bucket").
+fn without_lists(request: &Request, of: ListOf, owners: Owners) -> Result<Response, Fault> {
+    match asked(request, of, owners) {
+        Ok(list) if list.is_private(owners.of_bucket) => Ok(Response::ok()),
+        _ => Err(Code::AccessControlListNotSupported.into()),
+    }
 }
 
 async fn set_of_bucket(shared: &Shared, bucket: &Bucket, list: &AccessList) -> Result<(), Fault> {
@@ -293,12 +310,15 @@ pub async fn put_of_object(shared: &Shared, request: &Request) -> Result<Respons
     let object = shared
         .cluster
         .read(|view| object_tagging::find(view, &bucket, key, version))??;
-    let owners = Owners {
-        own: object.owner,
+    let rules = shared.rules.of(&shared.cluster, &bucket)?;
+    let owners = |own| Owners {
+        own,
         of_bucket: bucket.owner,
     };
-    let list = asked(request, ListOf::Object, owners)?;
-    let rules = shared.rules.of(&shared.cluster, &bucket)?;
+    if !rules.has_lists() {
+        return without_lists(request, ListOf::Object, owners(bucket.owner));
+    }
+    let list = asked(request, ListOf::Object, owners(object.owner))?;
     check_list(shared, &rules, &list)?;
     let command = SetObjectAccessList {
         bucket: bucket.inode,

@@ -1,6 +1,7 @@
 //! Accounts: who owns buckets, beside the one that is always there.
 //!
-//! Invariants: an account has its number for good, and none that is deleted owns a bucket; the first account has no row, its root key is a row
+//! Invariants: an account has its number for good: one that is deleted leaves its row, so that what it owns in others' buckets, and what is granted to it, comes to nobody
+//! else; none that is deleted owns a bucket; the first account has no row, its root key is a row
 //! of its own, and it cannot be deleted; the keys of an account's root are access keys that name no user.
 
 use crate::namespace::users::{read_list, read_text, write_list, write_text};
@@ -32,6 +33,8 @@ pub struct Account {
     pub name: String,
     /// When the account was created, in nanoseconds since the Unix epoch.
     pub created_nanos: i64,
+    /// Whether it was deleted.
+    pub deleted: bool,
     /// Ids of the access keys of its root.
     pub access_key_ids: Vec<String>,
 }
@@ -40,14 +43,28 @@ impl Row for Account {
     fn write(&self, fields: &mut FieldWriter) {
         fields.u64(self.number);
         fields.i64(self.created_nanos);
+        fields.u8(u8::from(self.deleted));
+        fields.zeros(3);
         write_text(fields, &self.name);
         write_list(fields, &self.access_key_ids, write_text);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Account, Damage> {
+        let (number, created_nanos) = (fields.u64()?, fields.i64()?);
+        let deleted = match fields.u8()? {
+            0 => false,
+            1 => true,
+            _ => {
+                return Err(Damage(
+                    "a mark of a deleted account that is neither 0 nor 1",
+                ));
+            }
+        };
+        fields.zeros(3)?;
         Ok(Account {
-            number: fields.u64()?,
-            created_nanos: fields.i64()?,
+            number,
+            created_nanos,
+            deleted,
             name: fields.string()?,
             access_key_ids: read_list(fields, read_text)?,
         })

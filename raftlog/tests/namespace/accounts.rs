@@ -108,6 +108,17 @@ fn the_key_of_an_account_is_found_by_its_id_and_belongs_to_no_user() {
     done(&mut cluster, DeleteAccount { number: NUMBER });
     let gone = refused(&mut cluster, DeleteAccount { number: NUMBER });
     assert!(matches!(gone, Refusal::NoSuchEntity(_)), "{gone:?}");
+    // What it owned and what was granted to it comes to nobody else.
+    let again = refused(&mut cluster, create(NUMBER, "Another"));
+    assert!(
+        matches!(again, Refusal::EntityAlreadyExists(_)),
+        "{again:?}"
+    );
+    done(&mut cluster, create(NUMBER + 1, "Research"));
+    let view = cluster.store.view().unwrap();
+    assert_eq!(view.account(NUMBER).unwrap(), None);
+    assert_eq!(view.accounts().unwrap().len(), 1);
+    drop(view);
     done(&mut cluster, create_key("Alice", KEY));
 }
 

@@ -1,6 +1,8 @@
 //! Access lists of buckets and objects: AWS's user guide of S3, "Access control list (ACL) overview", "Controlling ownership of objects and disabling ACLs for your
 //! bucket" and "Blocking public access to your Amazon S3 storage", and the API references of the four operations.
 
+use std::time::Duration;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::types::{
@@ -9,6 +11,7 @@ use aws_sdk_s3::types::{
 };
 use strata_tests::http::{Request, Response};
 use strata_tests::server::{Server, ServerOptions};
+use strata_tests::signature::{Payload, Signer};
 
 use crate::users::{admin, admin_json};
 use crate::{code, failure, get, put, send_to};
@@ -315,14 +318,20 @@ async fn ownership_that_changes_turns_lists_off_and_on() {
         ("1", &["1 FULL_CONTROL".to_owned()][..])
     );
     for request in [
-        Request::new("PUT", "/lists?acl").header("x-amz-acl", "private"),
-        Request::new("PUT", "/lists/k?acl").header("x-amz-acl", "private"),
+        Request::new("PUT", "/lists?acl").header("x-amz-acl", "public-read"),
+        Request::new("PUT", "/lists/k?acl").header("x-amz-acl", "public-read"),
         Request::new("PUT", "/lists/new").header("x-amz-acl", "public-read"),
     ] {
         let answer = world.signed(request);
         let text = answer.text();
         assert_eq!(answer.status, 400, "{text}");
         assert!(text.contains("AccessControlListNotSupported"), "{text}");
+    }
+    // What is so anyway may be said, and changes nothing.
+    for target in ["/lists?acl", "/lists/k?acl"] {
+        let said = world.signed(Request::new("GET", target)).text();
+        let answer = world.signed(Request::new("PUT", target).body(said));
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
     world
         .set_ownership("lists", ObjectOwnership::ObjectWriter)
@@ -545,4 +554,76 @@ async fn users_need_leave_of_their_own_for_what_is_granted_to_their_account() {
     again.expect("made again");
     let denied = failure(list(&world.root()).await);
     assert_eq!(denied, code(403, "AccessDenied"));
+}
+
+/// AWS's table of permissions: `WRITE` creates objects, and is for the owners of existing ones alone more than that.
+#[tokio::test]
+async fn whoever_may_write_by_a_list_touches_nothing_of_others() {
+    let world = World::new("lists", Some(ObjectOwnership::ObjectWriter)).await;
+    let (root, second, third) = (world.root(), world.second(), world.third());
+    let open = root.put_bucket_acl().bucket("lists");
+    let open = open.acl(BucketCannedAcl::PublicReadWrite).send().await;
+    open.expect("open");
+    put(&root, "lists", "ours", b"x").await;
+    let write = |client: &Client, key: &str| {
+        let put = client.put_object().bucket("lists").key(key);
+        put.body(b"y".to_vec().into()).send()
+    };
+    assert_eq!(failure(write(&second, "ours").await).1, "AccessDenied");
+    assert_eq!(world.unsigned("PUT", "/lists/ours").status, 403);
+    assert_eq!(get(&root, "lists", "ours").await, b"x");
+    for _ in 0..2 {
+        write(&second, "own").await.expect("one's own");
+    }
+    assert_eq!(failure(write(&third, "own").await).1, "AccessDenied");
+    // Nor is anything put into an upload that somebody else has begun.
+    let create = second.create_multipart_upload().bucket("lists").key("up");
+    let created = create.send().await.expect("an upload");
+    let id = created.upload_id().expect("its id");
+    let part = |client: &Client| {
+        let part = client.upload_part().bucket("lists").key("up").upload_id(id);
+        let part = part.part_number(1).body(b"part".to_vec().into());
+        part.send()
+    };
+    assert_eq!(failure(part(&third).await).1, "AccessDenied");
+    let target = format!("/lists/up?partNumber=1&uploadId={id}");
+    assert_eq!(world.unsigned("PUT", &target).status, 403);
+    let complete = third.complete_multipart_upload().bucket("lists").key("up");
+    let complete = complete.upload_id(id).send().await;
+    assert_eq!(failure(complete).1, "AccessDenied");
+    part(&second).await.expect("one's own upload");
+}
+
+/// Another account puts an object while the document of a list comes that was let in for a key without one.
+#[tokio::test]
+async fn a_list_is_judged_by_what_is_there_when_its_document_has_come() {
+    let world = World::new("lists", Some(ObjectOwnership::ObjectWriter)).await;
+    let open = world.root().put_bucket_acl().bucket("lists");
+    let open = open.acl(BucketCannedAcl::PublicReadWrite).send().await;
+    open.expect("open");
+    let owner = id(SECOND);
+    let document = format!(
+        "<AccessControlPolicy><Owner><ID>{owner}</ID></Owner><AccessControlList><Grant>\
+         <Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"Group\">\
+         <URI>http://acs.amazonaws.com/groups/global/AllUsers</URI></Grantee>\
+         <Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>"
+    );
+    let server = world.server.s3();
+    let signed = |signer: &Signer, request| signer.sign(request, server, Payload::Hashed, None);
+    let of_root = world.server.signer();
+    let of_second = Signer {
+        access_key_id: world.second.0.clone(),
+        secret_key: world.second.1.clone(),
+        ..world.server.signer()
+    };
+    let set = signed(&of_root, Request::new("PUT", "/lists/k?acl").body(document));
+    let put = Request::new("PUT", "/lists/k").body("private");
+    let answer = set.send_with_pause(server, 10, || {
+        std::thread::sleep(Duration::from_millis(300));
+        let answer = signed(&of_second, put).send(server).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    });
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert_eq!(world.unsigned("GET", "/lists/k").status, 403);
 }

@@ -108,7 +108,7 @@ mod tests {
             assert!(damaged["error"].is_string(), "{damaged}");
             assert_eq!((damaged.get("value"), &damaged["key"]), (None, &row["key"]));
         }
-        assert_eq!(kinds.len(), 35, "{kinds:?}");
+        assert_eq!(kinds.len(), 37, "{kinds:?}");
     }
 
     #[test]

@@ -17,11 +17,15 @@ impl Change<'_, '_> {
         if !(ROOT_ACCOUNT + 1..=ACCOUNT_MAX).contains(&number) {
             return invalid("the number of an account is 2 to 999999999999");
         }
-        let known = self.view().accounts()?;
+        let known = self.view().accounts_ever()?;
         if known.iter().any(|account| account.number == number) {
-            return already_exists(format!("Account with number {number:012} already exists."));
+            let message = format!("Account with number {number:012} exists, or has existed.");
+            return already_exists(message);
         }
-        if known.iter().any(|account| account.name == *name) {
+        if known
+            .iter()
+            .any(|account| account.name == *name && !account.deleted)
+        {
             return already_exists(format!("Account with name {name} already exists."));
         }
         check_quota(known.len(), self.limits.accounts_max, "Accounts")?;
@@ -29,6 +33,7 @@ impl Change<'_, '_> {
             number,
             name: name.clone(),
             created_nanos: self.now(),
+            deleted: false,
             access_key_ids: Vec::new(),
         })?;
         Ok(Answer::Done)
@@ -45,7 +50,10 @@ impl Change<'_, '_> {
             None
         };
         refuse_delete(must)?;
-        self.delete(&key::account(account.number))?;
+        self.put_account(&Account {
+            deleted: true,
+            ..account
+        })?;
         Ok(Answer::Done)
     }
 

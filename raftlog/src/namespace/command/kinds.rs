@@ -160,7 +160,7 @@ macro_rules! command_table {
             /// Creates an account.
             0x0080 since 1 Grows CreateAccount |_| cost::of_user() => create_account,
             /// Deletes an account that has nothing.
-            0x0081 since 1 Frees DeleteAccount |_| 0 => delete_account,
+            0x0081 since 1 Frees DeleteAccount |_| cost::of_user() => delete_account,
             /// Creates an access key of an account's root.
             0x0082 since 1 Grows CreateAccountKey |_| cost::of_user() + cost::of_access_key() => create_account_key,
         }

@@ -627,6 +627,7 @@ impl Described for Account {
             .with("number", self.number)
             .with("name", self.name.clone())
             .with("created_nanos", self.created_nanos)
+            .with("deleted", self.deleted)
             .with("access_key_ids", self.access_key_ids.clone())
     }
 }
