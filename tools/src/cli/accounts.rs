@@ -1,15 +1,13 @@
 //! `strata admin account`: its commands and flags.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::users::{Common, Showing, change, show};
-use super::{Failure, load, told};
+use super::Failure;
+use super::users::{Common, GivenKey, Showing, change, create_key, show};
 use crate::admin::accounts as admin;
 use crate::admin::protocol::users::UsersRequest;
-use crate::admin::users::create_key;
 
 #[derive(Subcommand)]
 pub(super) enum AccountCommands {
@@ -32,12 +30,8 @@ pub(super) enum AccountCommands {
     Key {
         /// The account's number
         number: u64,
-        /// Take this id, 16 to 128 letters, digits and _, with the secret in the file
-        #[arg(long, value_name = "ID", requires = "secret_file")]
-        access_key_id: Option<String>,
-        /// The file that holds the secret of that id
-        #[arg(long, value_name = "FILE", requires = "access_key_id")]
-        secret_file: Option<PathBuf>,
+        #[command(flatten)]
+        given: GivenKey,
         #[command(flatten)]
         showing: Showing,
     },
@@ -65,19 +59,15 @@ pub(super) fn accounts(command: AccountCommands) -> Result<ExitCode, Failure> {
         }
         AccountCommands::Key {
             number,
-            access_key_id,
-            secret_file,
+            given,
             showing,
-        } => {
-            let given = access_key_id.zip(secret_file.as_deref());
-            let config = load(showing.flags)?.config;
-            let of = |access_key_id, secret_access_key| UsersRequest::CreateAccountKey {
+        } => create_key(showing, given, |access_key_id, secret_access_key| {
+            UsersRequest::CreateAccountKey {
                 number,
                 access_key_id,
                 secret_access_key,
-            };
-            told(create_key(&config, of, given, showing.json))
-        }
+            }
+        }),
         AccountCommands::Delete { number, common } => {
             let sentence = format!("Account {number:012} is deleted.");
             change(common, UsersRequest::DeleteAccount { number }, sentence)

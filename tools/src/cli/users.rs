@@ -51,6 +51,28 @@ impl From<Whose> for Of {
     }
 }
 
+/// A key that is in use elsewhere, in place of a new one.
+#[derive(Args)]
+pub(super) struct GivenKey {
+    /// Take this id, 16 to 128 letters, digits and _, with the secret in the file
+    #[arg(long, value_name = "ID", requires = "secret_file")]
+    access_key_id: Option<String>,
+    /// The file that holds the secret of that id
+    #[arg(long, value_name = "FILE", requires = "access_key_id")]
+    secret_file: Option<PathBuf>,
+}
+
+/// Has an access key created by the request that `of` makes.
+pub(super) fn create_key(
+    showing: Showing,
+    given: GivenKey,
+    of: impl FnOnce(Option<String>, Option<String>) -> UsersRequest,
+) -> Result<ExitCode, Failure> {
+    let config = load(showing.flags)?.config;
+    let given = given.access_key_id.zip(given.secret_file.as_deref());
+    told(admin::create_key(&config, of, given, showing.json))
+}
+
 #[derive(Subcommand)]
 pub(super) enum UserCommands {
     /// Show all users
@@ -110,12 +132,8 @@ pub(super) enum KeyCommands {
     Create {
         /// The user
         user: String,
-        /// Take this id, 16 to 128 letters, digits and _, with the secret in the file
-        #[arg(long, value_name = "ID", requires = "secret_file")]
-        access_key_id: Option<String>,
-        /// The file that holds the secret of that id
-        #[arg(long, value_name = "FILE", requires = "access_key_id")]
-        secret_file: Option<PathBuf>,
+        #[command(flatten)]
+        given: GivenKey,
         #[command(flatten)]
         showing: Showing,
     },
@@ -320,19 +338,15 @@ pub(super) fn keys(command: KeyCommands) -> Result<ExitCode, Failure> {
         }
         KeyCommands::Create {
             user,
-            access_key_id,
-            secret_file,
+            given,
             showing,
-        } => {
-            let given = access_key_id.zip(secret_file.as_deref());
-            let config = load(showing.flags)?.config;
-            let of = |access_key_id, secret_access_key| UsersRequest::CreateKey {
+        } => create_key(showing, given, |access_key_id, secret_access_key| {
+            UsersRequest::CreateKey {
                 user,
                 access_key_id,
                 secret_access_key,
-            };
-            told(admin::create_key(&config, of, given, showing.json))
-        }
+            }
+        }),
         KeyCommands::Delete {
             access_key_id,
             common,

@@ -216,6 +216,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let mut samples = of_the_system();
     samples.extend(of_buckets());
     samples.extend(of_objects());
+    samples.extend(of_extras());
     samples.extend(of_uploads());
     samples.extend(of_chunks());
     samples.extend(users::samples());
@@ -350,6 +351,12 @@ fn of_objects() -> Vec<Sample> {
             ],
             may_grow: true,
         }
+    }
+}
+
+/// What belongs to an object or a bucket beside the bytes.
+fn of_extras() -> Vec<Sample> {
+    samples! {
         SetObjectTags {
             bucket: BUCKET,
             key: key(),
